@@ -1,0 +1,3 @@
+"""IFViT: interpretable fingerprint matching with a vision transformer, in JAX."""
+
+__version__ = "0.1.0"

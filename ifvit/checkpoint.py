@@ -1,0 +1,226 @@
+"""A run directory and the states saved in it: Orbax behind one small class.
+
+    run_dir/
+      config.json         the run's config, its data's fingerprint
+      merge_report.json   what the pretrained weights filled, when there were any
+      metrics.json        the latest validation, the untrained figures, the best step
+      states/STEP/        full training state after STEP updates, the latest two
+      best/STEP/          the state that validated best
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+KEEP_LATEST = 2
+KEEP_BEST = 1
+BESIDE = ("config.json", "merge_report.json", "metrics.json")
+
+
+class CheckpointError(RuntimeError):
+    """A state cannot be saved or restored; the message names the folder and says what to do."""
+
+
+def write_json(path: Path, tree: Any) -> None:
+    """The tree as JSON, whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(tree, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> Any:
+    """The tree of a JSON file, or None where there is none.
+
+    Raises:
+        CheckpointError: the file is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not valid JSON ({error}); restore the file or choose another run_dir") from error
+
+
+def lock(run_dir: Path) -> Any:
+    """Hold the run directory for this process until it ends; keep the returned handle.
+
+    Raises:
+        CheckpointError: another process trains here, or the folder cannot be written.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        handle = open(run_dir / ".lock", "w")  # noqa: SIM115 - held open for the life of the run
+    except OSError as error:
+        raise CheckpointError(f"run_dir: {run_dir} cannot be written ({error.strerror}); set run_dir=FOLDER") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        handle.close()
+        raise CheckpointError(f"run_dir: another process trains in {run_dir}; wait for it or set run_dir") from error
+    return handle
+
+
+class Checkpoints:
+    """The states of one run directory. States are pytrees of arrays only."""
+
+    def __init__(self, run_dir: Path):
+        self._run_dir = run_dir.resolve()  # Orbax wants absolute paths
+        self._latest = _manager(self._run_dir / "states", KEEP_LATEST)
+        self._best = _manager(self._run_dir / "best", KEEP_BEST)
+
+    def latest_step(self) -> int | None:
+        """The number of updates of the newest saved state; None when nothing was saved."""
+        return self._latest.latest_step()
+
+    def save(self, step: int, state: Any) -> None:
+        """Save the state after `step` updates; returns once it is copied off the device, and writes on meanwhile."""
+        if step != self.latest_step():
+            self._save(self._latest, "states", step, state)
+
+    def save_best(self, step: int, state: Any) -> None:
+        """Save the state as the best so far, in place of the one before."""
+        self._save(self._best, "best", step, state)
+
+    def _save(self, manager: ocp.CheckpointManager, name: str, step: int, state: Any) -> None:
+        try:
+            manager.wait_until_finished()
+            manager.save(step, args=ocp.args.StandardSave(state), force=True)
+        except Exception as error:
+            raise self._unsaved(name, step, error) from error
+
+    def wait(self) -> None:
+        """Block until everything is on disk.
+
+        Raises:
+            CheckpointError: it could not be written.
+        """
+        for name, manager in (("states", self._latest), ("best", self._best)):
+            try:
+                manager.wait_until_finished()
+            except Exception as error:
+                raise self._unsaved(name, manager.latest_step() or 0, error) from error
+
+    def close(self) -> None:
+        """Wait, then release Orbax's threads."""
+        self.wait()
+        self._latest.close()
+        self._best.close()
+
+    def _unsaved(self, name: str, step: int, error: Exception) -> CheckpointError:
+        folder = self._run_dir / name
+        free = shutil.disk_usage(self._run_dir).free / 2**20
+        return CheckpointError(
+            f"{folder}: the state of step {step} was not saved ({_first_line(error)}); {free:.0f} MB are free there. "
+            "Earlier states are untouched: make room and run the same command again"
+        )
+
+    def restore(self, like: Any) -> Any:
+        """The latest state, in the shapes, dtypes and shardings of `like` (a pytree of jax.ShapeDtypeStruct).
+
+        Raises:
+            CheckpointError: the state is damaged, or holds other arrays than `like`.
+        """
+        step = self.latest_step()
+        folder = self._run_dir / "states" / str(step)
+        try:
+            self._compare(step, like, folder)
+            return self._latest.restore(step, args=ocp.args.StandardRestore(like))
+        except CheckpointError:
+            raise
+        except Exception as error:
+            raise CheckpointError(
+                f"{folder}: cannot be restored, it may be damaged ({_first_line(error)}); "
+                "move that folder away to go on from the state before it"
+            ) from error
+
+    def _compare(self, step: int, like: Any, folder: Path) -> None:
+        """Orbax casts dtypes without a word, so shapes and dtypes are compared before anything is restored."""
+        held = self._latest.item_metadata(step)
+        held = getattr(held, "tree", held)
+        if held is None:
+            raise CheckpointError(f"{folder}: holds no state; move that folder away to go on from the one before it")
+        saved, wanted = _arrays(held), _arrays(like)
+        wrong = [f"{k}: {saved.get(k)} saved, {wanted.get(k)} expected" for k in sorted(saved.keys() | wanted.keys())
+                 if saved.get(k) != wanted.get(k)]
+        if wrong:
+            more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+            raise CheckpointError(f"{folder}: another model's state: {'; '.join(wrong[:5])}{more}")
+
+
+def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True)
+    # The handler is named so that the manager can tell the arrays' shapes before it restores any.
+    return ocp.CheckpointManager(folder, item_handlers=ocp.StandardCheckpointHandler(), options=options)
+
+
+def _arrays(tree: Any) -> dict[str, str]:
+    """'float32 (3, 4)' for each array by its path; the same for metadata, structs and dataclasses."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))
+    return {
+        "/".join(_plain(part) for part in path): f"{leaf.dtype} {tuple(leaf.shape)}"
+        for path, leaf in leaves
+        if hasattr(leaf, "shape")
+    }
+
+
+def _plain(part: Any) -> str:
+    return str(getattr(part, "key", getattr(part, "name", getattr(part, "idx", part))))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def copy_run(source: Path, run_dir: Path) -> int:
+    """Copy the latest and the best state of another run, and what lies beside them, into `run_dir`; the step copied.
+
+    The source may be read-only. The latest state is put in place last, by a rename: a copy that is cut short is
+    started over. There must be one (`saved_steps`).
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    steps = saved_steps(source / "states")
+    for name in BESIDE:
+        if (source / name).exists():
+            shutil.copyfile(source / name, run_dir / name)
+    for step in saved_steps(source / "best")[-1:]:
+        _copy_tree(source / "best" / str(step), run_dir / "best" / str(step))
+    _copy_tree(source / "states" / str(steps[-1]), run_dir / "states" / str(steps[-1]))
+    return steps[-1]
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """The steps saved in a folder, ascending. Folders that Orbax had not finished bear other names."""
+    return sorted(int(p.name) for p in folder.glob("*") if p.name.isdigit() and p.is_dir())
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    """A copy with ordinary permissions (those of a read-only folder would come along with shutil.copytree)."""
+    partial = target.parent / f".copying-{target.name}"
+    shutil.rmtree(partial, ignore_errors=True)
+    for folder, _, files in os.walk(source):
+        here = partial / Path(folder).relative_to(source)
+        here.mkdir(parents=True)
+        for file in files:
+            shutil.copyfile(Path(folder) / file, here / file)
+    partial.rename(target)

@@ -1,0 +1,78 @@
+"""`python -m ifvit COMMAND`: train, convert, verify."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ifvit import __version__
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command; a refusal is one plain message and status 2."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["train"]:
+        # Everything behind `train` is Hydra's, dashes too; argparse must not touch it.
+        from ifvit.launch import train_command
+
+        train_command(argv[1:], program=["python", "-m", "ifvit", "train"])
+        return
+    arguments = _parser().parse_args(argv)
+    arguments.run(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ifvit", description="Fingerprint registration and matching.")
+    parser.add_argument("--version", action="version", version=f"ifvit {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    commands.add_parser("train", help="train; takes Hydra overrides, like train.py", add_help=False)
+
+    convert = commands.add_parser(
+        "convert", help="turn a PyTorch checkpoint of LoFTR into .npz (needs no PyTorch)"
+    )
+    convert.add_argument("--pytorch_ckpt", required=True, type=Path, metavar="IN", help="outdoor_ds.ckpt, ...")
+    convert.add_argument("--output", required=True, type=Path, metavar="OUT.npz")
+    convert.add_argument(
+        "--prefix", default="loftr_coarse", help="part of the file to take (default: %(default)s); '' takes all of it"
+    )
+    convert.set_defaults(run=_convert)
+
+    verify = commands.add_parser(
+        "verify", help="merge weights into the configured model, run it once, say what happened"
+    )
+    verify.add_argument("--weights", required=True, metavar="FILE", help=".npz or a PyTorch checkpoint")
+    verify.add_argument("overrides", nargs="*", help="like training's: dense=loftr dense.num_layers=8")
+    verify.set_defaults(run=_verify)
+    return parser
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    from ifvit.launch import refuse
+    from ifvit.weights.errors import WeightsError
+    from ifvit.weights.loftr import convert
+
+    try:
+        result = convert(arguments.pytorch_ckpt, arguments.output, arguments.prefix)
+    except WeightsError as error:
+        refuse([str(error)])
+    print(result.table())
+    print(f"written to {arguments.output}")
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from ifvit.launch import compose_config, prepare_process, quoted, refuse
+
+    chosen = any(override.startswith("dense=") for override in arguments.overrides)
+    overrides = [*([] if chosen else ["dense=loftr"]), *arguments.overrides]
+    config = compose_config([*overrides, f"dense.loftr_pretrained_ckpt={quoted(arguments.weights)}"])
+    prepare_process()
+    from ifvit.training.pretrained import try_weights
+    from ifvit.weights.errors import WeightsError
+
+    try:
+        print(try_weights(config))
+    except WeightsError as error:
+        refuse([str(error)])

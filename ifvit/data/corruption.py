@@ -1,0 +1,85 @@
+"""What a sensor and a finger do to a print: noise, dry skin, pressure, partial contact. Pure JAX, one image at a time.
+
+Images are float32 (H, W) in [0, 1], dark ridges on a light ground: so dry skin, which thins ridges, is a grey
+*dilation* (the light grows), and pressure, which thickens them, a grey *erosion*.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from ifvit import geometry
+from ifvit.config import PairsConfig
+
+NOISE_CELLS = 8  # Perlin lattice cells across the frame: blotches of a millimetre or two
+FINE_NOISE_SHARE = 0.5  # of the noise is white, pixel by pixel; the rest are the blotches
+
+
+def dryness(image: jax.Array) -> jax.Array:
+    """Ridges thinned: grey dilation 2x2."""
+    return _extreme(image, 2, jax.lax.max, -jnp.inf)
+
+
+def pressure(image: jax.Array) -> jax.Array:
+    """Ridges thickened: grey erosion 3x3."""
+    return _extreme(image, 3, jax.lax.min, jnp.inf)
+
+
+def _extreme(image: jax.Array, size: int, operation, start: float) -> jax.Array:
+    return jax.lax.reduce_window(image, start, operation, (size, size), (1, 1), "SAME")
+
+
+def perlin(key: jax.Array, height: int, width: int, cells: int) -> jax.Array:
+    """Gradient noise (height, width) of about unit amplitude, `cells` lattice cells across (Perlin 1985)."""
+    angle = jax.random.uniform(key, (cells + 1, cells + 1), maxval=2 * jnp.pi)
+    gradient = jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)  # (cells + 1, cells + 1, 2)
+    points = geometry.pixel_grid(height, width) * (cells / jnp.array([width, height]))
+    corner = jnp.floor(points).astype(jnp.int32)
+    within = points - corner
+    fade = within**3 * (within * (within * 6 - 15) + 10)
+
+    def pull(dx: int, dy: int) -> jax.Array:
+        towards = within - jnp.array([dx, dy])
+        return (gradient[corner[..., 1] + dy, corner[..., 0] + dx] * towards).sum(-1)
+
+    top = pull(0, 0) + fade[..., 0] * (pull(1, 0) - pull(0, 0))
+    bottom = pull(0, 1) + fade[..., 0] * (pull(1, 1) - pull(0, 1))
+    return (top + fade[..., 1] * (bottom - top)) * 2**0.5
+
+
+def sensor_noise(key: jax.Array, image: jax.Array, amplitude: jax.Array) -> jax.Array:
+    """The image with Perlin blotches and white noise of `amplitude` (grey, 0..1) added, clipped to [0, 1]."""
+    blotch_key, fine_key = jax.random.split(key)
+    blotches = perlin(blotch_key, *image.shape, NOISE_CELLS)
+    fine = jax.random.normal(fine_key, image.shape)
+    noise = (1 - FINE_NOISE_SHARE) * blotches + FINE_NOISE_SHARE * fine
+    return jnp.clip(image + amplitude * noise, 0, 1)
+
+
+def contact(key: jax.Array, height: int, width: int, share: float) -> jax.Array:
+    """Where the finger touches the sensor, bool (height, width).
+
+    With probability `share` a straight edge cuts off up to half of the frame, from any side; else all of it touches.
+    """
+    cut_key, angle_key, depth_key = jax.random.split(key, 3)
+    angle = jax.random.uniform(angle_key, maxval=2 * jnp.pi)
+    reach = 0.5 * min(height, width)
+    offset = reach * jax.random.uniform(depth_key, maxval=0.8)
+    centred = geometry.pixel_grid(height, width) - jnp.array([width - 1, height - 1]) / 2
+    depth = centred[..., 0] * jnp.cos(angle) + centred[..., 1] * jnp.sin(angle)
+    return (depth <= offset) | (jax.random.uniform(cut_key) >= share)
+
+
+def corrupt(key: jax.Array, image: jax.Array, settings: PairsConfig) -> jax.Array:
+    """One impression's wear: dry or pressed (never both), then the sensor's noise.
+
+    `settings.dryness` and `.pressure` are the shares of images so treated, at a random strength;
+    `settings.noise` is the largest amplitude of noise, grey 0..1.
+    """
+    which_key, strength_key, amplitude_key, noise_key = jax.random.split(key, 4)
+    which, strength = jax.random.uniform(which_key), jax.random.uniform(strength_key, minval=0.3)
+    dry = strength * (which < settings.dryness)
+    pressed = strength * (which >= 1 - settings.pressure)
+    image = image + dry * (dryness(image) - image) + pressed * (pressure(image) - image)
+    return sensor_noise(noise_key, image, settings.noise * jax.random.uniform(amplitude_key))

@@ -1,0 +1,180 @@
+"""From a typed command to a run: Hydra composes the config, the schema validates it, one stage trains.
+
+JAX is imported only once a config is valid and a run is to begin: a typing error is answered at once, and the parent
+of a sweep takes no GPU from its children.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra import main as hydra_main
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ifvit.config import Config, ConfigError, build
+
+PACKAGE = Path(__file__).resolve().parent
+EXIT_REFUSED = 2  # the command, the config or a file must be changed before it can run
+EXIT_FAILED = 1
+EXIT_RESUMABLE = 75  # stopped on purpose, saved; the same command goes on (EX_TEMPFAIL of sysexits.h)
+EXIT_INTERRUPTED = 130
+
+
+def config_dir() -> Path:
+    """The YAML tree: inside the package when installed from a wheel, beside it in a checkout."""
+    shipped = PACKAGE / "configs"
+    return shipped if shipped.is_dir() else PACKAGE.parent / "configs"
+
+
+def train_command(argv: Sequence[str], program: Sequence[str]) -> float:
+    """`train.py` and `python -m ifvit train`: run what `argv` says; the validation's exact cell accuracy.
+
+    program: how this command was typed, for the line that says how to resume. Ends the process with a status other
+    than 0 when the run is refused, fails or stops before its last step.
+    """
+    argv = list(argv)
+    if any(arg.startswith("-") for arg in argv):  # -m, --help, --cfg, ...: Hydra's own command line
+        return _hydra_command(argv)
+    config = compose_config(argv)
+    return run(config, shlex.join([*program, *argv]))
+
+
+def compose_config(overrides: Sequence[str]) -> Config:
+    """The validated config of Hydra overrides; a refusal is printed, one line a problem, and ends the process."""
+    try:
+        return build(compose_tree(overrides))
+    except ConfigError as error:
+        refuse(error.problems)
+    except (HydraException, OmegaConfBaseException) as error:
+        refuse([_in_one_line(error)])
+
+
+def compose_tree(overrides: Sequence[str]) -> dict[str, Any]:
+    """What Hydra makes of the overrides, as a plain nested dict."""
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        tree = compose("train", list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(tree)
+        return plain_tree(tree)
+
+
+def plain_tree(tree: DictConfig) -> dict[str, Any]:
+    """The config without Hydra's own node, interpolations resolved."""
+    settings = OmegaConf.masked_copy(tree, [key for key in tree if key != "hydra"])
+    OmegaConf.set_struct(settings, False)
+    settings._set_parent(tree._get_parent())
+    return OmegaConf.to_container(settings, resolve=True, throw_on_missing=True)
+
+
+def _in_one_line(error: Exception) -> str:
+    """Hydra's message without its advice to add unknown keys with '+', which the schema would refuse."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    unknown = re.match(r"Could not override '([^']+)'", lines[0]) if lines else None
+    if unknown:
+        return f"{unknown[1]}: unknown key, or it does not exist in the chosen group"
+    return " ".join(lines[:3])
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Say what is wrong and end the process."""
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    raise SystemExit(EXIT_REFUSED)
+
+
+def run(config: Config, command: str) -> float:
+    """Train; the validation's exact cell accuracy. The border at which every error becomes a line and a status."""
+    prepare_process()
+    from ifvit.training.loop import train  # JAX comes with it
+    from ifvit.training.refusals import FAILURES, REFUSALS
+
+    try:
+        outcome = train(config)
+    except REFUSALS as error:
+        refuse([str(error)])
+    except FAILURES as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_FAILED) from error
+    except KeyboardInterrupt:
+        print("interrupted before training began; nothing was lost", file=sys.stderr)
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    if outcome.stopped:
+        print(f"{outcome.stopped}; to go on:\n  {command}", file=sys.stderr)
+        raise SystemExit(EXIT_RESUMABLE)
+    return outcome.exact
+
+
+def prepare_process() -> None:
+    """Settings that libraries read when they are imported."""
+    # One seed, one result: without it some GPU kernels add in whatever order they finish.
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_gpu_deterministic_ops" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    import logging
+
+    for name in ("absl", "jax", "orbax"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _hydra_command(argv: Sequence[str]) -> float:
+    """Sweeps (-m) and Hydra's own flags, through Hydra's command line."""
+    result: list[float] = []
+
+    def task(tree: DictConfig) -> float:
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            result.append(sweep_job(HydraConfig.get().overrides.task, plain_tree(tree)))
+        else:
+            result.append(run(_built(plain_tree(tree)), shlex.join(sys.argv)))
+        return result[-1]
+
+    sys.argv = [sys.argv[0], *argv]
+    hydra_main(str(config_dir()), "train", version_base="1.3")(task)()
+    return result[-1] if result else math.nan
+
+
+def _built(tree: Mapping[str, Any]) -> Config:
+    try:
+        return build(tree)
+    except ConfigError as error:
+        refuse(error.problems)
+
+
+def sweep_job(overrides: Sequence[str], tree: Mapping[str, Any]) -> float:
+    """One job of a sweep, in a process and a run directory of its own; its validation's exact cell accuracy.
+
+    A job that stopped halfway goes on when the sweep is typed again.
+    """
+    directory = f"{_built(tree).run_dir}_sweep/{job_name(overrides)}"
+    kept = [override for override in overrides if not override.startswith("run_dir=")]
+    command = [sys.executable, "-m", "ifvit", "train", *kept, f"run_dir={quoted(directory)}"]
+    print(f"sweep job {' '.join(overrides)} -> {directory}", flush=True)
+    paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
+    ended = subprocess.run(command, env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))})
+    if ended.returncode:
+        print(f"error: sweep job {' '.join(overrides)} ended with status {ended.returncode}", file=sys.stderr)
+        raise SystemExit(ended.returncode if ended.returncode > 0 else EXIT_FAILED)
+    exact = json.loads((Path(directory) / "metrics.json").read_text())["exact"]
+    return math.nan if exact is None else float(exact)
+
+
+def job_name(overrides: Sequence[str]) -> str:
+    """A folder name that says which job it is, and is the same for the same overrides."""
+    return re.sub(r"[^A-Za-z0-9_.,=+-]", "_", ",".join(sorted(overrides)))[:200] or "default"
+
+
+def quoted(text: str) -> str:
+    """A text as Hydra's override grammar takes any text."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,0 +1,57 @@
+"""The registration loss L_D, per sample. Pure JAX, in log space.
+
+Every function returns sums and counts of shape (B,): the caller reduces, so that a sample without positives (a pair of
+different fingers) neither divides by zero nor weighs as an average of nothing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+SMALLEST = 1e-6  # how near to 1 P may come in log(1 - P): LoFTR's bound
+
+
+class Sum(NamedTuple):
+    """A total and the number of things summed, both (B,)."""
+
+    total: jax.Array
+    count: jax.Array
+
+    def mean(self) -> jax.Array:
+        """The mean over all things of all samples, (); 0 when there are none."""
+        return self.total.sum() / jnp.maximum(self.count.sum(), 1)
+
+
+def positive(log_p: jax.Array, labels: jax.Array, *, alpha: float = 1.0, gamma: float = 0.0) -> Sum:
+    """-log P(i, j) over the ground-truth cells; with alpha and gamma LoFTR's focal form -alpha (1-P)^gamma log P.
+
+    Args:
+        log_p: (B, Na, Nb) log of the dual softmax.
+        labels: (B, Na) int, the true cell j of each cell i, -1 where there is none.
+    """
+    held = labels >= 0
+    chosen = jnp.take_along_axis(log_p, jnp.maximum(labels, 0)[..., None], axis=-1)[..., 0]  # (B, Na)
+    chosen = jnp.where(held, chosen, 0.0)
+    weight = alpha * (1 - jnp.exp(chosen)) ** gamma if gamma else alpha
+    return Sum((-weight * chosen * held).sum(-1), held.sum(-1).astype(jnp.float32))
+
+
+def negative(
+    log_p: jax.Array, lone_a: jax.Array, lone_b: jax.Array, *, alpha: float = 1.0, gamma: float = 0.0
+) -> Sum:
+    """-log(1 - P(i, j)) over all cell pairs of which one side is known to have no partner (LoFTR's dense negative).
+
+    Args:
+        log_p: (B, Na, Nb).
+        lone_a, lone_b: (B, Na) and (B, Nb) bool, the visible ridge cells without a partner: every ridge cell of a
+            pair of different fingers, and of the same finger those that the other print does not show.
+    """
+    pairs = lone_a[:, :, None] | lone_b[:, None, :]  # (B, Na, Nb)
+    # Bounded without a clamp, whose flat ends would give no gradient where the error is largest.
+    p = (1 - SMALLEST) * jnp.exp(log_p)
+    weight = alpha * p**gamma if gamma else alpha
+    values = jnp.where(pairs, -weight * jnp.log1p(-p), 0.0)
+    return Sum(values.sum((-2, -1)), pairs.sum((-2, -1)).astype(jnp.float32))

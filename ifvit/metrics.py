@@ -1,0 +1,98 @@
+"""How good a registration is, per sample. Pure JAX.
+
+Each metric is a pair (total, count) of shape (B,), so that means over any number of batches are exact.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+PCK_PX = (3, 5, 10)  # the thresholds reported, px of the network's frame
+
+Totals = dict[str, tuple[jax.Array, jax.Array]]
+
+
+def dense(
+    log_p: jax.Array, labels: jax.Array, truth: jax.Array, grid_b: tuple[int, int], stride: int
+) -> Totals:
+    """Cell accuracy, end-point error and PCK of the most confident cell of B for each labelled cell of A.
+
+    Args:
+        log_p: (B, Na, Nb); labels: (B, Na) int32, -1 where there is none.
+        truth: (B, Na, 2) px, where the cell's pixel really lies in B.
+        grid_b: rows and columns of B's cells; stride: px per cell.
+
+    Returns:
+        exact: the cell is the true one; within_one: at most one cell off in row and column; end_point_error: px;
+        pck_N: within N px. The best possible end-point error is that of rounding to cells.
+    """
+    guess = jnp.argmax(log_p, axis=-1).astype(jnp.int32)  # (B, Na)
+    held = labels >= 0
+    count = held.sum(-1).astype(jnp.float32)
+    rows = jnp.abs(guess // grid_b[1] - labels // grid_b[1])
+    cols = jnp.abs(guess % grid_b[1] - labels % grid_b[1])
+    error = jnp.linalg.norm(points_of(guess, grid_b, stride) - truth, axis=-1)  # (B, Na) px
+
+    def over_labelled(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jnp.where(held, values, 0).sum(-1).astype(jnp.float32), count
+
+    totals = {
+        "exact": over_labelled(guess == labels),
+        "within_one": over_labelled(jnp.maximum(rows, cols) <= 1),
+        "end_point_error": over_labelled(error),
+    }
+    return totals | {f"pck_{px}": over_labelled(error <= px) for px in PCK_PX}
+
+
+def matches(cells: jax.Array, labels: jax.Array, right: jax.Array) -> Totals:
+    """Precision and recall of the extracted matches.
+
+    Args:
+        cells: (B, M, 2) int32 pairs (i in A, j in B), padded with -1.
+        labels: (B, Na) int32, -1 where there is none.
+        right: (B, M) bool, from `right_matches`.
+
+    Returns:
+        precision: share of the matches that are right (those between different fingers are all wrong);
+        recall: right matches of labelled cells among all labelled cells; matches: their number per pair.
+    """
+    made = cells[..., 0] >= 0
+    labelled = jnp.take_along_axis(labels, jnp.maximum(cells[..., 0], 0), axis=1) >= 0
+    ones = jnp.ones(cells.shape[0], jnp.float32)
+    count = made.sum(-1).astype(jnp.float32)
+    return {
+        "precision": ((right & made).sum(-1).astype(jnp.float32), count),
+        "recall": (
+            (right & made & labelled).sum(-1).astype(jnp.float32),
+            (labels >= 0).sum(-1).astype(jnp.float32),
+        ),
+        "matches": (count, ones),
+    }
+
+
+def right_matches(
+    cells: jax.Array, truth: jax.Array, shown: jax.Array, grid_b: tuple[int, int], stride: int
+) -> jax.Array:
+    """Which matches (B, M, 2) are right: i's pixel is shown in B and j's pixel lies within one stride of it, (B, M).
+
+    truth: (B, Na, 2) px; shown: (B, Na) bool, false everywhere for a pair of different fingers.
+    """
+    i, j = jnp.maximum(cells[..., 0], 0), jnp.maximum(cells[..., 1], 0)
+    target = jnp.take_along_axis(truth, i[..., None], axis=1)
+    near = jnp.linalg.norm(points_of(j, grid_b, stride) - target, axis=-1) <= stride
+    return near & jnp.take_along_axis(shown, i, axis=1) & (cells[..., 0] >= 0)
+
+
+def points_of(cells: jax.Array, grid: tuple[int, int], stride: int) -> jax.Array:
+    """The pixel (..., 2) that cell indices (...) stand for."""
+    return jnp.stack([cells % grid[1], cells // grid[1]], axis=-1).astype(jnp.float32) * stride
+
+
+def mean(totals: Totals) -> dict[str, float]:
+    """The mean of each metric over everything counted; nan where nothing was."""
+    result = {}
+    for name, (total, count) in totals.items():
+        n = float(jnp.sum(count))
+        result[name] = float(jnp.sum(total)) / n if n else float("nan")
+    return result

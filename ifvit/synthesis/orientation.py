@@ -1,0 +1,172 @@
+"""The flow of a finger's ridges: its class, its singularities, and the orientation field they imply.
+
+Everything here is drawn in the *finger frame*: a 400 x 480 (W x H) window at 500 ppi, x right, y down, in px.
+A finger is the same finger at any resolution; `frame_coordinates` says where the pixels of an image lie in
+that frame. Orientation is the direction of the ridge, rad, modulo pi, from the x axis towards the y axis.
+
+The field is the zero-pole model of Sherlock and Monro (1993) with the piecewise-linear corrections of Vizcaya
+and Gerhardt (1996), which bend the flow round a singularity without moving it; the arch is the formula of
+SFinGe (Cappelli, in Maltoni et al., Handbook of Fingerprint Recognition).
+"""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+FRAME_WIDTH, FRAME_HEIGHT, FRAME_PPI = 400, 480, 500
+CENTRE = (FRAME_WIDTH / 2, 0.45 * FRAME_HEIGHT)  # where the pattern sits before jitter
+
+KNOTS = 8  # corrections per turn
+BEND = 0.35  # rad, largest correction at a knot before smoothing
+BEND_SMOOTHING = 0.7  # knots, sigma of the circular smoothing
+ARCH_STEEPNESS = (0.6, 1.4)
+
+
+class Pattern(IntEnum):
+    """The classes of ridge flow; a double loop counts as a whorl in the usual five-class statistics."""
+
+    ARCH = 0
+    TENTED_ARCH = 1
+    LEFT_LOOP = 2
+    RIGHT_LOOP = 3
+    WHORL = 4
+    DOUBLE_LOOP = 5
+
+
+# Per cent of fingers in nature (Wilson, Candela and Watson 1994), a third of the 27.9 % whorls being double
+# loops.
+NATURAL_MIX = np.array([3.7, 2.9, 33.8, 31.7, 18.6, 9.3])
+
+# Pairs of loop and delta of each class.
+PAIRS = np.array([0, 1, 1, 1, 2, 2])
+
+# Offsets from the centre, px, of up to two loops and two deltas, as (x, y). Loops also move apart by `spread`
+# along y: the second in each row goes down, the first up. Unused places are zero.
+LOOP_OFFSET = np.array(
+    [
+        [[0, 0], [0, 0]],
+        [[0, 0], [0, 0]],
+        [[0, 0], [0, 0]],
+        [[0, 0], [0, 0]],
+        [[0, 0], [0, 0]],
+        [[-18, 0], [18, 0]],
+    ],
+    np.float32,
+)  # (classes, 2, xy)
+LOOP_SPREAD = np.array(
+    [[0, 0], [0, 0], [0, 0], [0, 0], [18, 40], [28, 48]], np.float32
+)  # (classes, low/high)
+DELTA_OFFSET = np.array(
+    [
+        [[0, 0], [0, 0]],
+        [[0, 110], [0, 0]],
+        [[95, 115], [0, 0]],
+        [[-95, 115], [0, 0]],
+        [[-105, 125], [105, 125]],
+        [[-110, 125], [110, 125]],
+    ],
+    np.float32,
+)  # (classes, 2, xy)
+
+PATTERN_JITTER = 25.0  # px, the whole pattern in the frame
+LOOP_JITTER = 5.0  # px, each loop: two loops must not change places
+# px, each delta, (x, y); the delta of a tented arch has to stay under its loop, or it becomes one of the
+# loops.
+DELTA_JITTER = np.array([[0, 0], [5, 20], [20, 20], [20, 20], [20, 20], [20, 20]], np.float32)
+
+
+class Finger(NamedTuple):
+    """What decides a finger's ridge flow; its shapes are fixed, so fingers of any class share one program."""
+
+    pattern: jax.Array  # () int32, a Pattern
+    present: jax.Array  # (2,) float32, 1 where the n-th loop and delta exist, else 0
+    loops: jax.Array  # (2, 2) float32, (x, y) in the finger frame, px at 500 ppi
+    deltas: jax.Array  # (2, 2) float32, likewise
+    loop_bends: jax.Array  # (2, 8) float32, rad, corrections at the knots -pi, -3pi/4, ... 3pi/4
+    delta_bends: jax.Array  # (2, 8) float32, likewise
+    steepness: jax.Array  # () float32, how high an arch rises; used by arches only
+
+
+def draw_pattern(key: jax.Array) -> jax.Array:
+    """A Pattern () int32 with its natural frequency."""
+    edges = np.cumsum(NATURAL_MIX / NATURAL_MIX.sum())[:-1]
+    return jnp.sum(jax.random.uniform(key) >= jnp.asarray(edges, jnp.float32), dtype=jnp.int32)
+
+
+def draw_finger(key: jax.Array, pattern: jax.Array | int | None = None) -> Finger:
+    """A random finger, of the given Pattern or, by default, of one drawn with its natural frequency."""
+    keys = jax.random.split(key, 8)
+    pattern = draw_pattern(keys[0]) if pattern is None else jnp.asarray(pattern, jnp.int32)
+
+    centre = jnp.asarray(CENTRE) + PATTERN_JITTER * _symmetric(keys[1], (2,))
+    low, high = jnp.asarray(LOOP_SPREAD)[pattern]
+    spread = jax.random.uniform(keys[2], (), minval=low, maxval=high)
+    # Double loops turn either way: mirror half of them. The others' tables are symmetric, or name a side.
+    mirrored = (pattern == Pattern.DOUBLE_LOOP) & jax.random.bernoulli(keys[3])
+    side = jnp.where(mirrored, -1.0, 1.0)
+    loops = jnp.asarray(LOOP_OFFSET)[pattern] * jnp.stack([side, jnp.ones(())])  # (2, xy)
+    loops = loops + spread * jnp.array([[0.0, -1.0], [0.0, 1.0]])
+    loops = centre + loops + LOOP_JITTER * _symmetric(keys[4], (2, 2))
+    deltas = centre + jnp.asarray(DELTA_OFFSET)[pattern]
+    deltas = deltas + jnp.asarray(DELTA_JITTER)[pattern] * _symmetric(keys[5], (2, 2))
+
+    bends = _smooth_knots(BEND * _symmetric(keys[6], (2, 2, KNOTS)))
+    steepness = jax.random.uniform(keys[7], (), minval=ARCH_STEEPNESS[0], maxval=ARCH_STEEPNESS[1])
+    present = (jnp.arange(2) < jnp.asarray(PAIRS)[pattern]).astype(jnp.float32)
+    return Finger(pattern, present, loops, deltas, bends[0], bends[1], steepness)
+
+
+def frame_coordinates(height: int, width: int, ppi: float) -> tuple[jax.Array, jax.Array]:
+    """Where the pixels of a (height, width) image at `ppi` lie in the finger frame: x, y, each (H, W), px.
+
+    The centre of the image is the centre of the frame, and lengths are true: an image that covers less than
+    the frame (0.8 x 0.96 inch) sees the middle of the finger; nothing is squashed to fit.
+    """
+    scale = FRAME_PPI / ppi
+    x = (jnp.arange(width) - (width - 1) / 2) * scale + (FRAME_WIDTH - 1) / 2
+    y = (jnp.arange(height) - (height - 1) / 2) * scale + (FRAME_HEIGHT - 1) / 2
+    return jnp.broadcast_to(x, (height, width)), jnp.broadcast_to(y[:, None], (height, width))
+
+
+def orientation_field(finger: Finger, x: jax.Array, y: jax.Array) -> jax.Array:
+    """Ridge direction in [0, pi), rad, at the finger-frame places (x, y), each of any one shape (...)."""
+    flow = jnp.zeros_like(x)
+    for n in range(2):
+        loop = _bent_angle(x, y, finger.loops[n], finger.loop_bends[n])
+        delta = _bent_angle(x, y, finger.deltas[n], finger.delta_bends[n])
+        flow = flow + 0.5 * finger.present[n] * (loop - delta)
+    theta = jnp.where(finger.pattern == Pattern.ARCH, _arch(finger.steepness, x, y), flow)
+    return jnp.mod(theta, jnp.pi)
+
+
+def _arch(steepness: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    """Ridges that rise and fall across the finger, most at 0.55 of its height."""
+    rise = steepness * (1.25 - 2.2 * jnp.abs(y / FRAME_HEIGHT - 0.55))
+    across = jnp.clip(x / FRAME_WIDTH, 0, 1)  # outside the frame the slope stays as at its edge
+    return -jnp.arctan(jnp.maximum(0, rise) * jnp.cos(jnp.pi * across))
+
+
+def _bent_angle(x: jax.Array, y: jax.Array, place: jax.Array, bends: jax.Array) -> jax.Array:
+    """g(arg(z - place)): the angle round a singularity plus its correction, which is linear between knots."""
+    angle = jnp.arctan2(y - place[1], x - place[0])
+    knot = (angle + jnp.pi) * (KNOTS / (2 * jnp.pi))  # 0..8
+    # Hat functions instead of a gather: eight fused multiply-adds, and the eighth knot is the zeroth.
+    away = jnp.abs(knot[..., None] - jnp.arange(KNOTS))
+    hats = jnp.maximum(0, 1 - jnp.minimum(away, KNOTS - away))  # (..., 8)
+    return angle + hats @ bends
+
+
+def _smooth_knots(values: jax.Array) -> jax.Array:
+    """Circular Gaussian smoothing along the last axis (..., 8), so that neighbouring knots do not jump."""
+    away = np.arange(KNOTS)
+    away = np.minimum(away, KNOTS - away)
+    weights = np.exp(-0.5 * (away / BEND_SMOOTHING) ** 2)
+    circulant = np.stack([np.roll(weights / weights.sum(), n) for n in range(KNOTS)])
+    return values @ jnp.asarray(circulant, values.dtype)
+
+
+def _symmetric(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)

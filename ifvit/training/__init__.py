@@ -1,0 +1,1 @@
+"""Training: the state, one jit-compiled step, the loop around it, validation, logs."""

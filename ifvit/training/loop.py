@@ -1,0 +1,214 @@
+"""A run of Module 1, from a config to a validated model."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from ifvit import __version__, plots
+from ifvit.checkpoint import Checkpoints, read_json, write_json
+from ifvit.config import Config
+from ifvit.data.loader import TRAIN, VALIDATE, Batches
+from ifvit.data.pairs import Pairs
+from ifvit.data.sources import Impressions, load, split
+from ifvit.models.dense import DenseModel
+from ifvit.progress import clock
+from ifvit.training import pretrained, run_dir
+from ifvit.training.devices import Devices
+from ifvit.training.log import TrainLog, sheet, summary
+from ifvit.training.state import TrainState, init_variables, make_optimizer, new_state, parameter_count
+from ifvit.training.step import make_eval_step, make_train_step
+from ifvit.training.stop import Stop
+from ifvit.training.validate import plain, validate
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: `exact`, the validation's exact cell accuracy; `stopped`, why it stopped before its last step."""
+
+    exact: float
+    stopped: str | None
+
+
+def train(config: Config) -> Outcome:
+    """Train until `trainer.max_steps`, from the first of: the run directory's latest state, `init.resume_from`'s,
+    pretrained weights, scratch. Everything it writes lies in `config.run_dir`.
+
+    Raises:
+        RunDirError, DataError, DeviceError, WeightsError, CheckpointError: before anything was trained, in plain words.
+        NotFiniteError: the loss or the gradient stopped being a number.
+        CheckpointError: a state could not be saved.
+    """
+    started = time.monotonic()
+    lock = run_dir.claim(config)
+    try:
+        return _Run(config, started).train()
+    finally:
+        lock.close()
+
+
+class _Run:
+    """The parts of a run that its phases share."""
+
+    def __init__(self, config: Config, started: float):
+        self.config, self.started, self.dir = config, started, Path(config.run_dir)
+        self.devices = Devices(config.trainer)
+        self.model = DenseModel.from_config(config.dense, self.devices.dtype)
+        impressions = load(config.data, config.seed)
+        run_dir.same_data(config, impressions.fingerprint)
+        self.train_batches, self.val_batches = self._batches(impressions)
+        self.checkpoints = Checkpoints(self.dir)
+        self.state, optimizer, weights = self._initial_state()
+        everywhere, split_up = self.devices.everywhere, self.devices.split
+        self.step = jax.jit(
+            make_train_step(self.model, optimizer, config),
+            donate_argnums=0,
+            in_shardings=(everywhere, split_up),
+            out_shardings=(everywhere, everywhere),
+        )
+        self.evaluate = jax.jit(make_eval_step(self.model, config), in_shardings=(everywhere, split_up))
+        run_dir.remember(config, impressions.fingerprint)
+        self.log = TrainLog(self.dir, config, int(self.state.step))
+        print(self._summary(impressions, weights), flush=True)
+
+    def _batches(self, impressions: Impressions) -> tuple[Batches, Batches]:
+        trained, unseen = split(impressions, self.config.data.val_fingers)
+        self.counts = [(len(chosen), len(set(impressions.identity[chosen]))) for chosen in (trained, unseen)]
+        make = partial(Batches, self.config, impressions, sharding=self.devices.split)
+        return make(chosen=trained, stream=TRAIN), make(chosen=unseen, stream=VALIDATE)
+
+    def _initial_state(self) -> tuple[TrainState, Any, str]:
+        """Own run directory -> init.resume_from (already copied there) -> pretrained weights -> scratch."""
+        config, everywhere = self.config, self.devices.everywhere
+        fresh = partial(init_variables, self.model, config.seed, config.data.frame)
+        if self.checkpoints.latest_step() is not None:
+            report = pretrained.kept_report(config)
+            optimizer = make_optimizer(config, pretrained.merged_params(report))
+            like = jax.eval_shape(lambda: new_state(fresh(), optimizer))
+            like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), like)
+            state = self.checkpoints.restore(like)
+            return state, optimizer, f"resumed after step {int(state.step)}"
+        variables, report = pretrained.initial_variables(config, self.model, jax.jit(fresh)())
+        optimizer = make_optimizer(config, pretrained.merged_params(report))
+        state = jax.jit(partial(new_state, optimizer=optimizer), out_shardings=everywhere)(variables)
+        scratch = "LoFTR's encoder from scratch, no pretrained weights" if config.dense.use_loftr else "from scratch"
+        return state, optimizer, f"merged from {report.source}" if report else scratch
+
+    def _summary(self, impressions: Impressions, weights: str) -> str:
+        """What a person wants to know before waiting."""
+        config, dense, data, trainer = self.config, self.config.dense, self.config.data, self.config.trainer
+        height, width = data.frame
+        rows, columns = self.model.grid(height, width)
+        encoder = "LoFTR" if dense.use_loftr else "plain"
+        trained, unseen = (f"{images} impressions of {fingers} fingers" for images, fingers in self.counts)
+        where = data.root or "grown here"
+        lines = {
+            "model": f"{dense.backbone} (stride {dense.stride}) + {encoder} encoder: {dense.num_layers} layers, "
+            f"width {dense.d_model}, {dense.num_heads} heads; {parameter_count(self.state.params):,} parameters",
+            "weights": weights,
+            "data": f"{data.source} ({where}): {trained} to train, {unseen} unseen to validate",
+            "input": f"{width}x{height} px at {data.ppi:g} ppi, {rows}x{columns} cells",
+            "training": f"{trainer.max_steps} steps of {trainer.batch_size} pairs, AdamW at {config.optimizer.lr:g}, "
+            f"seed {config.seed}",
+            "devices": str(self.devices),
+            "writes to": str(self.dir),
+        }
+        return "\n".join([f"IFViT {__version__}, stage {config.stage}", *(f"  {k:9} {v}" for k, v in lines.items())])
+
+    def train(self) -> Outcome:
+        """The loop. Its order: evaluate the old state -> save -> next batch -> step -> log -> stop?
+
+        So the state saved at step N has made N updates and was validated before update N + 1, in a resumed run too.
+        """
+        trainer, start = self.config.trainer, int(self.state.step)
+        with Stop(self.started, trainer.max_hours) as stop:
+            batches = iter(self._train_pairs(start))
+            for step in range(start, trainer.max_steps):
+                if step % trainer.validate_every == 0:
+                    self._validate(step)
+                if step % trainer.checkpoint_every == 0 and step > start:
+                    self._save(step)
+                self.state, said = self.step(self.state, next(batches))
+                self.log.step(step + 1, said)
+                if self.log.due(step + 1):
+                    self.log.line(step + 1, self._take_waited())
+                if (reason := stop.reason()) and step + 1 < trainer.max_steps:
+                    return self._stopped(step + 1, reason)
+            means = self._validate(trainer.max_steps)
+            if trainer.max_steps > start:
+                self._save(trainer.max_steps)
+            self._close()
+        print(self._closing(means))
+        return Outcome(means["exact"], None)
+
+    def _stopped(self, step: int, reason: str) -> Outcome:
+        self._save(step)
+        self._close()
+        return Outcome(math.nan, f"{reason}: stopped after step {step} of {self.config.trainer.max_steps}, saved")
+
+    def _close(self) -> None:
+        self.checkpoints.close()
+        self.log.close()
+
+    def _train_pairs(self, start: int) -> Iterable[Pairs]:
+        if self.config.trainer.overfit:
+            return itertools.repeat(next(self.train_batches.pairs(0, 1)))
+        return self.train_batches.pairs(start, self.config.trainer.max_steps)
+
+    def _val_pairs(self) -> Iterable[Pairs]:
+        """The same pairs every time; when one batch is to be overfitted, that batch."""
+        if self.config.trainer.overfit:
+            return self.train_batches.pairs(0, 1)
+        trainer = self.config.trainer
+        return self.val_batches.pairs(0, -(-trainer.val_pairs // trainer.batch_size))
+
+    def _take_waited(self) -> float:
+        waited, self.train_batches.waited_s = self.train_batches.waited_s, 0.0
+        return waited
+
+    def _save(self, step: int) -> None:
+        # A state that is not finite is never written.
+        with self.log.paused():
+            self.checkpoints.save(step, self.state)
+
+    def _validate(self, step: int) -> dict[str, float]:
+        """Judge the state on unseen fingers, write metrics.json, keep the state if it is the best."""
+        with self.log.paused():
+            return self._judge(step)
+
+    def _judge(self, step: int) -> dict[str, float]:
+        means, shown, pairs = validate(
+            self.evaluate, self.state, self._val_pairs(), self.config.loss, self.model.stride
+        )
+        picture = sheet(shown, step, means)
+        self.log.validation(step, means, picture)
+        held = read_json(self.dir / "metrics.json") or {}
+        told = {"step": step, "pairs": pairs, **plain(means)}
+        best = held.get("best")
+        if step and not math.isnan(means["exact"]) and (best is None or means["exact"] > best["exact"]):
+            self.checkpoints.save_best(step, self.state)
+            self.checkpoints.wait()
+            best = {"step": step, "exact": told["exact"], "within_one": told["within_one"]}
+        untrained = held.get("untrained") or ({k: told[k] for k in told if k != "step"} if step == 0 else None)
+        write_json(self.dir / "metrics.json", told | {"best": best, "untrained": untrained})
+        plots.save(self.dir / "matches.png", picture)
+        return means
+
+    def _closing(self, means: dict[str, float]) -> str:
+        before = read_json(self.dir / "metrics.json")["untrained"] or {}
+        return (
+            f"finished {self.config.trainer.max_steps} steps in {clock(time.monotonic() - self.started)}: "
+            f"{summary(means)}\n"
+            f"untrained: cells exact {before.get('exact')}, within one {before.get('within_one')}\n"
+            f"look at  {self.dir / 'matches.png'}\n"
+            f"figures  {self.dir / 'metrics.json'}\n"
+            f"curves   tensorboard --logdir {self.dir / 'tb'}"
+        )

@@ -1,0 +1,84 @@
+"""What a run directory must be before anything is written into it: new, or this very run's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ifvit import checkpoint
+from ifvit.config import Config, as_tree, differences
+
+OWN = {".lock", "config.json", "merge_report.json", "metrics.json", "matches.png", "states", "best", "tb"}
+
+
+class RunDirError(RuntimeError):
+    """The run directory belongs to something else; the message says to what."""
+
+
+def claim(config: Config) -> Any:
+    """Lock the run directory, after `init.resume_from` was copied into an empty one; keep the returned handle.
+
+    Raises:
+        RunDirError: it holds other files, or another config's states.
+        CheckpointError: it cannot be written, another process uses it, or there is nothing to resume from.
+    """
+    run_dir = Path(config.run_dir)
+    if run_dir.exists():
+        if not run_dir.is_dir():
+            raise RunDirError(f"run_dir: {run_dir} is a file; set run_dir=FOLDER")
+        others = sorted({path.name for path in run_dir.iterdir()} - OWN)
+        if others:
+            raise RunDirError(
+                f"run_dir: {run_dir} holds something else than a run ({', '.join(others[:4])}); set run_dir=FOLDER"
+            )
+    handle = checkpoint.lock(run_dir)
+    if not has_states(run_dir) and config.init.resume_from:
+        source = Path(config.init.resume_from)
+        if not has_states(source):
+            raise RunDirError(
+                f"init.resume_from: {source} holds no saved state (expected {source / 'states'}/STEP/, as in a run_dir)"
+            )
+        # Compared at the source too, so that a refusal copies nothing.
+        _same_run(config, source)
+        step = checkpoint.copy_run(source, run_dir)
+        print(f"copied step {step} of {source} into {run_dir}")
+    if has_states(run_dir):
+        _same_run(config, run_dir)
+    return handle
+
+
+def has_states(run_dir: Path) -> bool:
+    """Whether a state was saved there."""
+    return bool(checkpoint.saved_steps(run_dir / "states"))
+
+
+def _same_run(config: Config, folder: Path) -> None:
+    held = checkpoint.read_json(folder / "config.json")
+    if held is None:
+        raise RunDirError(f"run_dir: {folder} has no config.json beside its states; set run_dir=FOLDER for a new run")
+    changed = differences(held["config"], as_tree(config))
+    if changed:
+        raise RunDirError(
+            f"run_dir: {folder} holds a run of another config ({'; '.join(changed)}); "
+            "set run_dir=FOLDER for a new run, or repeat the old settings to go on with that one"
+        )
+
+
+def same_data(config: Config, fingerprint: str) -> None:
+    """Compare the impressions with those that the saved states were trained on.
+
+    Raises:
+        RunDirError: they are others.
+    """
+    run_dir = Path(config.run_dir)
+    held = checkpoint.read_json(run_dir / "config.json")
+    if held and has_states(run_dir) and held["data"] != fingerprint:
+        raise RunDirError(
+            f"run_dir: {run_dir} was trained on other data ({held['data']}; now {fingerprint}); "
+            "give it the same images, or set run_dir=FOLDER for a new run"
+        )
+
+
+def remember(config: Config, fingerprint: str) -> None:
+    """Write the config and the data's fingerprint into the run directory."""
+    checkpoint.write_json(Path(config.run_dir) / "config.json", {"config": as_tree(config), "data": fingerprint})

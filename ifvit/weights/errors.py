@@ -1,0 +1,28 @@
+"""The one error of this room, and the place where a file's name is put in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+
+
+class WeightsError(ValueError):
+    """Weights cannot be read, named, written or merged.
+
+    Its text is one plain message: the file, key or shape, what was expected, and what to do.
+    """
+
+
+@contextmanager
+def naming(path: str | PathLike[str]) -> Iterator[None]:
+    """Turn anything that goes wrong inside into one `WeightsError` that begins with `path`."""
+    try:
+        yield
+    except WeightsError as err:
+        raise WeightsError(f"{path}: {err}") from err
+    except Exception as err:  # a damaged or hostile file may break any library call on the way
+        raise WeightsError(
+            f"{path}: cannot be read: the file is damaged, incomplete or not what its name says "
+            f"({type(err).__name__}: {str(err)[:200]}). Download or copy it again."
+        ) from err

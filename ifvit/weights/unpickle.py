@@ -1,0 +1,236 @@
+"""Read the pickle inside a PyTorch checkpoint as data: no name in it is imported and nothing in it is run.
+
+A pickle is a small program that may name any function and call it. Here a name is never looked up. The few
+that a tensor needs stand for our own constructors, names from modules that run things are refused at once,
+and every other name becomes a `Foreign`: an inert mark that stays itself whatever the pickle does with it.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections import OrderedDict
+
+from ifvit.weights.errors import WeightsError
+from ifvit.weights.tensors import (
+    DTYPES,
+    STORAGES,
+    Dtype,
+    Foreign,
+    Maker,
+    Storage,
+    rebuild_parameter,
+    rebuild_tensor,
+    rebuild_tensor_v3,
+)
+
+# A byte of pickle can make an object of some 70 bytes, so this bounds the memory too (about 1 GiB). The
+# pickle of LoFTR with its optimiser is well under 1 MiB: the numbers themselves lie outside it.
+MAX_PICKLE_BYTES = 16 * 2**20
+
+_REFUSED = (
+    "os posix posixpath nt ntpath subprocess commands popen2 sys importlib imp runpy pkgutil zipimport "
+    "shutil socket ssl select selectors socketserver http urllib urllib2 httplib ftplib smtplib "
+    "telnetlib xmlrpc requests webbrowser pickle _pickle cPickle pickletools marshal shelve dill "
+    "cloudpickle joblib functools _functools operator _operator types ctypes _ctypes cffi code codeop "
+    "pdb bdb cProfile profile timeit trace inspect gc pty tempfile threading _thread multiprocessing "
+    "concurrent asyncio signal resource site sysconfig pip setuptools distutils ensurepip venv platform "
+    "linecache builtins __builtin__"
+)
+REFUSED_MODULES = frozenset(_REFUSED.split())
+_CONTAINERS_AND_NUMBERS = (
+    "set frozenset dict list tuple int float bool complex str bytes bytearray slice range object long "
+    "unicode xrange"
+)
+# Plain containers and numbers from those modules. They too become `Foreign`: a state dict needs none of them
+# (its own dict, list and tuple have opcodes), and a real `range`, `list` or `bytearray` could be told to fill
+# the memory.
+HARMLESS_NAMES = frozenset(
+    f"{module}.{name}" for module in ("builtins", "__builtin__") for name in _CONTAINERS_AND_NUMBERS.split()
+) | {"types.SimpleNamespace"}
+
+
+def _size(shape: object) -> object:
+    if not isinstance(shape, tuple | Foreign):
+        raise WeightsError("the pickle makes a torch.Size of something that is not a tuple")
+    return shape
+
+
+_KNOWN: dict[tuple[str, str], object] = {
+    ("collections", "OrderedDict"): Maker(lambda: OrderedDict()),
+    ("torch", "Size"): Maker(_size),
+    ("torch._utils", "_rebuild_tensor_v2"): Maker(rebuild_tensor),
+    ("torch._utils", "_rebuild_tensor_v3"): Maker(rebuild_tensor_v3),
+    ("torch._utils", "_rebuild_parameter"): Maker(rebuild_parameter),
+    ("torch._utils", "_rebuild_parameter_with_state"): Maker(rebuild_parameter),
+}
+_KNOWN |= {("torch", name): Dtype(dtype) for name, dtype in DTYPES.items()}
+_KNOWN |= {
+    (m, name): Dtype(DTYPES[kind]) for m in ("torch", "torch.storage") for name, kind in STORAGES.items()
+}
+
+
+def _key(key: object) -> object:
+    """A dictionary key that is safe to hash.
+
+    Hashing a tuple descends into it: one nested a million deep overflows the C stack, one built of shared
+    halves takes for ever. So tuples may only be short and flat, and integers, whose hash is not kept, of
+    machine size.
+    """
+    kind = type(key)
+    if kind in (str, bytes, float, bool, type(None), Foreign, Dtype, Maker):
+        return key
+    if kind is int and abs(key) < 2**63:
+        return key
+    if kind is tuple and len(key) <= 16 and all(type(k) is not tuple and _key(k) is k for k in key):
+        return key
+    raise WeightsError(
+        f"the pickle uses a {kind.__name__} as a dictionary key where a text or a number is expected"
+    )
+
+
+class _Reader(pickle._Unpickler):
+    """Python's own unpickler with every opcode that could call, import, hash or allocate freely replaced.
+
+    The pure Python one is meant: its memo is a dict, while the C one's is an array as long as the largest
+    index, which a 5-byte opcode can set to four thousand million. It also lets single opcodes be replaced.
+    """
+
+    dispatch = dict(pickle._Unpickler.dispatch)
+
+    def find_class(self, module: str, name: str) -> object:
+        """What a name in the pickle stands for. Refuses the ones that run things; never imports."""
+        full = f"{module}.{name}"
+        roots = {module.partition(".")[0], *name.split(".")[:-1]}
+        if roots & REFUSED_MODULES and full not in HARMLESS_NAMES:
+            raise WeightsError(
+                f"refused: the file asks for {full[:200]}, which can run code and which no weights need. "
+                "Nothing was run. Do not use this file; get the weights again from their authors"
+            )
+        if (module, name) not in _KNOWN:
+            return self.foreign.setdefault(full, Foreign(full[:200]))
+        return _KNOWN[module, name]
+
+    def persistent_load(self, pid: object) -> object:
+        """The storage a persistent id names: ('storage', type, key, device, number of elements)."""
+        if type(pid) is not tuple or len(pid) < 5 or pid[0] != "storage":
+            raise WeightsError("the pickle refers to something outside it that is not a PyTorch storage")
+        kind, key, size = pid[1], pid[2], pid[4]
+        if isinstance(kind, Foreign):
+            return kind
+        if not isinstance(kind, Dtype) or type(key) is not str or type(size) is not int or size < 0:
+            raise WeightsError("the pickle describes a storage in a way PyTorch does not")
+        return Storage(key, kind.dtype, size)
+
+    def _call(self, function: object, args: object) -> None:
+        if isinstance(function, Foreign):
+            self.append(function)
+        elif isinstance(function, Maker):
+            self.append(function.make(*args))
+        else:
+            raise WeightsError(f"the pickle calls a {type(function).__name__}, which is not a function")
+
+    def _reduce(self) -> None:
+        args, function = self.stack.pop(), self.stack.pop()
+        self._call(function, args)
+
+    def _new_object_ex(self) -> None:
+        del self.stack[-1]  # keyword arguments: no constructor known here takes any
+        self._reduce()
+
+    def _object(self) -> None:
+        function, *args = self.pop_mark()
+        self._call(function, args)
+
+    def _instance(self) -> None:
+        module, name = (self.readline()[:-1].decode("ascii") for _ in range(2))
+        self._call(self.find_class(module, name), self.pop_mark())
+
+    def _build(self) -> None:
+        del self.stack[-1]  # attributes, such as a state dict's _metadata: nothing here has a use for them
+
+    def _put(self, items: list) -> None:
+        target = self.stack[-1]
+        if isinstance(target, Foreign):
+            return
+        if not isinstance(target, dict):
+            raise WeightsError(
+                f"the pickle sets an item of a {type(target).__name__}, which is not a dictionary"
+            )
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[_key(key)] = value
+
+    def _set_item(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._put([key, value])
+
+    def _set_items(self) -> None:
+        self._put(self.pop_mark())
+
+    def _dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._put(items)
+
+    def _extend(self, items: list) -> None:
+        target = self.stack[-1]
+        if isinstance(target, list):
+            target.extend(items)
+        elif not isinstance(target, Foreign):
+            raise WeightsError(f"the pickle appends to a {type(target).__name__}, which is not a list")
+
+    def _append_one(self) -> None:
+        self._extend([self.stack.pop()])
+
+    def _append_many(self) -> None:
+        self._extend(self.pop_mark())
+
+    def _empty_set(self) -> None:
+        self.append(self.find_class("builtins", "set"))
+
+    def _frozen_set(self) -> None:
+        self.pop_mark()
+        self._empty_set()
+
+    def _byte_array(self) -> None:
+        # Python's own allocates whatever length it is told before it reads.
+        length = int.from_bytes(self.read(8), "little")
+        self.append(self.read(min(length, MAX_PICKLE_BYTES)))
+
+    def _no_such_opcode(self) -> None:
+        raise WeightsError("the pickle uses an opcode that PyTorch never writes")
+
+    for _opcodes, _method in (
+        (pickle.REDUCE + pickle.NEWOBJ, _reduce),
+        (pickle.NEWOBJ_EX, _new_object_ex),
+        (pickle.OBJ, _object),
+        (pickle.INST, _instance),
+        (pickle.BUILD, _build),
+        (pickle.SETITEM, _set_item),
+        (pickle.SETITEMS, _set_items),
+        (pickle.DICT, _dict),
+        (pickle.APPEND, _append_one),
+        (pickle.APPENDS + pickle.ADDITEMS, _append_many),
+        (pickle.EMPTY_SET, _empty_set),
+        (pickle.FROZENSET, _frozen_set),
+        # EXT takes what other code of this process registered.
+        (pickle.EXT1 + pickle.EXT2 + pickle.EXT4, _no_such_opcode),
+        (pickle.NEXT_BUFFER + pickle.READONLY_BUFFER, _no_such_opcode),  # buffers that are not in the file
+        (pickle.BYTEARRAY8, _byte_array),
+    ):
+        for _opcode in _opcodes:
+            dispatch[_opcode] = _method
+    del _opcodes, _opcode, _method
+
+
+def read_pickle(data: bytes) -> object:
+    """The object in `data`, made of plain containers, numbers, `Tensor` and `Foreign`.
+
+    Raises `WeightsError` for a refused name or a pickle no PyTorch wrote; a damaged one may raise any other
+    exception.
+    """
+    if len(data) > MAX_PICKLE_BYTES:
+        raise WeightsError(f"its pickle is {len(data):,} bytes; at most {MAX_PICKLE_BYTES:,} are read")
+    reader = _Reader(io.BytesIO(data))
+    reader.foreign = {}
+    return reader.load()

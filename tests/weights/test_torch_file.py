@@ -1,0 +1,350 @@
+"""The reader of PyTorch files: it reads what PyTorch writes, and nothing a file says is ever run."""
+
+import pickle
+import random
+import struct
+import zipfile
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+from torch_zip import Call, Global, PickleWriter, Raw, View, write_torch_zip
+
+from ifvit.weights import WeightsError, read_state_dict
+from ifvit.weights.unpickle import MAX_PICKLE_BYTES, Foreign, read_pickle
+
+WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+def refusal(path: Path) -> str:
+    """The reader's complaint about `path`, which must name it."""
+    with pytest.raises(WeightsError) as caught:
+        read_state_dict(path)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def refusal_of(tmp_path: Path, value: object, **how: object) -> str:
+    return refusal(write_torch_zip(tmp_path / "file.pt", value, **how))
+
+
+@pytest.mark.parametrize("container", ["state_dict", "model_state_dict", None])
+def test_the_state_dict_is_found_in_every_container(tmp_path, container):
+    state = {"b": WEIGHT, "a": WEIGHT + 1}
+    value = {container: state, "epoch": 3, "optimizer": {"state": [1.5, None, True]}} if container else state
+    read = read_state_dict(write_torch_zip(tmp_path / "file.pt", value))
+    assert list(read) == ["b", "a"]
+    np.testing.assert_array_equal(read["a"], WEIGHT + 1)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float64", "float32", "float16", ml_dtypes.bfloat16, "int64", "int32", "uint8", "bool"]
+)
+def test_values_and_dtype_are_kept(tmp_path, dtype):
+    array = np.array([0, 1, 1, 0, 1, 0]).reshape(3, 2).astype(dtype)
+    read = read_state_dict(write_torch_zip(tmp_path / "file.pt", {"a": array, "scalar": array[1, 0]}))
+    assert read["a"].dtype == array.dtype and read["scalar"].shape == ()
+    np.testing.assert_array_equal(read["a"], array)
+
+
+def test_views_of_a_shared_storage(tmp_path):
+    numbers = np.arange(24, dtype=np.float32)
+    grid = numbers.reshape(4, 6)
+    state = {
+        "whole": View(numbers, (4, 6), (6, 1)),
+        "transposed": View(numbers, (6, 4), (1, 6)),
+        "offset and stepped": View(numbers, (3, 3), (6, 2), offset=7),
+        "expanded": View(numbers, (5, 3), (0, 1), offset=20),
+        "one row, odd stride": View(numbers, (1, 6), (10**12, 1)),
+        "empty": View(numbers, (0, 3), (3, 1)),
+    }
+    path = write_torch_zip(tmp_path / "file.pt", state)
+    assert sum("/data/" in name for name in zipfile.ZipFile(path).namelist()) == 1
+    read = read_state_dict(path)
+    np.testing.assert_array_equal(read["whole"], grid)
+    np.testing.assert_array_equal(read["transposed"], grid.T)
+    np.testing.assert_array_equal(read["offset and stepped"], grid[1:, 1::2])
+    np.testing.assert_array_equal(read["expanded"], np.tile(numbers[20:23], (5, 1)))
+    np.testing.assert_array_equal(read["one row, odd stride"], grid[:1])
+    assert read["empty"].shape == (0, 3)
+    assert all(array.flags.c_contiguous for array in read.values())
+
+
+def test_parameters_and_named_dtypes(tmp_path):
+    writer = PickleWriter()
+    pid = ("storage", Global("torch.storage", "UntypedStorage"), "0", "cpu", 12)
+    raw = Raw(writer.encode(pid) + pickle.BINPERSID)
+    third = Call(
+        Global("torch._utils", "_rebuild_tensor_v3"),
+        (raw, 1, (2, 2), (2, 1), False, None, Global("torch", "uint16")),
+    )
+    parameter = Call(Global("torch._utils", "_rebuild_parameter"), (third, True, None))
+    state = {"v3": third, "parameter": parameter}
+    words = np.arange(6, dtype=np.uint16)
+    read = read_state_dict(write_torch_zip(tmp_path / "file.pt", state, replace={"data/0": words.tobytes()}))
+    for array in read.values():
+        assert array.dtype == np.uint16
+        np.testing.assert_array_equal(array, words[1:5].reshape(2, 2))
+
+
+def test_only_the_storages_needed_are_read(tmp_path):
+    value = {"state_dict": {"a": WEIGHT}, "optimizer": {"momentum": WEIGHT}}
+    path = write_torch_zip(tmp_path / "file.pt", value, replace={"data/1": None})
+    assert list(read_state_dict(path)) == ["a"]
+
+
+def test_prefixes_are_stripped_and_clashes_refused(tmp_path):
+    state = {"module.matcher.a": WEIGHT, "matcher.module.module.b": WEIGHT, "c.module.d": WEIGHT}
+    read = read_state_dict(write_torch_zip(tmp_path / "file.pt", state))
+    assert list(read) == ["a", "b", "c.module.d"]
+    message = refusal_of(tmp_path, {"matcher.a": WEIGHT, "module.a": WEIGHT})
+    assert "twice: a." in message
+
+
+def test_a_checkpoint_full_of_foreign_objects_is_read(tmp_path):
+    config = Call(Global("omegaconf.dictconfig", "DictConfig"), ({"lr": 0.1},), state={"_parent": None})
+    value = {
+        "callbacks": {Global("lightning.callbacks", "Best"): {"path": Call(Global("pathlib", "PosixPath"))}},
+        "hyper_parameters": config,
+        "sizes": Call(Global("torch", "Size"), ((2, 3),)),
+        "a set": Call(Global("__builtin__", "set"), ([1, 2],)),
+        "filled": Raw(
+            PickleWriter().encode(config)
+            + pickle.MARK + pickle.NONE + pickle.APPENDS
+            + pickle.NONE + pickle.NONE + pickle.SETITEM
+        ),
+        "state_dict": {"a": WEIGHT},
+    }  # fmt: skip
+    np.testing.assert_array_equal(read_state_dict(write_torch_zip(tmp_path / "file.pt", value))["a"], WEIGHT)
+
+
+def test_an_entry_made_from_a_foreign_object_is_refused_by_its_name(tmp_path):
+    assert "my.Tensor" in refusal_of(tmp_path, {"a": WEIGHT, "b": Call(Global("my", "Tensor"))})
+    quantised = Raw(
+        PickleWriter().encode(("storage", Global("torch", "QInt8Storage"), "0", "cpu", 4)) + pickle.BINPERSID
+    )
+    rebuilt = Call(Global("torch._utils", "_rebuild_tensor_v2"), (quantised, 0, (4,), (1,), False, None))
+    message = refusal_of(tmp_path, {"state_dict": {"a": rebuilt}})
+    assert "'a'" in message and "torch.QInt8Storage" in message
+    assert "whole object (my.Network)" in refusal_of(tmp_path, Call(Global("my", "Network")))
+
+
+RUNNERS = [
+    ("os", "system"),
+    ("os.path", "join"),
+    ("posix", "system"),
+    ("nt", "system"),
+    ("torch", "os.system"),
+    ("subprocess", "Popen"),
+    ("builtins", "exec"),
+    ("builtins", "getattr"),
+    ("builtins", "__import__"),
+    ("__builtin__", "eval"),
+    ("importlib", "import_module"),
+    ("runpy", "run_path"),
+    ("shutil", "rmtree"),
+    ("functools", "partial"),
+    ("operator", "attrgetter"),
+    ("pickle", "loads"),
+    ("types", "FunctionType"),
+]
+
+
+@pytest.mark.parametrize("protocol", ["REDUCE", "INST", "OBJ", "STACK_GLOBAL"])
+def test_a_pickle_that_calls_os_system_is_refused_and_nothing_runs(tmp_path, protocol):
+    marker = tmp_path / "marker"
+    command = f"touch {marker}"
+    text = PickleWriter().encode(command)
+    attack = {
+        "REDUCE": PickleWriter().encode(Call(Global("os", "system"), (command,))),
+        "INST": pickle.MARK + text + pickle.INST + b"os\nsystem\n",
+        "OBJ": pickle.MARK + pickle.GLOBAL + b"os\nsystem\n" + text + pickle.OBJ,
+        "STACK_GLOBAL": PickleWriter().encode("os") + PickleWriter().encode("system") + pickle.STACK_GLOBAL
+        + text + pickle.TUPLE1 + pickle.REDUCE,
+    }[protocol]  # fmt: skip
+    pickle.loads(pickle.PROTO + b"\x02" + attack + pickle.STOP)  # the attack is a working one
+    assert marker.exists()
+    marker.unlink()
+    message = refusal_of(tmp_path, {"state_dict": {"a": WEIGHT}, "extra": Raw(attack)})
+    assert "os.system" in message and "Nothing was run" in message
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(("module", "name"), RUNNERS)
+def test_names_that_run_things_are_refused(tmp_path, module, name):
+    message = refusal_of(tmp_path, {"state_dict": {"a": WEIGHT}, "extra": Global(module, name)})
+    assert f"{module}.{name}" in message
+
+
+def test_a_foreign_name_is_never_imported(tmp_path, monkeypatch):
+    (tmp_path / "loads_itself.py").write_text("raise AssertionError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = read_pickle(PickleWriter().dump(Call(Global("loads_itself", "Thing"), (1,), state={"x": 1})))
+    assert isinstance(found, Foreign) and found.name == "loads_itself.Thing"
+
+
+def _nested_tuple(depth: int) -> bytes:
+    return pickle.EMPTY_TUPLE + pickle.TUPLE1 * depth
+
+
+HOSTILE = {
+    "key nested deep": pickle.EMPTY_DICT + _nested_tuple(200_000) + pickle.NONE + pickle.SETITEM,
+    "key of doubled halves": pickle.EMPTY_DICT + pickle.EMPTY_TUPLE + (pickle.DUP + pickle.TUPLE2) * 64
+    + pickle.NONE + pickle.SETITEM,
+    "dict of a list": pickle.MARK + pickle.EMPTY_LIST + pickle.NONE + pickle.DICT,
+    "huge bytearray": pickle.BYTEARRAY8 + struct.pack("<Q", 2**62),
+    "huge text": pickle.BINUNICODE8 + struct.pack("<Q", 2**62),
+    "extension": pickle.EXT1 + b"\x01",
+    "call of a number": pickle.BININT1 + b"\x01" + pickle.EMPTY_TUPLE + pickle.REDUCE,
+    "stack underflow": pickle.REDUCE,
+    "unknown opcode": b"\xff",
+    "no mark": pickle.TUPLE,
+    "odd items": pickle.EMPTY_DICT + pickle.MARK + pickle.NONE + pickle.SETITEMS,
+    "memo never set": pickle.BINGET + b"\x05",
+    "out-of-band buffer": pickle.NEXT_BUFFER,
+    "item of a list": pickle.EMPTY_LIST + pickle.NONE + pickle.NONE + pickle.SETITEM,
+    "append to a dict": pickle.EMPTY_DICT + pickle.NONE + pickle.APPEND,
+    "odd persistent id": pickle.NONE + pickle.BINPERSID,
+    "storage of negative size": PickleWriter().encode(
+        ("storage", Global("torch", "FloatStorage"), "0", "cpu", -1)) + pickle.BINPERSID,
+    "tensor of nothing": PickleWriter().encode(
+        Call(Global("torch._utils", "_rebuild_tensor_v2"), (None, 0, (2,), (1,), False, None))),
+    "number of many digits": pickle.LONG + b"9" * 100_000 + b"L\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_pickles_are_refused(tmp_path, name):
+    refusal_of(tmp_path, {"state_dict": {"a": WEIGHT}, "extra": Raw(HOSTILE[name])})
+
+
+def test_a_huge_memo_index_costs_no_memory(tmp_path):
+    extra = Raw(pickle.NONE + pickle.LONG_BINPUT + struct.pack("<I", 2**32 - 1))
+    assert read_state_dict(
+        write_torch_zip(tmp_path / "file.pt", {"state_dict": {"a": WEIGHT}, "extra": extra})
+    )
+
+
+def test_sizes_are_bounded(tmp_path):
+    padding = b"\x80\x02" + pickle.BINBYTES + struct.pack("<I", MAX_PICKLE_BYTES) + b"0" * MAX_PICKLE_BYTES
+    assert "at most" in refusal_of(tmp_path, {}, replace={"data.pkl": padding})
+    bomb = {"a": View(np.zeros(1, np.float32), (2**20, 2**20), (0, 0))}
+    assert "at most" in refusal_of(tmp_path, bomb)
+    several = {f"a{n}": View(np.zeros(1, np.float32), (2**26,), (0,)) for n in range(8)}
+    assert "at most" in refusal_of(tmp_path, several)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        View(np.zeros(6, np.float32), (7,), (1,)),
+        View(np.zeros(6, np.float32), (2, 3), (4, 1)),
+        View(np.zeros(6, np.float32), (6,), (1,), offset=1),
+        View(np.zeros(6, np.float32), (6,), (-1,), offset=5),
+        View(np.zeros(6, np.float32), (-1,), (1,)),
+        View(np.zeros(6, np.float32), (3,), (1,), offset=-1),
+        View(np.zeros(6, np.float32), (3, 2), (1,)),
+        View(np.zeros(6, np.float32), (2,), (2**61,)),
+        View(np.zeros(6, np.float32), (2**80,), (1,)),
+    ],
+)
+def test_views_beyond_their_storage_are_refused(tmp_path, view):
+    refusal_of(tmp_path, {"a": view})
+
+
+def test_storages_missing_cut_or_grown_are_refused(tmp_path):
+    assert "missing" in refusal_of(tmp_path, {"a": WEIGHT}, replace={"data/0": None})
+    assert "declared as 24 bytes" in refusal_of(tmp_path, {"a": WEIGHT}, replace={"data/0": b"\0" * 20})
+    assert "holds 28" in refusal_of(tmp_path, {"a": WEIGHT}, replace={"data/0": b"\0" * 28})
+
+
+def test_archives_pytorch_does_not_write_are_refused(tmp_path):
+    assert "byte order b'big'" in refusal_of(tmp_path, {"a": WEIGHT}, replace={"byteorder": b"big"})
+    assert "without data.pkl" in refusal_of(tmp_path, {"a": WEIGHT}, replace={"data.pkl": None})
+    assert "TorchScript" in refusal_of(tmp_path, {"a": WEIGHT}, replace={"constants.pkl": b""})
+    assert "compressed" in refusal_of(tmp_path, {"a": WEIGHT}, compression=zipfile.ZIP_DEFLATED)
+    path = write_torch_zip(tmp_path / "file.pt", {"a": WEIGHT})
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("archive/data/0", WEIGHT.tobytes())
+    assert "twice" in refusal(path)
+
+
+def test_what_is_not_a_state_dict_is_said(tmp_path):
+    assert "'a' is a int" in refusal_of(tmp_path, {"a": 1, "b": WEIGHT})
+    assert "is empty" in refusal_of(tmp_path, {"state_dict": {}})
+    assert "is a list" in refusal_of(tmp_path, [WEIGHT])
+    assert "used as a name" in refusal_of(tmp_path, {3: WEIGHT})
+
+
+OTHER_FILES = {
+    "old, non-zip": pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2) + b"rest",
+    "Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 46\n",
+    "web page": b"\n<!DOCTYPE html><html><body>quota exceeded</body></html>",
+    "safetensors": struct.pack("<Q", 20) + b'{"__metadata__":{}}',
+    "single NumPy array": b"\x93NUMPY\x01\x00",
+    "bare pickle": pickle.dumps({"a": 1}),
+    "empty": b"",
+    "not a PyTorch checkpoint": b"anything else",
+    "damaged or cut short": b"PK\x03\x04 and then nothing",
+}
+
+
+@pytest.mark.parametrize("said", OTHER_FILES)
+def test_other_files_are_called_by_their_name(tmp_path, said):
+    path = tmp_path / "weights.ckpt"
+    path.write_bytes(OTHER_FILES[said])
+    assert said in refusal(path)
+
+
+def test_no_file_a_folder_and_a_converted_file(tmp_path):
+    assert "no such file" in refusal(tmp_path / "none.ckpt")
+    assert "is a folder" in refusal(tmp_path)
+    np.savez(tmp_path / "converted.npz", a=WEIGHT)
+    assert "already converted" in refusal(tmp_path / "converted.npz")
+
+
+def test_a_damaged_file_is_refused_or_read_rightly(tmp_path):
+    """Truncations and a thousand flipped bits: the error is always ours, and what is read is always right."""
+    path = write_torch_zip(tmp_path / "whole.pt", {"state_dict": {"a": WEIGHT}, "epoch": 1})
+    whole = path.read_bytes()
+    damaged = tmp_path / "damaged.pt"
+    for length in range(0, len(whole), 7):
+        damaged.write_bytes(whole[:length])
+        refusal(damaged)
+    draw = random.Random(0)
+    read_rightly = 0
+    for _ in range(1000):
+        copy = bytearray(whole)
+        copy[draw.randrange(len(copy))] ^= 1 << draw.randrange(8)
+        damaged.write_bytes(copy)
+        try:
+            np.testing.assert_array_equal(read_state_dict(damaged)["a"], WEIGHT)
+            read_rightly += 1
+        except WeightsError:
+            pass
+    assert 0 < read_rightly < 1000
+
+
+def test_a_damaged_pickle_is_refused_or_read(tmp_path):
+    """As above with valid checksums, so that the damage reaches the unpickler."""
+    value = {"state_dict": {"a": WEIGHT, "b": View(np.zeros(9, np.float32), (3, 3), (1, 3))}, "epoch": 1}
+    whole = PickleWriter().dump(value)
+    draw = random.Random(1)
+    refused = 0
+    for _ in range(1000):
+        copy = bytearray(whole)
+        copy[draw.randrange(len(copy))] = draw.randrange(256)
+        try:
+            replace = {"data.pkl": bytes(copy)}
+            read_state_dict(write_torch_zip(tmp_path / "file.pt", value, replace=replace))
+        except WeightsError:
+            refused += 1
+    assert 0 < refused < 1000
+
+
+def test_the_real_student_is_read(shared_dir):
+    read = read_state_dict(shared_dir / "golden" / "loftr_student.pt")
+    assert len(read) == 177
+    assert sum(array.size for array in read.values()) == 159_870
+    assert read["loftr_coarse.layers.0.q_proj.weight"].shape == (32, 32)
