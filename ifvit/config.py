@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import enum
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -304,15 +305,12 @@ def _convert(hint: Any, value: Any) -> tuple[bool, Any]:
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return (True, hint(value)) if value in [str(m) for m in hint] else (False, None)
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool), _float(value)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return number, float(value) if number else None
     if hint is str:
         # Names of fingers and folders are often digits, which YAML reads as a number.
         return isinstance(value, (str, int)) and not isinstance(value, bool), str(value)
     return type(value) is hint, value
-
-
-def _float(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _describe(hint: Any) -> str:
@@ -420,6 +418,10 @@ def _data_rules(config: Config):
     for name in ("partial_share", "noise", "dryness", "pressure"):
         value = getattr(pairs, name)
         yield 0 <= value <= 1, f"data.pairs.{name}: expected 0 to 1, got {value}"
+    yield (
+        pairs.dryness + pairs.pressure <= 1,
+        f"data.pairs: dryness and pressure are shares of different images, got {pairs.dryness} + {pairs.pressure} > 1",
+    )
     yield 0 <= pairs.impostor_share < 1, (
         f"data.pairs.impostor_share: expected 0 to below 1, got {pairs.impostor_share}"
     )

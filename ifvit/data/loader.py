@@ -20,6 +20,7 @@ from ifvit.data.pairs import Canvases, Pairs, make_pairs
 from ifvit.data.sources import DataError, Impressions
 
 TRAIN, VALIDATE = 1, 2  # streams of random numbers under one seed
+PURPOSE = {TRAIN: "to train on", VALIDATE: "to validate on"}
 READ_AHEAD = 4  # batches
 
 
@@ -36,8 +37,8 @@ class Batches:
         self._key = jax.random.fold_in(jax.random.key(config.seed), stream)
         if self._settings.impostor_share > 0 and len(set(impressions.identity[chosen])) < 2:
             raise DataError(
-                "data.pairs.impostor_share: pairs of different fingers need two fingers at least, there is one; "
-                "add fingers or set data.pairs.impostor_share=0"
+                f"data.pairs.impostor_share: pairs of different fingers need two fingers, there is one {PURPOSE[stream]}; "
+                "change data.val_fingers, or set data.pairs.impostor_share=0"
             )
         self.waited_s = 0.0  # time that `pairs` spent waiting for the host, since it was last set to 0
         # Looked up once per epoch rather than once per batch.

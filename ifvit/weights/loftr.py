@@ -33,6 +33,12 @@ _LAYER = rf"loftr_coarse\.layers\.{_I}"
 _PLAIN_CONV = r"(conv1|layer[1-4]_outconv|layer[1-4]_outconv2\.[03])"
 _BLOCK = rf"(layer[1-4]\.{_I})"
 
+# The arrays of one transformer layer.
+LAYER_PARTS = (
+    *(f"{part}/kernel" for part in ("q_proj", "k_proj", "v_proj", "merge", "mlp.0", "mlp.2")),
+    *(f"{part}/{leaf}" for part in ("norm1", "norm2") for leaf in ("scale", "bias")),
+)
+
 
 class Rule(NamedTuple):
     """What becomes of the tensors whose whole name matches `pattern`: the array `target`, or nothing."""
@@ -271,9 +277,3 @@ def required_names(names: Iterable[str]) -> set[str]:
         is_norm = re.search(r"(?:bn\d|downsample\.1|outconv2\.1)$", part)
         required |= {f"backbone/{part}/{leaf}" for leaf in (_LEAVES.values() if is_norm else ("kernel",))}
     return required
-
-
-LAYER_PARTS = (
-    *(f"{part}/kernel" for part in ("q_proj", "k_proj", "v_proj", "merge", "mlp.0", "mlp.2")),
-    *(f"{part}/{leaf}" for part in ("norm1", "norm2") for leaf in ("scale", "bias")),
-)  # fmt: skip

@@ -58,8 +58,9 @@ class MergeReport:
             mark = "warning: " if reason == BIN_SCORE else ""
             lines.append(f"  {mark}{verb}: {_in_short(names)}: {reason}")
         if self.fresh:
-            tops = dict.fromkeys("/".join(path.split("/")[:3]) for path in self.fresh)
-            shown = ", ".join(list(tops)[:6]) + (f" and {len(tops) - 6} more" if len(tops) > 6 else "")
+            parts = [path.split("/") for path in self.fresh]  # collection, module, submodule, …
+            tops = dict.fromkeys("/".join(p[1:3]) if p[1] == "transformer" else p[1] for p in parts)
+            shown = ", ".join(tops)
             lines.append(
                 f"  fresh: {len(self.fresh)} model arrays ({self.fresh_parameters:,} parameters): {shown}"
             )
@@ -222,16 +223,16 @@ def _with(reasons: Mapping[str, str], reason: str) -> list[str]:
 
 def _in_short(names: Sequence[str]) -> str:
     """Many names in a few words: 'layers 4-7 (40 arrays)', 'backbone (101 arrays)', 'norm (2 arrays)'."""
-    count = f"({len(names)} arrays)" if len(names) > 1 else "(1 array)"
+    if len(names) == 1:
+        return names[0]
+    count = f"({len(names)} arrays)"
     if layers := sorted({int(m[1]) for m in (re.match(r"layers\.(\d+)\.0/", n) for n in names) if m}):
         return f"layers {layers[0]}-{layers[-1]} {count}" if len(layers) > 1 else f"layer {layers[0]} {count}"
     modules = list(dict.fromkeys(re.split(r"[/.]", name.removeprefix("backbone/"))[0] for name in names))
+    if modules == ["backbone"]:  # PyTorch's names: the counters of its normalisations
+        modules = list(dict.fromkeys(name.rpartition(".")[2] for name in names))
     if len(modules) > 8:
-        return (
-            f"backbone {count}"
-            if names[0].startswith("backbone/")
-            else f"{', '.join(modules[:8])}, … {count}"
-        )
+        modules = ["backbone"] if group_of(names[0]) == "backbone" else [*modules[:8], "…"]
     return f"{', '.join(modules)} {count}"
 
 

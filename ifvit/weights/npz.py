@@ -25,6 +25,8 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) ->
     file stays.
     """
     path = Path(path)
+    if not path.name:
+        raise WeightsError(f"{str(path)!r} is no file name. Give the converted file a name ending in .npz")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -55,16 +55,15 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, np.ndarray]:
 
 def check_file(path: Path) -> None:
     """Raise `WeightsError` unless `path` is an ordinary file with something in it."""
-    if not path.exists():
-        raise WeightsError(
-            f"{path}: no such file. Give the path of the weights file as it is on this machine"
-        )
-    if path.is_dir():
-        raise WeightsError(f"{path}: is a folder. Give the path of the weights file inside it")
-    if not path.is_file():
-        raise WeightsError(f"{path}: is not an ordinary file. Give the path of a weights file")
-    if path.stat().st_size == 0:
-        raise WeightsError(f"{path}: the file is empty. Download or copy it again")
+    with naming(path):
+        if not path.exists():
+            raise WeightsError("no such file. Give the path of the weights file as it is on this machine")
+        if path.is_dir():
+            raise WeightsError("is a folder. Give the path of the weights file inside it")
+        if not path.is_file():
+            raise WeightsError("is not an ordinary file. Give the path of a weights file")
+        if path.stat().st_size == 0:
+            raise WeightsError("the file is empty. Download or copy it again")
 
 
 def strip_prefixes(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

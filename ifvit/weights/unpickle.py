@@ -57,6 +57,7 @@ def _size(shape: object) -> object:
 
 
 _KNOWN: dict[tuple[str, str], object] = {
+    # Always made empty by torch.save; given items, Python's own would hash whatever keys they have.
     ("collections", "OrderedDict"): Maker(lambda: OrderedDict()),
     ("torch", "Size"): Maker(_size),
     ("torch._utils", "_rebuild_tensor_v2"): Maker(rebuild_tensor),

@@ -92,8 +92,8 @@ def test_equal_sizes_share_one_batch_and_its_statistics(small_dense):
 
 
 def test_masked_cells_change_nothing_for_others(small_dense):
-    """Tokens behind a mask are out of attention and of P; what lies there is the same print, cut smaller."""
-    model, variables = small_dense(temp_bug_fix=True)
+    """Masked cells are out of attention and of P, and the cells left share the whole probability."""
+    model, variables = small_dense()
     a, b = images((1, 48, 48), (1, 48, 48))
     mask = jnp.ones((1, 3, 3)).at[:, 2].set(0)
     run = jax.jit(lambda mask_a: model.apply(variables, a, b, mask_a))
@@ -101,7 +101,7 @@ def test_masked_cells_change_nothing_for_others(small_dense):
     np.testing.assert_allclose(np.exp(masked.log_p[0, 6:]), 0, atol=1e-6)
     np.testing.assert_allclose(np.exp(masked.log_p[0, :6]).sum(), np.exp(masked.log_p).sum(), atol=1e-5)
     same = run(jnp.ones((1, 3, 3)))
-    np.testing.assert_allclose(same.log_p, model.apply(variables, a, b).log_p, atol=1e-4)
+    np.testing.assert_allclose(same.log_p, run(None).log_p, atol=1e-4)
     assert np.abs(masked.coarse_b - same.coarse_b).max() > 1e-4
 
 

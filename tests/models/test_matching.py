@@ -10,9 +10,9 @@ GRID_A, GRID_B = (5, 6), (6, 4)
 
 def random_log_p(rng, batch=3):
     """A P with plenty of mutual matches on all levels of confidence."""
-    a, b = (rng.normal(size=(batch, h * w, 6)).astype(np.float32) for h, w in (GRID_A, GRID_B))
-    b[:, ::2] = 1.5 * a[:, : b[:, ::2].shape[1]]
-    return np.asarray(log_dual_softmax(jnp.asarray(a), jnp.asarray(b), 0.3))
+    b, a = (rng.normal(size=(batch, h * w, 12)).astype(np.float32) for h, w in (GRID_B, GRID_A))
+    a[:, : b.shape[1]] += 1.5 * b  # cell i of A likely goes with cell i of B
+    return np.asarray(log_dual_softmax(jnp.asarray(a), jnp.asarray(b), 0.1))
 
 
 def brute_force(p, grid_a, grid_b, threshold, border, mask_a=None, mask_b=None):
@@ -104,7 +104,7 @@ def test_masked_matches_keep_off_the_edge_of_the_real_area(border, rng):
     matches = extract_matches(log_p, GRID_A, GRID_B, **fixed, mask_a=masks[0], mask_b=masks[1])
     pairs = zip(np.exp(log_p), mask_a, mask_b, strict=True)
     expected = [brute_force(p, GRID_A, GRID_B, 0.0, border, a, b) for p, a, b in pairs]
-    assert sum(map(len, expected)) >= 6
+    assert min(map(len, expected)) >= 1
     check(matches, expected, 30)
     flat = [mask.reshape(3, -1) for mask in masks]
     again = extract_matches(log_p, GRID_A, GRID_B, **fixed, mask_a=flat[0], mask_b=flat[1])

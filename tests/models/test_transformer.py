@@ -41,13 +41,6 @@ def transformer(kinds=KINDS, **fields):
     return Transformer(kinds, HEADS, C, **fields)
 
 
-def init(model, tokens):
-    """Random weights in which no norm is the identity: a scale or bias in the wrong place shows."""
-    shapes = jax.eval_shape(model.init, jax.random.key(0), *tokens)["params"]
-    rng = np.random.default_rng(1)
-    return jax.tree.map(lambda p: rng.normal(0.1, 0.4, p.shape).astype(np.float32), shapes)
-
-
 @pytest.mark.parametrize("fixed", [True, False])
 def test_position_code_formula(fixed):
     height, width, channels = 3, 5, 32
@@ -65,9 +58,9 @@ def test_position_code_needs_four_channels_each():
         position_code(2, 2, 6, True)
 
 
-def test_loftr_transformer_is_the_formula(tokens):
+def test_loftr_transformer_is_the_formula(tokens, random_variables):
     model = transformer()
-    params = init(model, tokens)
+    params = random_variables(model, *tokens)["params"]
     got = jax.jit(model.apply)({"params": params}, *tokens)
     exact = jax.tree.map(lambda p: np.asarray(p, np.float64), params)
     for image in range(2):
@@ -84,9 +77,9 @@ def test_loftr_transformer_is_the_formula(tokens):
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_cross_is_sequential(plain, tokens):
+def test_cross_is_sequential(plain, tokens, random_variables):
     model = transformer(("cross",), plain=plain)
-    params = init(model, tokens)
+    params = random_variables(model, *tokens)["params"]
     norm = params.pop("final_norm", None)
     layer = PlainLayer(HEADS) if plain else LoFTRLayer(HEADS)
     finish = lambda x: layer_norm(np.asarray(x), norm, 1e-5) if plain else x  # noqa: E731
@@ -111,19 +104,19 @@ def test_one_set_of_weights_of_the_official_size():
         assert sorted(shapes["params"]) == [f"layers_{i}" for i in range(layers)]
 
 
-def test_self_treats_both_images_alike(tokens):
+def test_self_treats_both_images_alike(tokens, random_variables):
     model = transformer(("self",))
-    params = init(model, tokens)
+    params = random_variables(model, *tokens)["params"]
     a, also_a = model.apply({"params": params}, tokens[0], tokens[0])
     np.testing.assert_array_equal(a, also_a)
 
 
 @pytest.mark.parametrize("eps", [1e-7, 1e-5])
-def test_norm_eps_is_used_in_both_norms(eps, tokens):
+def test_norm_eps_is_used_in_both_norms(eps, tokens, random_variables):
     """With variances near eps the norms' output depends on it; ordinary inputs would not tell."""
     layer = LoFTRLayer(HEADS, norm_eps=eps)
     x, source = tokens
-    params = jax.jit(layer.init)(jax.random.key(0), x, source)["params"]
+    params = random_variables(layer, x, source)["params"]
     for name in ("merge", "mlp_2"):
         params[name]["kernel"] = params[name]["kernel"] * 1e-3
     got = jax.jit(layer.apply)({"params": params}, x, source)[0]
@@ -137,9 +130,9 @@ def test_norm_eps_is_used_in_both_norms(eps, tokens):
 @pytest.mark.parametrize(
     "fields", [dict(attention="linear"), dict(attention="full"), dict(plain=True)], ids=str
 )
-def test_padded_cells_change_nothing_for_others(fields, tokens, rng):
+def test_padded_cells_change_nothing_for_others(fields, tokens, rng, random_variables):
     model = transformer(**fields)
-    params = init(model, tokens)
+    params = random_variables(model, *tokens)["params"]
     masks = [np.ones(t.shape[:2], np.float32) for t in tokens]
     masks[0][:, 4:], masks[1][1, 5:] = 0, 0
     noise = [rng.normal(size=t.shape) * 3 for t in tokens]
@@ -154,8 +147,8 @@ def test_padded_cells_change_nothing_for_others(fields, tokens, rng):
     assert difference[masks[0] > 0].max() > 1e-3
 
 
-def test_attention_kinds_differ(tokens):
-    params = init(transformer(), tokens)
+def test_attention_kinds_differ(tokens, random_variables):
+    params = random_variables(transformer(), *tokens)["params"]
     linear, full = (
         jax.jit(transformer(attention=kind).apply)({"params": params}, *tokens)[0]
         for kind in ("linear", "full")
@@ -163,13 +156,13 @@ def test_attention_kinds_differ(tokens):
     assert np.abs(linear - full).max() > 1e-3
 
 
-def test_plain_layer_is_pre_norm_with_a_final_norm(tokens):
+def test_plain_layer_is_pre_norm_with_a_final_norm(tokens, random_variables):
     model = transformer(plain=True)
-    params = jax.jit(model.init)(jax.random.key(1), *tokens)["params"]
+    params = random_variables(model, *tokens)["params"]
     assert not set(params["layers_0"]) & {"q_proj", "k_proj", "v_proj", "merge", "mlp_0", "mlp_2", "norm1"}
     assert params["layers_0"]["mlp_in"]["kernel"].shape == (C, 4 * C)
     silent = jax.tree.map(jnp.zeros_like, params)
-    silent["final_norm"] = params["final_norm"]
+    silent["final_norm"]["scale"] = jnp.ones(C)
     a, _ = jax.jit(model.apply)({"params": silent}, *tokens)  # residuals alone, normalised once at the end
     np.testing.assert_allclose(a, layer_norm(tokens[0], {"scale": 1, "bias": 0}, 1e-5), atol=1e-5)
 

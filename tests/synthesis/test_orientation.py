@@ -1,4 +1,4 @@
-"""The flow of a finger's ridges: singularities where the class puts them, and classes as often as in nature."""
+"""The flow of a finger's ridges: singularities where the class has them, classes as often as in nature."""
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +53,7 @@ def test_index_is_half_at_loops_and_minus_half_at_deltas(fingers, pattern):
 
 @pytest.mark.parametrize("pattern", Pattern)
 def test_there_are_no_other_singularities(fingers, pattern):
-    """Loops and deltas balance, so the turn round the whole pattern is nil; so it is at a place apart from them."""
+    """Loops and deltas balance: no turn round the whole pattern, and none round a place apart from them."""
     centre = jnp.array([FRAME_WIDTH / 2, FRAME_HEIGHT / 2])
     for n in range(len(KEYS)):
         finger = one(fingers[pattern], n)
@@ -62,7 +62,7 @@ def test_there_are_no_other_singularities(fingers, pattern):
 
 
 def test_loops_open_to_their_side(fingers):
-    """Below its core a left loop's ridges run down to the left of the image, a right loop's down to the right."""
+    """Below its core a left loop's ridges run down to the left, a right loop's down to the right."""
     for pattern, sign in ((Pattern.LEFT_LOOP, -1), (Pattern.RIGHT_LOOP, 1)):
         for n in range(len(KEYS)):
             finger = one(fingers[pattern], n)

@@ -1,4 +1,4 @@
-"""Grown ridges follow the period and the orientation that were asked for, and a key always grows the same finger."""
+"""Grown ridges follow the period and the orientation asked for, and a key always grows the same finger."""
 
 import jax
 import numpy as np
@@ -23,7 +23,7 @@ def batch(keys):
 
 
 def structure(ridges, sigma=5.0):
-    """Ridge direction, rad modulo pi, and its coherence in [0, 1], by the structure tensor smoothed by `sigma` px."""
+    """Ridge direction, rad modulo pi, and coherence in [0, 1]: a structure tensor smoothed by `sigma` px."""
     gx, gy = ndimage.gaussian_filter(ridges, 1, (0, 1)), ndimage.gaussian_filter(ridges, 1, (1, 0))
     xx, yy, xy = (ndimage.gaussian_filter(product, sigma) for product in (gx * gx, gy * gy, gx * gy))
     normal = 0.5 * np.arctan2(2 * xy, xx - yy)

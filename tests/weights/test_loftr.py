@@ -264,6 +264,8 @@ def test_convert_refuses_to_overwrite_its_input_and_writes_nothing_on_error(tmp_
     source = write_torch_zip(tmp_path / "loftr.ckpt", {"state_dict": state})
     with pytest.raises(WeightsError, match="input file"):
         convert(source, source)
+    with pytest.raises(WeightsError, match="no file name"):
+        write_npz("", {})
     with pytest.raises(WeightsError, match=r"loftr\.ckpt.*x: not a name"):
         convert(source, tmp_path / "out.npz")
     assert os.listdir(tmp_path) == ["loftr.ckpt"]

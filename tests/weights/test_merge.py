@@ -182,7 +182,7 @@ def test_the_report_survives_json_and_names_what_was_dropped():
     _, report = put(model(transformer(4)), transformer(8), dropped=dropped)
     assert MergeReport.from_json(json.loads(json.dumps(report.to_json()))) == report
     assert (
-        "warning: unused: coarse_matching (1 array): belongs to optimal-transport matching" in report.text()
+        "warning: unused: coarse_matching.bin_score: belongs to optimal-transport matching" in report.text()
     )
 
 

@@ -300,6 +300,7 @@ def test_other_files_are_called_by_their_name(tmp_path, said):
 def test_no_file_a_folder_and_a_converted_file(tmp_path):
     assert "no such file" in refusal(tmp_path / "none.ckpt")
     assert "is a folder" in refusal(tmp_path)
+    assert "cannot be read" in refusal(tmp_path / ("long" * 100))
     np.savez(tmp_path / "converted.npz", a=WEIGHT)
     assert "already converted" in refusal(tmp_path / "converted.npz")
 

@@ -1,0 +1,56 @@
+# `make` or `make help` explains itself. Each target makes the environment it needs.
+PYTHON ?= python3
+# Extras of pyproject.toml beside dev: make setup EXTRAS=cuda12
+EXTRAS ?=
+VENV := .venv
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-oldest parity lint clean
+
+help:  ## say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  e.g. make train ARGS="trainer.max_steps=1000 seed=1"; make setup EXTRAS=cuda12'
+
+# Each environment is made once, and again when pyproject.toml changes. $(1): folder, $(2): what to install.
+define environment
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
+	  f"Python 3.11 to 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}; say which: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2)
+	@touch $@
+endef
+
+setup: $(VENV)/.made  ## make .venv with the package and its test tools
+
+$(VENV)/.made: pyproject.toml
+	$(call environment,$(VENV),--editable '.[dev$(if $(EXTRAS),$(comma)$(EXTRAS))]')
+
+.venv-oldest/.made: pyproject.toml
+	$(call environment,.venv-oldest,--editable '.[dev]' jax==0.7.2 jaxlib==0.7.2 flax==0.12.0)
+
+.venv-parity/.made: pyproject.toml
+	$(call environment,.venv-parity,--editable '.[parity]')
+
+comma := ,
+
+train: setup  ## train Module 1 on synthetic fingers, small enough for two CPU cores (more settings: ARGS="key=value ...")
+	$(VENV)/bin/python train.py experiment=quickstart $(ARGS)
+
+test: setup  ## run the tests
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+test-oldest: .venv-oldest/.made  ## run the tests on the oldest JAX supported (0.7.2, with flax 0.12.0: what Kaggle has)
+	.venv-oldest/bin/python -m pytest $(ARGS)
+
+parity: .venv-parity/.made  ## hold the models against PyTorch and kornia (downloads PyTorch: several GB on most machines)
+	.venv-parity/bin/python -m pytest --override-ini addopts=-ra tests/parity $(ARGS)
+
+lint: setup  ## check style
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+clean:  ## remove the environments and caches; checkpoints stay
+	rm -rf .venv .venv-oldest .venv-parity .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

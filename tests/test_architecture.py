@@ -1,0 +1,76 @@
+"""The floors of docs/architecture.md: arrows only downwards, and the ground floor's rooms do not know each other."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+FLOORS = {
+    5: {"train", "launch", "cli", "__main__"},
+    4: {"training", "evaluation"},
+    3: {"data"},
+    2: {"synthesis", "recognition"},
+    1: {
+        "config", "image", "geometry", "models", "weights", "losses", "metrics", "checkpoint", "plots", "progress",
+    },
+}  # fmt: skip
+FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
+MODULES = [REPOSITORY / "train.py", *sorted((REPOSITORY / "ifvit").rglob("*.py"))]
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    return parts[1] if parts[0] == "ifvit" and len(parts) > 1 else parts[0]
+
+
+def imported_rooms(source: str) -> set[str]:
+    """The rooms of ours that a module imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute, so that this test can read them"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    ours = {name.split(".")[1] for name in names if name.startswith("ifvit.")}
+    return ours - {"__version__"}
+
+
+def check(room: str, imported: set[str]) -> list[str]:
+    wrong = []
+    for other in imported - {room}:
+        down = FLOOR_OF[other] < FLOOR_OF[room] or FLOOR_OF[room] == 5
+        if not down:
+            wrong.append(f"{room} (floor {FLOOR_OF[room]}) imports {other} (floor {FLOOR_OF[other]})")
+    return wrong
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_imports_go_down(path):
+    room = room_of(path)
+    if room == "__init__":
+        assert imported_rooms(path.read_text()) == set()
+        return
+    assert room in FLOOR_OF, f"{path} stands on no floor: give {room} one here and in docs/architecture.md"
+    assert check(room, imported_rooms(path.read_text())) == []
+
+
+def test_the_check_sees_an_arrow_upwards():
+    assert check("models", imported_rooms("def f():\n    from ifvit.config import Config")) != []
+    assert check("data", imported_rooms("import ifvit.training.loop")) != []
+    assert check("training", imported_rooms("from ifvit import losses")) == []
+
+
+def test_only_the_front_door_knows_hydra():
+    for path in MODULES:
+        if room_of(path) not in FLOORS[5]:
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, (ast.Import, ast.ImportFrom)):
+                    assert not any(name in ast.unparse(node) for name in ("hydra", "omegaconf", "yaml")), path
+
+
+def test_every_room_is_in_the_picture():
+    picture = (REPOSITORY / "docs" / "architecture.md").read_text()
+    for room in {room_of(path) for path in MODULES} - {"__init__"}:
+        assert f"`{room}" in picture or f" {room}" in picture, f"docs/architecture.md does not show {room}"

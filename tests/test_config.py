@@ -1,0 +1,140 @@
+import copy
+import typing
+from dataclasses import fields, is_dataclass
+
+import pytest
+
+from ifvit import config
+from ifvit.launch import compose_tree
+
+
+@pytest.fixture(scope="module")
+def composed():
+    return compose_tree([])
+
+
+@pytest.fixture
+def tree(composed):
+    return copy.deepcopy(composed)
+
+
+def keys(cls, prefix=""):
+    hints = typing.get_type_hints(cls)
+    for field in fields(cls):
+        if is_dataclass(hints[field.name]):
+            yield from keys(hints[field.name], f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name
+
+
+def problems_of(tree):
+    with pytest.raises(config.ConfigError) as caught:
+        config.build(tree)
+    return caught.value.problems
+
+
+def changed(tree, path, value):
+    *groups, key = path.split(".")
+    for group in groups:
+        tree = tree[group]
+    tree[key] = value
+
+
+def test_the_surface_is_frozen():
+    """What people type. A change here breaks commands in their notebooks: say so in CHANGELOG.md."""
+    assert " ".join(keys(config.Config)) == (
+        "stage seed run_dir init.resume_from dense.use_loftr dense.loftr_pretrained_ckpt dense.merged_lr "
+        "dense.temp_bug_fix dense.backbone dense.stem_width dense.stage_widths dense.d_model dense.num_heads "
+        "dense.num_layers dense.attention dense.norm_eps dense.temperature dense.threshold dense.border "
+        "dense.max_matches data.source data.root data.databases data.fvc_year data.file_ppi data.fingers "
+        "data.val_fingers data.ppi data.image_size data.max_damaged data.threads data.cache_dir "
+        "data.pairs.rotation_deg data.pairs.shift_px data.pairs.elastic_px data.pairs.partial_share "
+        "data.pairs.impostor_share data.pairs.noise data.pairs.dryness data.pairs.pressure loss.form "
+        "loss.focal_alpha loss.focal_gamma loss.negative_weight optimizer.lr optimizer.weight_decay "
+        "optimizer.beta1 optimizer.beta2 optimizer.warmup_steps optimizer.final_lr optimizer.clip_norm "
+        "trainer.device trainer.precision trainer.batch_size trainer.accumulate trainer.max_steps "
+        "trainer.max_hours trainer.log_every trainer.validate_every trainer.checkpoint_every trainer.val_pairs "
+        "trainer.overfit"
+    )
+
+
+def test_keys_that_may_change_exist():
+    assert set(config.MAY_CHANGE) <= set(keys(config.Config))
+
+
+def test_yaml_and_schema_agree(tree):
+    built = config.build(tree)
+    assert built.dense.backbone is config.Backbone.resnet18
+    assert config.build(config.as_tree(built)) == built  # JSON's types come back as they were
+
+
+def test_strides_are_the_models_own():
+    from ifvit.models.backbones import DEFAULT_WIDTHS, STRIDES
+
+    assert {str(k): v for k, v in config.STRIDES.items()} == dict(STRIDES)
+    for name, stages in config.STAGES.items():
+        widths = DEFAULT_WIDTHS[str(name)]
+        flat = [w for part in widths for w in (part if isinstance(part, tuple) else (part,))]
+        assert len(flat) == 1 + stages and flat[-1] == config.DEFAULT_COARSE_WIDTH
+
+
+def test_an_unknown_key_is_named_with_its_neighbour(tree):
+    tree["dense"]["temprature"] = 1
+    assert problems_of(tree) == ["dense.temprature: unknown key; did you mean dense.temperature?"]
+
+
+def test_a_missing_key_is_named(tree):
+    del tree["trainer"]["max_steps"]
+    assert problems_of(tree) == ["trainer.max_steps: missing; every key needs a value"]
+
+
+@pytest.mark.parametrize(
+    "path, value, said",
+    [
+        ("trainer.batch_size", "16", "trainer.batch_size: expected a whole number, got '16'"),
+        ("trainer.batch_size", True, "trainer.batch_size: expected a whole number, got True"),
+        ("trainer.max_steps", 1.5, "trainer.max_steps: expected a whole number, got 1.5"),
+        ("optimizer.lr", "big", "optimizer.lr: expected a number, got 'big'"),
+        ("dense.use_loftr", 1, "dense.use_loftr: expected true or false, got 1"),
+        ("dense.backbone", "vgg", "dense.backbone: expected one of resnet18, resnet_fpn_8_2, resnet_fpn_16_4"),
+        ("dense", None, "dense: expected a group of keys, got None"),
+        ("dense.stage_widths", [1, "a", 3], "dense.stage_widths: expected a list of a whole numbers or null"),
+        ("data.image_size", [100, 128], "data.image_size: 100 is not a multiple of 16"),
+        ("data.image_size", [128], "data.image_size: expected a side or [height, width]"),
+        ("data.image_size", 0, "data.image_size: 0 is not a multiple of 16"),
+        ("dense.num_heads", 3, "dense.num_heads: 3 heads do not divide the width dense.d_model=256"),
+        ("dense.num_heads", 0, "dense.num_heads: expected at least 1"),
+        ("dense.num_layers", 3, "dense.num_layers: layers come in pairs"),
+        ("dense.d_model", 128, "dense.d_model: the transformer takes the last stage's width 256"),
+        ("dense.loftr_pretrained_ckpt", "w.npz", "dense.loftr_pretrained_ckpt: LoFTR's weights only fit LoFTR's"),
+        ("data.source", "fvc", "data.root: data=fvc needs the folder"),
+        ("data.val_fingers", ["101"], "data.val_fingers: synthetic fingers have no names"),
+        ("data.val_fingers", 64, "data.fingers: 64 fingers leave none to train on"),
+        ("data.pairs.elastic_px", 9, "data.pairs.elastic_px: expected at most 3.84 px"),
+        ("data.pairs.dryness", 0.9, "data.pairs: dryness and pressure"),
+        ("trainer.accumulate", 5, "trainer.accumulate: 5 does not divide trainer.batch_size=32"),
+        ("optimizer.lr", 0, "optimizer.lr: expected above 0"),
+        ("optimizer.lr", float("nan"), "optimizer.lr: expected a number, got nan"),
+        ("run_dir", " ", "run_dir: expected a folder"),
+    ],
+)
+def test_each_refusal_is_one_plain_line(tree, path, value, said):
+    changed(tree, path, value)
+    problems = problems_of(tree)
+    assert any(line.startswith(said) for line in problems), problems
+    assert all("\n" not in line for line in problems)
+
+
+def test_all_problems_are_named_at_once(tree):
+    changed(tree, "dense.num_heads", 3)
+    changed(tree, "trainer.log_every", 0)
+    assert len(problems_of(tree)) == 2
+
+
+def test_differences_spare_what_may_change(tree):
+    other = copy.deepcopy(tree)
+    changed(other, "trainer.max_steps", 7)
+    changed(other, "data.threads", 0)
+    assert config.differences(tree, other) == []
+    changed(other, "optimizer.lr", 0.5)
+    assert config.differences(tree, other) == ["optimizer.lr: 0.001 -> 0.5"]

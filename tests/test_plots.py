@@ -1,0 +1,39 @@
+import cv2
+import numpy as np
+
+from ifvit import plots
+
+
+def pair(right, confidence):
+    grey = np.full((32, 32), 1.0)
+    count = len(right)
+    points = np.stack([np.full(count, 4.0), 4 + 8.0 * np.arange(count)], -1)
+    return plots.MatchedPair(grey, grey, points, points, np.array(confidence), np.array(right), "title")
+
+
+def pixels_near(picture, colour):
+    return (np.abs(picture.astype(int) - colour).sum(-1) < 60).sum()
+
+
+def test_right_is_green_wrong_is_red():
+    right = plots.draw_pair(pair([True], [1.0]), 3)
+    wrong = plots.draw_pair(pair([False], [1.0]), 3)
+    assert pixels_near(right, plots.RIGHT) > 20 and pixels_near(right, plots.WRONG) == 0
+    assert pixels_near(wrong, plots.WRONG) > 20 and pixels_near(wrong, plots.RIGHT) == 0
+
+
+def test_unsure_matches_are_fainter():
+    sure = plots.draw_pair(pair([True], [1.0]), 3)
+    unsure = plots.draw_pair(pair([True], [0.2]), 3)
+    assert pixels_near(sure, plots.RIGHT) > pixels_near(unsure, plots.RIGHT)
+
+
+def test_a_sheet_holds_pairs_of_other_sizes_and_none_matched(tmp_path):
+    wide = plots.MatchedPair(
+        np.zeros((16, 48)), np.zeros((32, 16)), np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), np.zeros(0, bool), "t"
+    )
+    sheet = plots.match_sheet([pair([True, False], [0.5, 0.4]), wide, pair([], [])], ["heading"])
+    assert sheet.dtype == np.uint8 and sheet.shape[2] == 3
+    plots.save(tmp_path / "a.png", sheet)
+    back = cv2.cvtColor(cv2.imread(str(tmp_path / "a.png")), cv2.COLOR_BGR2RGB)
+    np.testing.assert_array_equal(back, sheet)

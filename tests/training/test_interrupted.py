@@ -1,0 +1,78 @@
+"""Sessions die: a run that was killed, or asked to stop, ends in the very state of one that was left alone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ifvit import checkpoint
+from tests.training.test_loop import arrays_of, same_bits
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+STEPS = 30
+
+
+@pytest.fixture(scope="module")
+def start(overrides, tmp_path_factory):
+    """Start the tiny run as a process of its own; compiled code is shared, to save time."""
+    cache = tmp_path_factory.mktemp("compiled")
+    environment = os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+    def process(run_dir):
+        more = [f"trainer.max_steps={STEPS}", "trainer.checkpoint_every=5", "trainer.validate_every=10"]
+        command = [sys.executable, "train.py", *overrides(run_dir, *more)]
+        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(command, cwd=REPOSITORY, env=environment, **pipes)
+
+    return process
+
+
+@pytest.fixture(scope="module")
+def whole(start, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("whole") / "run"
+    process = start(run_dir)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert "look at" in said and "writes to" in said
+    return arrays_of(run_dir, STEPS)
+
+
+def wait_for_step(run_dir, step, process):
+    deadline = time.monotonic() + 240
+    while max(checkpoint.saved_steps(run_dir / "states"), default=0) < step:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "no state was saved in time"
+        time.sleep(0.02)
+
+
+def test_killed_and_run_again(start, whole, tmp_path):
+    first = start(tmp_path / "run")
+    wait_for_step(tmp_path / "run", 10, first)
+    first.kill()
+    first.communicate()
+    reached = max(checkpoint.saved_steps(tmp_path / "run" / "states"))
+    assert reached < STEPS, "the kill came too late to test anything"
+    second = start(tmp_path / "run")
+    said, _ = second.communicate(timeout=300)
+    assert second.returncode == 0, said
+    assert f"resumed after step {reached}" in said
+    assert same_bits(arrays_of(tmp_path / "run", STEPS), whole)
+
+
+def test_asked_to_stop_and_run_again(start, whole, tmp_path):
+    first = start(tmp_path / "run")
+    wait_for_step(tmp_path / "run", 5, first)
+    first.send_signal(signal.SIGTERM)
+    said, _ = first.communicate(timeout=300)
+    assert first.returncode == 75, said
+    assert "SIGTERM" in said and "to go on:" in said and f"run_dir={tmp_path / 'run'}" in said
+    second = start(tmp_path / "run")
+    assert second.communicate(timeout=300) and second.returncode == 0
+    assert same_bits(arrays_of(tmp_path / "run", STEPS), whole)

@@ -1,0 +1,130 @@
+import json
+import os
+import shutil
+import stat
+
+import jax
+import numpy as np
+import pytest
+
+from ifvit import checkpoint
+from ifvit.checkpoint import CheckpointError
+from ifvit.training import loop
+from ifvit.training.log import NotFiniteError
+from ifvit.training.loop import train
+from ifvit.training.run_dir import RunDirError
+
+
+def arrays_of(run_dir, step):
+    """Every array of a saved state, by name."""
+    manager = checkpoint.Checkpoints(run_dir)._latest
+    held = manager.restore(step)
+    manager.close()
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(held)}
+
+
+def same_bits(one, other):
+    assert one.keys() == other.keys() and len(one) > 20
+    return all(a.tobytes() == other[name].tobytes() for name, a in one.items())
+
+
+@pytest.fixture(scope="module")
+def finished(tiny, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("runs") / "whole"
+    return run_dir, train(tiny(run_dir))
+
+
+def test_what_a_run_leaves(finished):
+    run_dir, outcome = finished
+    assert outcome.stopped is None
+    assert {p.name for p in run_dir.iterdir()} >= {"config.json", "metrics.json", "matches.png", "states", "best", "tb"}
+    told = json.loads((run_dir / "metrics.json").read_text())
+    assert told["step"] == 4 and told["exact"] == pytest.approx(outcome.exact, abs=1e-6)
+    assert {"exact", "within_one", "pck_3", "end_point_error", "precision", "recall", "loss"} <= told.keys()
+    assert told["untrained"].keys() >= {"exact", "within_one"} and told["best"]["step"] == 4
+    assert checkpoint.saved_steps(run_dir / "states") == [2, 4]
+    assert checkpoint.saved_steps(run_dir / "best") == [4]
+
+
+def test_step_n_holds_n_updates(finished):
+    assert arrays_of(finished[0], 2)["['step']"] == 2
+
+
+def test_two_steps_then_resumed_to_four_are_four_steps(finished, tiny, tmp_path):
+    stopped = train(tiny(tmp_path / "run", "trainer.max_hours=1e-9"))
+    assert stopped.stopped.startswith("trainer.max_hours=1e-09 reached: stopped after step 1 of 4")
+    assert checkpoint.saved_steps(tmp_path / "run" / "states") == [1]
+    outcome = train(tiny(tmp_path / "run", "data.threads=0"))
+    assert outcome.exact == finished[1].exact
+    assert same_bits(arrays_of(tmp_path / "run", 4), arrays_of(finished[0], 4))
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["untrained"]["exact"] is not None
+
+
+def test_another_seed_is_another_run(finished, tiny, tmp_path):
+    train(tiny(tmp_path / "run", "seed=1"))
+    assert not same_bits(arrays_of(tmp_path / "run", 4), arrays_of(finished[0], 4))
+
+
+def test_batch_statistics_move_and_are_kept(finished):
+    """Dropped once: a restored network then normalised with means of nothing."""
+    two, four = (arrays_of(finished[0], step) for step in (2, 4))
+    means = [name for name in two if name.endswith("['mean']")]
+    assert means and all((two[name] != four[name]).any() for name in means)
+
+
+def test_a_run_of_another_config_is_refused_and_left_alone(finished, tiny):
+    run_dir = finished[0]
+    before = sorted((p, p.stat().st_mtime_ns) for p in run_dir.rglob("*") if p.name != ".lock" and p.is_file())
+    with pytest.raises(RunDirError, match=r"another config \(optimizer.lr: 0.001 -> 0.5\)"):
+        train(tiny(run_dir, "optimizer.lr=0.5"))
+    assert before == sorted((p, p.stat().st_mtime_ns) for p in run_dir.rglob("*") if p.name != ".lock" and p.is_file())
+
+
+def test_other_data_is_refused(finished, tiny, prints, tmp_path):
+    shutil.copytree(prints, tmp_path / "prints")
+    shutil.rmtree(tmp_path / "prints" / "finger0")
+    with pytest.raises(RunDirError, match="trained on other data"):
+        train(tiny(finished[0], f"data.root={tmp_path / 'prints'}"))
+
+
+def test_a_folder_of_something_else_is_refused(tiny, tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(RunDirError, match="something else than a run .thesis.tex."):
+        train(tiny(tmp_path))
+    with pytest.raises(RunDirError, match="is a file"):
+        train(tiny(tmp_path / "thesis.tex"))
+
+
+def test_resume_from_a_read_only_run(finished, tiny, tmp_path):
+    source, target = tmp_path / "input", tmp_path / "working"
+    shutil.copytree(finished[0], source)
+    shutil.rmtree(source / "states" / "4")
+    for path in [*source.rglob("*"), source]:
+        path.chmod(stat.S_IREAD | stat.S_IEXEC)
+    try:
+        train(tiny(target, f"init.resume_from={source}"))
+    finally:
+        for path in [source, *source.rglob("*")]:
+            os.chmod(path, 0o755)
+    assert same_bits(arrays_of(target, 4), arrays_of(finished[0], 4))
+
+
+def test_resume_from_nothing_is_refused(tiny, tmp_path):
+    with pytest.raises(RunDirError, match="init.resume_from: .* holds no saved state"):
+        train(tiny(tmp_path / "run", f"init.resume_from={tmp_path / 'none'}"))
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_is_not_saved(tiny, tmp_path):
+    with pytest.raises(NotFiniteError, match=r"step [1-4]: (loss|grad_norm) is (nan|inf)"):
+        train(tiny(tmp_path / "run", "optimizer.lr=1e30", "trainer.log_every=100", "trainer.checkpoint_every=3"))
+    assert checkpoint.saved_steps(tmp_path / "run" / "states") == []
+
+
+def test_a_state_that_cannot_be_written_is_said(tiny, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(loop.Checkpoints, "save_best", lambda *_: None)
+    monkeypatch.setattr(checkpoint.ocp.CheckpointManager, "save", full)
+    with pytest.raises(CheckpointError, match="state of step 2 was not saved .*No space left.*make room"):
+        train(tiny(tmp_path / "run"))
