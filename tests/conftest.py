@@ -1,11 +1,20 @@
 """What every test may ask for."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Read by JAX when it is imported, here and in the processes that tests start. Most of a small run's time is
+# compilation; what one test compiled, the next one finds.
+_compiled = tempfile.TemporaryDirectory(prefix="ifvit-tests-")
+os.environ |= {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_COMPILATION_CACHE_DIR": _compiled.name,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

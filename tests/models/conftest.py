@@ -10,6 +10,14 @@ from ifvit.models.dense import DenseModel
 SMALL_STAGES = {"resnet18": (4, 4, 8), "resnet_fpn_8_2": (4, 4, 8), "resnet_fpn_16_4": (4, 4, 4, 8)}
 
 
+@pytest.fixture(autouse=True)
+def quick_compilation():
+    """These networks are tiny: nearly all of their time is compilation, so let it be brief."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
@@ -43,7 +51,7 @@ def small_dense(random_variables):
     """A function (backbone=…, other fields) -> (small DenseModel, its variables)."""
 
     def build(backbone="resnet18", **fields):
-        sizes = dict(stem_width=4, stage_widths=SMALL_STAGES[backbone], d_model=8, num_heads=2)
+        sizes = dict(stem_width=4, stage_widths=SMALL_STAGES[backbone], d_model=8, num_heads=2, num_layers=2)
         model = DenseModel(backbone, **(sizes | fields))
         image = jnp.zeros((1, 16, 16))
         return model, random_variables(model, image, image)

@@ -105,12 +105,13 @@ def test_masked_cells_change_nothing_for_others(small_dense):
     assert np.abs(masked.coarse_b - same.coarse_b).max() > 1e-4
 
 
-def test_temperature_and_position_code_are_used(small_dense):
+def test_every_field_reaches_its_part(small_dense):
     a, b = images((1, 32, 32), (1, 32, 32))
     model, variables = small_dense()
     run = lambda **fields: jax.jit(model.clone(**fields).apply)(variables, a, b)  # noqa: E731
     usual = run()
-    assert np.abs(run(temperature=0.2).log_p - usual.log_p).max() > 1e-3
+    for field in (dict(temperature=0.2), dict(attention="full"), dict(norm_eps=0.1)):
+        assert np.abs(run(**field).log_p - usual.log_p).max() > 1e-3, field
     fixed = run(temp_bug_fix=True)
     difference = (position_code(2, 2, 8, True) - position_code(2, 2, 8, False)).reshape(4, 8)
     np.testing.assert_allclose(fixed.tokens_a[0] - usual.tokens_a[0], difference, atol=1e-5)

@@ -1,4 +1,4 @@
-"""PyTorch's side of the comparison: random weights that leave nothing at its neutral value, and the way across."""
+"""PyTorch's side of the comparison: random weights, none at its neutral value, and the way across."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 
 def randomise(module, seed=0):
-    """Random norms and statistics for `module`, in place; the other weights as it was built. Returns it, eval."""
+    """Give `module` random norms and statistics, leave its other weights, and return it in eval mode."""
     generator = torch.Generator().manual_seed(seed)
     draw = lambda like, low, high: torch.rand(like.shape, generator=generator) * (high - low) + low  # noqa: E731
     with torch.no_grad():
@@ -28,7 +28,7 @@ def randomise(module, seed=0):
 
 @pytest.fixture(scope="session")
 def torch_random():
-    """A function (build) -> the module that `build()` makes, with reproducible random weights, in eval mode."""
+    """A function (build) -> the module that `build()` makes, reproducibly random, in eval mode."""
 
     def make(build):
         torch.manual_seed(0)

@@ -1,6 +1,5 @@
 """Sessions die: a run that was killed, or asked to stop, ends in the very state of one that was left alone."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -17,19 +16,14 @@ STEPS = 30
 
 
 @pytest.fixture(scope="module")
-def start(overrides, tmp_path_factory):
-    """Start the tiny run as a process of its own; compiled code is shared, to save time."""
-    cache = tmp_path_factory.mktemp("compiled")
-    environment = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+def start(overrides):
+    """Start the tiny run as a process of its own."""
 
     def process(run_dir):
         more = [f"trainer.max_steps={STEPS}", "trainer.checkpoint_every=5", "trainer.validate_every=10"]
         command = [sys.executable, "train.py", *overrides(run_dir, *more)]
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        return subprocess.Popen(command, cwd=REPOSITORY, env=environment, **pipes)
+        return subprocess.Popen(command, cwd=REPOSITORY, **pipes)
 
     return process
 
