@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
-INVERSE_STEPS = 12  # of a contraction by 1/4 or better: 4 px shrink below 1e-6 px
+NEWTON_STEPS = 3  # the error squares each time: from 4 px below 1e-4 px in two, below float32's in three
 
 
 class Waves(NamedTuple):
@@ -35,10 +35,17 @@ def pixel_grid(height: int, width: int) -> jax.Array:
     return jnp.stack([x, y], axis=-1)
 
 
-def displacement(waves: Waves, points: jax.Array) -> jax.Array:
-    """The waves' displacement (..., 2) in px at points (..., 2)."""
-    angle = points @ waves.frequency.T + waves.phase  # (..., K)
-    return jnp.sin(angle) @ waves.amplitude
+def displacement(waves: Waves, points: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The waves' displacement (..., 2) in px at points (..., 2), and its derivative (..., 2, 2), d displacement_i / d x_j.
+
+    Wave by wave and coordinate by coordinate, because a product with a matrix of two rows costs a CPU several times more.
+    """
+    moved, slope = jnp.zeros_like(points), jnp.zeros((*points.shape, 2))
+    for amplitude, frequency, phase in zip(*waves, strict=True):
+        angle = points[..., 0] * frequency[0] + points[..., 1] * frequency[1] + phase
+        moved += jnp.sin(angle)[..., None] * amplitude
+        slope += jnp.cos(angle)[..., None, None] * amplitude[:, None] * frequency
+    return moved, slope
 
 
 def rotate(points: jax.Array, angle: jax.Array) -> jax.Array:
@@ -61,17 +68,21 @@ class Warp(NamedTuple):
 
     def __call__(self, points: jax.Array) -> jax.Array:
         """Where points (..., 2) go."""
-        bent = points + displacement(self.waves, points)
+        bent = points + displacement(self.waves, points)[0]
         return rotate(bent - self.centre_from, self.angle) + self.centre_to
 
     def inverse(self, points: jax.Array) -> jax.Array:
-        """Where points (..., 2) come from: the fixed point of u <- y - waves(u)."""
+        """Where points (..., 2) come from: Newton's solution of u + waves(u) = y."""
         target = rotate(points - self.centre_to, -self.angle) + self.centre_from
 
-        def closer(_, u):
-            return target - displacement(self.waves, u)
+        def closer(_, u: jax.Array) -> jax.Array:
+            moved, slope = displacement(self.waves, u)
+            left = u + moved - target
+            a, b, c, d = slope[..., 0, 0] + 1, slope[..., 0, 1], slope[..., 1, 0], slope[..., 1, 1] + 1
+            x, y = left[..., 0], left[..., 1]
+            return u - jnp.stack([d * x - b * y, a * y - c * x], -1) / (a * d - b * c)[..., None]
 
-        return jax.lax.fori_loop(0, INVERSE_STEPS, closer, target)
+        return jax.lax.fori_loop(0, NEWTON_STEPS, closer, target)
 
 
 def sample(image: jax.Array, points: jax.Array, outside: float | jax.Array) -> jax.Array:

@@ -62,13 +62,12 @@ def contact(key: jax.Array, height: int, width: int, share: float) -> jax.Array:
 
     With probability `share` a straight edge cuts off up to half of the frame, from any side; else all of it touches.
     """
-    cut_key, angle_key, depth_key = jax.random.split(key, 3)
-    angle = jax.random.uniform(angle_key, maxval=2 * jnp.pi)
-    reach = 0.5 * min(height, width)
-    offset = reach * jax.random.uniform(depth_key, maxval=0.8)
+    cut, turn, depth_share = jax.random.uniform(key, (3,))
+    angle = 2 * jnp.pi * turn
+    offset = 0.4 * min(height, width) * depth_share
     centred = geometry.pixel_grid(height, width) - jnp.array([width - 1, height - 1]) / 2
     depth = centred[..., 0] * jnp.cos(angle) + centred[..., 1] * jnp.sin(angle)
-    return (depth <= offset) | (jax.random.uniform(cut_key) >= share)
+    return (depth <= offset) | (cut >= share)
 
 
 def corrupt(key: jax.Array, image: jax.Array, settings: PairsConfig) -> jax.Array:
@@ -77,9 +76,10 @@ def corrupt(key: jax.Array, image: jax.Array, settings: PairsConfig) -> jax.Arra
     `settings.dryness` and `.pressure` are the shares of images so treated, at a random strength;
     `settings.noise` is the largest amplitude of noise, grey 0..1.
     """
-    which_key, strength_key, amplitude_key, noise_key = jax.random.split(key, 4)
-    which, strength = jax.random.uniform(which_key), jax.random.uniform(strength_key, minval=0.3)
+    draw_key, noise_key = jax.random.split(key)
+    which, amplitude, effort = jax.random.uniform(draw_key, (3,))
+    strength = 0.3 + 0.7 * effort
     dry = strength * (which < settings.dryness)
     pressed = strength * (which >= 1 - settings.pressure)
     image = image + dry * (dryness(image) - image) + pressed * (pressure(image) - image)
-    return sensor_noise(noise_key, image, settings.noise * jax.random.uniform(amplitude_key))
+    return sensor_noise(noise_key, image, settings.noise * amplitude)

@@ -123,30 +123,31 @@ def _mask_at(mask: jax.Array, points: jax.Array) -> jax.Array:
 
 def random_warp(key: jax.Array, frame: tuple[int, int], settings: PairsConfig) -> geometry.Warp:
     """Rotation within +-rotation_deg about the middle, shift within +-shift_px, waves of at most elastic_px together."""
-    angle_key, shift_key, *wave_keys = jax.random.split(key, 6)
     height, width = frame
-    centre = jnp.array([width - 1, height - 1]) / 2
-    limit = jnp.deg2rad(settings.rotation_deg)
-    shift = jax.random.uniform(shift_key, (2,), minval=-settings.shift_px, maxval=settings.shift_px)
-    return geometry.Warp(
-        angle=jax.random.uniform(angle_key, minval=-limit, maxval=limit),
-        centre_from=centre,
-        centre_to=centre + shift,
-        waves=_random_waves(wave_keys, min(height, width), settings.elastic_px),
-    )
-
-
-def _random_waves(keys: list[jax.Array], side: int, most: float) -> geometry.Waves:
-    size_key, direction_key, frequency_key, phase_key = keys
-    size, share = jnp.split(jax.random.uniform(size_key, (1 + WAVES,)), [1])
-    push, along = jax.random.uniform(direction_key, (2, WAVES), maxval=2 * jnp.pi)
+    # One draw for all, because every draw takes a CPU's compiler a fifth of a second.
+    turn, shift_x, shift_y, size, *per_wave = jax.random.uniform(key, (4 + 5 * WAVES,))
+    share, push, along, length, phase = jnp.stack(per_wave).reshape(5, WAVES)
+    side = min(frame)
     shortest, longest = (factor * side for factor in WAVELENGTHS)
-    length = jax.random.uniform(frequency_key, (WAVES, 1), minval=shortest, maxval=longest)
-    return geometry.Waves(
-        amplitude=(most * size * share / share.sum())[:, None] * jnp.stack([jnp.cos(push), jnp.sin(push)], -1),
-        frequency=2 * jnp.pi / length * jnp.stack([jnp.cos(along), jnp.sin(along)], -1),
-        phase=jax.random.uniform(phase_key, (WAVES,), maxval=2 * jnp.pi),
+    frequency = 2 * jnp.pi / (shortest + (longest - shortest) * length)
+    amplitude = settings.elastic_px * size * share / share.sum()
+    centre = jnp.array([width - 1, height - 1]) / 2
+    return geometry.Warp(
+        angle=jnp.deg2rad(settings.rotation_deg) * (2 * turn - 1),
+        centre_from=centre,
+        centre_to=centre + settings.shift_px * (2 * jnp.stack([shift_x, shift_y]) - 1),
+        waves=geometry.Waves(
+            amplitude=amplitude[:, None] * _direction(push),
+            frequency=frequency[:, None] * _direction(along),
+            phase=2 * jnp.pi * phase,
+        ),
     )
+
+
+def _direction(turns: jax.Array) -> jax.Array:
+    """The unit vectors (K, 2) at `turns` (K,) full turns."""
+    angle = 2 * jnp.pi * turns
+    return jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)
 
 
 def truth_of(pairs: Pairs, stride: int) -> Truth:

@@ -96,7 +96,9 @@ class _Run:
             like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), like)
             state = self.checkpoints.restore(like)
             return state, optimizer, f"resumed after step {int(state.step)}"
-        variables, report = pretrained.initial_variables(config, self.model, jax.jit(fresh)())
+        # Compiled without optimisation: it runs once, and optimising it would take longer than all the rest.
+        quickly = jax.jit(fresh, compiler_options={"xla_backend_optimization_level": "0"})
+        variables, report = pretrained.initial_variables(config, self.model, quickly())
         optimizer = make_optimizer(config, pretrained.merged_params(report))
         state = jax.jit(partial(new_state, optimizer=optimizer), out_shardings=everywhere)(variables)
         scratch = "LoFTR's encoder from scratch, no pretrained weights" if config.dense.use_loftr else "from scratch"
