@@ -1,11 +1,11 @@
 """A run directory and the states saved in it: Orbax behind one small class.
 
-    run_dir/
-      config.json         the run's config, its data's fingerprint
-      merge_report.json   what the pretrained weights filled, when there were any
-      metrics.json        the latest validation, the untrained figures, the best step
-      states/STEP/        full training state after STEP updates, the latest two
-      best/STEP/          the state that validated best
+run_dir/
+  config.json         the run's config, its data's fingerprint
+  merge_report.json   what the pretrained weights filled, when there were any
+  metrics.json        the latest validation, the untrained figures, the best step
+  states/STEP/        full training state after STEP updates, the latest two
+  best/STEP/          the state that validated best
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise CheckpointError(f"{path}: not valid JSON ({error}); restore the file or choose another run_dir") from error
+        raise CheckpointError(
+            f"{path}: not valid JSON ({error}); restore the file or choose another run_dir"
+        ) from error
 
 
 def lock(run_dir: Path) -> Any:
@@ -159,8 +161,11 @@ class Checkpoints:
         if held is None:
             raise CheckpointError(f"{folder}: holds no state; move that folder away to go on from the one before it")
         saved, wanted = _arrays(held), _arrays(like)
-        wrong = [f"{k}: {saved.get(k)} saved, {wanted.get(k)} expected" for k in sorted(saved.keys() | wanted.keys())
-                 if saved.get(k) != wanted.get(k)]
+        wrong = [
+            f"{k}: {saved.get(k)} saved, {wanted.get(k)} expected"
+            for k in sorted(saved.keys() | wanted.keys())
+            if saved.get(k) != wanted.get(k)
+        ]
         if wrong:
             more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
             raise CheckpointError(f"{folder}: another model's state: {'; '.join(wrong[:5])}{more}")

@@ -30,13 +30,13 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("train", help="train; takes Hydra overrides, like train.py", add_help=False)
 
-    convert = commands.add_parser(
-        "convert", help="turn a PyTorch checkpoint of LoFTR into .npz (needs no PyTorch)"
-    )
+    convert = commands.add_parser("convert", help="turn a PyTorch checkpoint of LoFTR into .npz (needs no PyTorch)")
     convert.add_argument("--pytorch_ckpt", required=True, type=Path, metavar="IN", help="outdoor_ds.ckpt, ...")
     convert.add_argument("--output", required=True, type=Path, metavar="OUT.npz")
     convert.add_argument(
-        "--prefix", default="loftr_coarse", help="part of the file to take (default: %(default)s); '' takes all of it"
+        "--prefix",
+        default="loftr_coarse",
+        help="part of the file to take (default: %(default)s); '' takes all of it",
     )
     convert.set_defaults(run=_convert)
 

@@ -248,6 +248,25 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [f"{k}: {before.get(k)} -> {after.get(k)}" for k in keys if before.get(k) != after.get(k)]
 
 
+def near(path: str) -> str:
+    """What a key that is in no schema may have been meant to be: the nearest one, else those of its group."""
+    known = _paths(Config)
+    close = difflib.get_close_matches(path, known, n=1, cutoff=0.75)
+    if close:
+        return f"did you mean {close[0]}?"
+    group = path.rpartition(".")[0]
+    beside = [key for key in known if key.rpartition(".")[0] == group] or known
+    return f"known are {', '.join(beside)}"
+
+
+def _paths(cls: type, prefix: str = "") -> list[str]:
+    """Every key of the schema that takes a value."""
+    found = []
+    for name, hint in typing.get_type_hints(cls).items():
+        found += _paths(hint, f"{prefix}{name}.") if dataclasses.is_dataclass(hint) else [prefix + name]
+    return found
+
+
 def _leaves(tree: Mapping[str, Any], path: str = ""):
     for key, value in tree.items():
         if isinstance(value, Mapping):
@@ -265,9 +284,7 @@ def _build(cls: type, tree: Any, path: str, problems: list[str]) -> Any:
     prefix = path + "." if path else ""
     for key in tree:
         if key not in hints:
-            close = difflib.get_close_matches(str(key), hints, n=1)
-            hint = f"did you mean {prefix}{close[0]}?" if close else f"known keys: {', '.join(hints)}"
-            problems.append(f"{prefix}{key}: unknown key; {hint}")
+            problems.append(f"{prefix}{key}: unknown key; {near(prefix + str(key))}")
     values = {}
     for name, hint in hints.items():
         if name not in tree:
@@ -328,10 +345,7 @@ def _describe(hint: Any) -> str:
 def check(config: Config) -> list[str]:
     """Every rule that ranges or pairs of keys must keep; the empty list when all hold."""
     return [
-        line
-        for rules in (_dense_rules, _data_rules, _training_rules)
-        for holds, line in rules(config)
-        if not holds
+        line for rules in (_dense_rules, _data_rules, _training_rules) for holds, line in rules(config) if not holds
     ]
 
 
@@ -422,8 +436,9 @@ def _data_rules(config: Config):
         pairs.dryness + pairs.pressure <= 1,
         f"data.pairs: dryness and pressure are shares of different images, got {pairs.dryness} + {pairs.pressure} > 1",
     )
-    yield 0 <= pairs.impostor_share < 1, (
-        f"data.pairs.impostor_share: expected 0 to below 1, got {pairs.impostor_share}"
+    yield (
+        0 <= pairs.impostor_share < 1,
+        (f"data.pairs.impostor_share: expected 0 to below 1, got {pairs.impostor_share}"),
     )
 
 

@@ -36,9 +36,9 @@ def pixel_grid(height: int, width: int) -> jax.Array:
 
 
 def displacement(waves: Waves, points: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The waves' displacement (..., 2) in px at points (..., 2), and its derivative (..., 2, 2), d displacement_i / d x_j.
+    """The waves' displacement (..., 2) in px at points (..., 2), and its derivative (..., 2, 2): row i of component i.
 
-    Wave by wave and coordinate by coordinate, because a product with a matrix of two rows costs a CPU several times more.
+    Wave by wave and coordinate by coordinate: a product with a matrix of two rows costs a CPU several times more.
     """
     moved, slope = jnp.zeros_like(points), jnp.zeros((*points.shape, 2))
     for amplitude, frequency, phase in zip(*waves, strict=True):

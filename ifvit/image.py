@@ -12,8 +12,8 @@ from typing import NamedTuple
 # OpenCV reads this once, when it loads: an image that claims more pixels is refused before memory is taken.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
+import cv2
+import numpy as np
 
 SMALLEST_SIDE = 16  # px; anything smaller is no fingerprint
 RIDGE_PERIOD_MM = 0.46  # 9 px at 500 ppi, the mean of adult fingers

@@ -6,6 +6,7 @@ of a sweep takes no GPU from its children.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -13,25 +14,27 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra import main as hydra_main
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ifvit.config import Config, ConfigError, build
+from ifvit.config import Config, ConfigError, build, near
 
 PACKAGE = Path(__file__).resolve().parent
 EXIT_REFUSED = 2  # the command, the config or a file must be changed before it can run
 EXIT_FAILED = 1
 EXIT_RESUMABLE = 75  # stopped on purpose, saved; the same command goes on (EX_TEMPFAIL of sysexits.h)
 EXIT_INTERRUPTED = 130
+LONGEST_NAME = 150  # characters of a sweep job's folder name; file systems take 255
 
 
 def config_dir() -> Path:
@@ -84,8 +87,8 @@ def _in_one_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     unknown = re.match(r"Could not override '([^']+)'", lines[0]) if lines else None
     if unknown:
-        return f"{unknown[1]}: unknown key, or it does not exist in the chosen group"
-    return " ".join(lines[:3])
+        return f"{unknown[1]}: unknown key; {near(unknown[1])}"
+    return " ".join(lines).partition(" Config search path:")[0]
 
 
 def refuse(problems: Sequence[str]) -> None:
@@ -135,7 +138,7 @@ def _hydra_command(argv: Sequence[str]) -> float:
 
     def task(tree: DictConfig) -> float:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
-            result.append(sweep_job(HydraConfig.get().overrides.task, plain_tree(tree)))
+            result.append(sweep_job(HydraConfig.get().overrides.task, swept_keys(argv), plain_tree(tree)))
         else:
             result.append(run(_built(plain_tree(tree)), shlex.join(sys.argv)))
         return result[-1]
@@ -152,27 +155,38 @@ def _built(tree: Mapping[str, Any]) -> Config:
         refuse(error.problems)
 
 
-def sweep_job(overrides: Sequence[str], tree: Mapping[str, Any]) -> float:
+def swept_keys(argv: Sequence[str]) -> set[str]:
+    """The keys that a sweep's command line gives several values."""
+    parsed = OverridesParser.create().parse_overrides([arg for arg in argv if not arg.startswith("-")])
+    return {override.get_key_element() for override in parsed if override.is_sweep_override()}
+
+
+def sweep_job(overrides: Sequence[str], swept: Collection[str], tree: Mapping[str, Any]) -> float:
     """One job of a sweep, in a process and a run directory of its own; its validation's exact cell accuracy.
 
     A job that stopped halfway goes on when the sweep is typed again.
     """
-    directory = f"{_built(tree).run_dir}_sweep/{job_name(overrides)}"
+    name = job_name(overrides, swept)
+    directory = f"{_built(tree).run_dir}_sweep/{name}"
+    print(f"sweep job {name} -> {directory}", flush=True)
     kept = [override for override in overrides if not override.startswith("run_dir=")]
     command = [sys.executable, "-m", "ifvit", "train", *kept, f"run_dir={quoted(directory)}"]
-    print(f"sweep job {' '.join(overrides)} -> {directory}", flush=True)
     paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
     ended = subprocess.run(command, env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))})
     if ended.returncode:
-        print(f"error: sweep job {' '.join(overrides)} ended with status {ended.returncode}", file=sys.stderr)
+        print(f"error: sweep job {name} ended with status {ended.returncode}", file=sys.stderr)
         raise SystemExit(ended.returncode if ended.returncode > 0 else EXIT_FAILED)
     exact = json.loads((Path(directory) / "metrics.json").read_text())["exact"]
     return math.nan if exact is None else float(exact)
 
 
-def job_name(overrides: Sequence[str]) -> str:
-    """A folder name that says which job it is, and is the same for the same overrides."""
-    return re.sub(r"[^A-Za-z0-9_.,=+-]", "_", ",".join(sorted(overrides)))[:200] or "default"
+def job_name(overrides: Sequence[str], swept: Collection[str]) -> str:
+    """A folder name that says which job it is: the swept keys with their values, in no matter what order typed."""
+    chosen = sorted(override for override in overrides if override.partition("=")[0] in swept)
+    name = re.sub(r"[^A-Za-z0-9_.,=+-]", "_", ",".join(chosen)) or "only"
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def quoted(text: str) -> str:

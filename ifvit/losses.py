@@ -39,9 +39,7 @@ def positive(log_p: jax.Array, labels: jax.Array, *, alpha: float = 1.0, gamma: 
     return Sum((-weight * chosen * held).sum(-1), held.sum(-1).astype(jnp.float32))
 
 
-def negative(
-    log_p: jax.Array, lone_a: jax.Array, lone_b: jax.Array, *, alpha: float = 1.0, gamma: float = 0.0
-) -> Sum:
+def negative(log_p: jax.Array, lone_a: jax.Array, lone_b: jax.Array, *, alpha: float = 1.0, gamma: float = 0.0) -> Sum:
     """-log(1 - P(i, j)) over all cell pairs of which one side is known to have no partner (LoFTR's dense negative).
 
     Args:

@@ -13,9 +13,7 @@ PCK_PX = (3, 5, 10)  # the thresholds reported, px of the network's frame
 Totals = dict[str, tuple[jax.Array, jax.Array]]
 
 
-def dense(
-    log_p: jax.Array, labels: jax.Array, truth: jax.Array, grid_b: tuple[int, int], stride: int
-) -> Totals:
+def dense(log_p: jax.Array, labels: jax.Array, truth: jax.Array, grid_b: tuple[int, int], stride: int) -> Totals:
     """Cell accuracy, end-point error and PCK of the most confident cell of B for each labelled cell of A.
 
     Args:

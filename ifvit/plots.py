@@ -28,7 +28,7 @@ class MatchedPair(NamedTuple):
 
 
 def draw_pair(pair: MatchedPair, zoom: int) -> np.ndarray:
-    """A and B side by side under a title; a line per match, green when right and red when wrong, fainter when unsure."""
+    """A and B side by side under a title; a line per match, green if right and red if wrong, fainter if unsure."""
     left, right = (_enlarged(grey, zoom) for grey in (pair.image_a, pair.image_b))
     height = max(left.shape[0], right.shape[0])
     gap = 3 * MARGIN

@@ -4,7 +4,12 @@ import os
 import tempfile
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+
+from ifvit.config import build
+from ifvit.launch import compose_tree
 
 # Read by JAX when it is imported, here and in the processes that tests start. Most of a small run's time is
 # compilation; what one test compiled, the next one finds.
@@ -18,6 +23,26 @@ os.environ |= {
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# The smallest run that has all its parts: 4x4 cells, four drawn fingers, a network of a few thousand weights.
+TINY = [
+    "debug=smoke",
+    "data=folder",
+    "data.image_size=64",
+    "data.ppi=250",
+    "data.file_ppi=250",
+    "data.val_fingers=2",
+    "data.pairs.elastic_px=1",
+    "dense.stem_width=4",
+    "dense.stage_widths=[4,8,8]",
+    "dense.d_model=8",
+    "dense.num_heads=2",
+    "trainer.val_pairs=4",
+    "trainer.max_steps=4",
+    "trainer.checkpoint_every=2",
+    "trainer.validate_every=4",
+    "trainer.log_every=1",
+]
+
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
@@ -26,3 +51,31 @@ def shared_dir() -> Path:
     if not (folder / "golden").is_dir():
         pytest.skip(f"golden files and real prints are not at {folder} (set IFVIT_SHARED to their folder)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def prints(tmp_path_factory):
+    """A folder of four drawn fingers, two images each."""
+    root = tmp_path_factory.mktemp("prints")
+    y, x = np.mgrid[:90, :90]
+    for finger in range(4):
+        for impression in range(2):
+            phase = (x * np.cos(finger) + y * np.sin(finger)) / 4.5 + np.sin((x + y) / (9 + finger))
+            grey = np.where((x - 45) ** 2 + (y - 45) ** 2 < 1500, 128 + 90 * np.cos(2 * np.pi * phase), 235)
+            noise = np.random.default_rng(10 * finger + impression).normal(0, 4, grey.shape)
+            path = root / f"finger{finger}" / f"{impression}.png"
+            path.parent.mkdir(exist_ok=True)
+            cv2.imwrite(str(path), np.clip(grey + noise, 0, 255).astype(np.uint8))
+    return root
+
+
+@pytest.fixture(scope="session")
+def overrides(prints):
+    """Hydra overrides of the tiny run, with further ones."""
+    return lambda run_dir, *more: [*TINY, f"data.root={prints}", f"run_dir={run_dir}", *more]
+
+
+@pytest.fixture(scope="session")
+def tiny(overrides):
+    """The tiny run's config, with further overrides."""
+    return lambda run_dir, *more: build(compose_tree(overrides(run_dir, *more)))

@@ -1,6 +1,4 @@
 import copy
-import typing
-from dataclasses import fields, is_dataclass
 
 import pytest
 
@@ -18,15 +16,6 @@ def tree(composed):
     return copy.deepcopy(composed)
 
 
-def keys(cls, prefix=""):
-    hints = typing.get_type_hints(cls)
-    for field in fields(cls):
-        if is_dataclass(hints[field.name]):
-            yield from keys(hints[field.name], f"{prefix}{field.name}.")
-        else:
-            yield prefix + field.name
-
-
 def problems_of(tree):
     with pytest.raises(config.ConfigError) as caught:
         config.build(tree)
@@ -42,7 +31,7 @@ def changed(tree, path, value):
 
 def test_the_surface_is_frozen():
     """What people type. A change here breaks commands in their notebooks: say so in CHANGELOG.md."""
-    assert " ".join(keys(config.Config)) == (
+    assert " ".join(config._paths(config.Config)) == (
         "stage seed run_dir init.resume_from dense.use_loftr dense.loftr_pretrained_ckpt dense.merged_lr "
         "dense.temp_bug_fix dense.backbone dense.stem_width dense.stage_widths dense.d_model dense.num_heads "
         "dense.num_layers dense.attention dense.norm_eps dense.temperature dense.threshold dense.border "
@@ -59,7 +48,7 @@ def test_the_surface_is_frozen():
 
 
 def test_keys_that_may_change_exist():
-    assert set(config.MAY_CHANGE) <= set(keys(config.Config))
+    assert set(config.MAY_CHANGE) <= set(config._paths(config.Config))
 
 
 def test_yaml_and_schema_agree(tree):
@@ -96,7 +85,11 @@ def test_a_missing_key_is_named(tree):
         ("trainer.max_steps", 1.5, "trainer.max_steps: expected a whole number, got 1.5"),
         ("optimizer.lr", "big", "optimizer.lr: expected a number, got 'big'"),
         ("dense.use_loftr", 1, "dense.use_loftr: expected true or false, got 1"),
-        ("dense.backbone", "vgg", "dense.backbone: expected one of resnet18, resnet_fpn_8_2, resnet_fpn_16_4"),
+        (
+            "dense.backbone",
+            "vgg",
+            "dense.backbone: expected one of resnet18, resnet_fpn_8_2, resnet_fpn_16_4",
+        ),
         ("dense", None, "dense: expected a group of keys, got None"),
         ("dense.stage_widths", [1, "a", 3], "dense.stage_widths: expected a list of a whole numbers or null"),
         ("data.image_size", [100, 128], "data.image_size: 100 is not a multiple of 16"),
@@ -106,7 +99,11 @@ def test_a_missing_key_is_named(tree):
         ("dense.num_heads", 0, "dense.num_heads: expected at least 1"),
         ("dense.num_layers", 3, "dense.num_layers: layers come in pairs"),
         ("dense.d_model", 128, "dense.d_model: the transformer takes the last stage's width 256"),
-        ("dense.loftr_pretrained_ckpt", "w.npz", "dense.loftr_pretrained_ckpt: LoFTR's weights only fit LoFTR's"),
+        (
+            "dense.loftr_pretrained_ckpt",
+            "w.npz",
+            "dense.loftr_pretrained_ckpt: LoFTR's weights only fit LoFTR's",
+        ),
         ("data.source", "fvc", "data.root: data=fvc needs the folder"),
         ("data.val_fingers", ["101"], "data.val_fingers: synthetic fingers have no names"),
         ("data.val_fingers", 64, "data.fingers: 64 fingers leave none to train on"),

@@ -53,7 +53,9 @@ def test_precision_counts_matches_of_different_fingers_as_wrong():
 
 def test_a_match_more_than_a_stride_off_is_wrong():
     cells = jnp.array([[[0, 1]]])
-    near, far = (metrics.right_matches(cells, jnp.array([[[x, 0.0]]]), jnp.array([[True]]), GRID_B, STRIDE) for x in (1.0, -1.0))
+    near, far = (
+        metrics.right_matches(cells, jnp.array([[[x, 0.0]]]), jnp.array([[True]]), GRID_B, STRIDE) for x in (1.0, -1.0)
+    )
     assert near.all() and not far.any()
 
 

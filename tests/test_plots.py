@@ -30,7 +30,13 @@ def test_unsure_matches_are_fainter():
 
 def test_a_sheet_holds_pairs_of_other_sizes_and_none_matched(tmp_path):
     wide = plots.MatchedPair(
-        np.zeros((16, 48)), np.zeros((32, 16)), np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), np.zeros(0, bool), "t"
+        np.zeros((16, 48)),
+        np.zeros((32, 16)),
+        np.zeros((0, 2)),
+        np.zeros((0, 2)),
+        np.zeros(0),
+        np.zeros(0, bool),
+        "t",
     )
     sheet = plots.match_sheet([pair([True, False], [0.5, 0.4]), wide, pair([], [])], ["heading"])
     assert sheet.dtype == np.uint8 and sheet.shape[2] == 3

@@ -27,9 +27,7 @@ READ_AHEAD = 4  # batches
 class Batches:
     """Batches of pairs from some of the impressions; `stream` separates training from validation."""
 
-    def __init__(
-        self, config: Config, impressions: Impressions, chosen: np.ndarray, stream: int, sharding: Sharding
-    ):
+    def __init__(self, config: Config, impressions: Impressions, chosen: np.ndarray, stream: int, sharding: Sharding):
         self._settings, self._frame = config.data.pairs, config.data.frame
         self._size, self._threads = config.trainer.batch_size, config.data.threads
         self._impressions, self._chosen, self._sharding = impressions, chosen, sharding
@@ -37,8 +35,8 @@ class Batches:
         self._key = jax.random.fold_in(jax.random.key(config.seed), stream)
         if self._settings.impostor_share > 0 and len(set(impressions.identity[chosen])) < 2:
             raise DataError(
-                f"data.pairs.impostor_share: pairs of different fingers need two fingers, there is one {PURPOSE[stream]}; "
-                "change data.val_fingers, or set data.pairs.impostor_share=0"
+                "data.pairs.impostor_share: pairs of different fingers need two fingers, there is one "
+                f"{PURPOSE[stream]}; change data.val_fingers, or set data.pairs.impostor_share=0"
             )
         self.waited_s = 0.0  # time that `pairs` spent waiting for the host, since it was last set to 0
         # Looked up once per epoch rather than once per batch.

@@ -122,7 +122,7 @@ def _mask_at(mask: jax.Array, points: jax.Array) -> jax.Array:
 
 
 def random_warp(key: jax.Array, frame: tuple[int, int], settings: PairsConfig) -> geometry.Warp:
-    """Rotation within +-rotation_deg about the middle, shift within +-shift_px, waves of at most elastic_px together."""
+    """Rotation within +-rotation_deg about the middle, shift within +-shift_px, waves of at most elastic_px in all."""
     height, width = frame
     # One draw for all, because every draw takes a CPU's compiler a fifth of a second.
     turn, shift_x, shift_y, size, *per_wave = jax.random.uniform(key, (4 + 5 * WAVES,))

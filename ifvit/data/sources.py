@@ -1,7 +1,7 @@
 """Where impressions come from: FVC folders, a folder of images, or fingers grown by `ifvit.synthesis`.
 
-Every source ends in `Impressions`: all canvases in memory (64 KB each at 128 px, so 25,000 take 1.6 GB), read, resampled
-and segmented once, so that no step ever waits for a disk.
+Every source ends in `Impressions`: all canvases in memory (grey and mask take 128 KB at 128 px, so 25,000 take 3.3 GB),
+read, resampled and segmented once, so that no step ever waits for a disk.
 """
 
 from __future__ import annotations
@@ -196,7 +196,12 @@ def _report_damaged(damaged: Sequence[image.ImageError], total: int, max_damaged
             + "\n".join(lines)
         )
     if damaged:
-        print(f"{len(damaged)} of {total} images cannot be used and are left out:", *lines, sep="\n", file=sys.stderr)
+        print(
+            f"{len(damaged)} of {total} images cannot be used and are left out:",
+            *lines,
+            sep="\n",
+            file=sys.stderr,
+        )
 
 
 def split(impressions: Impressions, val_fingers: int | Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -33,7 +33,7 @@ def grown_canvases(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Canvases of `count` fingers at `ppi`: grey uint8 (N, height, width), ridges bool, background uint8 (N,).
 
-    From the cache when it is there and whole; a damaged cache is grown anew, one that cannot be written is done without.
+    From the cache when it is there and whole. A damaged cache is grown anew, one that cannot be written done without.
     """
     grey, ridges = _cached_masters(seed, count, ppi, cache_folder(cache_dir))
     canvases = [image.place(g, r, height, width) for g, r in zip(grey, ridges, strict=True)]

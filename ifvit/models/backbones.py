@@ -21,9 +21,7 @@ def _conv(width, size, stride, dtype, name):
     # k//2 on both sides also at stride 2, where XLA's SAME pads the far side more and shifts the features.
     padding = ((size // 2, size // 2),) * 2
     init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # He et al. 2015, as LoFTR
-    return nn.Conv(
-        width, (size, size), stride, padding, use_bias=False, dtype=dtype, kernel_init=init, name=name
-    )
+    return nn.Conv(width, (size, size), stride, padding, use_bias=False, dtype=dtype, kernel_init=init, name=name)
 
 
 def _norm(train, dtype, name):

@@ -103,8 +103,7 @@ class DenseModel(nn.Module):
         """(rows, columns) of cells of an image in px; ValueError unless the stride divides both sides."""
         if height % self.stride or width % self.stride:
             raise ValueError(
-                f"image of {height} x {width} px: {self.backbone} needs multiples of {self.stride} px, "
-                "pad or crop it"
+                f"image of {height} x {width} px: {self.backbone} needs multiples of {self.stride} px, pad or crop it"
             )
         return height // self.stride, width // self.stride
 
@@ -129,9 +128,7 @@ class DenseModel(nn.Module):
 
     def _features(self, image_a, image_b, train):
         """Backbone maps (B, h, w, C); images of one size go through together, for BatchNorm and for speed."""
-        backbone = make_backbone(
-            self.backbone, self.stem_width, self.stage_widths, self.dtype, name="backbone"
-        )
+        backbone = make_backbone(self.backbone, self.stem_width, self.stage_widths, self.dtype, name="backbone")
         if image_a.shape != image_b.shape:
             return backbone(image_a[..., None], train), backbone(image_b[..., None], train)
         # A and B interleaved, not end to end: a batch axis sharded over devices then stays where it is.
@@ -153,7 +150,5 @@ class DenseModel(nn.Module):
         if mask is None:
             return None
         if mask.shape != (image.shape[0], *grid):
-            raise ValueError(
-                f"the mask of images {image.shape} has shape {(image.shape[0], *grid)}, got {mask.shape}"
-            )
+            raise ValueError(f"the mask of images {image.shape} has shape {(image.shape[0], *grid)}, got {mask.shape}")
         return mask.reshape(image.shape[0], -1)

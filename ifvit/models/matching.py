@@ -68,9 +68,7 @@ def extract_matches(log_p, grid_a, grid_b, *, threshold, border, max_matches, ma
     """
     batch, num_a, num_b = log_p.shape
     if (grid_a[0] * grid_a[1], grid_b[0] * grid_b[1]) != (num_a, num_b):
-        raise ValueError(
-            f"log P is {num_a} x {num_b} cells, the grids are {tuple(grid_a)} and {tuple(grid_b)}"
-        )
+        raise ValueError(f"log P is {num_a} x {num_b} cells, the grids are {tuple(grid_a)} and {tuple(grid_b)}")
     cell_a = jnp.arange(num_a)
     nearest_b = jnp.argmax(log_p, axis=2)  # (B, Na)
     nearest_a = jnp.argmax(log_p, axis=1)  # (B, Nb)

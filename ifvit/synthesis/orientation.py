@@ -56,9 +56,7 @@ LOOP_OFFSET = np.array(
     ],
     np.float32,
 )  # (classes, 2, xy)
-LOOP_SPREAD = np.array(
-    [[0, 0], [0, 0], [0, 0], [0, 0], [18, 40], [28, 48]], np.float32
-)  # (classes, low/high)
+LOOP_SPREAD = np.array([[0, 0], [0, 0], [0, 0], [0, 0], [18, 40], [28, 48]], np.float32)  # (classes, low/high)
 DELTA_OFFSET = np.array(
     [
         [[0, 0], [0, 0]],

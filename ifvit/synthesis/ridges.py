@@ -127,9 +127,7 @@ def grow_ridges(key: jax.Array, theta: jax.Array, period: jax.Array) -> jax.Arra
 def _half_disc(reach: int) -> list[tuple[int, int]]:
     """One (dx, dy) of each opposite pair within `reach` px of the centre, the centre itself left out."""
     span = range(-reach, reach + 1)
-    return [
-        (dx, dy) for dy in span for dx in span if (dy, dx) > (0, 0) and dx * dx + dy * dy <= reach * reach
-    ]
+    return [(dx, dy) for dy in span for dx in span if (dy, dx) > (0, 0) and dx * dx + dy * dy <= reach * reach]
 
 
 def _gabor(theta: jax.Array, period: jax.Array, taps: list[tuple[int, int]]) -> tuple[jax.Array, jax.Array]:
@@ -157,9 +155,7 @@ def _gabor(theta: jax.Array, period: jax.Array, taps: list[tuple[int, int]]) -> 
         return (sums[0] + 2 * envelope, sums[1] + 2 * wave, sums[2] + 2 * wave * carrier), (envelope, wave)
 
     one = jnp.ones_like(theta)
-    (total, mean, power), (envelope, wave) = jax.lax.scan(
-        tap, (one, one, one), tuple(np.array(taps, np.int32).T)
-    )
+    (total, mean, power), (envelope, wave) = jax.lax.scan(tap, (one, one, one), tuple(np.array(taps, np.int32).T))
     # The mean is taken off in proportion to the envelope, which leaves the filter's edges at zero.
     mean = mean / total
     scale = 1 / (power - mean * mean * total)

@@ -57,7 +57,7 @@ class Devices:
 
 
 def _dtype(precision: Precision, device: jax.Device) -> Any:
-    """The compute dtype; `auto` is bfloat16 where the hardware has it: TPUs, and GPUs of capability 8.0 on (a T4 is 7.5)."""
+    """The compute dtype; `auto` is bfloat16 where hardware has it: TPUs, and GPUs of capability 8.0 on (a T4: 7.5)."""
     if precision is not Precision.auto:
         return jnp.dtype(str(precision))
     if device.platform == "gpu":

@@ -94,14 +94,14 @@ class TrainLog:
         yield
         self._last_time += time.monotonic() - since
 
-    def validation(self, step: int, means: Mapping[str, float], picture: np.ndarray) -> None:
-        """The validation after `step` updates."""
+    def validation(self, step: int, means: Mapping[str, float], picture: np.ndarray, whose: str) -> None:
+        """The validation after `step` updates, on `whose` pairs."""
         for name, value in means.items():
             if math.isfinite(value):
                 self._writer.add_scalar(f"validation/{name}", value, step)
         self._writer.add_image("validation/matches", picture, step, dataformats="HWC")
         self._writer.flush()
-        print(f"validation after {step} steps, unseen fingers: {summary(means)}", flush=True)
+        print(f"validation after {step} steps, {whose}: {summary(means)}", flush=True)
 
     def close(self) -> None:
         """Write what is held back."""
@@ -118,10 +118,10 @@ def summary(means: Mapping[str, float]) -> str:
     )
 
 
-def sheet(shown: Sequence[plots.MatchedPair], step: int, means: Mapping[str, float]) -> np.ndarray:
-    """The picture of a validation."""
+def sheet(shown: Sequence[plots.MatchedPair], step: int, means: Mapping[str, float], whose: str) -> np.ndarray:
+    """The picture of a validation; `whose` pairs they are."""
     heading = [
-        f"Module 1 after {step} steps, pairs of unseen fingers",
+        f"Module 1 after {step} steps, {whose}",
         f"cells exact {means['exact']:.2f}, within one {means['within_one']:.2f}, "
         f"precision {means['precision']:.2f}, recall {means['recall']:.2f}",
     ]

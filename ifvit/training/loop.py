@@ -32,7 +32,7 @@ from ifvit.training.validate import plain, validate
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: `exact`, the validation's exact cell accuracy; `stopped`, why it stopped before its last step."""
+    """How a run ended: `exact`, the validation's exact cell accuracy; `stopped`, why it did before its last step."""
 
     exact: float
     stopped: str | None
@@ -60,6 +60,9 @@ class _Run:
 
     def __init__(self, config: Config, started: float):
         self.config, self.started, self.dir = config, started, Path(config.run_dir)
+        if config.dense.loftr_pretrained_ckpt and not run_dir.has_states(self.dir):
+            # Before the data, which may take minutes.
+            pretrained.check_there(Path(config.dense.loftr_pretrained_ckpt))
         self.devices = Devices(config.trainer)
         self.model = DenseModel.from_config(config.dense, self.devices.dtype)
         impressions = load(config.data, config.seed)
@@ -190,8 +193,9 @@ class _Run:
         means, shown, pairs = validate(
             self.evaluate, self.state, self._val_pairs(), self.config.loss, self.model.stride
         )
-        picture = sheet(shown, step, means)
-        self.log.validation(step, means, picture)
+        whose = "the batch it learns by heart" if self.config.trainer.overfit else "unseen fingers"
+        picture = sheet(shown, step, means, whose)
+        self.log.validation(step, means, picture, whose)
         held = read_json(self.dir / "metrics.json") or {}
         told = {"step": step, "pairs": pairs, **plain(means)}
         best = held.get("best")

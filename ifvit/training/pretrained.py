@@ -26,16 +26,19 @@ HOW_TO_GET = """\
   dense.loftr_pretrained_ckpt=null"""
 
 
-def merge_pretrained(
-    model: DenseModel, variables: dict[str, Any], path: Path
-) -> tuple[dict[str, Any], MergeReport]:
+def check_there(path: Path) -> None:
+    """Raise a WeightsError that says how to get the weights when there is no such file."""
+    if not path.exists():
+        raise WeightsError(f"dense.loftr_pretrained_ckpt: {path} does not exist\n{HOW_TO_GET.format(path=path)}")
+
+
+def merge_pretrained(model: DenseModel, variables: dict[str, Any], path: Path) -> tuple[dict[str, Any], MergeReport]:
     """The variables with the weights of `path` (.npz or a PyTorch file) merged in, and the report of what happened.
 
     Raises:
         WeightsError: the file is missing (the message says how to get it), unreadable, or does not fit.
     """
-    if not path.exists():
-        raise WeightsError(f"dense.loftr_pretrained_ckpt: {path} does not exist\n{HOW_TO_GET.format(path=path)}")
+    check_there(path)
     arrays, dropped = load_arrays(path)
     return merge(
         variables,
@@ -86,7 +89,12 @@ def try_weights(config: Config) -> str:
     output = jax.jit(model.apply)(variables, image, image[:, :, ::-1])
     dense = config.dense
     found = extract_matches(
-        output.log_p, grid, grid, threshold=dense.threshold, border=dense.border, max_matches=dense.max_matches
+        output.log_p,
+        grid,
+        grid,
+        threshold=dense.threshold,
+        border=dense.border,
+        max_matches=dense.max_matches,
     )
     p = jnp.exp(output.log_p)
     if not bool(jnp.isfinite(p).all()):

@@ -40,9 +40,7 @@ def loss_parts(log_p: jax.Array, truth: Truth, settings: LossConfig) -> LossPart
     )
 
 
-def make_train_step(
-    model: DenseModel, optimizer: optax.GradientTransformation, config: Config
-) -> TrainStep:
+def make_train_step(model: DenseModel, optimizer: optax.GradientTransformation, config: Config) -> TrainStep:
     """The update: (state, pairs) -> (state, metrics of () arrays)."""
     rate, parts = schedule(config), config.trainer.accumulate
 

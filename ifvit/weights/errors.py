@@ -23,9 +23,7 @@ def naming(path: str | PathLike[str]) -> Iterator[None]:
         raise WeightsError(f"{path}: {err}") from err
     except OSError as err:
         reason = err.strerror or str(err)
-        raise WeightsError(
-            f"{path}: cannot be read ({reason}). Check the path and your rights there"
-        ) from err
+        raise WeightsError(f"{path}: cannot be read ({reason}). Check the path and your rights there") from err
     except Exception as err:  # a damaged or hostile file may break any library call on the way
         raise WeightsError(
             f"{path}: cannot be read: the file is damaged, incomplete or not what its name says "

@@ -87,9 +87,7 @@ class Converted:
 
     def table(self) -> str:
         """One line an array (source -> ours, shape), then what was dropped, the warnings and the sum."""
-        rows = [
-            (self.sources[name], name, "x".join(map(str, array.shape))) for name, array in self.arrays.items()
-        ]
+        rows = [(self.sources[name], name, "x".join(map(str, array.shape))) for name, array in self.arrays.items()]
         wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
         lines = [f"{old:<{wide[0]}} -> {new:<{wide[1]}}  {shape}" for old, new, shape in rows]
         for reason in dict.fromkeys(self.dropped.values()):
@@ -136,16 +134,12 @@ def convert_state_dict(state: Mapping[str, np.ndarray], prefix: str = "") -> Con
     kept = {name: value for name, value in state.items() if name.startswith(prefix)}
     if not kept:
         tops = sorted({name.partition(".")[0] for name in state})
-        raise WeightsError(
-            f"no tensor lies under the prefix {prefix[:-1]!r}; the file has {', '.join(tops) or 'none'}"
-        )
+        raise WeightsError(f"no tensor lies under the prefix {prefix[:-1]!r}; the file has {', '.join(tops) or 'none'}")
     arrays, sources, dropped, problems = {}, {}, {}, []
     for name, value in kept.items():
         rules = matching_rules(name)
         if len(rules) != 1:
-            problems.append(
-                f"{name}: not a name of LoFTR's" if not rules else f"{name}: {len(rules)} rules claim it"
-            )
+            problems.append(f"{name}: not a name of LoFTR's" if not rules else f"{name}: {len(rules)} rules claim it")
         elif (rule := rules[0]).target is None:
             dropped[name] = rule.reason
         elif value.ndim != len(rule.axes):
@@ -179,9 +173,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             elif array.ndim != len(matching_rules(source)[0].axes):
                 problems.append(f"{name}: shape {array.shape} has the wrong number of axes")
         if problems:
-            raise WeightsError(
-                f"{'; '.join(problems)}. Convert the PyTorch checkpoint with `python -m ifvit convert`"
-            )
+            raise WeightsError(f"{'; '.join(problems)}. Convert the PyTorch checkpoint with `python -m ifvit convert`")
         arrays = {name: _float32(array) for name, array in arrays.items()}
         _check(arrays)
     return arrays
@@ -230,9 +222,7 @@ def _is_float(dtype: np.dtype) -> bool:
 
 
 def _float32(array: np.ndarray) -> np.ndarray:
-    with np.errstate(
-        over="ignore"
-    ):  # a float64 beyond float32's range becomes infinite, which `_check` refuses
+    with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite, which `_check` refuses
         return np.ascontiguousarray(array, dtype=np.float32)
 
 
@@ -243,9 +233,7 @@ def _check(arrays: Mapping[str, np.ndarray]) -> None:
     if broken := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
         raise WeightsError(f"these arrays hold numbers that are not finite in float32: {', '.join(broken)}")
     if missing := sorted(required_names(arrays) - arrays.keys()):
-        raise WeightsError(
-            f"the network is incomplete; missing: {', '.join(missing)}. Use the whole checkpoint"
-        )
+        raise WeightsError(f"the network is incomplete; missing: {', '.join(missing)}. Use the whole checkpoint")
 
 
 def required_names(names: Iterable[str]) -> set[str]:
@@ -254,16 +242,12 @@ def required_names(names: Iterable[str]) -> set[str]:
     found = [re.match(r"layers\.([0-9]+)\.0/", name) for name in names]
     layers = max((int(match[1]) for match in found if match), default=-1) + 1
     required = {f"layers.{i}.0/{part}" for i in range(layers) for part in LAYER_PARTS}
-    modules = {
-        name.removeprefix("backbone/").rpartition("/")[0] for name in names if name.startswith("backbone/")
-    }
+    modules = {name.removeprefix("backbone/").rpartition("/")[0] for name in names if name.startswith("backbone/")}
     if not modules:
         return required
     parts = ["conv1", "bn1"]
     blocks: dict[int, int] = {}  # stage -> its highest block
-    for stage, block in (
-        map(int, m.groups()) for m in (re.match(r"layer(\d)\.(\d+)/", m) for m in modules) if m
-    ):
+    for stage, block in (map(int, m.groups()) for m in (re.match(r"layer(\d)\.(\d+)/", m) for m in modules) if m):
         blocks[stage] = max(block, blocks.get(stage, 0))
     for stage in range(1, max(blocks, default=0) + 1):
         for block in range(blocks.get(stage, 0) + 1):

@@ -40,30 +40,19 @@ class MergeReport:
     def text(self) -> str:
         """A few lines for people: counts first, then what was skipped and why, then what stays fresh."""
         total = sum(self.arrays.values())
-        lines = [
-            f"{self.source}: {len(self.merged)} of {total} arrays "
-            f"({self.merged_parameters:,} parameters) merged"
-        ]
-        counts = [
-            f"{group} {done} of {there} arrays" for group, (done, there) in self.groups.items() if there
-        ]
+        lines = [f"{self.source}: {len(self.merged)} of {total} arrays ({self.merged_parameters:,} parameters) merged"]
+        counts = [f"{group} {done} of {there} arrays" for group, (done, there) in self.groups.items() if there]
         lines.append("  " + ", ".join(counts))
         for reason in dict.fromkeys(self.skipped.values()):
             names = [name for name, why in self.skipped.items() if why == reason]
-            verb = (
-                "unused"
-                if reason == FINE_MAP or not names[0].startswith(("layers.", "backbone/"))
-                else "skipped"
-            )
+            verb = "unused" if reason == FINE_MAP or not names[0].startswith(("layers.", "backbone/")) else "skipped"
             mark = "warning: " if reason == BIN_SCORE else ""
             lines.append(f"  {mark}{verb}: {_in_short(names)}: {reason}")
         if self.fresh:
             parts = [path.split("/") for path in self.fresh]  # collection, module, submodule, …
             tops = dict.fromkeys("/".join(p[1:3]) if p[1] == "transformer" else p[1] for p in parts)
             shown = ", ".join(tops)
-            lines.append(
-                f"  fresh: {len(self.fresh)} model arrays ({self.fresh_parameters:,} parameters): {shown}"
-            )
+            lines.append(f"  fresh: {len(self.fresh)} model arrays ({self.fresh_parameters:,} parameters): {shown}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -106,12 +95,8 @@ def merge(
             "model's width, layers and backbone to the weights', or use weights made for this model"
         )
     if not chosen:
-        reasons = "; ".join(
-            f"{_in_short(_with(skipped, why))}: {why}" for why in dict.fromkeys(skipped.values())
-        )
-        raise WeightsError(
-            f"{source}: nothing in it can be merged into the model. {reasons or 'It holds no arrays'}"
-        )
+        reasons = "; ".join(f"{_in_short(_with(skipped, why))}: {why}" for why in dict.fromkeys(skipped.values()))
+        raise WeightsError(f"{source}: nothing in it can be merged into the model. {reasons or 'It holds no arrays'}")
     values = dict(leaves)
     for name, path in chosen.items():
         values[path] = np.asarray(arrays[name]).astype(leaves[path].dtype)

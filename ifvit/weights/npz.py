@@ -44,8 +44,7 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) ->
             temporary.unlink(missing_ok=True)
     except OSError as err:
         raise WeightsError(
-            f"{path}: cannot be written ({err.strerror or err}). Choose another place, or make room "
-            "or rights there"
+            f"{path}: cannot be written ({err.strerror or err}). Choose another place, or make room or rights there"
         ) from err
 
 
@@ -60,9 +59,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         infos = archive.infolist()
         total = sum(info.file_size for info in infos)
         if total > MAX_BYTES:
-            raise WeightsError(
-                f"unpacks to {total:,} bytes; at most {MAX_BYTES:,} are read. This is no LoFTR file"
-            )
+            raise WeightsError(f"unpacks to {total:,} bytes; at most {MAX_BYTES:,} are read. This is no LoFTR file")
         for info in infos:
             name = info.filename.removesuffix(".npy")
             if name == info.filename:
@@ -84,7 +81,5 @@ def _array(name: str, data: bytes) -> np.ndarray:
         raise WeightsError(f"the array {name!r} is of type {dtype}; floating point was expected")
     body = data[member.tell() :]
     if any(n < 0 for n in shape) or math.prod(shape) * dtype.itemsize != len(body):
-        raise WeightsError(
-            f"the array {name!r} claims shape {shape} of {dtype} but holds {len(body):,} bytes"
-        )
+        raise WeightsError(f"the array {name!r} claims shape {shape} of {dtype} but holds {len(body):,} bytes")
     return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran else "C")

@@ -22,9 +22,7 @@ CONTAINERS = ("state_dict", "model_state_dict")
 # All tensors together, in elements: LoFTR has 11.6 million. An expanded tensor may be far larger than its
 # file.
 MAX_ELEMENTS = 2**28
-_OLD_FORMAT = (
-    b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # the pickled number old files begin with
-)
+_OLD_FORMAT = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # the pickled number old files begin with
 
 
 def read_state_dict(path: str | PathLike[str]) -> dict[str, np.ndarray]:
@@ -43,9 +41,7 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, np.ndarray]:
         try:
             archive = zipfile.ZipFile(path)
         except zipfile.BadZipFile as err:
-            raise WeightsError(
-                f"the zip archive is damaged or cut short ({err}). Download or copy it again"
-            ) from err
+            raise WeightsError(f"the zip archive is damaged or cut short ({err}). Download or copy it again") from err
         with archive:
             entries = _entries(archive, path.stat().st_size)
             tensors = _state_dict(read_pickle(archive.read(entries["data.pkl"])))
@@ -135,9 +131,7 @@ def _entries(archive: zipfile.ZipFile, file_bytes: int) -> dict[str, zipfile.Zip
         )
     if len(set(names)) != len(names) or len(pickles) > 1:
         raise WeightsError("the archive holds an entry twice, which PyTorch never writes. Download it again")
-    if any(
-        info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size for info in infos
-    ):
+    if any(info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size for info in infos):
         raise WeightsError(
             "the archive is compressed, which PyTorch never does: it was packed again by another "
             "program. Use the file as it was downloaded"
@@ -168,8 +162,7 @@ def _state_dict(top: object) -> dict[str, Tensor]:
         top, where = top[container], f"its {container!r}"
     if isinstance(top, Foreign):
         raise WeightsError(
-            f"{where} is a whole object ({top.name}), not a state dict. Save the network's state_dict() with "
-            "torch.save"
+            f"{where} is a whole object ({top.name}), not a state dict. Save the network's state_dict() with torch.save"
         )
     if not isinstance(top, dict) or not top:
         found = "empty" if isinstance(top, dict) else f"a {type(top).__name__}"
@@ -210,9 +203,7 @@ def _read_tensors(
         key = tensor.storage.key
         info = entries.get(f"data/{key}")
         if info is None:
-            raise WeightsError(
-                f"the numbers of {name!r} (entry data/{key}) are missing. Download or copy it again"
-            )
+            raise WeightsError(f"the numbers of {name!r} (entry data/{key}) are missing. Download or copy it again")
         _check_storage(name, tensor.storage, info.file_size)
         if key not in storages:
             storages[key] = archive.read(info)

@@ -39,8 +39,7 @@ _REFUSED = (
 )
 REFUSED_MODULES = frozenset(_REFUSED.split())
 _CONTAINERS_AND_NUMBERS = (
-    "set frozenset dict list tuple int float bool complex str bytes bytearray slice range object long "
-    "unicode xrange"
+    "set frozenset dict list tuple int float bool complex str bytes bytearray slice range object long unicode xrange"
 )
 # Plain containers and numbers from those modules. They too become `Foreign`: a state dict needs none of them
 # (its own dict, list and tuple have opcodes), and a real `range`, `list` or `bytearray` could be told to fill
@@ -66,9 +65,7 @@ _KNOWN: dict[tuple[str, str], object] = {
     ("torch._utils", "_rebuild_parameter_with_state"): Maker(rebuild_parameter),
 }
 _KNOWN |= {("torch", name): Dtype(dtype) for name, dtype in DTYPES.items()}
-_KNOWN |= {
-    (m, name): Dtype(DTYPES[kind]) for m in ("torch", "torch.storage") for name, kind in STORAGES.items()
-}
+_KNOWN |= {(m, name): Dtype(DTYPES[kind]) for m in ("torch", "torch.storage") for name, kind in STORAGES.items()}
 
 
 def _key(key: object) -> object:
@@ -85,9 +82,7 @@ def _key(key: object) -> object:
         return key
     if kind is tuple and len(key) <= 16 and all(type(k) is not tuple and _key(k) is k for k in key):
         return key
-    raise WeightsError(
-        f"the pickle uses a {kind.__name__} as a dictionary key where a text or a number is expected"
-    )
+    raise WeightsError(f"the pickle uses a {kind.__name__} as a dictionary key where a text or a number is expected")
 
 
 class _Reader(pickle._Unpickler):
@@ -155,9 +150,7 @@ class _Reader(pickle._Unpickler):
         if isinstance(target, Foreign):
             return
         if not isinstance(target, dict):
-            raise WeightsError(
-                f"the pickle sets an item of a {type(target).__name__}, which is not a dictionary"
-            )
+            raise WeightsError(f"the pickle sets an item of a {type(target).__name__}, which is not a dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[_key(key)] = value
 

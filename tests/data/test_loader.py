@@ -14,7 +14,12 @@ FINGERS, EACH, SIDE = 5, 3, 32
 
 @pytest.fixture(scope="module")
 def config():
-    overrides = ["debug=smoke", f"data.image_size={SIDE}", "data.pairs.elastic_px=0.5", "trainer.batch_size=8"]
+    overrides = [
+        "debug=smoke",
+        f"data.image_size={SIDE}",
+        "data.pairs.elastic_px=0.5",
+        "trainer.batch_size=8",
+    ]
     return build(compose_tree(overrides))
 
 

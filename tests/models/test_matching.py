@@ -51,9 +51,7 @@ def test_log_p_is_the_product_of_two_softmaxes(rng):
     a, b = rng.normal(size=(2, 5, 8)), rng.normal(size=(2, 7, 8))
     similarity = np.einsum("bnc,bmc->bnm", a, b) / (8 * 0.1)
     exponential = np.exp(similarity)
-    expected = (
-        exponential / exponential.sum(2, keepdims=True) * exponential / exponential.sum(1, keepdims=True)
-    )
+    expected = exponential / exponential.sum(2, keepdims=True) * exponential / exponential.sum(1, keepdims=True)
     log_p = log_dual_softmax(jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32), 0.1)
     np.testing.assert_allclose(np.exp(log_p), expected, atol=1e-5)
 
@@ -83,9 +81,7 @@ def test_masked_cells_take_no_probability(rng):
 @pytest.mark.parametrize("max_matches", [4, 100])
 def test_matches_agree_with_brute_force(border, threshold, max_matches, rng):
     log_p = random_log_p(rng)
-    matches = extract_matches(
-        log_p, GRID_A, GRID_B, threshold=threshold, border=border, max_matches=max_matches
-    )
+    matches = extract_matches(log_p, GRID_A, GRID_B, threshold=threshold, border=border, max_matches=max_matches)
     assert matches.cells.shape == (3, max_matches, 2) and matches.cells.dtype == jnp.int32
     assert matches.confidence.shape == (3, max_matches) and matches.confidence.dtype == jnp.float32
     expected = [brute_force(p, GRID_A, GRID_B, threshold, border) for p in np.exp(log_p)]

@@ -127,19 +127,14 @@ def test_norm_eps_is_used_in_both_norms(eps, tokens, random_variables):
         assert np.abs(got - loftr_layer(exact, x, source, *wrong)).max() > 1e-2
 
 
-@pytest.mark.parametrize(
-    "fields", [dict(attention="linear"), dict(attention="full"), dict(plain=True)], ids=str
-)
+@pytest.mark.parametrize("fields", [dict(attention="linear"), dict(attention="full"), dict(plain=True)], ids=str)
 def test_padded_cells_change_nothing_for_others(fields, tokens, rng, random_variables):
     model = transformer(**fields)
     params = random_variables(model, *tokens)["params"]
     masks = [np.ones(t.shape[:2], np.float32) for t in tokens]
     masks[0][:, 4:], masks[1][1, 5:] = 0, 0
     noise = [rng.normal(size=t.shape) * 3 for t in tokens]
-    others = [
-        np.where(m[..., None] > 0, t, n).astype(np.float32)
-        for t, m, n in zip(tokens, masks, noise, strict=True)
-    ]
+    others = [np.where(m[..., None] > 0, t, n).astype(np.float32) for t, m, n in zip(tokens, masks, noise, strict=True)]
     run = jax.jit(lambda t, *masks: model.apply({"params": params}, *t, *masks))
     for out, other, mask in zip(run(tokens, *masks), run(others, *masks), masks, strict=True):
         np.testing.assert_allclose(out[mask > 0], other[mask > 0], atol=1e-5)
@@ -150,8 +145,7 @@ def test_padded_cells_change_nothing_for_others(fields, tokens, rng, random_vari
 def test_attention_kinds_differ(tokens, random_variables):
     params = random_variables(transformer(), *tokens)["params"]
     linear, full = (
-        jax.jit(transformer(attention=kind).apply)({"params": params}, *tokens)[0]
-        for kind in ("linear", "full")
+        jax.jit(transformer(attention=kind).apply)({"params": params}, *tokens)[0] for kind in ("linear", "full")
     )
     assert np.abs(linear - full).max() > 1e-3
 

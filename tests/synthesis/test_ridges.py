@@ -31,9 +31,7 @@ def structure(ridges, sigma=5.0):
 
 
 def test_shapes_and_ranges(batch):
-    assert (
-        batch.ridges.shape == batch.mask.shape == batch.theta.shape == batch.period.shape == (BATCH, 240, 200)
-    )
+    assert batch.ridges.shape == batch.mask.shape == batch.theta.shape == batch.period.shape == (BATCH, 240, 200)
     assert batch.ridges.dtype == np.float32 and batch.mask.dtype == bool and batch.pattern.dtype == np.int32
     assert np.isfinite(batch.ridges).all() and np.abs(batch.ridges).max() <= 1
     assert (batch.theta >= 0).all() and (batch.theta <= np.float32(np.pi)).all()
@@ -76,9 +74,7 @@ def test_ridges_follow_the_orientation(batch):
     for ridges, theta in zip(batch.ridges, batch.theta, strict=True):
         measured, coherence = structure(ridges)
         # The flow asked for, at the scale of the measurement; near singularities it has no one direction.
-        flow = ndimage.gaussian_filter(np.cos(2 * theta), 5) + 1j * ndimage.gaussian_filter(
-            np.sin(2 * theta), 5
-        )
+        flow = ndimage.gaussian_filter(np.cos(2 * theta), 5) + 1j * ndimage.gaussian_filter(np.sin(2 * theta), 5)
         steady = (np.abs(flow) > 0.9) & (coherence > 0.5)
         steady[:12], steady[-12:], steady[:, :12], steady[:, -12:] = False, False, False, False
         error = np.abs(np.angle(flow * np.exp(-2j * measured))) / 2

@@ -37,7 +37,14 @@ def finished(tiny, tmp_path_factory):
 def test_what_a_run_leaves(finished):
     run_dir, outcome = finished
     assert outcome.stopped is None
-    assert {p.name for p in run_dir.iterdir()} >= {"config.json", "metrics.json", "matches.png", "states", "best", "tb"}
+    assert {p.name for p in run_dir.iterdir()} >= {
+        "config.json",
+        "metrics.json",
+        "matches.png",
+        "states",
+        "best",
+        "tb",
+    }
     told = json.loads((run_dir / "metrics.json").read_text())
     assert told["step"] == 4 and told["exact"] == pytest.approx(outcome.exact, abs=1e-6)
     assert {"exact", "within_one", "pck_3", "end_point_error", "precision", "recall", "loss"} <= told.keys()

@@ -8,7 +8,10 @@ from ifvit.training.state import make_optimizer, schedule
 
 @pytest.fixture
 def params():
-    return {"transformer": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}, "backbone": {"kernel": jnp.ones((2, 2))}}
+    return {
+        "transformer": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)},
+        "backbone": {"kernel": jnp.ones((2, 2))},
+    }
 
 
 def moved(config, params, merged, gradient=1.0):

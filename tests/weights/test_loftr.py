@@ -61,12 +61,8 @@ def test_near_misses_meet_no_rule():
 def test_layouts():
     state = small_state()
     arrays = convert_state_dict(state).arrays
-    np.testing.assert_array_equal(
-        arrays["layers.3.0/mlp.2/kernel"], state["loftr_coarse.layers.3.mlp.2.weight"].T
-    )
-    np.testing.assert_array_equal(
-        arrays["layers.1.0/norm2/scale"], state["loftr_coarse.layers.1.norm2.weight"]
-    )
+    np.testing.assert_array_equal(arrays["layers.3.0/mlp.2/kernel"], state["loftr_coarse.layers.3.mlp.2.weight"].T)
+    np.testing.assert_array_equal(arrays["layers.1.0/norm2/scale"], state["loftr_coarse.layers.1.norm2.weight"])
     kernel, weight = arrays["backbone/layer2.0/conv1/kernel"], state["backbone.layer2.0.conv1.weight"]
     assert kernel.shape == (3, 3, 4, 6)
     assert kernel[2, 0, 3, 5] == weight[5, 3, 2, 0]

@@ -102,13 +102,9 @@ def test_model_layers_beyond_the_files_stay_fresh():
 def test_a_backbone_of_the_same_kind_merges_with_its_statistics():
     arrays = fpn_8_2()
     model_part = coarse_only(arrays)
-    merged, report = put(
-        model(transformer(4), model_part), transformer(4) | arrays, backbone="resnet_fpn_8_2"
-    )
+    merged, report = put(model(transformer(4), model_part), transformer(4) | arrays, backbone="resnet_fpn_8_2")
     block = merged["params"]["backbone"]["layer2_0"]
-    np.testing.assert_array_equal(
-        block["downsample_0"]["kernel"], arrays["backbone/layer2.0/downsample.0/kernel"]
-    )
+    np.testing.assert_array_equal(block["downsample_0"]["kernel"], arrays["backbone/layer2.0/downsample.0/kernel"])
     statistics = merged["batch_stats"]["backbone"]
     np.testing.assert_array_equal(statistics["bn1"]["var"], arrays["backbone/bn1/var"])
     np.testing.assert_array_equal(
@@ -116,9 +112,8 @@ def test_a_backbone_of_the_same_kind_merges_with_its_statistics():
     )
     assert report.groups["backbone"] == (len(model_part), len(arrays)) == (len(arrays) - 14, len(arrays))
     assert f"backbone {len(model_part)} of {len(arrays)} arrays" in report.text()
-    assert (
-        "unused: layer2_outconv, layer2_outconv2, layer1_outconv, layer1_outconv2 (14 arrays): fine map"
-        in (report.text())
+    assert "unused: layer2_outconv, layer2_outconv2, layer1_outconv, layer1_outconv2 (14 arrays): fine map" in (
+        report.text()
     )
 
 
@@ -181,18 +176,14 @@ def test_the_report_survives_json_and_names_what_was_dropped():
     dropped = {"coarse_matching.bin_score": BIN_SCORE}
     _, report = put(model(transformer(4)), transformer(8), dropped=dropped)
     assert MergeReport.from_json(json.loads(json.dumps(report.to_json()))) == report
-    assert (
-        "warning: unused: coarse_matching.bin_score: belongs to optimal-transport matching" in report.text()
-    )
+    assert "warning: unused: coarse_matching.bin_score: belongs to optimal-transport matching" in report.text()
 
 
 def test_the_real_student(shared_dir):
     arrays, dropped = load_arrays(shared_dir / "golden" / "loftr_student.pt")
     fine = ("layer3_outconv", "layer2_outconv")
     coarse = {
-        name: array
-        for name, array in arrays.items()
-        if not name.startswith(tuple(f"backbone/{f}" for f in fine))
+        name: array for name, array in arrays.items() if not name.startswith(tuple(f"backbone/{f}" for f in fine))
     }
     _, report = put(model(coarse), arrays, backbone="resnet_fpn_16_4", dropped=dropped)
     assert report.groups == {"transformer": (40, 40), "backbone": (101, 115)}

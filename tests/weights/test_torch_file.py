@@ -221,9 +221,7 @@ def test_hostile_pickles_are_refused(tmp_path, name):
 
 def test_a_huge_memo_index_costs_no_memory(tmp_path):
     extra = Raw(pickle.NONE + pickle.LONG_BINPUT + struct.pack("<I", 2**32 - 1))
-    assert read_state_dict(
-        write_torch_zip(tmp_path / "file.pt", {"state_dict": {"a": WEIGHT}, "extra": extra})
-    )
+    assert read_state_dict(write_torch_zip(tmp_path / "file.pt", {"state_dict": {"a": WEIGHT}, "extra": extra}))
 
 
 def test_sizes_are_bounded(tmp_path):

@@ -1,0 +1,82 @@
+"""The commands of `python -m ifvit`, with weights of LoFTR's official layout and random values."""
+
+import re
+
+import numpy as np
+import pytest
+
+from ifvit.cli import main
+from tests.torch_zip import Call, Global, official_state, write_torch_zip
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "outdoor_ds.ckpt"
+    return write_torch_zip(path, {"state_dict": official_state(np.random.default_rng(0))})
+
+
+@pytest.fixture(scope="module")
+def converted(official):
+    output = official.with_suffix(".npz")
+    main(["convert", "--pytorch_ckpt", str(official), "--output", str(output), "--prefix", "loftr_coarse"])
+    return output
+
+
+def status_of(*argv):
+    with pytest.raises(SystemExit) as ended:
+        main([str(arg) for arg in argv])
+    return ended.value.code
+
+
+def test_help_names_every_command(capsys):
+    assert status_of("--help") == 0
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("train", "convert", "verify"))
+    assert status_of() == 2
+
+
+def test_convert_counts_what_it_took(official, tmp_path, capsys):
+    main(["convert", "--pytorch_ckpt", str(official), "--output", str(tmp_path / "w.npz")])
+    said = capsys.readouterr().out
+    assert "80 arrays, 5,251,072 parameters" in said
+    assert re.search(r"loftr_coarse.layers.0.q_proj.weight +-> layers.0.0/q_proj/kernel", said)
+
+
+def test_convert_the_student(shared_dir, tmp_path, capsys):
+    student = shared_dir / "golden" / "loftr_student.pt"
+    main(["convert", "--pytorch_ckpt", str(student), "--output", str(tmp_path / "w.npz")])
+    assert "40 arrays, 41,472 parameters" in capsys.readouterr().out
+
+
+def test_convert_leaves_no_file_when_it_fails(official, tmp_path, capsys):
+    assert status_of("convert", "--pytorch_ckpt", official, "--output", tmp_path / "w.npz", "--prefix", "nothing") == 2
+    assert capsys.readouterr().err.startswith(f"error: {official}: no tensor lies under the prefix 'nothing'")
+    hostile = write_torch_zip(tmp_path / "h.ckpt", {"state_dict": Call(Global("os", "system"), ("touch owned",))})
+    assert status_of("convert", "--pytorch_ckpt", hostile, "--output", tmp_path / "w.npz") == 2
+    assert "os.system" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["h.ckpt"]
+
+
+def test_verify_the_default_model(converted, capsys):
+    main(["verify", "--weights", str(converted), "dense=loftr"])
+    said = capsys.readouterr().out
+    assert "40 of 80 arrays (2,625,536 parameters) merged" in said
+    assert "skipped: layers 4-7 (40 arrays): the model has 4 layers" in said
+    assert "P (1, 64, 64), matches (1, 100, 2)" in said
+
+
+def test_verify_all_eight_layers(official, capsys):
+    main(["verify", "--weights", str(official), "dense.num_layers=8"])
+    assert "80 of 80 arrays (5,251,072 parameters) merged" in capsys.readouterr().out
+
+
+def test_verify_refuses_another_width(converted, capsys):
+    narrow = ["dense.d_model=128", "dense.stage_widths=[64,128,128]"]
+    assert status_of("verify", "--weights", converted, *narrow) == 2
+    said = capsys.readouterr().err
+    assert "(40 problems)" in said and "layers.0.0/q_proj/kernel: shape (256, 256) in the file" in said
+
+
+def test_verify_says_where_weights_come_from(tmp_path, capsys):
+    assert status_of("verify", "--weights", tmp_path / "none.npz") == 2
+    assert "does not exist" in capsys.readouterr().err

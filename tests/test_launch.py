@@ -1,0 +1,121 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ifvit import launch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def refused(capsys, *overrides):
+    """The lines with which the overrides are refused."""
+    with pytest.raises(SystemExit) as ended:
+        launch.compose_config(overrides)
+    assert ended.value.code == launch.EXIT_REFUSED
+    return capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize(
+    "override, said",
+    [
+        ("+dense.temprature=1", "error: dense.temprature: unknown key; did you mean dense.temperature?"),
+        ("dense.temprature=1", "error: dense.temprature: unknown key; did you mean dense.temperature?"),
+        ("+dense.typo=1", "error: dense.typo: unknown key; known are dense.use_loftr"),
+        ("+typo=1", "error: typo: unknown key; known are stage, seed, run_dir"),
+        ("+a.b.c=1", "error: a: unknown key; known are stage"),
+        (
+            "dense=foo",
+            "error: In 'train': Could not find 'dense/foo' Available options in 'dense': dense loftr",
+        ),
+        ("trainer.device=cuda", "error: trainer.device: expected one of auto, cpu, gpu, tpu, got 'cuda'"),
+        ("seed=one", "error: seed: expected a whole number, got 'one'"),
+        (
+            "data.image_size=100",
+            "error: data.image_size: 100 is not a multiple of 16, the stride of resnet18",
+        ),
+        ("dense.num_heads=7", "error: dense.num_heads: 7 heads do not divide the width dense.d_model=256"),
+        (
+            "dense.loftr_pretrained_ckpt=x.npz",
+            "error: dense.loftr_pretrained_ckpt: LoFTR's weights only fit LoFTR's",
+        ),
+        ("data=fvc", "error: data.root: data=fvc needs the folder of the images"),
+        ("run_dir=${nothing}", "error: "),
+        ("seed", "error: "),
+    ],
+)
+def test_each_refusal_is_one_line(capsys, override, said):
+    lines = refused(capsys, override)
+    assert len(lines) == 1 and lines[0].startswith(said), lines
+
+
+@pytest.mark.parametrize("group", ["experiment", "debug", "dense", "data"])
+def test_every_config_composes_and_is_valid(group):
+    names = sorted(path.stem for path in (REPOSITORY / "configs" / group).glob("*.yaml"))
+    for name in set(names) - {"base"}:
+        root = ["data.root=/somewhere"] if group == "data" else []
+        launch.compose_config([f"{group}={name}", *root])
+
+
+def test_the_key_that_people_read_about():
+    config = launch.compose_config(["dense=loftr"])
+    assert config.dense.use_loftr and not config.dense.temp_bug_fix
+    assert config.dense.loftr_pretrained_ckpt == "checkpoints/loftr_transformer.npz"
+    assert config.run_dir == "checkpoints/dense-loftr-synthetic"
+    assert launch.compose_config(["dense=loftr"]) == config
+
+
+def test_a_refusal_needs_no_jax():
+    program = (
+        "import sys; from ifvit.launch import compose_config\n"
+        "try: compose_config(['dense.num_heads=7'])\nexcept SystemExit: print('jax' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY).stdout
+    assert said == "False\n"
+
+
+def ran(*command, cwd):
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=cwd, env=environment)
+
+
+def test_any_folder_will_do_and_paths_start_there(tmp_path):
+    ended = ran("-m", "ifvit", "train", "dense=loftr", "debug=smoke", "run_dir=here", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "checkpoints/loftr_transformer.npz does not exist" in ended.stderr and "convert" in ended.stderr
+    assert (tmp_path / "here").is_dir() and not (tmp_path / "here" / "states" / "0").exists()
+
+
+def test_no_device_of_that_kind_is_an_error(tmp_path):
+    ended = ran("-m", "ifvit", "train", "debug=smoke", "trainer.device=tpu", cwd=tmp_path)
+    assert ended.returncode == 2 and ended.stderr.startswith("error: trainer.device: tpu was asked for, JAX found cpu")
+
+
+def test_a_sweep_runs_each_job_in_a_process_and_directory_of_its_own(overrides, tmp_path):
+    tiny = [o for o in overrides("swept") if o != "trainer.max_steps=4"]
+    ended = ran(str(REPOSITORY / "train.py"), "-m", "seed=1,2", "trainer.max_steps=2", *tiny, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    folders = sorted(path.parent for path in (tmp_path / "swept_sweep").glob("*/metrics.json"))
+    assert len(folders) == 2
+    seeds = [json.loads((folder / "config.json").read_text())["config"]["seed"] for folder in folders]
+    assert seeds == [1, 2] and [folder.name for folder in folders] == ["seed=1", "seed=2"]
+    assert ended.stdout.count("IFViT") == 2 and not (tmp_path / "outputs").exists()
+    assert not (tmp_path / "swept").exists()
+
+
+def test_a_failing_sweep_job_is_said(tmp_path):
+    sweep = ["-m", "ifvit", "train", "-m", "seed=1,2", "debug=smoke", "dense=loftr", "run_dir=r"]
+    ended = ran(*sweep, cwd=tmp_path)
+    assert ended.returncode == 2 and "error: sweep job" in ended.stderr and "seed=1" in ended.stderr
+
+
+def test_job_names_are_stable_and_safe():
+    swept = launch.swept_keys(["-m", "seed=1,2", "a=x/y,z", "b=3", "c=[1,2]"])
+    assert swept == {"seed", "a"}
+    names = {launch.job_name(order, swept) for order in (["seed=1", "a=x/y", "b=3"], ["a=x/y", "b=3", "seed=1"])}
+    assert names == {"a=x_y,seed=1"}
+    long = [launch.job_name([f"a={'x' * 300}{k}"], {"a"}) for k in (1, 2)]
+    assert long[0] != long[1] and max(map(len, long)) < 200
