@@ -1,0 +1,45 @@
+"""The schema of a run, its strict builder, and every check that needs two keys at once.
+
+Nothing here imports JAX, Hydra or YAML: a wrong config is refused in a fraction of a second, before a device is touched.
+`build` takes the plain nested dict that a front door composed; it names every problem, one line each.
+"""
+
+from ifvit.config.build import MAY_CHANGE, ConfigError, as_tree, build, differences, known_keys, near
+from ifvit.config.schema import (
+    DEFAULT_COARSE_WIDTH,
+    STAGES,
+    STRIDES,
+    Backbone,
+    Config,
+    DataConfig,
+    Device,
+    LossConfig,
+    LossForm,
+    PairsConfig,
+    Precision,
+    Source,
+    TrainerConfig,
+)
+
+__all__ = [
+    "DEFAULT_COARSE_WIDTH",
+    "MAY_CHANGE",
+    "STAGES",
+    "STRIDES",
+    "Backbone",
+    "Config",
+    "ConfigError",
+    "DataConfig",
+    "Device",
+    "LossConfig",
+    "LossForm",
+    "PairsConfig",
+    "Precision",
+    "Source",
+    "TrainerConfig",
+    "as_tree",
+    "build",
+    "differences",
+    "known_keys",
+    "near",
+]

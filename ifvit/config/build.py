@@ -1,0 +1,174 @@
+"""From a plain nested dict to a config: unknown and missing keys, types, choices. And how two configs differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import enum
+import math
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ifvit.config.rules import check
+from ifvit.config.schema import Config
+
+
+class ConfigError(ValueError):
+    """One or more problems with the config; `str()` gives one plain line each."""
+
+    def __init__(self, problems: Sequence[str]):
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+# Keys that may differ when a run goes on: they do not change what step n computes. Paths may, because a session
+# elsewhere mounts the same files in another place; the impressions themselves are compared by their fingerprint.
+MAY_CHANGE = frozenset(
+    {
+        "run_dir",
+        "init.resume_from",
+        "dense.loftr_pretrained_ckpt",
+        "data.root",
+        "data.cache_dir",
+        "data.threads",
+        "data.max_damaged",
+        "trainer.device",
+        "trainer.max_steps",
+        "trainer.max_hours",
+        "trainer.log_every",
+        "trainer.validate_every",
+        "trainer.checkpoint_every",
+        "trainer.val_pairs",
+    }
+)
+
+
+def build(tree: Mapping[str, Any]) -> Config:
+    """The validated config of a plain nested dict.
+
+    Raises:
+        ConfigError: naming every unknown or missing key, wrong type, bad choice and failed cross-field check.
+    """
+    problems: list[str] = []
+    config = _build(Config, tree, "", problems)
+    if not problems:
+        problems = check(config)
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def as_tree(config: Any) -> dict[str, Any]:
+    """The nested dict of a config, ready for JSON: enums as strings, tuples as lists."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(v) for v in value]
+        return str(value) if isinstance(value, enum.Enum) else value
+
+    return plain(dataclasses.asdict(config))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """`key: old -> new` for every key on which two configs' trees differ and that may not change on resume."""
+    before, after = dict(_leaves(old)), dict(_leaves(new))
+    keys = sorted((before.keys() | after.keys()) - MAY_CHANGE)
+    return [f"{k}: {before.get(k)} -> {after.get(k)}" for k in keys if before.get(k) != after.get(k)]
+
+
+def near(path: str) -> str:
+    """What a key that is in no schema may have been meant to be: the nearest one, else those of its group."""
+    known = known_keys()
+    close = difflib.get_close_matches(path, known, n=1, cutoff=0.75)
+    if close:
+        return f"did you mean {close[0]}?"
+    group = path.rpartition(".")[0]
+    beside = [key for key in known if key.rpartition(".")[0] == group] or known
+    return f"known are {', '.join(beside)}"
+
+
+def known_keys(cls: type = Config, prefix: str = "") -> list[str]:
+    """Every key of the schema that takes a value, as people type it."""
+    found = []
+    for name, hint in typing.get_type_hints(cls).items():
+        found += known_keys(hint, f"{prefix}{name}.") if dataclasses.is_dataclass(hint) else [prefix + name]
+    return found
+
+
+def _leaves(tree: Mapping[str, Any], path: str = ""):
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield path + key, value
+
+
+def _build(cls: type, tree: Any, path: str, problems: list[str]) -> Any:
+    """An instance of dataclass `cls`; problems are collected rather than raised, so that all are named at once."""
+    if not isinstance(tree, Mapping):
+        problems.append(f"{path or 'config'}: expected a group of keys, got {tree!r}")
+        return None
+    hints = typing.get_type_hints(cls)
+    prefix = path + "." if path else ""
+    for key in tree:
+        if key not in hints:
+            problems.append(f"{prefix}{key}: unknown key; {near(prefix + str(key))}")
+    values = {}
+    for name, hint in hints.items():
+        if name not in tree:
+            problems.append(f"{prefix}{name}: missing; every key needs a value")
+        else:
+            values[name] = _value(hint, tree[name], prefix + name, problems)
+    return None if problems else cls(**values)
+
+
+def _value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, path, problems)
+    ok, converted = _convert(hint, value)
+    if not ok:
+        problems.append(f"{path}: expected {_describe(hint)}, got {value!r}")
+    return converted
+
+
+def _convert(hint: Any, value: Any) -> tuple[bool, Any]:
+    """(accepted, value of type `hint`); no guessing: '3' is not an int, True is not a number."""
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        for option in typing.get_args(hint):
+            ok, converted = _convert(option, value)
+            if ok:
+                return True, converted
+        return False, None
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            return False, None
+        items = [_convert(typing.get_args(hint)[0], v) for v in value]
+        return all(ok for ok, _ in items), tuple(v for _, v in items)
+    if hint is type(None):
+        return value is None, None
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return (True, hint(value)) if value in [str(m) for m in hint] else (False, None)
+    if hint is float:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return number, float(value) if number else None
+    if hint is str:
+        # Names of fingers and folders are often digits, which YAML reads as a number.
+        return isinstance(value, (str, int)) and not isinstance(value, bool), str(value)
+    return type(value) is hint, value
+
+
+def _describe(hint: Any) -> str:
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_describe(option) for option in typing.get_args(hint))
+    if origin is tuple:
+        return f"a list of {_describe(typing.get_args(hint)[0])}s"
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return "one of " + ", ".join(str(m) for m in hint)
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
+    return names[hint]

@@ -1,0 +1,136 @@
+"""Every rule that ranges and pairs of keys must keep. A rule is a truth and the line that is said when it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ifvit.config.schema import DEFAULT_COARSE_WIDTH, STAGES, Config, Source
+
+Rules = Iterator[tuple[bool, str]]
+
+
+def check(config: Config) -> list[str]:
+    """Every rule that ranges or pairs of keys must keep; the empty list when all hold."""
+    return [
+        line for rules in (_dense_rules, _data_rules, _training_rules) for holds, line in rules(config) if not holds
+    ]
+
+
+def _dense_rules(config: Config) -> Rules:
+    dense = config.dense
+    stages = STAGES[dense.backbone]
+    widths = dense.stage_widths
+    coarse = widths[-1] if widths else DEFAULT_COARSE_WIDTH
+    yield (
+        dense.use_loftr or dense.loftr_pretrained_ckpt is None,
+        "dense.loftr_pretrained_ckpt: LoFTR's weights only fit LoFTR's encoder; "
+        "set dense.use_loftr=true (dense=loftr) or dense.loftr_pretrained_ckpt=null",
+    )
+    yield dense.d_model > 0, f"dense.d_model: expected above 0, got {dense.d_model}"
+    yield dense.d_model % 4 == 0, f"dense.d_model: the position code needs a multiple of 4, got {dense.d_model}"
+    yield dense.num_heads > 0, f"dense.num_heads: expected at least 1, got {dense.num_heads}"
+    yield (
+        dense.num_heads < 1 or dense.d_model % dense.num_heads == 0,
+        f"dense.num_heads: {dense.num_heads} heads do not divide the width dense.d_model={dense.d_model}",
+    )
+    yield (
+        dense.num_layers > 0 and dense.num_layers % 2 == 0,
+        f"dense.num_layers: layers come in pairs (self, cross), so expected an even number, got {dense.num_layers}",
+    )
+    yield (
+        widths is None or (len(widths) == stages and min(widths) > 0),
+        f"dense.stage_widths: {dense.backbone} has {stages} stages, so expected {stages} widths, got {widths}",
+    )
+    yield (
+        coarse == dense.d_model,
+        f"dense.d_model: the transformer takes the last stage's width {coarse}, got {dense.d_model}; "
+        "set dense.stage_widths so that they end on it",
+    )
+    yield dense.stem_width is None or dense.stem_width > 0, "dense.stem_width: expected above 0"
+    yield dense.merged_lr >= 0, f"dense.merged_lr: expected a factor of 0 (frozen) or more, got {dense.merged_lr}"
+    yield dense.temperature > 0, f"dense.temperature: expected above 0, got {dense.temperature}"
+    yield dense.norm_eps > 0, f"dense.norm_eps: expected above 0, got {dense.norm_eps}"
+    yield 0 <= dense.threshold < 1, f"dense.threshold: expected 0 to below 1, got {dense.threshold}"
+    yield dense.border >= 0, f"dense.border: expected 0 or more cells, got {dense.border}"
+    yield dense.max_matches > 0, f"dense.max_matches: expected at least 1, got {dense.max_matches}"
+
+
+def _data_rules(config: Config) -> Rules:
+    data, stride = config.data, config.dense.stride
+    size = data.image_size
+    shaped = isinstance(size, int) or len(size) == 2
+    yield shaped, f"data.image_size: expected a side or [height, width], got {size}"
+    for side in sorted(set(data.frame)) if shaped else ():
+        yield (
+            side > 0 and side % stride == 0,
+            f"data.image_size: {side} is not a multiple of {stride}, the stride of {config.dense.backbone}; "
+            f"the nearest that is: {max(stride, round(side / stride) * stride)}",
+        )
+    yield (
+        data.source is Source.synthetic or data.root is not None,
+        f"data.root: data={data.source} needs the folder of the images: data.root=FOLDER",
+    )
+    yield data.ppi > 0, f"data.ppi: expected above 0, got {data.ppi}"
+    yield data.file_ppi is None or data.file_ppi > 0, f"data.file_ppi: expected above 0, got {data.file_ppi}"
+    yield (
+        data.fvc_year in (None, 2000, 2002, 2004, 2006),
+        f"data.fvc_year: expected 2000, 2002, 2004 or 2006, got {data.fvc_year}",
+    )
+    held_out = data.val_fingers if isinstance(data.val_fingers, int) else len(data.val_fingers)
+    yield held_out > 0, f"data.val_fingers: expected at least one finger to validate on, got {data.val_fingers}"
+    yield (
+        data.source is not Source.synthetic or isinstance(data.val_fingers, int),
+        f"data.val_fingers: synthetic fingers have no names, expected a number, got {data.val_fingers}",
+    )
+    yield (
+        data.source is not Source.synthetic or data.fingers > held_out,
+        f"data.fingers: {data.fingers} fingers leave none to train on beside data.val_fingers={held_out}",
+    )
+    yield data.threads >= 0, f"data.threads: expected 0 (none) or more, got {data.threads}"
+    yield data.max_damaged >= 0, f"data.max_damaged: expected 0 or more, got {data.max_damaged}"
+    pairs = data.pairs
+    yield 0 <= pairs.rotation_deg <= 180, f"data.pairs.rotation_deg: expected 0 to 180, got {pairs.rotation_deg}"
+    for name in ("shift_px", "elastic_px"):
+        value = getattr(pairs, name)
+        yield value >= 0, f"data.pairs.{name}: expected 0 px or more, got {value}"
+    # Beyond this the smooth displacement of ifvit.data.pairs could fold the skin over itself.
+    bound = 0.03 * min(data.frame) if shaped else 0
+    yield pairs.elastic_px <= bound, f"data.pairs.elastic_px: expected at most {bound:g} px, got {pairs.elastic_px}"
+    for name in ("partial_share", "noise", "dryness", "pressure"):
+        value = getattr(pairs, name)
+        yield 0 <= value <= 1, f"data.pairs.{name}: expected 0 to 1, got {value}"
+    yield (
+        pairs.dryness + pairs.pressure <= 1,
+        f"data.pairs: dryness and pressure are shares of different images, got {pairs.dryness} + {pairs.pressure} > 1",
+    )
+    yield (
+        0 <= pairs.impostor_share < 1,
+        (f"data.pairs.impostor_share: expected 0 to below 1, got {pairs.impostor_share}"),
+    )
+
+
+def _training_rules(config: Config) -> Rules:
+    trainer, optimizer, loss = config.trainer, config.optimizer, config.loss
+    for name in ("batch_size", "accumulate", "max_steps", "log_every", "validate_every", "checkpoint_every"):
+        value = getattr(trainer, name)
+        yield value > 0, f"trainer.{name}: expected at least 1, got {value}"
+    yield trainer.val_pairs > 0, f"trainer.val_pairs: expected at least 1, got {trainer.val_pairs}"
+    yield (
+        trainer.accumulate < 1 or trainer.batch_size % trainer.accumulate == 0,
+        f"trainer.accumulate: {trainer.accumulate} does not divide trainer.batch_size={trainer.batch_size}",
+    )
+    hours = trainer.max_hours
+    yield hours is None or hours > 0, f"trainer.max_hours: expected above 0 or null, got {hours}"
+    yield config.seed >= 0, f"seed: expected 0 or more, got {config.seed}"
+    yield config.run_dir.strip() != "", "run_dir: expected a folder to write into, got an empty text"
+    yield optimizer.lr > 0, f"optimizer.lr: expected above 0, got {optimizer.lr}"
+    yield optimizer.weight_decay >= 0, f"optimizer.weight_decay: expected 0 or more, got {optimizer.weight_decay}"
+    for name in ("beta1", "beta2"):
+        value = getattr(optimizer, name)
+        yield 0 <= value < 1, f"optimizer.{name}: expected 0 to below 1, got {value}"
+    yield optimizer.warmup_steps >= 0, f"optimizer.warmup_steps: expected 0 or more, got {optimizer.warmup_steps}"
+    yield 0 <= optimizer.final_lr <= 1, f"optimizer.final_lr: expected a share of lr, 0 to 1, got {optimizer.final_lr}"
+    yield optimizer.clip_norm > 0, f"optimizer.clip_norm: expected above 0, got {optimizer.clip_norm}"
+    yield 0 < loss.focal_alpha <= 1, f"loss.focal_alpha: expected above 0 to 1, got {loss.focal_alpha}"
+    yield loss.focal_gamma >= 0, f"loss.focal_gamma: expected 0 or more, got {loss.focal_gamma}"
+    yield loss.negative_weight >= 0, f"loss.negative_weight: expected 0 or more, got {loss.negative_weight}"

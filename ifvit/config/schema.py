@@ -1,0 +1,172 @@
+"""The keys of a run and their types, as frozen dataclasses. What each key means is written in configs/."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Stage(enum.StrEnum):
+    dense = "dense"
+
+
+class Backbone(enum.StrEnum):
+    resnet18 = "resnet18"
+    resnet_fpn_8_2 = "resnet_fpn_8_2"
+    resnet_fpn_16_4 = "resnet_fpn_16_4"
+
+
+class Attention(enum.StrEnum):
+    linear = "linear"
+    full = "full"
+
+
+class Source(enum.StrEnum):
+    synthetic = "synthetic"
+    fvc = "fvc"
+    folder = "folder"
+
+
+class Device(enum.StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+    tpu = "tpu"
+
+
+class Precision(enum.StrEnum):
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class LossForm(enum.StrEnum):
+    nll = "nll"
+    focal = "focal"
+
+
+# Input pixels a cell and number of stages of each backbone. A test holds them against ifvit.models.
+STRIDES = {Backbone.resnet18: 16, Backbone.resnet_fpn_8_2: 8, Backbone.resnet_fpn_16_4: 16}
+STAGES = {Backbone.resnet18: 3, Backbone.resnet_fpn_8_2: 3, Backbone.resnet_fpn_16_4: 4}
+DEFAULT_COARSE_WIDTH = 256  # of all three backbones' last stage
+
+
+@dataclass(frozen=True)
+class DenseConfig:
+    """Module 1, dense registration. Keys are documented in configs/dense/dense.yaml."""
+
+    use_loftr: bool
+    loftr_pretrained_ckpt: str | None
+    merged_lr: float
+    temp_bug_fix: bool
+    backbone: Backbone
+    stem_width: int | None
+    stage_widths: tuple[int, ...] | None
+    d_model: int
+    num_heads: int
+    num_layers: int
+    attention: Attention
+    norm_eps: float
+    temperature: float
+    threshold: float
+    border: int
+    max_matches: int
+
+    @property
+    def stride(self) -> int:
+        """Input pixels per cell of the coarse map."""
+        return STRIDES[self.backbone]
+
+
+@dataclass(frozen=True)
+class PairsConfig:
+    """How a training pair is made from an impression. Lengths in px of the network's frame."""
+
+    rotation_deg: float
+    shift_px: float
+    elastic_px: float
+    partial_share: float
+    impostor_share: float
+    noise: float
+    dryness: float
+    pressure: float
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where impressions come from. Keys are documented in configs/data/."""
+
+    source: Source
+    root: str | None
+    databases: tuple[str, ...] | None
+    fvc_year: int | None
+    file_ppi: float | None
+    fingers: int
+    val_fingers: int | tuple[str, ...]
+    ppi: float
+    image_size: int | tuple[int, ...]
+    max_damaged: int
+    threads: int
+    cache_dir: str | None
+    pairs: PairsConfig
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """(height, width) in px of the images the network sees."""
+        if isinstance(self.image_size, int):
+            return self.image_size, self.image_size
+        return self.image_size[0], self.image_size[1]
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    form: LossForm
+    focal_alpha: float
+    focal_gamma: float
+    negative_weight: float
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    lr: float
+    weight_decay: float
+    beta1: float
+    beta2: float
+    warmup_steps: int
+    final_lr: float
+    clip_norm: float
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    device: Device
+    precision: Precision
+    batch_size: int
+    accumulate: int
+    max_steps: int
+    max_hours: float | None
+    log_every: int
+    validate_every: int
+    checkpoint_every: int
+    val_pairs: int
+    overfit: bool
+
+
+@dataclass(frozen=True)
+class InitConfig:
+    resume_from: str | None
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    stage: Stage
+    seed: int
+    run_dir: str
+    init: InitConfig
+    dense: DenseConfig
+    data: DataConfig
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    trainer: TrainerConfig
