@@ -1,6 +1,6 @@
 """The schema of a run, its strict builder, and every check that needs two keys at once.
 
-Nothing here imports JAX, Hydra or YAML: a wrong config is refused in a fraction of a second, before a device is touched.
+Nothing here imports JAX, Hydra or YAML: a wrong config is refused in a fraction of a second, before a device is used.
 `build` takes the plain nested dict that a front door composed; it names every problem, one line each.
 """
 

@@ -1,0 +1,69 @@
+"""Does the input keep up? Pairs/s of training with fresh pairs, beside the same with one batch held on the device.
+
+    python benchmarks/training.py experiment=quickstart
+    python benchmarks/training.py dense=loftr dense.loftr_pretrained_ckpt=null trainer.batch_size=16
+
+Both are timed in turns in one run, so that the machine's mood touches both. Prints medians and their ratio.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+
+import jax
+
+from ifvit.data.loader import TRAIN, Batches
+from ifvit.data.pairs import Pairs
+from ifvit.data.sources import load, split
+from ifvit.launch import compose_config
+from ifvit.models.dense import DenseModel
+from ifvit.training.devices import Devices
+from ifvit.training.state import init_variables, make_optimizer, new_state
+from ifvit.training.step import make_train_step
+
+ROUNDS, STEPS = 5, 8
+
+
+def main() -> None:
+    """Time the configured training."""
+    config = compose_config(sys.argv[1:])
+    devices = Devices(config.trainer)
+    impressions = load(config.data, config.seed)
+    trained, _ = split(impressions, config.data.val_fingers)
+    batches = Batches(config, impressions, trained, TRAIN, devices.split)
+    model = DenseModel.from_config(config.dense, devices.dtype)
+    optimizer = make_optimizer(config, ())
+    state = new_state(init_variables(model, config.seed, config.data.frame), optimizer)
+    step = jax.jit(make_train_step(model, optimizer, config), donate_argnums=0)
+
+    fresh = batches.pairs(0, 1 + (ROUNDS + 1) * STEPS)
+    held = itertools.repeat(next(fresh))
+    rates: dict[str, list[float]] = {"fresh": [], "held": []}
+    for turn in range(ROUNDS + 1):
+        for name, source in (("fresh", fresh), ("held", held)):
+            state, seconds = timed(step, state, source)
+            if turn:  # the first round compiles
+                rates[name].append(STEPS * config.trainer.batch_size / seconds)
+    compilations = step._cache_size()
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    print(f"{devices}; batches of {config.trainer.batch_size}, {ROUNDS} rounds of {STEPS} steps")
+    for name, values in rates.items():
+        print(f"{name:6} {medians[name]:7.1f} pairs/s (from {min(values):.1f} to {max(values):.1f})")
+    print(f"ratio  {medians['fresh'] / medians['held']:.2f}; compilations of the step: {compilations}")
+
+
+def timed(step, state, source: Iterator[Pairs]) -> tuple[object, float]:
+    """The state after STEPS steps, and the seconds they took."""
+    start = time.perf_counter()
+    for pairs in itertools.islice(source, STEPS):
+        state, _ = step(state, pairs)
+    jax.block_until_ready(state)
+    return state, time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
