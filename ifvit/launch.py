@@ -111,6 +111,13 @@ def run(config: Config, command: str) -> float:
     except FAILURES as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(EXIT_FAILED) from error
+    except OSError as error:
+        print(
+            f"error: a file could not be read or written ({error}). The states saved in {config.run_dir} are untouched: "
+            "see to it (is the disk full?) and run the same command again",
+            file=sys.stderr,
+        )
+        raise SystemExit(EXIT_FAILED) from error
     except KeyboardInterrupt:
         print("interrupted before training began; nothing was lost", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None

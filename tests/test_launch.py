@@ -119,3 +119,17 @@ def test_job_names_are_stable_and_safe():
     assert names == {"a=x_y,seed=1"}
     long = [launch.job_name([f"a={'x' * 300}{k}"], {"a"}) for k in (1, 2)]
     assert long[0] != long[1] and max(map(len, long)) < 200
+
+
+def test_a_full_disk_is_said_and_costs_nothing(tmp_path, monkeypatch, capsys):
+    from ifvit.training import loop
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(loop, "train", full)
+    with pytest.raises(SystemExit) as ended:
+        launch.run(launch.compose_config([f"run_dir={tmp_path}"]), "command")
+    assert ended.value.code == launch.EXIT_FAILED
+    said = capsys.readouterr().err
+    assert "No space left on device" in said and "untouched" in said and said.count("\n") == 1

@@ -11,4 +11,4 @@ from ifvit.training.run_dir import RunDirError
 from ifvit.weights.errors import WeightsError
 
 REFUSALS = (DataError, DeviceError, RunDirError, WeightsError)
-FAILURES = (CheckpointError, NotFiniteError, OSError)
+FAILURES = (CheckpointError, NotFiniteError)
