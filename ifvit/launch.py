@@ -22,6 +22,7 @@ from hydra import compose, initialize_config_dir
 from hydra import main as hydra_main
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -77,8 +78,6 @@ def compose_tree(overrides: Sequence[str]) -> dict[str, Any]:
 def plain_tree(tree: DictConfig) -> dict[str, Any]:
     """The config without Hydra's own node, interpolations resolved."""
     settings = OmegaConf.masked_copy(tree, [key for key in tree if key != "hydra"])
-    OmegaConf.set_struct(settings, False)
-    settings._set_parent(tree._get_parent())
     return OmegaConf.to_container(settings, resolve=True, throw_on_missing=True)
 
 
@@ -113,8 +112,8 @@ def run(config: Config, command: str) -> float:
         raise SystemExit(EXIT_FAILED) from error
     except OSError as error:
         print(
-            f"error: a file could not be read or written ({error}). The states saved in {config.run_dir} are untouched: "
-            "see to it (is the disk full?) and run the same command again",
+            f"error: a file could not be read or written ({error}). The states saved in {config.run_dir} are "
+            "untouched: see to it (is the disk full?) and run the same command again",
             file=sys.stderr,
         )
         raise SystemExit(EXIT_FAILED) from error
@@ -150,6 +149,9 @@ def _hydra_command(argv: Sequence[str]) -> float:
             result.append(run(_built(plain_tree(tree)), shlex.join(sys.argv)))
         return result[-1]
 
+    if set(argv) & {"-m", "--multirun"}:
+        # Refused here, in our words, before Hydra starts the first job. Its own file lands beside the jobs.
+        argv = [*argv, f"hydra.sweep.dir={quoted(compose_config(first_job(argv)).run_dir + '_sweep')}"]
     sys.argv = [sys.argv[0], *argv]
     hydra_main(str(config_dir()), "train", version_base="1.3")(task)()
     return result[-1] if result else math.nan
@@ -162,10 +164,27 @@ def _built(tree: Mapping[str, Any]) -> Config:
         refuse(error.problems)
 
 
+def _parsed(argv: Sequence[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides([arg for arg in argv if not arg.startswith("-")])
+    except HydraException as error:
+        refuse([_in_one_line(error)])
+
+
+def first_job(argv: Sequence[str]) -> list[str]:
+    """The overrides of a sweep's first job; a key that a sweeper draws at random (interval) keeps its default."""
+    overrides = []
+    for parsed in _parsed(argv):
+        if not parsed.is_sweep_override():
+            overrides.append(parsed.input_line)
+        elif parsed.is_discrete_sweep():
+            overrides.append(f"{parsed.get_key_element()}={next(parsed.sweep_string_iterator())}")
+    return overrides
+
+
 def swept_keys(argv: Sequence[str]) -> set[str]:
     """The keys that a sweep's command line gives several values."""
-    parsed = OverridesParser.create().parse_overrides([arg for arg in argv if not arg.startswith("-")])
-    return {override.get_key_element() for override in parsed if override.is_sweep_override()}
+    return {parsed.get_key_element() for parsed in _parsed(argv) if parsed.is_sweep_override()}
 
 
 def sweep_job(overrides: Sequence[str], swept: Collection[str], tree: Mapping[str, Any]) -> float:

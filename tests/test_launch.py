@@ -106,6 +106,21 @@ def test_a_sweep_runs_each_job_in_a_process_and_directory_of_its_own(overrides, 
     assert not (tmp_path / "swept").exists()
 
 
+@pytest.mark.parametrize("typo", ["dense.temprature=1,2", "+dense.temprature=1", "dense.temprature=1"])
+def test_a_typing_error_in_a_sweep_is_one_line(typo, tmp_path):
+    ended = ran("-m", "ifvit", "train", "-m", "seed=1,2", typo, cwd=tmp_path)
+    said = ["error: dense.temprature: unknown key; did you mean dense.temperature?"]
+    assert ended.returncode == 2 and ended.stderr.splitlines() == said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_needs_no_run_dir(tmp_path):
+    """Its jobs lie beside the run directory that the same command would have without -m."""
+    ended = ran("-m", "ifvit", "train", "-m", "seed=1,2", "dense=loftr", cwd=tmp_path)
+    assert ended.returncode == 2 and "loftr_transformer.npz does not exist" in ended.stderr
+    assert (tmp_path / "checkpoints" / "dense-loftr-synthetic_sweep" / "seed=1").is_dir()
+
+
 def test_a_failing_sweep_job_is_said(tmp_path):
     sweep = ["-m", "ifvit", "train", "-m", "seed=1,2", "debug=smoke", "dense=loftr", "run_dir=r"]
     ended = ran(*sweep, cwd=tmp_path)
