@@ -95,14 +95,15 @@ class Checkpoints:
 
     def save(self, step: int, state: Any) -> None:
         """Save the state after `step` updates; returns once it is copied off the device, and writes on meanwhile."""
-        if step != self.latest_step():
-            self._save(self._latest, "states", step, state)
+        self._save(self._latest, "states", step, state)
 
     def save_best(self, step: int, state: Any) -> None:
         """Save the state as the best so far, in place of the one before."""
         self._save(self._best, "best", step, state)
 
     def _save(self, manager: ocp.CheckpointManager, name: str, step: int, state: Any) -> None:
+        if step in manager.all_steps():
+            return  # a run that resumed comes by again, and one step of one run is one state
         try:
             manager.wait_until_finished()
             manager.save(step, args=ocp.args.StandardSave(state), force=True)

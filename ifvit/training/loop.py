@@ -203,7 +203,7 @@ class _Run:
             self.checkpoints.save_best(step, self.state)
             self.checkpoints.wait()
             best = {"step": step, "exact": told["exact"], "within_one": told["within_one"]}
-        untrained = held.get("untrained") or ({k: told[k] for k in told if k != "step"} if step == 0 else None)
+        untrained = held.get("untrained") if step else {k: told[k] for k in told if k != "step"}
         write_json(self.dir / "metrics.json", told | {"best": best, "untrained": untrained})
         plots.save(self.dir / "matches.png", picture)
         return means

@@ -42,7 +42,7 @@ def claim(config: Config) -> Any:
         _same_run(config, source)
         step = checkpoint.copy_run(source, run_dir)
         print(f"copied step {step} of {source} into {run_dir}")
-    if has_states(run_dir):
+    if has_states(run_dir) or checkpoint.saved_steps(run_dir / "best"):
         _same_run(config, run_dir)
     return handle
 
