@@ -38,11 +38,11 @@ comma := ,
 train: setup  ## train Module 1 on synthetic fingers, small enough for two CPU cores (more settings: ARGS="key=value ...")
 	$(VENV)/bin/python train.py experiment=quickstart $(ARGS)
 
-test: setup  ## run the tests
-	$(VENV)/bin/python -m pytest $(ARGS)
+test: setup  ## run the tests, two at a time
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-oldest: .venv-oldest/.made  ## run the tests on the oldest JAX supported (0.7.2, with flax 0.12.0: what Kaggle has)
-	.venv-oldest/bin/python -m pytest $(ARGS)
+	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 parity: .venv-parity/.made  ## hold the models against PyTorch and kornia (downloads PyTorch: several GB on most machines)
 	.venv-parity/bin/python -m pytest --override-ini addopts=-ra tests/parity $(ARGS)

@@ -13,10 +13,12 @@ from ifvit.launch import compose_tree
 
 # Read by JAX when it is imported, here and in the processes that tests start. Most of a small run's time is
 # compilation; what one test compiled, the next one finds.
-_compiled = tempfile.TemporaryDirectory(prefix="ifvit-tests-")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # else this is one of several workers
+    _compiled = tempfile.TemporaryDirectory(prefix="ifvit-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
 os.environ |= {
     "JAX_PLATFORMS": "cpu",
-    "JAX_COMPILATION_CACHE_DIR": _compiled.name,
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # of XLA: the runs are tiny, compiling them is what takes time
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }

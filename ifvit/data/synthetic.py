@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import jax
@@ -81,7 +82,7 @@ def _read(path: Path, count: int) -> tuple[np.ndarray, np.ndarray] | None:
     try:
         with np.load(path, allow_pickle=False) as held:
             grey, ridges, digest = held["grey"], held["ridges"], str(held["digest"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     return (grey, ridges) if digest == _digest(grey, ridges) and len(grey) == count else None
 

@@ -67,6 +67,12 @@ def test_two_steps_then_resumed_to_four_are_four_steps(finished, tiny, tmp_path)
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["untrained"]["exact"] is not None
 
 
+def test_each_function_compiles_once(tiny, tmp_path):
+    run = loop._Run(tiny(tmp_path / "run"), started=0.0)
+    run.train()
+    assert run.step._cache_size() == 1 and run.evaluate._cache_size() == 1
+
+
 def test_another_seed_is_another_run(finished, tiny, tmp_path):
     train(tiny(tmp_path / "run", "seed=1"))
     assert not same_bits(arrays_of(tmp_path / "run", 4), arrays_of(finished[0], 4))

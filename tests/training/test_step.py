@@ -63,14 +63,6 @@ def test_accumulating_equal_parts_is_one_batch_of_them(setting):
         assert far < 2e-4, name
 
 
-def test_one_compilation(setting):
-    config, model, optimizer, state, pairs = setting
-    step = jax.jit(make_train_step(model, optimizer, config))
-    for _ in range(3):
-        state, _ = step(state, pairs)
-    assert step._cache_size() == 1
-
-
 def test_validation_does_not_depend_on_the_batch(setting):
     """Running statistics, not the batch's own."""
     config, model, _, state, pairs = setting

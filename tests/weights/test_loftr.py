@@ -6,7 +6,7 @@ import pickle
 import ml_dtypes
 import numpy as np
 import pytest
-from torch_zip import official_state, resnet_fpn_8_2_state, write_torch_zip
+from tests.torch_zip import official_state, resnet_fpn_8_2_state, write_torch_zip
 
 from ifvit.weights import (
     WeightsError,

@@ -6,7 +6,7 @@ import json
 import ml_dtypes
 import numpy as np
 import pytest
-from torch_zip import official_state, resnet_fpn_8_2_state
+from tests.torch_zip import official_state, resnet_fpn_8_2_state
 
 from ifvit.weights import MergeReport, WeightsError, convert_state_dict, load_arrays, merge
 from ifvit.weights.loftr import BIN_SCORE

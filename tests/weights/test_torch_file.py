@@ -9,7 +9,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from torch_zip import Call, Global, PickleWriter, Raw, View, write_torch_zip
+from tests.torch_zip import Call, Global, PickleWriter, Raw, View, write_torch_zip
 
 from ifvit.weights import WeightsError, read_state_dict
 from ifvit.weights.unpickle import MAX_PICKLE_BYTES, Foreign, read_pickle
