@@ -125,7 +125,9 @@ def ridge_mask(grey: np.ndarray, ppi: float) -> np.ndarray:
     filled = np.zeros_like(mask)
     if outlines:
         cv2.drawContours(filled, [max(outlines, key=cv2.contourArea)], -1, 1, cv2.FILLED)
-    return filled.astype(bool)
+    # The windows look about a period beyond the ridges' edge; what touches the image's border stays.
+    rim = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (window, window))
+    return cv2.erode(filled, rim).astype(bool)
 
 
 def _odd(length: float) -> int:
