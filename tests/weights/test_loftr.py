@@ -6,7 +6,6 @@ import pickle
 import ml_dtypes
 import numpy as np
 import pytest
-from tests.torch_zip import official_state, resnet_fpn_8_2_state, write_torch_zip
 
 from ifvit.weights import (
     WeightsError,
@@ -18,6 +17,7 @@ from ifvit.weights import (
     write_npz,
 )
 from ifvit.weights.loftr import matching_rules, source_name
+from tests.torch_zip import official_state, resnet_fpn_8_2_state, write_torch_zip
 
 OTHERS = {
     "pos_encoding.pe": np.zeros((1, 4, 2, 2), np.float32),

@@ -6,10 +6,10 @@ import json
 import ml_dtypes
 import numpy as np
 import pytest
-from tests.torch_zip import official_state, resnet_fpn_8_2_state
 
 from ifvit.weights import MergeReport, WeightsError, convert_state_dict, load_arrays, merge
 from ifvit.weights.loftr import BIN_SCORE
+from tests.torch_zip import official_state, resnet_fpn_8_2_state
 
 KINDS = ("self", "cross", "self", "cross")
 WIDTH = 8

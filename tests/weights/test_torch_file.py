@@ -9,10 +9,10 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from tests.torch_zip import Call, Global, PickleWriter, Raw, View, write_torch_zip
 
 from ifvit.weights import WeightsError, read_state_dict
 from ifvit.weights.unpickle import MAX_PICKLE_BYTES, Foreign, read_pickle
+from tests.torch_zip import Call, Global, PickleWriter, Raw, View, write_torch_zip
 
 WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)
 
