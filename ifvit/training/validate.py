@@ -56,7 +56,7 @@ def matched_pairs(batch: Pairs, judged: Validation, stride: int, most: int) -> l
         ]
         right = judged.right[k, made]
         kind = "same finger" if images[2][k] else "different fingers"
-        title = f"{kind}: {made.sum()} matches, {right.sum()} right"
+        title = f"{kind}: {right.sum()} of {made.sum()} matches right"
         confidence = judged.matches.confidence[k, made]
         drawn.append(plots.MatchedPair(images[0][k], images[1][k], *points, confidence, right, title))
     return drawn
