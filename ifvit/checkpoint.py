@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,13 @@ class CheckpointError(RuntimeError):
     """A state cannot be saved or restored; the message names the folder and says what to do."""
 
 
+class FolderError(CheckpointError):
+    """A run directory cannot be used at all: not writable, or taken."""
+
+
 def write_json(path: Path, tree: Any) -> None:
     """The tree as JSON, whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
     try:
         with os.fdopen(handle, "w") as file:
             json.dump(tree, file, indent=2)
@@ -65,19 +70,23 @@ def read_json(path: Path) -> Any:
 def lock(run_dir: Path) -> Any:
     """Hold the run directory for this process until it ends; keep the returned handle.
 
+    Where the file system knows no locks the run goes on without one, and says so.
+
     Raises:
-        CheckpointError: another process trains here, or the folder cannot be written.
+        FolderError: another process trains here, or the folder cannot be written.
     """
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         handle = open(run_dir / ".lock", "w")  # noqa: SIM115 - held open for the life of the run
     except OSError as error:
-        raise CheckpointError(f"run_dir: {run_dir} cannot be written ({error.strerror}); set run_dir=FOLDER") from error
+        raise FolderError(f"run_dir: {run_dir} cannot be written ({error.strerror}); set run_dir=FOLDER") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         handle.close()
-        raise CheckpointError(f"run_dir: another process trains in {run_dir}; wait for it or set run_dir") from error
+        raise FolderError(f"run_dir: another process trains in {run_dir}; wait for it or set run_dir") from error
+    except OSError as error:
+        print(f"{run_dir} cannot be locked ({error.strerror}): see that no other run uses it", file=sys.stderr)
     return handle
 
 
@@ -229,4 +238,5 @@ def _copy_tree(source: Path, target: Path) -> None:
         here.mkdir(parents=True)
         for file in files:
             shutil.copyfile(Path(folder) / file, here / file)
+    shutil.rmtree(target, ignore_errors=True)  # of a copy that was cut short later on
     partial.rename(target)

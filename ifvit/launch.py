@@ -12,6 +12,7 @@ import math
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -34,7 +35,6 @@ PACKAGE = Path(__file__).resolve().parent
 EXIT_REFUSED = 2  # the command, the config or a file must be changed before it can run
 EXIT_FAILED = 1
 EXIT_RESUMABLE = 75  # stopped on purpose, saved; the same command goes on (EX_TEMPFAIL of sysexits.h)
-EXIT_INTERRUPTED = 130
 LONGEST_NAME = 150  # characters of a sweep job's folder name; file systems take 255
 
 
@@ -100,11 +100,26 @@ def refuse(problems: Sequence[str]) -> None:
 def run(config: Config, command: str) -> float:
     """Train; the validation's exact cell accuracy. The border at which every error becomes a line and a status."""
     prepare_process()
+    try:
+        outcome = _trained(config)
+    except KeyboardInterrupt:
+        print(f"interrupted before training began; to start again:\n  {command}", file=sys.stderr)
+        raise SystemExit(EXIT_RESUMABLE) from None
+    if outcome.stopped:
+        print(f"{outcome.stopped}; to go on:\n  {command}", file=sys.stderr)
+        raise SystemExit(EXIT_RESUMABLE)
+    return outcome.exact
+
+
+def _trained(config: Config) -> Any:
+    """The outcome of training; an error is said in a line and ends the process."""
+    # Until the loop listens itself, both signals end the start-up the same way.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from ifvit.training.loop import train  # JAX comes with it
-    from ifvit.training.refusals import FAILURES, REFUSALS
+    from ifvit.training.refusals import FAILURES, MEMORY, REFUSALS
 
     try:
-        outcome = train(config)
+        return train(config)
     except REFUSALS as error:
         refuse([str(error)])
     except FAILURES as error:
@@ -117,13 +132,14 @@ def run(config: Config, command: str) -> float:
             file=sys.stderr,
         )
         raise SystemExit(EXIT_FAILED) from error
-    except KeyboardInterrupt:
-        print("interrupted before training began; nothing was lost", file=sys.stderr)
-        raise SystemExit(EXIT_INTERRUPTED) from None
-    if outcome.stopped:
-        print(f"{outcome.stopped}; to go on:\n  {command}", file=sys.stderr)
-        raise SystemExit(EXIT_RESUMABLE)
-    return outcome.exact
+    except MEMORY as error:
+        reason = (str(error).strip().splitlines() or ["out of memory"])[0][:300]
+        print(
+            f"error: the device gave up ({reason}). If memory ran out, set trainer.accumulate=2 or a smaller "
+            "trainer.batch_size or data.image_size",
+            file=sys.stderr,
+        )
+        raise SystemExit(EXIT_FAILED) from error
 
 
 def prepare_process() -> None:
@@ -141,10 +157,11 @@ def prepare_process() -> None:
 def _hydra_command(argv: Sequence[str]) -> float:
     """Sweeps (-m) and Hydra's own flags, through Hydra's command line."""
     result: list[float] = []
+    failed: list[str] = []
 
     def task(tree: DictConfig) -> float:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
-            result.append(sweep_job(HydraConfig.get().overrides.task, swept_keys(argv), plain_tree(tree)))
+            result.append(sweep_job(HydraConfig.get().overrides.task, swept_keys(argv), plain_tree(tree), failed))
         else:
             result.append(run(_built(plain_tree(tree)), shlex.join(sys.argv)))
         return result[-1]
@@ -154,6 +171,9 @@ def _hydra_command(argv: Sequence[str]) -> float:
         argv = [*argv, f"hydra.sweep.dir={quoted(compose_config(first_job(argv)).run_dir + '_sweep')}"]
     sys.argv = [sys.argv[0], *argv]
     hydra_main(str(config_dir()), "train", version_base="1.3")(task)()
+    if failed:
+        print(f"error: {len(failed)} of {len(result)} sweep jobs failed: {', '.join(failed)}", file=sys.stderr)
+        raise SystemExit(EXIT_FAILED)
     return result[-1] if result else math.nan
 
 
@@ -187,10 +207,11 @@ def swept_keys(argv: Sequence[str]) -> set[str]:
     return {parsed.get_key_element() for parsed in _parsed(argv) if parsed.is_sweep_override()}
 
 
-def sweep_job(overrides: Sequence[str], swept: Collection[str], tree: Mapping[str, Any]) -> float:
+def sweep_job(overrides: Sequence[str], swept: Collection[str], tree: Mapping[str, Any], failed: list[str]) -> float:
     """One job of a sweep, in a process and a run directory of its own; its validation's exact cell accuracy.
 
-    A job that stopped halfway goes on when the sweep is typed again.
+    A job that failed on the way, like one whose loss diverged, is added to `failed`, counts as nan, and the sweep goes
+    on. One that was refused or stopped ends the sweep; it goes on when the sweep is typed again.
     """
     name = job_name(overrides, swept)
     directory = f"{_built(tree).run_dir}_sweep/{name}"
@@ -198,12 +219,29 @@ def sweep_job(overrides: Sequence[str], swept: Collection[str], tree: Mapping[st
     kept = [override for override in overrides if not override.startswith("run_dir=")]
     command = [sys.executable, "-m", "ifvit", "train", *kept, f"run_dir={quoted(directory)}"]
     paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
-    ended = subprocess.run(command, env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))})
-    if ended.returncode:
-        print(f"error: sweep job {name} ended with status {ended.returncode}", file=sys.stderr)
-        raise SystemExit(ended.returncode if ended.returncode > 0 else EXIT_FAILED)
+    status = _wait(subprocess.Popen(command, env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}))
+    if status:
+        print(f"error: sweep job {name} ended with status {status}", file=sys.stderr)
+    if status == EXIT_FAILED:
+        failed.append(name)
+        return math.nan
+    if status:
+        raise SystemExit(status if status > 0 else EXIT_FAILED)
     exact = json.loads((Path(directory) / "metrics.json").read_text())["exact"]
     return math.nan if exact is None else float(exact)
+
+
+def _wait(child: subprocess.Popen) -> int:
+    """The child's exit status. Signals are the child's, which saves before it ends: Ctrl-C reaches it by itself."""
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _: child.send_signal(number)),
+    }
+    try:
+        return child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def job_name(overrides: Sequence[str], swept: Collection[str]) -> str:

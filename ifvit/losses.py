@@ -25,6 +25,16 @@ class Sum(NamedTuple):
         return self.total.sum() / jnp.maximum(self.count.sum(), 1)
 
 
+def positive_count(labels: jax.Array) -> jax.Array:
+    """How many terms `positive` sums, (B,)."""
+    return (labels >= 0).sum(-1).astype(jnp.float32)
+
+
+def negative_count(lone_a: jax.Array, lone_b: jax.Array) -> jax.Array:
+    """How many terms `negative` sums, (B,)."""
+    return (lone_a[:, :, None] | lone_b[:, None, :]).sum((-2, -1)).astype(jnp.float32)
+
+
 def positive(log_p: jax.Array, labels: jax.Array, *, alpha: float = 1.0, gamma: float = 0.0) -> Sum:
     """-log P(i, j) over the ground-truth cells; with alpha and gamma LoFTR's focal form -alpha (1-P)^gamma log P.
 
@@ -36,7 +46,7 @@ def positive(log_p: jax.Array, labels: jax.Array, *, alpha: float = 1.0, gamma: 
     chosen = jnp.take_along_axis(log_p, jnp.maximum(labels, 0)[..., None], axis=-1)[..., 0]  # (B, Na)
     chosen = jnp.where(held, chosen, 0.0)
     weight = alpha * (1 - jnp.exp(chosen)) ** gamma if gamma else alpha
-    return Sum((-weight * chosen * held).sum(-1), held.sum(-1).astype(jnp.float32))
+    return Sum((-weight * chosen * held).sum(-1), positive_count(labels))
 
 
 def negative(log_p: jax.Array, lone_a: jax.Array, lone_b: jax.Array, *, alpha: float = 1.0, gamma: float = 0.0) -> Sum:
@@ -52,4 +62,4 @@ def negative(log_p: jax.Array, lone_a: jax.Array, lone_b: jax.Array, *, alpha: f
     p = (1 - SMALLEST) * jnp.exp(log_p)
     weight = alpha * p**gamma if gamma else alpha
     values = jnp.where(pairs, -weight * jnp.log1p(-p), 0.0)
-    return Sum(values.sum((-2, -1)), pairs.sum((-2, -1)).astype(jnp.float32))
+    return Sum(values.sum((-2, -1)), negative_count(lone_a, lone_b))

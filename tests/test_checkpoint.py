@@ -89,10 +89,14 @@ def test_copy_from_a_read_only_run(saved, tmp_path_factory):
     assert checkpoint.saved_steps(target / "states") == [6, 8]
 
 
-def test_an_unfinished_copy_is_no_state(saved, tmp_path):
+def test_a_copy_that_was_cut_short_is_started_over(saved, tmp_path):
     target = tmp_path / "run"
-    (target / "states" / ".copying-6").mkdir(parents=True)
+    target.mkdir()
+    checkpoint.copy_run(saved, target)
+    (target / "states" / "6").rename(target / "states" / ".copying-6")  # as if it had been killed there
     assert checkpoint.saved_steps(target / "states") == []
+    assert checkpoint.copy_run(saved, target) == 6
+    assert checkpoint.saved_steps(target / "states") == checkpoint.saved_steps(target / "best") == [6]
 
 
 def test_json_is_whole_or_untouched(tmp_path):

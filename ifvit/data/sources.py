@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import numpy as np
 from ifvit import image
 from ifvit.config import DataConfig, Source
 from ifvit.data.pairs import CANVAS
-from ifvit.data.synthetic import grown_canvases
+from ifvit.data.synthetic import RECIPE, grown_canvases
 from ifvit.progress import Progress
 
 IMAGE_ENDINGS = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff"}
@@ -82,7 +83,7 @@ def load(data: DataConfig, seed: int) -> Impressions:
     if data.source is Source.synthetic:
         grey, ridges, background = grown_canvases(seed, data.fingers, data.ppi, height, width, data.cache_dir)
         names = tuple(f"synthetic/{k}" for k in range(data.fingers))
-        fingerprint = f"synthetic fingers {data.fingers}, seed {seed}"
+        fingerprint = f"synthetic fingers {data.fingers}, seed {seed}, recipe {RECIPE}"
         return Impressions(grey, ridges, background, np.arange(data.fingers), names, fingerprint)
     root = Path(data.root)
     if not root.is_dir():
@@ -102,7 +103,11 @@ def fvc_records(root: Path, data: DataConfig) -> list[Record]:
     for folder in sorted([root, *root.glob("*/"), *root.glob("*/*/")]):
         name = FVC_FOLDER.fullmatch(folder.name)
         if name and folder.is_dir():
-            folders.setdefault(f"DB{name[1]}_{name[2].upper()}", folder)
+            known = folders.setdefault(f"DB{name[1]}_{name[2].upper()}", folder)
+            if known.resolve() != folder.resolve():
+                raise DataError(
+                    f"data.root: {known} and {folder} are both a {name[0]}; point data.root at one of their folders"
+                )
     wanted = [name.upper() for name in data.databases] if data.databases else sorted(folders)
     missing = [name for name in wanted if name not in folders]
     if missing or not wanted:
@@ -175,7 +180,10 @@ def read_all(
     kept = [(r, c) for r, c in zip(records, canvases, strict=True) if isinstance(c, image.Canvas)]
     names = tuple(dict.fromkeys(f"{r.database}/{r.finger}" for r, _ in kept))
     number = {name: k for k, name in enumerate(names)}
-    listing = "\n".join(f"{r.path.relative_to(root)} {r.path.stat().st_size} {r.ppi}" for r, _ in kept)
+    # The files' content rather than the canvases': another release of OpenCV may resample to other bits.
+    with ThreadPoolExecutor() as pool:
+        sums = pool.map(lambda pair: zlib.crc32(pair[0].path.read_bytes()), kept)
+        listing = "\n".join(f"{r.path.relative_to(root)} {s} {r.ppi}" for (r, _), s in zip(kept, sums, strict=True))
     return Impressions(
         grey=np.stack([c.grey for _, c in kept]),
         ridges=np.stack([c.ridges for _, c in kept]),

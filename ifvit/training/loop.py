@@ -28,6 +28,7 @@ from ifvit.training.state import TrainState, init_variables, make_optimizer, new
 from ifvit.training.step import make_eval_step, make_train_step
 from ifvit.training.stop import Stop
 from ifvit.training.validate import plain, validate
+from ifvit.weights.merge import MergeReport
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,13 @@ def train(config: Config) -> Outcome:
         return _Run(config, started).train()
     finally:
         lock.close()
+
+
+def begun_from(report: MergeReport | None, config: Config) -> str:
+    """What the weights were before the first update."""
+    if report:
+        return f"merged from {report.source}"
+    return "LoFTR's encoder from scratch, no pretrained weights" if config.dense.use_loftr else "from scratch"
 
 
 class _Run:
@@ -98,14 +106,19 @@ class _Run:
             like = jax.eval_shape(lambda: new_state(fresh(), optimizer))
             like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), like)
             state = self.checkpoints.restore(like)
-            return state, optimizer, f"resumed after step {int(state.step)}"
+            step = int(state.step)
+            if step > config.trainer.max_steps:
+                raise run_dir.RunDirError(
+                    f"trainer.max_steps: {self.dir} already holds step {step}, beyond {config.trainer.max_steps}; "
+                    "raise it, or set run_dir=FOLDER for a new run"
+                )
+            return state, optimizer, f"resumed after step {step}; {begun_from(report, config)}"
         # Compiled without optimisation: it runs once, and optimising it would take longer than all the rest.
         quickly = jax.jit(fresh, compiler_options={"xla_backend_optimization_level": "0"})
         variables, report = pretrained.initial_variables(config, self.model, quickly())
         optimizer = make_optimizer(config, pretrained.merged_params(report))
         state = jax.jit(partial(new_state, optimizer=optimizer), out_shardings=everywhere)(variables)
-        scratch = "LoFTR's encoder from scratch, no pretrained weights" if config.dense.use_loftr else "from scratch"
-        return state, optimizer, f"merged from {report.source}" if report else scratch
+        return state, optimizer, begun_from(report, config)
 
     def _summary(self, impressions: Impressions, weights: str) -> str:
         """What a person wants to know before waiting."""

@@ -56,6 +56,8 @@ def initial_variables(
     """The variables that step 0 starts from; the merge's report is printed and kept in the run directory."""
     path = config.dense.loftr_pretrained_ckpt
     if path is None:
+        # Of a run with weights that ended here before its first state.
+        (Path(config.run_dir) / REPORT).unlink(missing_ok=True)
         return variables, None
     variables, report = merge_pretrained(model, variables, Path(path))
     print(report.text())

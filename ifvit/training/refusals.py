@@ -3,12 +3,15 @@
 A refusal asks the user to change something first; a failure happened on the way.
 """
 
-from ifvit.checkpoint import CheckpointError
+import jax
+
+from ifvit.checkpoint import CheckpointError, FolderError
 from ifvit.data.sources import DataError
 from ifvit.training.devices import DeviceError
 from ifvit.training.log import NotFiniteError
 from ifvit.training.run_dir import RunDirError
 from ifvit.weights.errors import WeightsError
 
-REFUSALS = (DataError, DeviceError, RunDirError, WeightsError)
+REFUSALS = (DataError, DeviceError, FolderError, RunDirError, WeightsError)
 FAILURES = (CheckpointError, NotFiniteError)
+MEMORY = (jax.errors.JaxRuntimeError, MemoryError)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,9 @@ def claim(config: Config) -> Any:
     if run_dir.exists():
         if not run_dir.is_dir():
             raise RunDirError(f"run_dir: {run_dir} is a file; set run_dir=FOLDER")
-        others = sorted({path.name for path in run_dir.iterdir()} - OWN)
-        if others:
+        others = sorted(path.name for path in run_dir.iterdir() if path.name not in OWN and path.name[0] != ".")
+        # A run's own directory may gather notes and logs; what must not happen is to write among somebody's files.
+        if others and not (run_dir / "config.json").exists():
             raise RunDirError(
                 f"run_dir: {run_dir} holds something else than a run ({', '.join(others[:4])}); set run_dir=FOLDER"
             )
@@ -56,12 +59,30 @@ def _same_run(config: Config, folder: Path) -> None:
     held = checkpoint.read_json(folder / "config.json")
     if held is None:
         raise RunDirError(f"run_dir: {folder} has no config.json beside its states; set run_dir=FOLDER for a new run")
-    changed = differences(held["config"], as_tree(config))
+    changed = differences(held["config"], as_tree(config)) + _other_weights(config, held)
     if changed:
         raise RunDirError(
             f"run_dir: {folder} holds a run of another config ({'; '.join(changed)}); "
             "set run_dir=FOLDER for a new run, or repeat the old settings to go on with that one"
         )
+
+
+def _other_weights(config: Config, held: Mapping[str, Any]) -> list[str]:
+    """What differs between the weights that a run started from and those asked for; their path may."""
+    path, before = config.dense.loftr_pretrained_ckpt, held.get("weights")
+    now = weights_digest(config)
+    if (path is None) == (before is None) and (now is None or now == before):
+        return []
+    return [f"dense.loftr_pretrained_ckpt: {held['config']['dense']['loftr_pretrained_ckpt']} -> {path}, other weights"]
+
+
+def weights_digest(config: Config) -> str | None:
+    """What the configured weights file is; None without one, or where it is no longer there."""
+    path = config.dense.loftr_pretrained_ckpt
+    if path is None or not Path(path).is_file():
+        return None
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def same_data(config: Config, fingerprint: str) -> None:
@@ -80,5 +101,8 @@ def same_data(config: Config, fingerprint: str) -> None:
 
 
 def remember(config: Config, fingerprint: str) -> None:
-    """Write the config and the data's fingerprint into the run directory."""
-    checkpoint.write_json(Path(config.run_dir) / "config.json", {"config": as_tree(config), "data": fingerprint})
+    """Write the config, and what data and weights were, into the run directory."""
+    path = Path(config.run_dir) / "config.json"
+    held = checkpoint.read_json(path) if has_states(path.parent) else None
+    weights = held["weights"] if held else weights_digest(config)
+    checkpoint.write_json(path, {"config": as_tree(config), "data": fingerprint, "weights": weights})

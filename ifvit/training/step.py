@@ -25,10 +25,6 @@ class LossParts(NamedTuple):
     positive: losses.Sum
     negative: losses.Sum
 
-    def total(self, settings: LossConfig) -> jax.Array:
-        """L_D of the batch, ()."""
-        return self.positive.mean() + settings.negative_weight * self.negative.mean()
-
 
 def loss_parts(log_p: jax.Array, truth: Truth, settings: LossConfig) -> LossParts:
     """Both terms of L_D for log_p (B, Na, Nb)."""
@@ -44,7 +40,8 @@ def make_train_step(model: DenseModel, optimizer: optax.GradientTransformation, 
     """The update: (state, pairs) -> (state, metrics of () arrays)."""
     rate, parts = schedule(config), config.trainer.accumulate
 
-    def loss_of(params: Any, batch_stats: Any, pairs: Pairs):
+    def loss_of(params: Any, batch_stats: Any, pairs: Pairs, labelled: jax.Array, lone: jax.Array):
+        """The share that `pairs` have in the loss of a batch with so many labelled cells and lone cell pairs."""
         truth = truth_of(pairs, model.stride)
         output, updated = model.apply(
             {"params": params, "batch_stats": batch_stats},
@@ -54,20 +51,19 @@ def make_train_step(model: DenseModel, optimizer: optax.GradientTransformation, 
             mutable=["batch_stats"],
         )
         terms = loss_parts(output.log_p, truth, config.loss)
-        loss = terms.total(config.loss)
+        positive, negative = terms.positive.total.sum() / labelled, terms.negative.total.sum() / lone
+        loss = positive + config.loss.negative_weight * negative
         accuracy = dense_totals(model, output, pairs, truth)
-        said = {"loss": loss, "positive": terms.positive.mean(), "negative": terms.negative.mean()}
-        for name in ("exact", "within_one"):
-            total, count = accuracy[name]
-            said[name] = total.sum() / jnp.maximum(count.sum(), 1)
-        return loss, (updated["batch_stats"], said)
+        shares = {name: accuracy[name][0].sum() / labelled for name in ("exact", "within_one")}
+        return loss, (updated["batch_stats"], {"loss": loss, "positive": positive, "negative": negative} | shares)
 
-    def gradients(params: Any, batch_stats: Any, pairs: Pairs):
-        (_, (batch_stats, said)), grads = jax.value_and_grad(loss_of, has_aux=True)(params, batch_stats, pairs)
+    def gradients(params: Any, batch_stats: Any, pairs: Pairs, labelled: jax.Array, lone: jax.Array):
+        grad = jax.value_and_grad(loss_of, has_aux=True)
+        (_, (batch_stats, said)), grads = grad(params, batch_stats, pairs, labelled, lone)
         return grads, batch_stats, said
 
-    def accumulated(params: Any, batch_stats: Any, pairs: Pairs):
-        """The mean over `accumulate` parts of the batch, one after the other."""
+    def accumulated(params: Any, batch_stats: Any, pairs: Pairs, labelled: jax.Array, lone: jax.Array):
+        """The same, summed over `accumulate` parts of the batch, one after the other."""
 
         def parted(leaf: jax.Array) -> jax.Array:
             # Sample i goes to part i % parts: every device keeps its own samples, nothing is gathered.
@@ -75,18 +71,21 @@ def make_train_step(model: DenseModel, optimizer: optax.GradientTransformation, 
 
         def add(carry, part: Pairs):
             batch_stats, sums = carry
-            grads, batch_stats, said = gradients(params, batch_stats, part)
+            grads, batch_stats, said = gradients(params, batch_stats, part, labelled, lone)
             return (batch_stats, jax.tree.map(jnp.add, sums, (grads, said))), None
 
-        _, _, said = jax.eval_shape(gradients, params, batch_stats, jax.tree.map(lambda x: parted(x)[0], pairs))
+        first = jax.tree.map(lambda x: parted(x)[0], pairs)
+        _, _, said = jax.eval_shape(gradients, params, batch_stats, first, labelled, lone)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (params, said))
-        (batch_stats, sums), _ = jax.lax.scan(add, (batch_stats, zeros), jax.tree.map(parted, pairs))
-        grads, said = jax.tree.map(lambda x: x / parts, sums)
+        (batch_stats, (grads, said)), _ = jax.lax.scan(add, (batch_stats, zeros), jax.tree.map(parted, pairs))
         return grads, batch_stats, said
 
     def train_step(state: TrainState, pairs: Pairs):
+        truth = truth_of(pairs, model.stride)
+        labelled = jnp.maximum(losses.positive_count(truth.labels).sum(), 1)
+        lone = jnp.maximum(losses.negative_count(truth.lone_a, truth.lone_b).sum(), 1)
         compute = gradients if parts == 1 else accumulated
-        grads, batch_stats, said = compute(state.params, state.batch_stats, pairs)
+        grads, batch_stats, said = compute(state.params, state.batch_stats, pairs, labelled, lone)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         said |= {"grad_norm": optax.global_norm(grads), "lr": jnp.asarray(rate(state.step), jnp.float32)}

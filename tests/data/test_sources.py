@@ -75,6 +75,13 @@ def test_chosen_databases_and_one_that_is_not_there(tmp_path):
         sources.fvc_records(tmp_path, settings(tmp_path, databases=("DB3_B",)))
 
 
+def test_two_folders_of_one_name_are_not_chosen_between(tmp_path):
+    for year in ("FVC2000", "FVC2002"):
+        fvc_tree(tmp_path / year, databases=("DB1_B",))
+    with pytest.raises(DataError, match="FVC2000/DB1_B and .*FVC2002/DB1_B are both a DB1_B"):
+        sources.fvc_records(tmp_path, settings(tmp_path))
+
+
 def test_an_empty_root_says_what_was_looked_for(tmp_path):
     for source, said in ((Source.fvc, "DB1_A"), (Source.folder, "no images")):
         with pytest.raises(DataError, match=said):
@@ -129,5 +136,9 @@ def test_a_split_that_cannot_be(tmp_path):
 def test_the_fingerprint_is_the_datas(tmp_path):
     first = sources.load(settings(fvc_tree(tmp_path / "a")), seed=0).fingerprint
     assert sources.load(settings(fvc_tree(tmp_path / "b")), seed=0).fingerprint == first
-    (tmp_path / "a" / "DB1_B" / "101_1.tif").unlink()
+    changed = tmp_path / "a" / "DB1_B" / "101_1.tif"
+    whole = changed.read_bytes()
+    changed.write_bytes(whole[:20000] + bytes([whole[20000] ^ 1]) + whole[20001:])  # same name, same size
+    assert sources.load(settings(tmp_path / "a"), seed=0).fingerprint != first
+    changed.unlink()
     assert sources.load(settings(tmp_path / "a"), seed=0).fingerprint != first

@@ -93,6 +93,11 @@ def test_a_run_of_another_config_is_refused_and_left_alone(finished, tiny):
     assert before == sorted((p, p.stat().st_mtime_ns) for p in run_dir.rglob("*") if p.name != ".lock" and p.is_file())
 
 
+def test_fewer_steps_than_were_made_are_refused(finished, tiny):
+    with pytest.raises(RunDirError, match="already holds step 4, beyond 3"):
+        train(tiny(finished[0], "trainer.max_steps=3"))
+
+
 def test_other_data_is_refused(finished, tiny, prints, tmp_path):
     shutil.copytree(prints, tmp_path / "prints")
     shutil.rmtree(tmp_path / "prints" / "finger0")

@@ -63,6 +63,17 @@ def test_accumulating_equal_parts_is_one_batch_of_them(setting):
         assert far < 2e-4, name
 
 
+def test_a_part_without_labels_weighs_nothing(setting):
+    """Part 0 is four genuine pairs, part 1 four pairs of different fingers: the labels are all part 0's."""
+    pairs = setting[4]
+    genuine, others = (np.flatnonzero(np.asarray(pairs.genuine) == kind) for kind in (True, False))
+    order = np.stack([np.resize(genuine, 4), np.resize(others, 4)], 1).ravel()
+    _, parted = stepped(setting, pairs=jax.tree.map(lambda x: np.asarray(x)[order], pairs), accumulate=2)
+    _, alone = stepped(setting, pairs=jax.tree.map(lambda x: np.asarray(x)[np.resize(genuine, 4)], pairs))
+    for name in ("positive", "exact", "within_one"):
+        assert parted[name] == pytest.approx(float(alone[name]), rel=1e-4), name
+
+
 def test_validation_does_not_depend_on_the_batch(setting):
     """Running statistics, not the batch's own."""
     config, model, _, state, pairs = setting

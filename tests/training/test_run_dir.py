@@ -1,0 +1,71 @@
+"""Whose directory it is, told without training: a folder `states/4` is a saved state to these functions."""
+
+import pytest
+
+from ifvit import checkpoint
+from ifvit.training import run_dir
+from ifvit.training.run_dir import RunDirError
+
+
+@pytest.fixture
+def weights(tmp_path):
+    paths = [tmp_path / name for name in ("a.npz", "b.npz", "copy_of_a.npz")]
+    for path, content in zip(paths, (b"one", b"other", b"one"), strict=True):
+        path.write_bytes(content)
+    return paths
+
+
+@pytest.fixture
+def held(tiny, tmp_path):
+    """A run of tiny's config, with the given overrides, that saved a state."""
+
+    def make(*overrides):
+        config = tiny(tmp_path / "run", *overrides)
+        (tmp_path / "run" / "states" / "4").mkdir(parents=True)
+        checkpoint.write_json(
+            tmp_path / "run" / "config.json",
+            {"config": run_dir.as_tree(config), "data": "these", "weights": run_dir.weights_digest(config)},
+        )
+        return lambda *more: run_dir.claim(tiny(tmp_path / "run", *more)).close()
+
+    return make
+
+
+def test_weights_may_move_but_not_change(held, weights):
+    first, other, moved = (["dense.use_loftr=true", f"dense.loftr_pretrained_ckpt={path}"] for path in weights)
+    claim = held(*first)
+    claim(*first)
+    claim(*moved)
+    weights[0].unlink()
+    claim(*first)  # they were merged before the first step and are needed no more
+    for wrong in (other, ["dense.use_loftr=true"]):
+        with pytest.raises(RunDirError, match="other weights"):
+            claim(*wrong)
+
+
+def test_weights_are_not_ignored_when_a_scratch_run_lies_there(held, weights):
+    claim = held("dense.use_loftr=true")
+    with pytest.raises(RunDirError, match="dense.loftr_pretrained_ckpt: None -> .*other weights"):
+        claim("dense.use_loftr=true", f"dense.loftr_pretrained_ckpt={weights[0]}")
+
+
+def test_a_run_may_gather_other_files(held, tmp_path):
+    claim = held()
+    for name in (".DS_Store", ".metrics.json-x.tmp", "notes.txt"):
+        (tmp_path / "run" / name).write_text("mine")
+    claim()
+
+
+def test_states_without_their_config_are_refused(held, tmp_path):
+    claim = held()
+    (tmp_path / "run" / "config.json").unlink()
+    with pytest.raises(RunDirError, match="no config.json beside its states"):
+        claim()
+
+
+def test_other_data_is_refused(held, tiny, tmp_path):
+    held()
+    config = tiny(tmp_path / "run")
+    run_dir.same_data(config, "these")
+    with pytest.raises(RunDirError, match="trained on other data .these; now those."):
+        run_dir.same_data(config, "those")
