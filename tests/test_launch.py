@@ -110,7 +110,7 @@ def test_a_diverging_sweep_job_does_not_keep_the_next_from_running(overrides, tm
     tiny = [o for o in overrides("swept") if o != "trainer.max_steps=4"]
     ended = ran("-m", "ifvit", "train", "-m", "optimizer.lr=1e30,1e-3", "trainer.max_steps=2", *tiny, cwd=tmp_path)
     assert ended.returncode == 1
-    assert "1 of 2 sweep jobs failed: optimizer.lr=1e30" in ended.stderr
+    assert "1 of 2 sweep jobs failed: optimizer.lr=1e+30" in ended.stderr
     assert json.loads((tmp_path / "swept_sweep" / "optimizer.lr=0.001" / "metrics.json").read_text())["step"] == 2
 
 
@@ -120,7 +120,8 @@ def test_a_sweeps_parent_leaves_signals_to_the_job():
     program = (
         "import os, signal, subprocess, sys, threading, time\nfrom ifvit.launch import _wait\n"
         f"child = subprocess.Popen([sys.executable, '-c', {job + 'time.sleep(60)'!r}])\n"
-        "def send():\n    time.sleep(1)\n    os.kill(os.getpid(), signal.SIGINT)\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "def send():\n    time.sleep(1)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n    os.kill(os.getpid(), signal.SIGTERM)\n"
         "threading.Thread(target=send).start()\nprint(_wait(child))"
     )
     assert ran("-c", program, cwd=REPOSITORY).stdout == "75\n"
