@@ -150,8 +150,10 @@ def prepare_process() -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
     import logging
 
-    for name in ("absl", "jax", "orbax"):
+    for name in ("jax", "orbax"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Through absl Grain and Orbax warn of features that are not used here; what goes wrong they raise.
+    logging.getLogger("absl").setLevel(logging.ERROR)
 
 
 def _hydra_command(argv: Sequence[str]) -> float:
