@@ -1,7 +1,7 @@
 """Does the input keep up? Pairs/s of training with fresh pairs, beside the same with one batch held on the device.
 
-    python benchmarks/training.py experiment=quickstart
-    python benchmarks/training.py dense=loftr dense.loftr_pretrained_ckpt=null trainer.batch_size=16
+    .venv/bin/python benchmarks/training.py experiment=quickstart
+    .venv/bin/python benchmarks/training.py dense=loftr dense.loftr_pretrained_ckpt=null trainer.batch_size=16
 
 Both are timed in turns in one run, so that the machine's mood touches both. Prints medians and their ratio.
 """
@@ -38,7 +38,13 @@ def main() -> None:
     model = DenseModel.from_config(config.dense, devices.dtype)
     optimizer = make_optimizer(config, ())
     state = new_state(init_variables(model, config.seed, config.data.frame), optimizer)
-    step = jax.jit(make_train_step(model, optimizer, config), donate_argnums=0)
+    state = jax.device_put(state, devices.everywhere)
+    step = jax.jit(
+        make_train_step(model, optimizer, config),
+        donate_argnums=0,
+        in_shardings=(devices.everywhere, devices.split),
+        out_shardings=(devices.everywhere, devices.everywhere),
+    )
 
     fresh = batches.pairs(0, 1 + (ROUNDS + 1) * STEPS)
     held = itertools.repeat(next(fresh))
