@@ -146,15 +146,38 @@ def official_state(
 ) -> dict[str, np.ndarray]:
     """Random numbers under the names and shapes of LoFTR's files, with its ResNet-FPN 8/2 if asked."""
     state: dict[str, np.ndarray] = resnet_fpn_8_2_state(rng) if backbone else {}
+    state |= _layers_state(rng, "loftr_coarse", layers, width)
+    return {prefix + name: value for name, value in state.items()}
+
+
+def whole_state(rng: np.random.Generator, *, narrow: bool = False, layers: int = 8) -> dict[str, np.ndarray]:
+    """Random numbers under all names and shapes of an official file, the fine stage too; `narrow` in little numbers."""
+    stem, widths = (4, (4, 6, 8)) if narrow else (128, (128, 196, 256))
+    fine, _, coarse = widths
+    state = resnet_fpn_8_2_state(rng, stem, widths) | official_state(rng, layers=layers, width=coarse, prefix="")
+    return state | fine_state(rng, fine, coarse)
+
+
+def fine_state(rng: np.random.Generator, fine: int, coarse: int) -> dict[str, np.ndarray]:
+    """Random numbers under the names and shapes of LoFTR's fine stage, for maps of these widths."""
+    state = _layers_state(rng, "loftr_fine", 2, fine)
+    for part, width in (("down_proj", coarse), ("merge_feat", 2 * fine)):
+        state[f"fine_preprocess.{part}.weight"] = _random(rng, fine, width)
+        state[f"fine_preprocess.{part}.bias"] = _random(rng, fine)
+    return state
+
+
+def _layers_state(rng: np.random.Generator, transformer: str, layers: int, width: int) -> dict[str, np.ndarray]:
+    state = {}
     for i in range(layers):
-        layer = f"loftr_coarse.layers.{i}"
+        layer = f"{transformer}.layers.{i}"
         for part in ("q_proj", "k_proj", "v_proj", "merge"):
             state[f"{layer}.{part}.weight"] = _random(rng, width, width)
         state[f"{layer}.mlp.0.weight"] = _random(rng, 2 * width, 2 * width)
         state[f"{layer}.mlp.2.weight"] = _random(rng, width, 2 * width)
         for norm in ("norm1", "norm2"):
             state |= {f"{layer}.{norm}.{leaf}": _random(rng, width) for leaf in ("weight", "bias")}
-    return {prefix + name: value for name, value in state.items()}
+    return state
 
 
 def resnet_fpn_8_2_state(

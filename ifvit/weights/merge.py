@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import PurePath
@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from ifvit.weights.errors import WeightsError
-from ifvit.weights.loftr import BIN_SCORE, layer_kind
+from ifvit.weights.names import BIN_SCORE, GROUPS, array_name, group_of, layer_kind, model_path
+from ifvit.weights.whole import backbone_kind, layer_count, top_down_names
 
-FINE_MAP = "fine map: the model has only the coarse one"
+FINE, TOP_DOWN = "the fine stage", "the backbone's top-down path"
+NO_FINE_STAGE = "the model has no fine stage (dense.fine=none)"
 _Path = tuple[str, ...]
 
 
@@ -26,14 +28,15 @@ class MergeReport:
     source: str  # the weights file's name
     merged: dict[str, str]  # the file's name -> model path
     merged_parameters: int
-    arrays: dict[str, int]  # 'transformer' and 'backbone' -> arrays of each in the file
+    arrays: dict[str, int]  # 'transformer', 'backbone' and 'fine' -> arrays of each in the file
     skipped: dict[str, str] = field(default_factory=dict)  # the file's name -> reason
     fresh: tuple[str, ...] = ()  # model paths that keep their initial values
     fresh_parameters: int = 0
+    notes: tuple[str, ...] = ()  # what of the model's config does not suit the weights
 
     @property
     def groups(self) -> dict[str, tuple[int, int]]:
-        """'transformer' and 'backbone' -> (arrays merged, arrays in the file)."""
+        """'transformer', 'backbone' and 'fine' -> (arrays merged, arrays in the file)."""
         merged = [group_of(name) for name in self.merged]
         return {group: (merged.count(group), total) for group, total in self.arrays.items()}
 
@@ -45,24 +48,27 @@ class MergeReport:
         lines.append("  " + ", ".join(counts))
         for reason in dict.fromkeys(self.skipped.values()):
             names = [name for name, why in self.skipped.items() if why == reason]
-            verb = "unused" if reason == FINE_MAP or not names[0].startswith(("layers.", "backbone/")) else "skipped"
+            verb = "skipped" if "/" in names[0] else "unused"  # one of ours, or LoFTR's name of a dropped one
             mark = "warning: " if reason == BIN_SCORE else ""
             lines.append(f"  {mark}{verb}: {_in_short(names)}: {reason}")
         if self.fresh:
-            parts = [path.split("/") for path in self.fresh]  # collection, module, submodule, …
-            tops = dict.fromkeys("/".join(p[1:3]) if p[1] == "transformer" else p[1] for p in parts)
-            shown = ", ".join(tops)
-            lines.append(f"  fresh: {len(self.fresh)} model arrays ({self.fresh_parameters:,} parameters): {shown}")
-        return "\n".join(lines)
+            paths = [tuple(path.split("/")) for path in self.fresh]
+            # The coarse map's own convolution is never fresh alone, so it needs no name of its own here.
+            top_down = {path for path in paths if path[1] == "backbone" and "_outconv" in path[2]}
+            parts = dict.fromkeys(_part(path, top_down) for path in paths)
+            lines.append(
+                f"  fresh: {len(self.fresh)} model arrays ({self.fresh_parameters:,} parameters): {', '.join(parts)}"
+            )
+        return "\n".join([*lines, *(f"  warning: {note}" for note in self.notes)])
 
     def to_json(self) -> dict[str, Any]:
         """This report as plain JSON types."""
-        return asdict(self) | {"fresh": list(self.fresh)}
+        return asdict(self) | {"fresh": list(self.fresh), "notes": list(self.notes)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> MergeReport:
-        """The report that `to_json` gave. Raises `TypeError` for other keys."""
-        return cls(**{**data, "fresh": tuple(data["fresh"])})
+        """The report that `to_json` gave, an earlier version's too. Raises `TypeError` for other keys."""
+        return cls(**{**data, "fresh": tuple(data["fresh"]), "notes": tuple(data.get("notes", ()))})
 
 
 def merge(
@@ -73,22 +79,26 @@ def merge(
     backbone: str,
     source: str | PathLike[str],
     dropped: Mapping[str, str] | Iterable[str] = (),
+    notes: Iterable[str] = (),
 ) -> tuple[dict[str, Any], MergeReport]:
     """`variables` with LoFTR's `arrays` in their places, as new nested dicts, and the report.
 
     `variables` is {'params': …, 'batch_stats': …} of leaves with `.shape` and `.dtype`; merged leaves are
     NumPy arrays of the leaf's dtype, the others are handed on. `arrays` is what `load_arrays` gives, and
-    `dropped` what it dropped. `layer_kinds` ('self' or 'cross' each) and `backbone` describe the model. A
-    backbone of another kind is skipped, and so are layers beyond the model's.
+    `dropped` what it dropped; `notes` go into the report. `layer_kinds` ('self' or 'cross' each) and `backbone`
+    describe the model. A backbone of another kind is skipped, and so are layers beyond the model's and, where the
+    variables hold no fine stage, the file's with the top-down path that leads to it.
 
-    Raises `WeightsError` listing every array whose shape or layer kind does not fit, every array the model
-    needs of a layer or backbone that the file lacks, and every one that has no place; also when nothing at
-    all can be merged.
+    Merged whole or not at all are each layer, the backbone's coarse path with its statistics, its top-down path and
+    the fine stage; what the file has nothing of stays fresh. Raises `WeightsError` listing every array whose shape or
+    layer kind does not fit, every array the model needs of such a part that the file lacks, and every one that has no
+    place; also when nothing at all can be merged.
     """
     leaves = _flatten(variables)
     chosen, skipped, problems = _choose(arrays, leaves, layer_kinds, backbone)
+    problems = _kind_problems(arrays, layer_kinds) + problems
     problems += _shape_problems(arrays, leaves, chosen)
-    problems += _missing(leaves, chosen)
+    problems += _missing(leaves, set(chosen.values()))
     if problems:
         raise WeightsError(
             f"{source}: does not fit the model ({len(problems)} problems): {'; '.join(problems)}. Set the "
@@ -107,37 +117,26 @@ def merge(
         source=PurePath(source).name,
         merged={name: "/".join(path) for name, path in chosen.items()},
         merged_parameters=sum(int(arrays[name].size) for name in chosen),
-        arrays={group: groups.count(group) for group in ("transformer", "backbone")},
+        arrays={group: groups.count(group) for group in GROUPS},
         skipped=skipped | dict(left_out),
         fresh=tuple("/".join(path) for path in fresh),
         fresh_parameters=sum(math.prod(leaves[path].shape) for path in fresh),
+        notes=tuple(notes),
     )
     return _nest(values), report
 
 
-def group_of(name: str) -> str:
-    """'backbone' or 'transformer': the part of the network our array `name` belongs to."""
-    return "backbone" if name.startswith("backbone/") else "transformer"
+def arrays_of(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Our name -> float32 array of every leaf of a model's variables: the inverse of `merge` into a like model.
 
-
-def backbone_kind(arrays: Iterable[str]) -> str | None:
-    """The kind of the backbone among these names, told by its coarse map; None if there is no backbone."""
-    names = {name for name in arrays if name.startswith("backbone/")}
-    if not names:
-        return None
-    if "backbone/layer4_outconv/kernel" in names:
-        return "resnet_fpn_16_4"
-    return "resnet_fpn_8_2" if "backbone/layer3_outconv/kernel" in names else "resnet18"
-
-
-def model_path(name: str) -> _Path:
-    """The place of our array `name` in the model's variables: mean, var are statistics, the rest params."""
-    *modules, leaf = name.split("/")
-    if group_of(name) == "transformer":
-        modules[0] = re.sub(r"\.0$", "", modules[0])
-        modules.insert(0, "transformer")
-    collection = "batch_stats" if leaf in ("mean", "var") else "params"
-    return (collection, *(module.replace(".", "_") for module in modules), leaf)
+    Raises `WeightsError` naming the leaves that LoFTR has no name for.
+    """
+    leaves = _flatten(variables)
+    named = {path: array_name(path) for path in leaves}
+    if strange := ["/".join(path) for path, name in named.items() if name is None]:
+        more = f" and {len(strange) - 4} more" if len(strange) > 4 else ""
+        raise WeightsError(f"LoFTR has no names for these arrays of the model: {', '.join(strange[:4])}{more}")
+    return {name: np.asarray(leaves[path], np.float32) for path, name in named.items()}
 
 
 def _choose(
@@ -147,31 +146,30 @@ def _choose(
     chosen: dict[str, _Path] = {}
     skipped: dict[str, str] = {}
     problems: list[str] = []
-    kind = backbone_kind(arrays)
-    wrong_kinds: dict[int, str] = {}
+    kind, top_down = backbone_kind(arrays), top_down_names(arrays)
+    has_fine = any(_part(path) == FINE for path in leaves)
     for name in arrays:
-        path = model_path(name)
-        if group_of(name) == "transformer":
-            layer = int(path[2].removeprefix("layers_"))
-            if layer >= len(layer_kinds):
-                skipped[name] = f"the model has {len(layer_kinds)} layers"
-                continue
-            if layer_kinds[layer] != layer_kind(layer):
-                wrong_kinds[layer] = (
-                    f"layer {layer} is a {layer_kind(layer)} layer in the file and a {layer_kinds[layer]} "
-                    "layer in the model"
-                )
-        elif kind != backbone:
+        group, path = group_of(name), model_path(name)
+        if group == "transformer" and layer_count([name]) > len(layer_kinds):
+            skipped[name] = f"the model has {len(layer_kinds)} layers"
+        elif group == "backbone" and kind != backbone:
             skipped[name] = f"the file's backbone is {kind}, the model's {backbone}"
-            continue
-        elif path not in leaves and "_outconv" in name:
-            skipped[name] = FINE_MAP
-            continue
-        if path in leaves:
+        elif (group == "fine" or name in top_down) and not has_fine:
+            skipped[name] = NO_FINE_STAGE
+        elif path in leaves:
             chosen[name] = path
         else:
             problems.append(f"{name}: the model has no {'/'.join(path)}")
-    return chosen, skipped, [*wrong_kinds.values(), *problems]
+    return chosen, skipped, problems
+
+
+def _kind_problems(arrays: Iterable[str], layer_kinds: Sequence[str]) -> list[str]:
+    held = {layer_count([name]) - 1 for name in arrays if group_of(name) == "transformer"}
+    return [
+        f"layer {i} is a {layer_kind(i)} layer in the file and a {kind} layer in the model"
+        for i, kind in enumerate(layer_kinds)
+        if i in held and kind != layer_kind(i)
+    ]
 
 
 def _shape_problems(
@@ -184,22 +182,25 @@ def _shape_problems(
     ]
 
 
-def _missing(leaves: Mapping[_Path, Any], chosen: Mapping[str, _Path]) -> list[str]:
-    """Places left empty in a layer or a backbone that is otherwise filled: half a layer of random numbers."""
-    filled = set(chosen.values())
-    units = {_unit(path) for path in filled}
+def _missing(leaves: Mapping[_Path, Any], filled: Set[_Path]) -> list[str]:
+    """Places left empty in a part that is otherwise filled: half a layer of random numbers."""
+    top_down = {model_path(name) for name in top_down_names(filter(None, map(array_name, leaves)))}
+    part_of = {path: _part(path, top_down) for path in leaves}
+    begun = {part_of[path] for path in filled}
     return [
         f"{'/'.join(path)}: the model has it, the file does not"
-        for path in leaves
-        if path not in filled and _unit(path) in units
+        for path, part in part_of.items()
+        if path not in filled and part in begun
     ]
 
 
-def _unit(path: _Path) -> _Path | None:
-    """What is merged whole or not at all: a transformer layer, or the backbone with its statistics."""
-    if path[1:2] == ("backbone",):
-        return path[1:2]
-    return path[1:3] if path[1:2] == ("transformer",) else None
+def _part(path: _Path, top_down: Set[_Path] = frozenset()) -> str:
+    """What is merged whole or not at all, in people's words: a layer, the backbone, its top-down path, a fine stage."""
+    if path[1] == "transformer":
+        return "/".join(path[1:3])
+    if path in top_down:
+        return TOP_DOWN
+    return FINE if path[1].startswith("fine_") else path[1]
 
 
 def _with(reasons: Mapping[str, str], reason: str) -> list[str]:

@@ -8,48 +8,36 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from ifvit.weights.atomic import write_whole
 from ifvit.weights.errors import WeightsError
 
 MAX_BYTES = 2**30  # all arrays of a file together, unpacked; LoFTR's whole network is 46 MB
 _HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write `arrays` to `path`, making its folder if need be.
+def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], comment: str = "") -> None:
+    """Write `arrays` to `path`, whole or not at all (`write_whole`, errors too).
 
-    The file appears whole or not at all: it is written beside its place under another name, forced to disk,
-    and renamed. Raises `WeightsError` when it cannot be written; nothing is left behind then, and an earlier
-    file stays.
+    comment: a text for the archive's comment, which `np.load` passes over; ASCII of at most 65,535 characters.
     """
-    path = Path(path)
-    if not path.name:
-        raise WeightsError(f"{str(path)!r} is no file name. Give the converted file a name ending in .npz")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "wb") as file:
-                # Not np.savez(**arrays): an array called "file" would be taken for its first argument.
-                with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                    for name, array in arrays.items():
-                        with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                            np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as err:
-        raise WeightsError(
-            f"{path}: cannot be written ({err.strerror or err}). Choose another place, or make room or rights there"
-        ) from err
+
+    def write(file: BinaryIO) -> None:
+        # Not np.savez(**arrays): an array called "file" would be taken for its first argument.
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            archive.comment = comment.encode("ascii")
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+
+    write_whole(path, write)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Name -> array of a `.npz` file, checked before it is unpacked. Names are returned as they are.
+def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], bytes]:
+    """Name -> array of a `.npz` file, checked before it is unpacked, and the archive's comment. Names stay as they are.
 
     Raises `WeightsError` (without the file's name) for arrays that are not floating point, that would need a
     pickle, or that are too large; a damaged archive may raise any other exception.
@@ -67,7 +55,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             if name in arrays:
                 raise WeightsError(f"holds the array {name!r} twice. Convert the checkpoint again")
             arrays[name] = _array(name, archive.read(info))
-    return arrays
+        return arrays, archive.comment
 
 
 def _array(name: str, data: bytes) -> np.ndarray:

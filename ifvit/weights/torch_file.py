@@ -104,14 +104,14 @@ def _refuse_other_formats(path: Path) -> None:
         problem = "is a Git LFS pointer, not the weights. Fetch the file itself with `git lfs pull`"
     elif text.startswith((b"<!doctype html", b"<html", b"<?xml")):
         problem = "is a web page, not the weights: the download went wrong. Download the file itself"
-    elif head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 10**8:
-        problem = "is a .safetensors file. Load it with safetensors and save its state dict with torch.save"
+    elif head[8:9] == b"{":
+        problem = "is a .safetensors file, not a PyTorch checkpoint"
     elif head.startswith(b"\x93NUMPY"):
         problem = "is a single NumPy array. Give a PyTorch checkpoint (.ckpt, .pt, .pth)"
     elif head.startswith(b"\x80"):
         problem = "is a bare pickle, not a PyTorch checkpoint. Save the state dict with torch.save"
     else:
-        problem = "is not a PyTorch checkpoint (a zip archive as torch.save writes it). Check the path"
+        problem = "is not a PyTorch checkpoint (a zip archive as torch.save writes it), nor .safetensors or .npz"
     raise WeightsError(problem)
 
 

@@ -7,9 +7,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from ifvit.weights import MergeReport, WeightsError, convert_state_dict, load_arrays, merge
-from ifvit.weights.loftr import BIN_SCORE
-from tests.torch_zip import official_state, resnet_fpn_8_2_state
+from ifvit.weights import MergeReport, WeightsError, arrays_of, convert_state_dict, load_arrays, merge
+from ifvit.weights.names import BIN_SCORE
+from tests.torch_zip import official_state, resnet_fpn_8_2_state, whole_state
 
 KINDS = ("self", "cross", "self", "cross")
 WIDTH = 8
@@ -40,13 +40,23 @@ def model(*parts: dict[str, np.ndarray], dtype: object = np.float32) -> dict:
     """
     variables: dict = {"params": {"head": {"kernel": np.zeros((8, 3), dtype)}}, "batch_stats": {}}
     for name, array in {name: array for part in parts for name, array in part.items()}.items():
-        place = name if name.startswith("backbone/") else "transformer/" + name.replace(".0/", "/", 1)
+        place = name if name.startswith(("backbone/", "fine_preprocess/")) else name.replace(".0/", "/", 1)
+        place = f"transformer/{place}" if place.startswith("layers.") else place
         *modules, leaf = place.replace(".", "_").split("/")
         node = variables["batch_stats" if leaf in ("mean", "var") else "params"]
         for module in modules:
             node = node.setdefault(module, {})
         node[leaf] = np.zeros(array.shape, dtype)
     return variables
+
+
+def whole() -> dict[str, np.ndarray]:
+    """A narrow LoFTR with everything an official file holds."""
+    return convert_state_dict(whole_state(np.random.default_rng(3), narrow=True)).arrays
+
+
+def part(arrays: dict[str, np.ndarray], *starts: str) -> dict[str, np.ndarray]:
+    return {name: array for name, array in arrays.items() if name.startswith(starts)}
 
 
 def put(variables: dict, arrays: dict, *, kinds: tuple = KINDS, backbone: str = "resnet18", **more: object):
@@ -61,7 +71,7 @@ def test_four_of_eight_layers():
     np.testing.assert_array_equal(layers["layers_0"]["norm1"]["scale"], arrays["layers.0.0/norm1/scale"])
     assert sorted(layers) == ["layers_0", "layers_1", "layers_2", "layers_3"]
     assert report.merged["layers.3.0/q_proj/kernel"] == "params/transformer/layers_3/q_proj/kernel"
-    assert report.groups == {"transformer": (40, 80), "backbone": (0, 0)}
+    assert report.groups == {"transformer": (40, 80), "backbone": (0, 0), "fine": (0, 0)}
     assert report.fresh == ("params/head/kernel",) and report.fresh_parameters == 24
     text = report.text()
     assert text.startswith("loftr.npz: 40 of 80 arrays (2,688 parameters) merged")
@@ -112,27 +122,28 @@ def test_a_backbone_of_the_same_kind_merges_with_its_statistics():
     )
     assert report.groups["backbone"] == (len(model_part), len(arrays)) == (len(arrays) - 14, len(arrays))
     assert f"backbone {len(model_part)} of {len(arrays)} arrays" in report.text()
-    assert "unused: layer2_outconv, layer2_outconv2, layer1_outconv, layer1_outconv2 (14 arrays): fine map" in (
-        report.text()
-    )
+    assert (
+        "skipped: layer2_outconv, layer2_outconv2, layer1_outconv, layer1_outconv2 (14 arrays): "
+        "the model has no fine stage (dense.fine=none)"
+    ) in report.text()
 
 
 def test_a_backbone_of_another_kind_is_skipped_and_said():
     arrays = transformer(4) | fpn_8_2()
     merged, report = put(model(transformer(4), resnet18(fpn_8_2())), arrays)
     assert not merged["params"]["backbone"]["conv1"]["kernel"].any()
-    assert report.groups == {"transformer": (40, 40), "backbone": (0, len(fpn_8_2()))}
+    assert report.groups == {"transformer": (40, 40), "backbone": (0, len(fpn_8_2())), "fine": (0, 0)}
     assert "the file's backbone is resnet_fpn_8_2, the model's resnet18" in report.text()
 
 
 def test_resnet18_and_16_4_are_told_by_their_names():
     plain = resnet18(fpn_8_2())
     assert put(model(plain), plain)[1].groups["backbone"] == (len(plain), len(plain))
-    sixteen = fpn_8_2() | {"backbone/layer4_outconv/kernel": np.ones((1, 1, 8, 8), np.float32)}
+    sixteen = plain | {"backbone/layer4_outconv/kernel": np.ones((1, 1, 8, 8), np.float32)}
     _, report = put(model(sixteen), sixteen, backbone="resnet_fpn_16_4")
     assert report.groups["backbone"] == (len(sixteen), len(sixteen))
     with pytest.raises(WeightsError, match="backbone is resnet_fpn_16_4, the model's resnet_fpn_8_2"):
-        put(model(fpn_8_2()), sixteen, backbone="resnet_fpn_8_2")
+        put(model(coarse_only(fpn_8_2())), sixteen, backbone="resnet_fpn_8_2")
 
 
 def test_all_problems_are_listed_at_once():
@@ -179,6 +190,100 @@ def test_the_report_survives_json_and_names_what_was_dropped():
     assert "warning: unused: coarse_matching.bin_score: belongs to optimal-transport matching" in report.text()
 
 
+EIGHT = ("self", "cross") * 4
+
+
+def test_the_whole_file_goes_into_the_whole_model_and_back():
+    arrays = whole()
+    variables = model(arrays)
+    del variables["params"]["head"]
+    merged, report = put(variables, arrays, kinds=EIGHT, backbone="resnet_fpn_8_2")
+    assert report.fresh == () and report.skipped == {} and len(report.merged) == len(arrays)
+    assert report.groups == {"transformer": (80, 80), "backbone": (90, 90), "fine": (24, 24)}
+    assert "transformer 80 of 80 arrays, backbone 90 of 90 arrays, fine 24 of 24 arrays" in report.text()
+    params, statistics = merged["params"], merged["batch_stats"]
+    np.testing.assert_array_equal(
+        params["fine_transformer"]["layers_1"]["mlp_2"]["kernel"], arrays["fine_transformer/layers.1.0/mlp.2/kernel"]
+    )
+    np.testing.assert_array_equal(
+        params["fine_preprocess"]["down_proj"]["bias"], arrays["fine_preprocess/down_proj/bias"]
+    )
+    np.testing.assert_array_equal(
+        statistics["backbone"]["layer1_outconv2_1"]["var"], arrays["backbone/layer1_outconv2.1/var"]
+    )
+    assert params["backbone"]["layer2_outconv2_3"]["kernel"].any()
+    np.testing.assert_equal(arrays_of(merged), arrays)
+
+
+def test_a_model_without_a_fine_stage_skips_it_by_name():
+    arrays = whole()
+    coarse = coarse_only(part(arrays, "backbone/")) | part(arrays, "layers.")
+    merged, report = put(model(coarse), arrays, kinds=EIGHT, backbone="resnet_fpn_8_2")
+    assert report.skipped.keys() == arrays.keys() - coarse.keys()
+    assert "fine 0 of 24 arrays" in report.text()
+    (line,) = (line for line in report.text().splitlines() if "skipped" in line)
+    assert line.endswith("(38 arrays): the model has no fine stage (dense.fine=none)")
+    assert all(name in line for name in ("layer1_outconv2", "layer2_outconv,", "fine_preprocess", "fine_transformer"))
+    assert "fine_transformer" not in merged["params"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        (("fine_",), "fresh: 25 model arrays"),
+        (
+            ("fine_", "backbone/layer1_outconv", "backbone/layer2_outconv"),
+            "head, the backbone's top-down path, the fine",
+        ),
+        (("backbone/",), "backbone, the backbone's top-down path"),
+    ],
+)
+def test_parts_that_the_file_lacks_stay_fresh_and_are_said(lost, said):
+    arrays = whole()
+    file = {name: array for name, array in arrays.items() if not name.startswith(lost)}
+    merged, report = put(model(arrays), file, kinds=EIGHT, backbone="resnet_fpn_8_2")
+    assert said in report.text()
+    assert len(report.fresh) == 1 + len(arrays) - len(file)
+    if "fine_" in lost:
+        assert not merged["params"]["fine_preprocess"]["down_proj"]["kernel"].any()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["fine_preprocess/merge_feat/bias", "fine_transformer/layers.1.0/norm2/scale", "backbone/layer1_outconv/kernel"],
+)
+def test_half_a_part_is_a_problem(name):
+    arrays = whole()
+    path = name.replace(".0/", "/").replace(".", "_")
+    with pytest.raises(WeightsError, match=f"params/{path}: the model has it, the file does not"):
+        file = {key: array for key, array in arrays.items() if key != name}
+        put(model(arrays), file, kinds=EIGHT, backbone="resnet_fpn_8_2")
+
+
+def test_a_third_fine_layer_and_another_fine_width_are_problems():
+    arrays = whole()
+    extra = {name.replace("layers.1", "layers.2"): a for name, a in part(arrays, "fine_transformer/layers.1").items()}
+    wide = {"fine_preprocess/down_proj/bias": np.zeros(5, np.float32)}
+    with pytest.raises(WeightsError) as caught:
+        put(model(arrays), arrays | extra | wide, kinds=EIGHT, backbone="resnet_fpn_8_2")
+    assert "the model has no params/fine_transformer/layers_2/q_proj/kernel" in str(caught.value)
+    assert "fine_preprocess/down_proj/bias: shape (5,) in the file, (4,) in the model" in str(caught.value)
+
+
+def test_arrays_without_a_name_of_loftrs_are_named():
+    with pytest.raises(WeightsError, match="no names for these arrays of the model: params/head/kernel$"):
+        arrays_of(model(transformer(2)))
+
+
+def test_notes_are_kept_and_printed_and_earlier_reports_load():
+    _, report = put(model(transformer(4)), transformer(4), notes=["mind this"])
+    assert report.text().endswith("  warning: mind this")
+    held = json.loads(json.dumps(report.to_json()))
+    assert MergeReport.from_json(held) == report
+    del held["notes"], held["arrays"]["fine"]
+    assert MergeReport.from_json(held).groups == {"transformer": (40, 40), "backbone": (0, 0)}
+
+
 def test_the_real_student(shared_dir):
     arrays, dropped = load_arrays(shared_dir / "golden" / "loftr_student.pt")
     fine = ("layer3_outconv", "layer2_outconv")
@@ -186,6 +291,6 @@ def test_the_real_student(shared_dir):
         name: array for name, array in arrays.items() if not name.startswith(tuple(f"backbone/{f}" for f in fine))
     }
     _, report = put(model(coarse), arrays, backbone="resnet_fpn_16_4", dropped=dropped)
-    assert report.groups == {"transformer": (40, 40), "backbone": (101, 115)}
+    assert report.groups == {"transformer": (40, 40), "backbone": (101, 115), "fine": (0, 0)}
     assert "transformer 40 of 40 arrays, backbone 101 of 115 arrays" in report.text()
     assert len(report.skipped) == 14 + 22
