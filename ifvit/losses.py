@@ -1,4 +1,4 @@
-"""The registration loss L_D, per sample. Pure JAX, in log space.
+"""The registration loss L_D and the fine stage's, per sample. Pure JAX, in log space.
 
 Every function returns sums and counts of shape (B,): the caller reduces, so that a sample without positives (a pair of
 different fingers) neither divides by zero nor weighs as an average of nothing.
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 SMALLEST = 1e-6  # how near to 1 P may come in log(1 - P): LoFTR's bound
+SMALLEST_SPREAD = 1e-10  # LoFTR's bound in 1 / spread
 
 
 class Sum(NamedTuple):
@@ -63,3 +64,24 @@ def negative(log_p: jax.Array, lone_a: jax.Array, lone_b: jax.Array, *, alpha: f
     weight = alpha * p**gamma if gamma else alpha
     values = jnp.where(pairs, -weight * jnp.log1p(-p), 0.0)
     return Sum(values.sum((-2, -1)), negative_count(lone_a, lone_b))
+
+
+def fine(offset: jax.Array, spread: jax.Array, target: jax.Array, held: jax.Array) -> Sum:
+    """LoFTR's fine loss: the squared error of the expected offset, weighted by how sure the heatmap is.
+
+    Only matches whose truth lies inside the window count. The weight, 1/spread over its mean in the sample, is not
+    differentiated: else the network would spread its heatmaps to weigh less.
+
+    Args:
+        offset, target: (B, M, 2), the expected and the true place as a share of the window's reach.
+        spread: (B, M), the heatmap's standard deviation.
+        held: (B, M) bool, the matches that have a truth.
+    """
+    inside = held & (jnp.abs(target) < 1).all(-1)
+    count = inside.sum(-1).astype(jnp.float32)
+    sure = jnp.where(inside, 1 / jnp.maximum(spread, SMALLEST_SPREAD), 0.0)
+    mean = sure.sum(-1, keepdims=True) / jnp.maximum(count, 1)[:, None]
+    weight = jax.lax.stop_gradient(sure / jnp.where(mean > 0, mean, 1.0))
+    # Twice `where`: a target that is no number must not reach the gradient through the unused branch.
+    missed = jnp.where(inside[..., None], offset - jnp.where(inside[..., None], target, 0.0), 0.0)
+    return Sum((weight * (missed**2).sum(-1)).sum(-1), count)

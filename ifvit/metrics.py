@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-PCK_PX = (3, 5, 10)  # the thresholds reported, px of the network's frame
+PCK_PX = (1, 3, 5, 10)  # the thresholds reported, px of the network's frame
 
 Totals = dict[str, tuple[jax.Array, jax.Array]]
 
@@ -76,10 +77,38 @@ def right_matches(
 
     truth: (B, Na, 2) px; shown: (B, Na) bool, false everywhere for a pair of different fingers.
     """
-    i, j = jnp.maximum(cells[..., 0], 0), jnp.maximum(cells[..., 1], 0)
-    target = jnp.take_along_axis(truth, i[..., None], axis=1)
-    near = jnp.linalg.norm(points_of(j, grid_b, stride) - target, axis=-1) <= stride
-    return near & jnp.take_along_axis(shown, i, axis=1) & (cells[..., 0] >= 0)
+    known, target = true_points(cells, truth, shown)
+    placed = points_of(jnp.maximum(cells[..., 1], 0), grid_b, stride)
+    return known & (jnp.linalg.norm(placed - target, axis=-1) <= stride)
+
+
+def true_points(cells: jax.Array, truth: jax.Array, shown: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Of each match, whether the truth is known (B, M), and where in B its pixel of A really lies (B, M, 2) px.
+
+    Args:
+        cells: (B, M, 2) int32 pairs (i in A, j in B), padded with -1.
+        truth: (B, Na, 2) px; shown: (B, Na) bool, as in `right_matches`.
+    """
+    i = jnp.maximum(cells[..., 0], 0)
+    known = jnp.take_along_axis(shown, i, axis=1) & (cells[..., 0] >= 0)
+    return known, jnp.take_along_axis(truth, i[..., None], axis=1)
+
+
+def pixel_errors(points_b: jax.Array, target: jax.Array, known: jax.Array) -> jax.Array:
+    """How far (B, M) px each match's point in B (B, M, 2) lies from its true one; nan where that is not known."""
+    return jnp.where(known, jnp.linalg.norm(points_b - target, axis=-1), jnp.nan)
+
+
+def over_matches(errors: np.ndarray) -> dict[str, float]:
+    """Median and mean of all errors (...) px that are not nan, and the share of them within each of `PCK_PX`.
+
+    All nan where there is none.
+    """
+    known = np.asarray(errors)[~np.isnan(errors)]
+    if not len(known):
+        return {name: float("nan") for name in ("median", "mean", *(f"pck_{px}" for px in PCK_PX))}
+    shares = {f"pck_{px}": float((known <= px).mean()) for px in PCK_PX}
+    return {"median": float(np.median(known)), "mean": float(known.mean(dtype=np.float64))} | shares
 
 
 def points_of(cells: jax.Array, grid: tuple[int, int], stride: int) -> jax.Array:

@@ -76,3 +76,40 @@ def test_log_space_survives_a_hopeless_cell():
 def test_nothing_to_sum_is_zero(log_p):
     empty = losses.positive(log_p, jnp.full((3, 5), -1))
     assert empty.mean() == 0
+
+
+OFFSET = jnp.array([[[0.5, 0.0], [0.0, 0.0], [0.2, 0.2], [0.0, 0.0]], [[0.1, 0.0], [0.0, 0.3], [0.0, 0.0], [0.0, 0.0]]])
+TARGET = jnp.array([[[0.0, 0.0], [0.5, 0.5], [0.2, 1.5], [9.0, 0.0]], [[0.0, 0.0], [0.0, 0.0], [jnp.nan, 0.0], [0, 0]]])
+SPREAD = jnp.array([[0.5, 1.0, 0.1, 0.1], [0.4, 0.2, 1.0, 1.0]])
+HELD = jnp.array([[True, True, True, True], [True, True, False, False]])
+
+
+def test_fine_against_a_loop():
+    """Matches outside the window (|target| >= 1) and places not held count nothing, nor does a target of nan."""
+    got = losses.fine(OFFSET, SPREAD, TARGET, HELD)
+    np.testing.assert_array_equal(got.count, [2, 2])
+    for k in range(2):
+        rows = [m for m in range(4) if HELD[k, m] and np.abs(TARGET[k, m]).max() < 1]
+        sure = [1 / float(SPREAD[k, m]) for m in rows]
+        errors = [float(((OFFSET[k, m] - TARGET[k, m]) ** 2).sum()) for m in rows]
+        total = sum(s / np.mean(sure) * e for s, e in zip(sure, errors, strict=True))
+        np.testing.assert_allclose(got.total[k], total, rtol=1e-5)
+
+
+def test_fine_gradient_moves_the_offset_and_not_the_spread():
+    def loss(offset, spread):
+        return losses.fine(offset, spread, TARGET, HELD).mean()
+
+    by_offset, by_spread = jax.grad(loss, argnums=(0, 1))(OFFSET, SPREAD)
+    assert np.isfinite(by_offset).all() and (np.abs(by_offset).sum(-1) > 0).tolist() == [
+        [True, True, False, False],
+        [True, True, False, False],
+    ]
+    assert not by_spread.any()
+
+
+def test_fine_with_nothing_held_is_zero():
+    empty = losses.fine(OFFSET, SPREAD, TARGET, jnp.zeros((2, 4), bool))
+    assert empty.mean() == 0
+    slope = jax.grad(lambda o: losses.fine(o, SPREAD, TARGET, jnp.zeros((2, 4), bool)).mean())(OFFSET)
+    assert not slope.any()

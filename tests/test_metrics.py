@@ -61,3 +61,22 @@ def test_a_match_more_than_a_stride_off_is_wrong():
 
 def test_a_mean_of_nothing_is_nan():
     assert np.isnan(metrics.mean({"exact": (jnp.zeros(2), jnp.zeros(2))})["exact"])
+
+
+def test_pixel_errors_where_the_truth_is_known():
+    cells = jnp.array([[[0, 3], [1, 1], [2, 0], [-1, -1]]])
+    truth = jnp.array([[[3.0, 4.0], [0.0, 0.0], [1.0, 1.0]]])
+    known, target = metrics.true_points(cells, truth, jnp.array([[True, False, True]]))
+    assert known.tolist() == [[True, False, True, False]]
+    errors = metrics.pixel_errors(jnp.zeros((1, 4, 2)), target, known)
+    np.testing.assert_allclose(errors[0], [5, np.nan, 2**0.5, np.nan], rtol=1e-6)
+
+
+def test_over_matches_is_median_mean_and_shares():
+    errors = np.array([[0.5, np.nan, 2.0], [4.0, 20.0, np.nan]], np.float32)
+    assert metrics.over_matches(errors) == {
+        "median": 3.0, "mean": 6.625, "pck_1": 0.25, "pck_3": 0.5, "pck_5": 0.75, "pck_10": 0.75,
+    }  # fmt: skip
+    nothing = metrics.over_matches(np.full(3, np.nan))
+    assert nothing.keys() == {"median", "mean", "pck_1", "pck_3", "pck_5", "pck_10"}
+    assert all(np.isnan(value) for value in nothing.values())

@@ -1,11 +1,13 @@
-"""Convolutional backbones: a grey image in, a coarse feature map out (NHWC)."""
+"""Convolutional backbones: a grey image in, a coarse feature map and perhaps a fine one out (NHWC)."""
 
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 STRIDES = {"resnet18": 16, "resnet_fpn_8_2": 8, "resnet_fpn_16_4": 16}
+FINE_STRIDES = {"resnet_fpn_8_2": 2, "resnet_fpn_16_4": 4}  # of those that have a fine map
 DEFAULT_WIDTHS = {  # stem, stages
     "resnet18": (64, (64, 128, 256)),
     "resnet_fpn_8_2": (128, (128, 196, 256)),
@@ -15,6 +17,7 @@ DEFAULT_WIDTHS = {  # stem, stages
 _BLOCKS_PER_STAGE = 2
 _BN_EPS = 1e-5
 _BN_MOMENTUM = 0.9  # share of the old statistics; PyTorch calls the same 0.1
+_TOP_DOWN_STEPS = 2  # from the coarse map to the fine one: 1/8 to 1/2, 1/16 to 1/4
 
 
 def _conv(width, size, stride, dtype, name):
@@ -61,15 +64,39 @@ def _stem(x, width, train, dtype):
 
 
 def _stages(x, widths, train, dtype):
+    """The maps after each stage, the largest first."""
+    maps = []
     for stage, width in enumerate(widths, start=1):
         for block in range(_BLOCKS_PER_STAGE):
             stride = 2 if stage > 1 and block == 0 else 1
             x = BasicBlock(width, stride, dtype, name=f"layer{stage}_{block}")(x, train)
-    return x
+        maps.append(x)
+    return maps
+
+
+def _double(x, axis):
+    """Twice as long along `axis`, linear between the corners, which stay in place.
+
+    Output i reads the input at i (n - 1) / (2n - 1): even ones lie k / (2n - 1) before input k, odd ones
+    (n - 1 - k) / (2n - 1) behind it. Slices only: a gather's gradient is a scatter, slow on every device.
+    """
+    n = x.shape[axis]
+    first, last = jax.lax.slice_in_dim(x, 0, 1, axis=axis), jax.lax.slice_in_dim(x, n - 1, n, axis=axis)
+    before = jnp.concatenate([first, jax.lax.slice_in_dim(x, 0, n - 1, axis=axis)], axis)
+    behind = jnp.concatenate([jax.lax.slice_in_dim(x, 1, n, axis=axis), last], axis)
+    k = jnp.arange(n, dtype=jnp.float32).reshape(-1, *(1 for _ in x.shape[axis + 1 :]))
+    to_before, to_behind = (share.astype(x.dtype) for share in (k / (2 * n - 1), (n - 1 - k) / (2 * n - 1)))
+    both = jnp.stack([x + to_before * (before - x), x + to_behind * (behind - x)], axis + 1)
+    return both.reshape(*x.shape[:axis], 2 * n, *x.shape[axis + 1 :])
+
+
+def upsample(x):
+    """(B, H, W, C) -> (B, 2H, 2W, C), bilinear with corners aligned, as LoFTR's FPN."""
+    return _double(_double(x, 1), 2)
 
 
 class ResNet18(nn.Module):
-    """ResNet-18 without its last stage: (B, H, W, 1) -> (B, H/16, W/16, stage_widths[-1])."""
+    """ResNet-18 without its last stage: (B, H, W, 1) -> (B, H/16, W/16, stage_widths[-1]), and no fine map."""
 
     stem_width: int = 64
     stage_widths: tuple[int, ...] = (64, 128, 256)
@@ -78,26 +105,41 @@ class ResNet18(nn.Module):
     @nn.compact
     def __call__(self, x, train=False):
         x = _stem(x, self.stem_width, train, self.dtype)
-        return _stages(_max_pool(x), self.stage_widths, train, self.dtype)
+        return _stages(_max_pool(x), self.stage_widths, train, self.dtype)[-1], None
 
 
 class ResNetFPN(nn.Module):
-    """The coarse path of LoFTR's ResNet-FPN: (B, H, W, 1) -> (B, H/2^n, W/2^n, stage_widths[-1]), n stages.
+    """LoFTR's ResNet-FPN: (B, H, W, 1) -> coarse map (B, H/2^n, W/2^n, stage_widths[-1]) of n stages, fine map.
 
-    Three stages are LoFTR's 8_2 (coarse map `layer3_outconv`), four its 16_4 (`layer4_outconv`). The top-down
-    path makes only the fine map, which no caller needs here.
+    Three stages are LoFTR's 8_2 (coarse map `layer3_outconv`), four its 16_4 (`layer4_outconv`). With `fine_map`
+    the top-down path brings it down two stages: (B, H/2^(n-2), W/2^(n-2), stage_widths[n-3]); else None.
     """
 
     stem_width: int = 128
     stage_widths: tuple[int, ...] = (128, 196, 256)
+    fine_map: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x, train=False):
         x = _stem(x, self.stem_width, train, self.dtype)
-        x = _stages(x, self.stage_widths, train, self.dtype)
-        outconv = f"layer{len(self.stage_widths)}_outconv"
-        return _conv(self.stage_widths[-1], 1, 1, self.dtype, outconv)(x)
+        maps = _stages(x, self.stage_widths, train, self.dtype)
+        top = len(maps)
+        coarse = _conv(self.stage_widths[-1], 1, 1, self.dtype, f"layer{top}_outconv")(maps[-1])
+        if not self.fine_map:
+            return coarse, None
+        fine = coarse
+        for stage in range(top - 1, top - 1 - _TOP_DOWN_STEPS, -1):
+            fine = self._merged(maps[stage - 1], fine, stage, train)
+        return coarse, fine
+
+    def _merged(self, lateral, above, stage, train):
+        """The stage's own map with the upsampled one from above, as wide as the stage."""
+        above_width, width = above.shape[-1], lateral.shape[-1]
+        x = _conv(above_width, 1, 1, self.dtype, f"layer{stage}_outconv")(lateral) + upsample(above)
+        x = _conv(above_width, 3, 1, self.dtype, f"layer{stage}_outconv2_0")(x)
+        x = nn.leaky_relu(_norm(train, self.dtype, f"layer{stage}_outconv2_1")(x), 0.01)
+        return _conv(width, 3, 1, self.dtype, f"layer{stage}_outconv2_3")(x)
 
 
 def resolve_widths(name, stem_width=None, stage_widths=None):
@@ -114,8 +156,20 @@ def resolve_widths(name, stem_width=None, stage_widths=None):
     return default_stem if stem_width is None else stem_width, stages
 
 
-def make_backbone(kind, stem_width, stage_widths, dtype, name=None):
-    """Build the backbone `kind` (a key of STRIDES); widths may be None. Errors as `resolve_widths`."""
+def fine_width(name, stage_widths=None):
+    """Channels of the backbone's fine map; None where it has none. Errors as `resolve_widths`."""
+    stages = resolve_widths(name, None, stage_widths)[1]
+    return stages[-1 - _TOP_DOWN_STEPS] if name in FINE_STRIDES else None
+
+
+def make_backbone(kind, stem_width, stage_widths, dtype, fine_map=False, name=None):
+    """Build the backbone `kind` (a key of STRIDES), called with (x, train), giving (coarse map, fine map or None).
+
+    Widths may be None. Errors as `resolve_widths`, and ValueError on a fine map that the backbone does not have.
+    """
     stem, stages = resolve_widths(kind, stem_width, stage_widths)
-    module = ResNet18 if kind == "resnet18" else ResNetFPN
-    return module(stem, stages, dtype, name=name)
+    if kind == "resnet18":
+        if fine_map:
+            raise ValueError(f"{kind} has no fine map; {' and '.join(sorted(FINE_STRIDES))} have one")
+        return ResNet18(stem, stages, dtype, name=name)
+    return ResNetFPN(stem, stages, fine_map, dtype, name=name)

@@ -1,4 +1,4 @@
-"""Module 1: two images in, the probability that each cell of one lies on each cell of the other."""
+"""Module 1: two images in, the probability that each cell of one lies on each cell of the other, and where exactly."""
 
 from typing import Any, NamedTuple
 
@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from ifvit.models.attention import ATTENTIONS
-from ifvit.models.backbones import STRIDES, make_backbone, resolve_widths
+from ifvit.models.backbones import FINE_STRIDES, STRIDES, fine_width, make_backbone, resolve_widths
+from ifvit.models.fine import RADIUS, WINDOW, FinePreprocess, Refined, expectation, windows
 from ifvit.models.matching import log_dual_softmax
 from ifvit.models.transformer import Transformer, position_code
 
@@ -23,14 +24,17 @@ _CONFIG_KEYS = (
     "norm_eps",
     "temp_bug_fix",
     "temperature",
+    "fine",
 )
+_FINE_LAYERS = ("self", "cross")  # of LoFTR's fine transformer
 
 
 class DenseOutput(NamedTuple):
     """Every stage of Module 1; what a caller leaves unused under jit is not computed.
 
     log_p (B, Na, Nb) float32; tokens (B, N, C) after the position code, coarse (B, N, C) after the
-    transformer, cells row-major; backbone (B, h, w, C) before the position code.
+    transformer, cells row-major; backbone (B, h, w, C) before the position code; fine (B, H, W, F), the
+    backbone's fine map, None without a fine stage.
     """
 
     log_p: jax.Array
@@ -40,14 +44,18 @@ class DenseOutput(NamedTuple):
     coarse_b: jax.Array
     backbone_a: jax.Array
     backbone_b: jax.Array
+    fine_a: jax.Array | None = None
+    fine_b: jax.Array | None = None
 
 
 class DenseModel(nn.Module):
-    """Siamese backbone, transformer and dual softmax. Defaults suit LoFTR's original weights.
+    """Siamese backbone, transformer and dual softmax, and LoFTR's fine stage. Defaults suit its original weights.
 
     Call: image_a (B, H, W) and image_b (B, H2, W2) floats in [0, 1]; masks (B, h, w) floats per cell, 1 =
-    real; `train` uses and updates batch statistics (pass `mutable=['batch_stats']`). Returns `DenseOutput`.
-    Variables: params/{backbone, transformer}, batch_stats/backbone. `dtype` is the compute dtype; params,
+    real; `train` uses and updates batch statistics (pass `mutable=['batch_stats']`). Returns `DenseOutput`,
+    of which `refine` (`fine="loftr"`) takes matched cells to points between the pixels.
+    Variables: params/{backbone, transformer} and, with the fine stage, params/{fine_preprocess,
+    fine_transformer}; batch_stats/backbone. `dtype` is the compute dtype; params,
     attention sums, norms' statistics, similarity and softmax stay float32. Raises ValueError when widths,
     heads or names do not fit each other (on construction), or when an image or mask does not fit the stride
     (on call).
@@ -64,13 +72,14 @@ class DenseModel(nn.Module):
     norm_eps: float = 1e-5
     temp_bug_fix: bool = False
     temperature: float = 0.1
+    fine: str = "none"
     dtype: Any = jnp.float32
 
     @classmethod
     def from_config(cls, dense, dtype):
         """Build the model from any object with the attributes of `_CONFIG_KEYS`; choices may be Enums."""
         values = {key: getattr(dense, key) for key in _CONFIG_KEYS}
-        for key in ("backbone", "attention"):
+        for key in ("backbone", "attention", "fine"):
             values[key] = getattr(values[key], "value", values[key])
         if values["stage_widths"] is not None:
             values["stage_widths"] = tuple(values["stage_widths"])
@@ -87,7 +96,34 @@ class DenseModel(nn.Module):
             raise ValueError(f"{self.num_heads} heads do not divide the width {self.d_model}")
         if self.attention not in ATTENTIONS:
             raise ValueError(f"attention is one of {sorted(ATTENTIONS)}, got {self.attention!r}")
+        self._check_fine()
         super().__post_init__()
+
+    def _check_fine(self):
+        if self.fine not in ("none", "loftr"):
+            raise ValueError(f"fine is 'none' or 'loftr', got {self.fine!r}")
+        if not self.has_fine:
+            return
+        width = fine_width(self.backbone, self.stage_widths)
+        if width is None:
+            raise ValueError(f"{self.backbone} has no fine map; {' and '.join(sorted(FINE_STRIDES))} have one")
+        if width % self.num_heads:
+            raise ValueError(f"{self.num_heads} heads do not divide the fine map's width {width}")
+
+    @property
+    def has_fine(self):
+        """Whether there is a fine stage, so that `refine` may be called."""
+        return self.fine == "loftr"
+
+    @property
+    def fine_stride(self):
+        """Pixels per cell of the fine map."""
+        return FINE_STRIDES[self.backbone]
+
+    @property
+    def reach(self):
+        """How far, in px along x and y, the fine stage can move a match from its cell's pixel."""
+        return RADIUS * self.fine_stride
 
     @property
     def layer_kinds(self):
@@ -107,12 +143,10 @@ class DenseModel(nn.Module):
             )
         return height // self.stride, width // self.stride
 
-    @nn.compact
-    def __call__(self, image_a, image_b, mask_a=None, mask_b=None, train=False):
-        mask_a, mask_b = self._flat_mask(image_a, mask_a), self._flat_mask(image_b, mask_b)
-        backbone_a, backbone_b = self._features(image_a, image_b, train)
-        tokens_a, tokens_b = self._tokens(backbone_a), self._tokens(backbone_b)
-        transformer = Transformer(
+    def setup(self):
+        widths = self.stem_width, self.stage_widths
+        self.network = make_backbone(self.backbone, *widths, self.dtype, self.has_fine, name="backbone")
+        self.transformer = Transformer(
             self.layer_kinds,
             self.num_heads,
             self.d_model,
@@ -120,22 +154,56 @@ class DenseModel(nn.Module):
             attention=self.attention,
             norm_eps=self.norm_eps,
             dtype=self.dtype,
-            name="transformer",
         )
-        coarse_a, coarse_b = transformer(tokens_a, tokens_b, mask_a, mask_b)
+        if self.has_fine:
+            width = fine_width(self.backbone, self.stage_widths)
+            self.fine_preprocess = FinePreprocess(self.dtype)
+            self.fine_transformer = Transformer(
+                _FINE_LAYERS, self.num_heads, width, norm_eps=self.norm_eps, dtype=self.dtype
+            )
+
+    def __call__(self, image_a, image_b, mask_a=None, mask_b=None, train=False):
+        mask_a, mask_b = self._flat_mask(image_a, mask_a), self._flat_mask(image_b, mask_b)
+        (backbone_a, fine_a), (backbone_b, fine_b) = self._features(image_a, image_b, train)
+        tokens_a, tokens_b = self._tokens(backbone_a), self._tokens(backbone_b)
+        coarse_a, coarse_b = self.transformer(tokens_a, tokens_b, mask_a, mask_b)
         log_p = log_dual_softmax(coarse_a, coarse_b, self.temperature, mask_a, mask_b)
-        return DenseOutput(log_p, tokens_a, tokens_b, coarse_a, coarse_b, backbone_a, backbone_b)
+        output = DenseOutput(log_p, tokens_a, tokens_b, coarse_a, coarse_b, backbone_a, backbone_b, fine_a, fine_b)
+        if self.has_fine and self.is_initializing():
+            self.refine(output, jnp.zeros((image_a.shape[0], 1, 2), jnp.int32))
+        return output
+
+    def refine(self, output, cells):
+        """Where in B the pixels of matched cells lie: the `Refined` of cells (B, M, 2), pairs (i in A, j in B).
+
+        `output` is what a call gave; rows of -1 are padding. M is static. Gradients reach the coarse path through
+        `output`, not through the choice of cells.
+        """
+        cells = jnp.maximum(cells, 0)
+        ratio = self.stride // self.fine_stride
+        sides = (output.fine_a, output.coarse_a, cells[..., 0]), (output.fine_b, output.coarse_b, cells[..., 1])
+        window_a, window_b = (
+            self.fine_preprocess(windows(fine, chosen, ratio), jnp.take_along_axis(tokens, chosen[..., None], axis=1))
+            for fine, tokens, chosen in sides
+        )  # (B, M, W, F)
+        one_by_one = [window.reshape(-1, *window.shape[2:]) for window in (window_a, window_b)]
+        window_a, window_b = (
+            window.reshape(*cells.shape[:2], *window.shape[1:]) for window in self.fine_transformer(*one_by_one)
+        )
+        offset, spread = expectation(window_a[..., WINDOW**2 // 2, :], window_b)
+        columns = output.fine_b.shape[2] // ratio
+        place = jnp.stack([cells[..., 1] % columns, cells[..., 1] // columns], axis=-1).astype(jnp.float32)
+        return Refined(self.stride * place + self.reach * offset, offset, spread)
 
     def _features(self, image_a, image_b, train):
-        """Backbone maps (B, h, w, C); images of one size go through together, for BatchNorm and for speed."""
-        backbone = make_backbone(self.backbone, self.stem_width, self.stage_widths, self.dtype, name="backbone")
+        """Backbone maps of A and of B; images of one size go through together, for BatchNorm and for speed."""
         if image_a.shape != image_b.shape:
-            return backbone(image_a[..., None], train), backbone(image_b[..., None], train)
+            return self.network(image_a[..., None], train), self.network(image_b[..., None], train)
         # A and B interleaved, not end to end: a batch axis sharded over devices then stays where it is.
         both = jnp.stack([image_a, image_b], axis=1)  # (B, 2, H, W)
-        maps = backbone(both.reshape(-1, *both.shape[2:])[..., None], train)  # (2B, h, w, C)
-        maps = maps.reshape(-1, 2, *maps.shape[1:])
-        return maps[:, 0], maps[:, 1]
+        maps = self.network(both.reshape(-1, *both.shape[2:])[..., None], train)  # (2B, h, w, C) each
+        split = jax.tree.map(lambda x: x.reshape(-1, 2, *x.shape[1:]), maps)
+        return tuple(jax.tree.map(lambda x, side=side: x[:, side], split) for side in (0, 1))
 
     def _tokens(self, features):
         batch, height, width, channels = features.shape

@@ -5,7 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ifvit.models.backbones import DEFAULT_WIDTHS, STRIDES, BasicBlock, make_backbone, resolve_widths
+from ifvit.models.backbones import (
+    DEFAULT_WIDTHS,
+    FINE_STRIDES,
+    STRIDES,
+    BasicBlock,
+    fine_width,
+    make_backbone,
+    resolve_widths,
+    upsample,
+)
 
 # The receptive field of a cell reaches this many px to either side, counted by hand from kernels and strides.
 REACH = {"resnet18": 105, "resnet_fpn_8_2": 53, "resnet_fpn_16_4": 109}
@@ -24,7 +33,8 @@ def test_tables_name_the_same_backbones():
 @pytest.mark.parametrize("kind", STRIDES)
 def test_default_widths_and_stride(kind):
     model = make_backbone(kind, None, None, jnp.float32)
-    (out, variables) = jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.zeros((1, 96, 64, 1)))
+    ((out, fine), variables) = jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.zeros((1, 96, 64, 1)))
+    assert fine is None
     assert out.shape == (1, 96 // STRIDES[kind], 64 // STRIDES[kind], 256)
     stem, stages = DEFAULT_WIDTHS[kind]
     assert variables["params"]["conv1"]["kernel"].shape == (7, 7, 1, stem)
@@ -45,6 +55,38 @@ def test_parameter_names(kind, stages):
     assert not any("bias" in str(path) for path in convs)
 
 
+@pytest.mark.parametrize("kind, top", [("resnet_fpn_8_2", 3), ("resnet_fpn_16_4", 4)])
+def test_fine_map(kind, top):
+    """Two stages below the coarse map, as wide as its stage, with LoFTR's names."""
+    model = make_backbone(kind, None, None, jnp.float32, fine_map=True)
+    (_, fine), variables = jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.zeros((1, 96, 64, 1)))
+    stride, widths = FINE_STRIDES[kind], DEFAULT_WIDTHS[kind][1]
+    assert fine.shape == (1, 96 // stride, 64 // stride, 128) and fine_width(kind) == 128
+    params = variables["params"]
+    for stage in (top - 1, top - 2):
+        above = params[f"layer{stage}_outconv"]["kernel"]
+        assert above.shape == (1, 1, widths[stage - 1], widths[stage])
+        assert params[f"layer{stage}_outconv2_0"]["kernel"].shape == (3, 3, widths[stage], widths[stage])
+        assert params[f"layer{stage}_outconv2_3"]["kernel"].shape == (3, 3, widths[stage], widths[stage - 1])
+        assert set(variables["batch_stats"][f"layer{stage}_outconv2_1"]) == {"mean", "var"}
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (2, 3), (5, 4)])
+def test_upsampling_keeps_the_corners(height, width, rng):
+    """Output i reads the input at i (n - 1) / (2n - 1), linearly, along both sides."""
+    x = rng.normal(size=(2, height, width, 3)).astype(np.float32)
+    got = np.asarray(upsample(jnp.asarray(x)))
+    assert got.shape == (2, 2 * height, 2 * width, 3)
+    rows, columns = (np.arange(2 * n) * (n - 1) / (2 * n - 1) for n in (height, width))
+    for i, r in enumerate(rows):
+        for j, c in enumerate(columns):
+            top, left = int(r), int(c)
+            bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+            upper = x[:, top, left] * (1 - (c - left)) + x[:, top, right] * (c - left)
+            lower = x[:, bottom, left] * (1 - (c - left)) + x[:, bottom, right] * (c - left)
+            np.testing.assert_allclose(got[:, i, j], upper * (1 - (r - top)) + lower * (r - top), atol=1e-5)
+
+
 def test_a_skip_that_changes_width_is_projected():
     model = make_backbone("resnet_fpn_16_4", 6, (2, 2, 2, 2), jnp.float32)
     params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 16, 16, 1)))["params"]
@@ -60,7 +102,7 @@ def test_cell_is_centred_on_its_pixel(kind, random_variables):
     # Positive weights leave every ReLU open, so the gradient shows the whole field.
     variables = jax.tree.map(jnp.abs, random_variables(model, image))
     row = 128 // stride
-    cell = lambda x: model.apply(variables, x)[0, row, 0].sum()  # noqa: E731
+    cell = lambda x: model.apply(variables, x)[0][0, row, 0].sum()  # noqa: E731
     if kind == "resnet18":  # the max-pool passes one of equal pixels on: let it be any of them in turn
         ramp = jnp.arange(256.0)[None, :, None, None]
         gradient = sum(map(jax.jit(jax.grad(cell)), (image + 1e-3 * ramp, image - 1e-3 * ramp)))
@@ -112,5 +154,8 @@ def test_kernels_start_he_normal_over_fan_out():
 def test_what_does_not_exist_is_said():
     with pytest.raises(ValueError, match="backbone is one of.*'resnet50'"):
         resolve_widths("resnet50")
+    with pytest.raises(ValueError, match="resnet18 has no fine map; resnet_fpn_16_4 and resnet_fpn_8_2 have one"):
+        make_backbone("resnet18", None, None, jnp.float32, fine_map=True)
+    assert fine_width("resnet18") is None
     with pytest.raises(ValueError, match="resnet_fpn_16_4 has 4 stages"):
         resolve_widths("resnet_fpn_16_4", None, (1, 2, 3))

@@ -84,7 +84,7 @@ def test_equal_sizes_share_one_batch_and_its_statistics(small_dense):
     backbone = make_backbone(model.backbone, model.stem_width, model.stage_widths, jnp.float32)
     inner = {name: tree["backbone"] for name, tree in variables.items()}
     both = jnp.concatenate([a, b])[..., None]
-    maps, expected = jax.jit(lambda: backbone.apply(inner, both, True, mutable=["batch_stats"]))()
+    (maps, _), expected = jax.jit(lambda: backbone.apply(inner, both, True, mutable=["batch_stats"]))()
     np.testing.assert_allclose(out.backbone_a, maps[:2], atol=1e-5)
     np.testing.assert_allclose(out.backbone_b, maps[2:], atol=1e-5)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5),
@@ -157,11 +157,13 @@ def test_from_config_takes_any_object_with_the_keys():
         norm_eps=1e-6,
         temp_bug_fix=True,
         temperature=0.2,
+        fine=Enum("Fine", {"LOFTR": "loftr"}).LOFTR,
         another_key=None,
     )
     model = DenseModel.from_config(dense, jnp.bfloat16)
     assert model.layer_kinds == ("self", "cross", "self") and model.stride == 8
     assert (model.stage_widths, model.dtype, model.norm_eps) == ((4, 4, 8), jnp.bfloat16, 1e-6)
+    assert model.has_fine and model.fine_stride == 2
     assert hash(model) == hash(DenseModel.from_config(dense, jnp.bfloat16))
 
 

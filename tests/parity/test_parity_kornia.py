@@ -101,7 +101,7 @@ def test_fpn_backbone(kind, build, widths, torch_random, transfer):
         want = holder.backbone(to_torch(image)[:, None])[0].permute(0, 2, 3, 1)
     inner = {name: tree["backbone"] for name, tree in variables.items()}
     backbone = make_backbone(kind, *widths, jnp.float32)
-    np.testing.assert_allclose(backbone.apply(inner, image[..., None]), want.numpy(), **TOLERANCE)
+    np.testing.assert_allclose(backbone.apply(inner, image[..., None])[0], want.numpy(), **TOLERANCE)
 
 
 class TorchBlock(torch.nn.Module):
@@ -149,7 +149,7 @@ def test_resnet18_backbone(torch_random, transfer):
         want = holder.backbone(to_torch(image)[:, None]).permute(0, 2, 3, 1)
     inner = {name: tree["backbone"] for name, tree in variables.items()}
     backbone = make_backbone("resnet18", None, None, jnp.float32)
-    np.testing.assert_allclose(backbone.apply(inner, image[..., None]), want.numpy(), **TOLERANCE)
+    np.testing.assert_allclose(backbone.apply(inner, image[..., None])[0], want.numpy(), **TOLERANCE)
 
 
 def kornia_matching(feat_a, feat_b, grids, masks=None, **options):
