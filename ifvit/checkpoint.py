@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 KEEP_LATEST = 2
@@ -179,6 +180,43 @@ class Checkpoints:
         if wrong:
             more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
             raise CheckpointError(f"{folder}: another model's state: {'; '.join(wrong[:5])}{more}")
+
+
+def read_variables(run_dir: Path) -> tuple[str, int, dict[str, Any]]:
+    """The model's variables in a run's best state, else in its latest: 'best' or 'latest', the step, and
+    {'params': …, 'batch_stats': …} of NumPy arrays.
+
+    The run directory is only read; the devices that saved the state are not needed, nor is the optimiser's part.
+
+    Raises:
+        CheckpointError: no state was saved yet, or it is damaged.
+    """
+    for which, saved in (("best", run_dir / "best"), ("latest", run_dir / "states")):
+        if steps := saved_steps(saved):
+            folder = saved / str(steps[-1])
+            try:
+                return which, steps[-1], _variables_in(folder)
+            except Exception as error:  # Orbax lets through whatever its storage raises
+                raise CheckpointError(
+                    f"{folder}: cannot be restored, it may be damaged ({_first_line(error)})"
+                ) from error
+    raise CheckpointError(f"{run_dir}: the run saved no state yet; let it train to its first validation")
+
+
+def _variables_in(folder: Path) -> dict[str, Any]:
+    here = (folder / "default").resolve()  # where Orbax's manager puts a state; it wants absolute paths
+    reader = ocp.PyTreeCheckpointHandler()
+    tree = reader.metadata(here).tree
+    wanted = {name: _like(tree[name], np.zeros(())) for name in ("params", "batch_stats")}
+    how = ocp.args.PyTreeRestore(
+        item=wanted, restore_args=_like(wanted, ocp.RestoreArgs(restore_type=np.ndarray)), partial_restore=True
+    )
+    return reader.restore(here, args=how)
+
+
+def _like(tree: Any, leaf: Any) -> Any:
+    """A tree of the same nested keys with `leaf` in every place."""
+    return {key: _like(value, leaf) for key, value in tree.items()} if isinstance(tree, dict) else leaf
 
 
 def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:

@@ -1,4 +1,4 @@
-"""`python -m ifvit COMMAND`: train, convert, verify."""
+"""`python -m ifvit COMMAND`: train, convert, export, verify."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ifvit import __version__
+
+_OUTPUT = "OUT.npz (this program's names) or OUT.safetensors (LoFTR's, for other programs)"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,9 +32,19 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("train", help="train; takes Hydra overrides, like train.py", add_help=False)
 
-    convert = commands.add_parser("convert", help="turn a PyTorch checkpoint of LoFTR into .npz (needs no PyTorch)")
-    convert.add_argument("--pytorch_ckpt", required=True, type=Path, metavar="IN", help="outdoor_ds.ckpt, ...")
-    convert.add_argument("--output", required=True, type=Path, metavar="OUT.npz")
+    convert = commands.add_parser(
+        "convert", help="turn weights of LoFTR (PyTorch, .safetensors, .npz) into .npz or .safetensors, without PyTorch"
+    )
+    convert.add_argument(
+        "--pytorch_ckpt",
+        "--input",
+        dest="source",
+        required=True,
+        type=Path,
+        metavar="IN",
+        help="outdoor_ds.ckpt, ..., or a converted file",
+    )
+    convert.add_argument("--output", required=True, type=Path, metavar="OUT", help=_OUTPUT)
     convert.add_argument(
         "--prefix",
         default="loftr_coarse",
@@ -40,10 +52,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     convert.set_defaults(run=_convert)
 
+    export = commands.add_parser("export", help="write a run's best weights, under LoFTR's names if wanted")
+    export.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run_dir of a run with LoFTR's encoder")
+    export.add_argument("--output", required=True, type=Path, metavar="OUT", help=_OUTPUT)
+    export.set_defaults(run=_export)
+
     verify = commands.add_parser(
         "verify", help="merge weights into the configured model, run it once, say what happened"
     )
-    verify.add_argument("--weights", required=True, metavar="FILE", help=".npz or a PyTorch checkpoint")
+    verify.add_argument("--weights", required=True, metavar="FILE", help=".npz, .safetensors or a PyTorch checkpoint")
     verify.add_argument("overrides", nargs="*", help="like training's: dense=loftr dense.num_layers=8")
     verify.set_defaults(run=_verify)
     return parser
@@ -53,13 +70,29 @@ def _convert(arguments: argparse.Namespace) -> None:
     from ifvit.launch import refuse
     from ifvit.weights.errors import WeightsError
     from ifvit.weights.loftr import convert
+    from ifvit.weights.official import describe
 
     try:
-        result = convert(arguments.pytorch_ckpt, arguments.output, arguments.prefix)
+        result = convert(arguments.source, arguments.output, arguments.prefix)
     except WeightsError as error:
         refuse([str(error)])
     print(result.table())
+    print(describe(arguments.source.name, result.origin, result.arrays, result.dropped))
     print(f"written to {arguments.output}")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from ifvit.launch import prepare_process, refuse
+
+    prepare_process()
+    from ifvit.checkpoint import CheckpointError
+    from ifvit.training.export import export
+    from ifvit.weights.errors import WeightsError
+
+    try:
+        print(export(arguments.run_dir, arguments.output))
+    except (WeightsError, CheckpointError) as error:
+        refuse([str(error)])
 
 
 def _verify(arguments: argparse.Namespace) -> None:

@@ -13,6 +13,8 @@ RIGHT, WRONG = (30, 160, 60), (215, 40, 40)  # RGB
 INK, PAPER = (40, 40, 40), (255, 255, 255)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 MARGIN = 12  # px
+# Errors up to so many px in this colour, larger ones in WRONG.
+ERROR_COLOURS = ((1, RIGHT), (3, (150, 170, 20)), (5, (225, 140, 20)))
 
 
 class MatchedPair(NamedTuple):
@@ -25,6 +27,21 @@ class MatchedPair(NamedTuple):
     confidence: np.ndarray
     right: np.ndarray
     title: str
+
+
+class Placed(NamedTuple):
+    """Where a stage puts M matches in B: points (M, 2) px, errors (M,) px."""
+
+    points: np.ndarray
+    errors: np.ndarray
+
+
+class PlacedPair(NamedTuple):
+    """Image B float (H, W) in [0, 1], the true points (M, 2) px, and what each stage makes of them, by its name."""
+
+    image_b: np.ndarray
+    truth: np.ndarray
+    stages: dict[str, Placed]
 
 
 def draw_pair(pair: MatchedPair, zoom: int) -> np.ndarray:
@@ -60,6 +77,37 @@ def match_sheet(pairs: Sequence[MatchedPair], heading: Sequence[str], columns: i
     total = rows[0].shape[1]
     legend = "a line joins matched cells: green = right (within one cell of the truth), red = wrong; faint = unsure"
     return np.vstack([*(_text(line, total) for line in [*heading, legend]), *rows])
+
+
+def draw_placements(pair: PlacedPair, zoom: int) -> np.ndarray:
+    """B once for each stage, side by side: a dot where the match is put, a line to where it belongs."""
+    drawn = []
+    for name, placed in pair.stages.items():
+        sheet = _enlarged(pair.image_b, zoom)
+        for point, truth, error in zip(placed.points, pair.truth, placed.errors, strict=True):
+            here, there = (tuple(int(v) for v in np.round(zoom * place)) for place in (point, truth))
+            colour = next((colour for px, colour in ERROR_COLOURS if error <= px), WRONG)
+            cv2.line(sheet, here, there, colour, 1, cv2.LINE_AA)
+            cv2.circle(sheet, here, 3, colour, -1, cv2.LINE_AA)
+        title = f"{name}: median error {np.median(placed.errors):.2f} px, {(placed.errors <= 3).mean():.0%} within 3 px"
+        tile = np.vstack([_text(title, sheet.shape[1]), sheet])
+        drawn.append(_padded(tile, tile.shape[0] + MARGIN, tile.shape[1] + 2 * MARGIN))
+    return np.hstack(drawn)
+
+
+def placement_sheet(pairs: Sequence[PlacedPair], heading: Sequence[str], zoom: int = 4) -> np.ndarray:
+    """Several pairs, one below the other, under the heading's lines and a legend."""
+    rows = [draw_placements(pair, zoom) for pair in pairs]
+    total = max((row.shape[1] for row in rows), default=800)
+    rows = [_widened(row, total) for row in rows]
+    legend = (
+        "in image B: a dot where the match is put, a line to its true place; green within 1 px, olive 3, orange 5, red"
+    )
+    return np.vstack([*(_text(line, total) for line in [*heading, legend]), *rows])
+
+
+def _widened(drawing: np.ndarray, width: int) -> np.ndarray:
+    return np.pad(drawing, ((0, 0), (0, width - drawing.shape[1]), (0, 0)), constant_values=255)
 
 
 def _enlarged(grey: np.ndarray, zoom: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ifvit.cli import main
-from tests.torch_zip import Call, Global, official_state, write_torch_zip
+from tests.torch_zip import Call, Global, official_state, whole_state, write_torch_zip
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def status_of(*argv):
 def test_help_names_every_command(capsys):
     assert status_of("--help") == 0
     said = capsys.readouterr().out
-    assert all(word in said for word in ("train", "convert", "verify"))
+    assert all(word in said for word in ("train", "convert", "export", "verify"))
     assert status_of() == 2
 
 
@@ -75,6 +75,44 @@ def test_verify_refuses_another_width(converted, capsys):
     assert status_of("verify", "--weights", converted, *narrow) == 2
     said = capsys.readouterr().err
     assert "(40 problems)" in said and "layers.0.0/q_proj/kernel: shape (256, 256) in the file" in said
+
+
+def test_convert_takes_the_whole_file_to_either_kind(tmp_path, capsys):
+    state = whole_state(np.random.default_rng(0), narrow=True)
+    source = write_torch_zip(tmp_path / "outdoor_ds.ckpt", {"state_dict": state})
+    for before, after in ((source, "w.safetensors"), (tmp_path / "w.safetensors", "w.npz")):
+        main(["convert", "--input", str(before), "--output", str(tmp_path / after), "--prefix", ""])
+        said = capsys.readouterr().out
+        assert "194 arrays" in said and "outside the prefix" not in said
+        assert re.search(r"loftr_fine.layers.1.mlp.0.weight +-> fine_transformer/layers.1.0/mlp.0/kernel", said)
+        assert "not byte for byte one of the official files" in said and "the fine stage" in said
+    assert "w.safetensors, made from outdoor_ds.ckpt" in said
+    assert status_of("convert", "--input", source, "--output", tmp_path / "w.pth") == 2
+    assert "w.pth: a weights file is written as .npz" in capsys.readouterr().err
+
+
+NARROW = ["dense.stem_width=4", "dense.stage_widths=[4,6,8]", "dense.d_model=8", "dense.num_heads=2"]
+
+
+def test_verify_warns_of_a_config_that_does_not_suit(tmp_path, capsys):
+    state = whole_state(np.random.default_rng(0), narrow=True)
+    source = write_torch_zip(tmp_path / "outdoor_ds.ckpt", {"state_dict": state})
+    fpn = ["dense.backbone=resnet_fpn_8_2", *NARROW, "data.image_size=64", "data.pairs.elastic_px=1"]
+    main(["verify", "--weights", str(source), *fpn, "dense.temp_bug_fix=true"])
+    said = capsys.readouterr().out
+    assert said.startswith("outdoor_ds.ckpt: not byte for byte one of the official files known here (git blob id ")
+    assert "holds 8 transformer layers, the backbone resnet_fpn_8_2 with its fine map, the fine stage" in said
+    assert "warning: outdoor_ds.ckpt needs dense.temp_bug_fix=false, going by the name" in said
+    assert "8 layers (dense.num_layers=4), the fine stage (dense.fine=none)" in said
+    main(["verify", "--weights", str(source), *fpn, "dense.num_layers=8", "dense.fine=loftr"])
+    said = capsys.readouterr().out
+    assert "194 of 194 arrays" in said and "warning" not in said and "fresh" not in said
+    assert "refined points (1, 100, 2)" in said
+
+
+def test_export_without_a_run_is_refused(tmp_path, capsys):
+    assert status_of("export", tmp_path, "--output", tmp_path / "w.npz") == 2
+    assert "no run directory" in capsys.readouterr().err
 
 
 def test_verify_says_where_weights_come_from(tmp_path, capsys):

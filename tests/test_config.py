@@ -34,12 +34,13 @@ def test_the_surface_is_frozen():
     assert " ".join(config.known_keys()) == (
         "stage seed run_dir init.resume_from dense.use_loftr dense.loftr_pretrained_ckpt dense.merged_lr "
         "dense.temp_bug_fix dense.backbone dense.stem_width dense.stage_widths dense.d_model dense.num_heads "
-        "dense.num_layers dense.attention dense.norm_eps dense.temperature dense.threshold dense.border "
+        "dense.num_layers dense.attention dense.norm_eps dense.temperature dense.fine dense.threshold dense.border "
         "dense.max_matches data.source data.root data.databases data.fvc_year data.file_ppi data.fingers "
         "data.val_fingers data.ppi data.image_size data.max_damaged data.threads data.cache_dir "
         "data.pairs.rotation_deg data.pairs.shift_px data.pairs.elastic_px data.pairs.partial_share "
         "data.pairs.impostor_share data.pairs.noise data.pairs.dryness data.pairs.pressure loss.form "
-        "loss.focal_alpha loss.focal_gamma loss.negative_weight optimizer.lr optimizer.weight_decay "
+        "loss.focal_alpha loss.focal_gamma loss.negative_weight loss.fine_weight loss.fine_matches loss.fine_teacher "
+        "optimizer.lr optimizer.weight_decay "
         "optimizer.beta1 optimizer.beta2 optimizer.warmup_steps optimizer.final_lr optimizer.clip_norm "
         "trainer.device trainer.precision trainer.batch_size trainer.accumulate trainer.max_steps "
         "trainer.max_hours trainer.log_every trainer.validate_every trainer.checkpoint_every trainer.val_pairs "
@@ -58,9 +59,12 @@ def test_yaml_and_schema_agree(tree):
 
 
 def test_strides_are_the_models_own():
-    from ifvit.models.backbones import DEFAULT_WIDTHS, STRIDES
+    from ifvit.models.backbones import DEFAULT_WIDTHS, FINE_STRIDES, STRIDES, fine_width
 
     assert {str(k): v for k, v in config.STRIDES.items()} == dict(STRIDES)
+    assert {str(k) for k in config.FINE_STAGES} == set(FINE_STRIDES)
+    for name, stage in config.FINE_STAGES.items():
+        assert fine_width(str(name)) == DEFAULT_WIDTHS[str(name)][1][stage] == config.DEFAULT_FINE_WIDTH
     for name, stages in config.STAGES.items():
         widths = DEFAULT_WIDTHS[str(name)]
         flat = [w for part in widths for w in (part if isinstance(part, tuple) else (part,))]
@@ -97,6 +101,11 @@ def test_a_missing_key_is_named(tree):
         ("data.image_size", 0, "data.image_size: 0 is not a multiple of 16"),
         ("dense.num_heads", 3, "dense.num_heads: 3 heads do not divide the width dense.d_model=256"),
         ("dense.num_heads", 0, "dense.num_heads: expected at least 1"),
+        ("dense.fine", "loftr", "dense.fine: resnet18 has no fine map; set dense.backbone to resnet_fpn_8_2 or"),
+        ("dense.fine", True, "dense.fine: expected one of none, loftr, got True"),
+        ("loss.fine_matches", 0, "loss.fine_matches: expected at least 1, got 0"),
+        ("loss.fine_teacher", 1.5, "loss.fine_teacher: expected a share, 0 to 1, got 1.5"),
+        ("loss.fine_weight", -1, "loss.fine_weight: expected 0 or more, got -1"),
         ("dense.num_layers", 3, "dense.num_layers: layers come in pairs"),
         ("dense.d_model", 128, "dense.d_model: the transformer takes the last stage's width 256"),
         (
@@ -120,6 +129,25 @@ def test_each_refusal_is_one_plain_line(tree, path, value, said):
     problems = problems_of(tree)
     assert any(line.startswith(said) for line in problems), problems
     assert all("\n" not in line for line in problems)
+
+
+def test_heads_must_divide_the_fine_map_too(tree):
+    changed(tree, "dense.backbone", "resnet_fpn_8_2")
+    changed(tree, "dense.fine", "loftr")
+    changed(tree, "dense.stage_widths", [12, 16, 256])
+    (said,) = problems_of(tree)
+    assert said.startswith(
+        "dense.num_heads: 8 heads do not divide 12, the width of resnet_fpn_8_2's fine map (number 1"
+    )
+
+
+def test_a_run_of_before_a_key_existed_goes_on(tree):
+    """Its config lacks the key; the value that leaves such a run as it was is no difference, another one is."""
+    old = copy.deepcopy(tree)
+    del old["dense"]["fine"], old["loss"]["fine_weight"]
+    assert config.differences(old, tree) == []
+    changed(tree, "dense.fine", "loftr")
+    assert config.differences(old, tree) == ["dense.fine: none -> loftr"]
 
 
 def test_all_problems_are_named_at_once(tree):

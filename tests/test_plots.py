@@ -43,3 +43,28 @@ def test_a_sheet_holds_pairs_of_other_sizes_and_none_matched(tmp_path):
     plots.save(tmp_path / "a.png", sheet)
     back = cv2.cvtColor(cv2.imread(str(tmp_path / "a.png")), cv2.COLOR_BGR2RGB)
     np.testing.assert_array_equal(back, sheet)
+
+
+def placed(*errors):
+    truth = np.stack([np.full(len(errors), 8.0), 4 + 8.0 * np.arange(len(errors))], -1)
+    points = truth + np.stack([np.array(errors), np.zeros(len(errors))], -1)
+    return truth, plots.Placed(points, np.array(errors))
+
+
+def test_a_placement_is_coloured_by_its_error():
+    for error, colour in [(0.5, plots.RIGHT), (2.0, plots.ERROR_COLOURS[1][1]), (8.0, plots.WRONG)]:
+        truth, stage = placed(error)
+        sheet = plots.draw_placements(plots.PlacedPair(np.ones((32, 32)), truth, {"coarse": stage}), 8)
+        others = [c for c in (plots.RIGHT, plots.WRONG) if c != colour]
+        assert pixels_near(sheet, colour) > 20 and not any(pixels_near(sheet, c) for c in others)
+
+
+def test_stages_stand_side_by_side():
+    truth, coarse = placed(4.0, 3.0)
+    _, fine = placed(0.1, 0.2)
+    one = plots.PlacedPair(np.ones((32, 32)), truth, {"coarse": coarse})
+    both = one._replace(stages={"coarse": coarse, "fine": fine})
+    assert plots.draw_placements(both, 4).shape[1] == 2 * plots.draw_placements(one, 4).shape[1]
+    sheet = plots.placement_sheet([both, one], ["heading"])
+    assert sheet.dtype == np.uint8 and sheet.shape[1] == plots.draw_placements(both, 4).shape[1]
+    assert plots.placement_sheet([], ["nothing was matched"]).shape[2] == 3

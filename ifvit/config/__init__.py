@@ -7,12 +7,16 @@ Nothing here imports JAX, Hydra or YAML: a wrong config is refused in a fraction
 from ifvit.config.build import MAY_CHANGE, ConfigError, as_tree, build, differences, known_keys, near
 from ifvit.config.schema import (
     DEFAULT_COARSE_WIDTH,
+    DEFAULT_FINE_WIDTH,
+    FINE_STAGES,
     STAGES,
     STRIDES,
     Backbone,
     Config,
     DataConfig,
+    DenseConfig,
     Device,
+    Fine,
     LossConfig,
     LossForm,
     PairsConfig,
@@ -23,6 +27,8 @@ from ifvit.config.schema import (
 
 __all__ = [
     "DEFAULT_COARSE_WIDTH",
+    "DEFAULT_FINE_WIDTH",
+    "FINE_STAGES",
     "MAY_CHANGE",
     "STAGES",
     "STRIDES",
@@ -30,7 +36,9 @@ __all__ = [
     "Config",
     "ConfigError",
     "DataConfig",
+    "DenseConfig",
     "Device",
+    "Fine",
     "LossConfig",
     "LossForm",
     "PairsConfig",

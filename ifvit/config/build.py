@@ -44,6 +44,9 @@ MAY_CHANGE = frozenset(
     }
 )
 
+# Keys that configs of earlier runs lack, with the value under which such a run goes on as it was.
+ADDED = {"dense.fine": "none", "loss.fine_weight": 1.0, "loss.fine_matches": 64, "loss.fine_teacher": 0.25}
+
 
 def build(tree: Mapping[str, Any]) -> Config:
     """The validated config of a plain nested dict.
@@ -75,7 +78,7 @@ def as_tree(config: Any) -> dict[str, Any]:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """`key: old -> new` for every key on which two configs' trees differ and that may not change on resume."""
-    before, after = dict(_leaves(old)), dict(_leaves(new))
+    before, after = ADDED | dict(_leaves(old)), ADDED | dict(_leaves(new))
     keys = sorted((before.keys() | after.keys()) - MAY_CHANGE)
     return [f"{k}: {before.get(k)} -> {after.get(k)}" for k in keys if before.get(k) != after.get(k)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ifvit.config.schema import DEFAULT_COARSE_WIDTH, STAGES, Config, Source
+from ifvit.config.schema import DEFAULT_COARSE_WIDTH, DEFAULT_FINE_WIDTH, FINE_STAGES, STAGES, Config, Fine, Source
 
 Rules = Iterator[tuple[bool, str]]
 
@@ -50,9 +50,29 @@ def _dense_rules(config: Config) -> Rules:
     yield dense.merged_lr >= 0, f"dense.merged_lr: expected a factor of 0 (frozen) or more, got {dense.merged_lr}"
     yield dense.temperature > 0, f"dense.temperature: expected above 0, got {dense.temperature}"
     yield dense.norm_eps > 0, f"dense.norm_eps: expected above 0, got {dense.norm_eps}"
+    if dense.fine is not Fine.none:
+        yield from _fine_rules(config)
     yield 0 <= dense.threshold < 1, f"dense.threshold: expected 0 to below 1, got {dense.threshold}"
     yield dense.border >= 0, f"dense.border: expected 0 or more cells, got {dense.border}"
     yield dense.max_matches > 0, f"dense.max_matches: expected at least 1, got {dense.max_matches}"
+
+
+def _fine_rules(config: Config) -> Rules:
+    dense = config.dense
+    if dense.backbone not in FINE_STAGES:
+        yield (
+            False,
+            f"dense.fine: {dense.backbone} has no fine map; "
+            f"set dense.backbone to {' or '.join(FINE_STAGES)} (dense=loftr_full), or dense.fine=none",
+        )
+        return
+    stage, widths = FINE_STAGES[dense.backbone], dense.stage_widths
+    width = widths[stage] if widths and len(widths) > stage else DEFAULT_FINE_WIDTH
+    yield (
+        dense.num_heads < 1 or width % dense.num_heads == 0,
+        f"dense.num_heads: {dense.num_heads} heads do not divide {width}, the width of {dense.backbone}'s fine map "
+        f"(number {stage + 1} of dense.stage_widths)",
+    )
 
 
 def _data_rules(config: Config) -> Rules:
@@ -133,4 +153,8 @@ def _training_rules(config: Config) -> Rules:
     yield optimizer.clip_norm > 0, f"optimizer.clip_norm: expected above 0, got {optimizer.clip_norm}"
     yield 0 < loss.focal_alpha <= 1, f"loss.focal_alpha: expected above 0 to 1, got {loss.focal_alpha}"
     yield loss.focal_gamma >= 0, f"loss.focal_gamma: expected 0 or more, got {loss.focal_gamma}"
-    yield loss.negative_weight >= 0, f"loss.negative_weight: expected 0 or more, got {loss.negative_weight}"
+    for name in ("negative_weight", "fine_weight"):
+        value = getattr(loss, name)
+        yield value >= 0, f"loss.{name}: expected 0 or more, got {value}"
+    yield loss.fine_matches > 0, f"loss.fine_matches: expected at least 1, got {loss.fine_matches}"
+    yield 0 <= loss.fine_teacher <= 1, f"loss.fine_teacher: expected a share, 0 to 1, got {loss.fine_teacher}"

@@ -16,6 +16,11 @@ class Backbone(enum.StrEnum):
     resnet_fpn_16_4 = "resnet_fpn_16_4"
 
 
+class Fine(enum.StrEnum):
+    none = "none"
+    loftr = "loftr"
+
+
 class Attention(enum.StrEnum):
     linear = "linear"
     full = "full"
@@ -49,6 +54,9 @@ class LossForm(enum.StrEnum):
 STRIDES = {Backbone.resnet18: 16, Backbone.resnet_fpn_8_2: 8, Backbone.resnet_fpn_16_4: 16}
 STAGES = {Backbone.resnet18: 3, Backbone.resnet_fpn_8_2: 3, Backbone.resnet_fpn_16_4: 4}
 DEFAULT_COARSE_WIDTH = 256  # of all three backbones' last stage
+# Of the backbones with a fine map: its stage, counted from 0, and its width by default.
+FINE_STAGES = {Backbone.resnet_fpn_8_2: 0, Backbone.resnet_fpn_16_4: 1}
+DEFAULT_FINE_WIDTH = 128
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,7 @@ class DenseConfig:
     attention: Attention
     norm_eps: float
     temperature: float
+    fine: Fine
     threshold: float
     border: int
     max_matches: int
@@ -124,6 +133,9 @@ class LossConfig:
     focal_alpha: float
     focal_gamma: float
     negative_weight: float
+    fine_weight: float
+    fine_matches: int
+    fine_teacher: float
 
 
 @dataclass(frozen=True)

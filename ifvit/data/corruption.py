@@ -17,8 +17,14 @@ FINE_NOISE_SHARE = 0.5  # of the noise is white, pixel by pixel; the rest are th
 
 
 def dryness(image: jax.Array) -> jax.Array:
-    """Ridges thinned: grey dilation 2x2."""
-    return _extreme(image, 2, jax.lax.max, -jnp.inf)
+    """Ridges thinned: grey dilation 2x2.
+
+    The mean over the window's two places about each pixel: one alone would move every ridge by half a pixel, and so
+    would be off what sub-pixel matches are taught and judged by.
+    """
+    behind = _extreme(image, 2, jax.lax.max, -jnp.inf)  # over the pixel and the next ones
+    before = jnp.pad(behind, ((1, 0), (1, 0)), mode="edge")[:-1, :-1]
+    return (behind + before) / 2
 
 
 def pressure(image: jax.Array) -> jax.Array:

@@ -75,8 +75,9 @@ class TrainLog:
         for name, value in means.items():
             self._writer.add_scalar(f"train/{name}", value, step)
         left = clock((trainer.max_steps - step) * seconds / steps)
+        fine = f"fine {means['fine']:.3f}  " if "fine" in means else ""
         print(
-            f"step {step}/{trainer.max_steps}  loss {means['loss']:.3f}  exact {means['exact']:.2f}  "
+            f"step {step}/{trainer.max_steps}  loss {means['loss']:.3f}  {fine}exact {means['exact']:.2f}  "
             f"within one {means['within_one']:.2f}  {means['pairs_per_s']:.0f} pairs/s  "
             f"input wait {means['input_wait']:.0%}  {left} left",
             flush=True,
@@ -94,14 +95,15 @@ class TrainLog:
         yield
         self._last_time += time.monotonic() - since
 
-    def validation(self, step: int, means: Mapping[str, float], picture: np.ndarray, whose: str) -> None:
-        """The validation after `step` updates, on `whose` pairs."""
+    def validation(self, step: int, means: Mapping[str, float], pictures: Mapping[str, np.ndarray], whose: str) -> None:
+        """The validation after `step` updates, on `whose` pairs; pictures by name."""
         for name, value in means.items():
             if math.isfinite(value):
                 self._writer.add_scalar(f"validation/{name}", value, step)
-        self._writer.add_image("validation/matches", picture, step, dataformats="HWC")
+        for name, picture in pictures.items():
+            self._writer.add_image(f"validation/{name}", picture, step, dataformats="HWC")
         self._writer.flush()
-        print(f"validation after {step} steps, {whose}: {summary(means)}", flush=True)
+        print(f"validation after {step} steps, {whose}: {summary(means)}\n  {placements(means)}", flush=True)
 
     def close(self) -> None:
         """Write what is held back."""
@@ -116,6 +118,23 @@ def summary(means: Mapping[str, float]) -> str:
         f"end-point error {means['end_point_error']:.1f} px, PCK {pck}, "
         f"matches {means['matches']:.1f} a pair, precision {means['precision']:.2f}, recall {means['recall']:.2f}"
     )
+
+
+def placements(means: Mapping[str, float]) -> str:
+    """How far off the matches are, on one line: the coarse stage's, then the fine one's where there is one."""
+    stages = []
+    for stage in ("coarse", "fine"):
+        if f"{stage}_median" in means:
+            pck = ", ".join(f"@{px} {means[f'{stage}_pck_{px}']:.2f}" for px in PCK_PX)
+            stages.append(f"{stage} median {means[f'{stage}_median']:.2f} px, PCK {pck}")
+    return "matches off by: " + "; ".join(stages)
+
+
+def placement_sheet(
+    placed: Sequence[plots.PlacedPair], step: int, means: Mapping[str, float], whose: str
+) -> np.ndarray:
+    """The picture of how far off the matches of a validation are."""
+    return plots.placement_sheet(placed, [f"Module 1 after {step} steps, {whose}", placements(means)])
 
 
 def sheet(shown: Sequence[plots.MatchedPair], step: int, means: Mapping[str, float], whose: str) -> np.ndarray:

@@ -23,7 +23,7 @@ from ifvit.models.dense import DenseModel
 from ifvit.progress import clock
 from ifvit.training import pretrained, run_dir
 from ifvit.training.devices import Devices
-from ifvit.training.log import TrainLog, sheet, summary
+from ifvit.training.log import TrainLog, placement_sheet, placements, sheet, summary
 from ifvit.training.state import TrainState, init_variables, make_optimizer, new_state, parameter_count
 from ifvit.training.step import make_eval_step, make_train_step
 from ifvit.training.stop import Stop
@@ -125,12 +125,13 @@ class _Run:
         config, dense, data, trainer = self.config, self.config.dense, self.config.data, self.config.trainer
         height, width = data.frame
         rows, columns = self.model.grid(height, width)
+        fine = f" + LoFTR's fine stage (stride {self.model.fine_stride})" if self.model.has_fine else ""
         encoder = "LoFTR" if dense.use_loftr else "plain"
         trained, unseen = (f"{images} impressions of {fingers} fingers" for images, fingers in self.counts)
         where = data.root or "grown here"
         lines = {
             "model": f"{dense.backbone} (stride {dense.stride}) + {encoder} encoder: {dense.num_layers} layers, "
-            f"width {dense.d_model}, {dense.num_heads} heads; {parameter_count(self.state.params):,} parameters",
+            f"width {dense.d_model}, {dense.num_heads} heads{fine}; {parameter_count(self.state.params):,} parameters",
             "weights": weights,
             "data": f"{data.source} ({where}): {trained} to train, {unseen} unseen to validate",
             "input": f"{width}x{height} px at {data.ppi:g} ppi, {rows}x{columns} cells",
@@ -203,14 +204,16 @@ class _Run:
             return self._judge(step)
 
     def _judge(self, step: int) -> dict[str, float]:
-        means, shown, pairs = validate(
-            self.evaluate, self.state, self._val_pairs(), self.config.loss, self.model.stride
-        )
+        report = validate(self.evaluate, self.state, self._val_pairs(), self.config.loss, self.model.stride)
+        means = report.means
         whose = "the batch it learns by heart" if self.config.trainer.overfit else "unseen fingers"
-        picture = sheet(shown, step, means, whose)
-        self.log.validation(step, means, picture, whose)
+        pictures = {
+            "matches": sheet(report.shown, step, means, whose),
+            "placements": placement_sheet(report.placed, step, means, whose),
+        }
+        self.log.validation(step, means, pictures, whose)
         held = read_json(self.dir / "metrics.json") or {}
-        told = {"step": step, "pairs": pairs, **plain(means)}
+        told = {"step": step, "pairs": report.pairs, **plain(means)}
         best = held.get("best")
         if step and not math.isnan(means["exact"]) and (best is None or means["exact"] > best["exact"]):
             self.checkpoints.save_best(step, self.state)
@@ -218,7 +221,8 @@ class _Run:
             best = {"step": step, "exact": told["exact"], "within_one": told["within_one"]}
         untrained = held.get("untrained") if step else {k: told[k] for k in told if k != "step"}
         write_json(self.dir / "metrics.json", told | {"best": best, "untrained": untrained})
-        plots.save(self.dir / "matches.png", picture)
+        for name, picture in pictures.items():
+            plots.save(self.dir / f"{name}.png", picture)
         return means
 
     def _closing(self, means: dict[str, float]) -> str:
@@ -226,8 +230,9 @@ class _Run:
         return (
             f"finished {self.config.trainer.max_steps} steps in {clock(time.monotonic() - self.started)}: "
             f"{summary(means)}\n"
+            f"{placements(means)}\n"
             f"untrained: cells exact {before.get('exact')}, within one {before.get('within_one')}\n"
-            f"look at  {self.dir / 'matches.png'}\n"
+            f"look at  {self.dir / 'matches.png'}, {self.dir / 'placements.png'}\n"
             f"figures  {self.dir / 'metrics.json'}\n"
             f"curves   tensorboard --logdir {self.dir / 'tb'}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +12,63 @@ import jax.numpy as jnp
 from ifvit import checkpoint
 from ifvit.config import Config
 from ifvit.models.dense import DenseModel
-from ifvit.models.matching import extract_matches
+from ifvit.training.matches import found_matches
 from ifvit.training.state import init_variables
 from ifvit.weights.errors import WeightsError
-from ifvit.weights.loftr import load_arrays
+from ifvit.weights.loftr import Converted, read_weights
 from ifvit.weights.merge import MergeReport, merge
+from ifvit.weights.official import describe, warnings
 
 REPORT = "merge_report.json"
 
 HOW_TO_GET = """\
   get LoFTR's weights (outdoor_ds.ckpt, from the links on LoFTR's project page, github.com/zju3dv/LoFTR), then
-    python -m ifvit convert --pytorch_ckpt outdoor_ds.ckpt --output {path}
-  or point dense.loftr_pretrained_ckpt at the .ckpt itself, or train LoFTR's encoder from scratch with
-  dense.loftr_pretrained_ckpt=null"""
+    python -m ifvit convert --pytorch_ckpt outdoor_ds.ckpt --output {npz}
+  (and --prefix '' for its backbone and fine stage too), or point dense.loftr_pretrained_ckpt at the .ckpt itself, or
+  train LoFTR's encoder from scratch with dense.loftr_pretrained_ckpt=null"""
 
 
 def check_there(path: Path) -> None:
     """Raise a WeightsError that says how to get the weights when there is no such file."""
     if not path.exists():
-        raise WeightsError(f"dense.loftr_pretrained_ckpt: {path} does not exist\n{HOW_TO_GET.format(path=path)}")
+        how = HOW_TO_GET.format(npz=path.with_suffix(".npz"))
+        raise WeightsError(f"dense.loftr_pretrained_ckpt: {path} does not exist\n{how}")
 
 
-def merge_pretrained(model: DenseModel, variables: dict[str, Any], path: Path) -> tuple[dict[str, Any], MergeReport]:
-    """The variables with the weights of `path` (.npz or a PyTorch file) merged in, and the report of what happened.
+def read_pretrained(path: Path) -> Converted:
+    """The weights of `path`: a PyTorch, `.safetensors` or converted `.npz` file.
 
     Raises:
-        WeightsError: the file is missing (the message says how to get it), unreadable, or does not fit.
+        WeightsError: it is missing (the message says how to get it) or unreadable.
     """
     check_there(path)
-    arrays, dropped = load_arrays(path)
+    return read_weights(path)
+
+
+def merge_pretrained(
+    model: DenseModel, variables: dict[str, Any], weights: Converted, path: Path
+) -> tuple[dict[str, Any], MergeReport]:
+    """The variables with the weights read from `path` merged in, and the report of what happened.
+
+    Raises:
+        WeightsError: they do not fit.
+    """
+    notes = warnings(
+        weights.origin,
+        weights.arrays.keys(),
+        temp_bug_fix=model.temp_bug_fix,
+        num_layers=model.num_layers,
+        backbone=model.backbone,
+        fine=model.fine,
+    )
     return merge(
         variables,
-        arrays,
+        weights.arrays,
         layer_kinds=model.layer_kinds,
         backbone=model.backbone,
         source=str(path),
-        dropped=dropped,
+        dropped=weights.dropped,
+        notes=notes,
     )
 
 
@@ -59,7 +81,7 @@ def initial_variables(
         # Of a run with weights that ended here before its first state.
         (Path(config.run_dir) / REPORT).unlink(missing_ok=True)
         return variables, None
-    variables, report = merge_pretrained(model, variables, Path(path))
+    variables, report = merge_pretrained(model, variables, read_pretrained(Path(path)), Path(path))
     print(report.text())
     checkpoint.write_json(Path(config.run_dir) / REPORT, report.to_json())
     return variables, report
@@ -78,27 +100,33 @@ def kept_report(config: Config) -> MergeReport | None:
 
 
 def try_weights(config: Config) -> str:
-    """Merge the configured weights into a fresh model and run it once: the report and the shapes that came out.
+    """Merge the configured weights into a fresh model and run it once: which weights they are, the report, and the
+    shapes that came out.
 
     Raises:
         WeightsError: they are missing, unreadable, or do not fit.
     """
+    path = Path(config.dense.loftr_pretrained_ckpt)
+    weights = read_pretrained(path)
     model = DenseModel.from_config(config.dense, jnp.float32)
     variables = init_variables(model, config.seed, config.data.frame)
-    variables, report = merge_pretrained(model, variables, Path(config.dense.loftr_pretrained_ckpt))
+    variables, report = merge_pretrained(model, variables, weights, path)
+    said = describe(path.name, weights.origin, weights.arrays, weights.dropped)
+    return f"{said}\n{report.text()}\nforward pass: {_forward(config, model, variables, path)}"
+
+
+def _forward(config: Config, model: DenseModel, variables: dict[str, Any], path: Path) -> str:
+    """The shapes that come out of the model, run on noise of the configured size."""
     grid = model.grid(*config.data.frame)
     image = jax.random.uniform(jax.random.key(config.seed), (1, *config.data.frame))
     output = jax.jit(model.apply)(variables, image, image[:, :, ::-1])
-    dense = config.dense
-    found = extract_matches(
-        output.log_p,
-        grid,
-        grid,
-        threshold=dense.threshold,
-        border=dense.border,
-        max_matches=dense.max_matches,
-    )
-    p = jnp.exp(output.log_p)
-    if not bool(jnp.isfinite(p).all()):
-        raise WeightsError(f"{report.source}: the forward pass gives values that are not finite")
-    return f"{report.text()}\nforward pass: P {p.shape}, matches {found.cells.shape}"
+    found = found_matches(output.log_p, (grid, grid), config.dense)
+    values = [jnp.exp(output.log_p)]
+    shapes = f"P {output.log_p.shape}, matches {found.cells.shape}"
+    if model.has_fine:
+        refined = jax.jit(partial(model.apply, method=model.refine))(variables, output, found.cells)
+        values += [refined.points_b, refined.spread]
+        shapes += f", refined points {refined.points_b.shape}"
+    if not all(bool(jnp.isfinite(value).all()) for value in values):
+        raise WeightsError(f"{path}: the forward pass gives values that are not finite")
+    return shapes

@@ -13,10 +13,24 @@ from ifvit import losses, metrics
 from ifvit.config import Config, LossConfig, LossForm
 from ifvit.data.pairs import Pairs, Truth, truth_of
 from ifvit.models.dense import DenseModel, DenseOutput
-from ifvit.models.matching import Matches, extract_matches
+from ifvit.models.matching import Matches
+from ifvit.training.matches import Grids, found_matches, taught_matches
 from ifvit.training.state import TrainState, schedule
 
+TAUGHT_STREAM = 5  # of random numbers under the run's seed
+
 TrainStep = Callable[[TrainState, Pairs], tuple[TrainState, dict[str, jax.Array]]]
+
+
+class Whole(NamedTuple):
+    """What the parts of a batch must know of the whole: how many labelled cells, lone cell pairs and places taught to
+    the fine stage it has, all (), and the order (Na,) in which the teacher takes A's cells at this step.
+    """
+
+    labelled: jax.Array
+    lone: jax.Array
+    taught: jax.Array
+    order: jax.Array
 
 
 class LossParts(NamedTuple):
@@ -40,8 +54,8 @@ def make_train_step(model: DenseModel, optimizer: optax.GradientTransformation, 
     """The update: (state, pairs) -> (state, metrics of () arrays)."""
     rate, parts = schedule(config), config.trainer.accumulate
 
-    def loss_of(params: Any, batch_stats: Any, pairs: Pairs, labelled: jax.Array, lone: jax.Array):
-        """The share that `pairs` have in the loss of a batch with so many labelled cells and lone cell pairs."""
+    def loss_of(params: Any, batch_stats: Any, pairs: Pairs, whole: Whole):
+        """The share that `pairs` have in the loss of the whole batch."""
         truth = truth_of(pairs, model.stride)
         output, updated = model.apply(
             {"params": params, "batch_stats": batch_stats},
@@ -51,18 +65,30 @@ def make_train_step(model: DenseModel, optimizer: optax.GradientTransformation, 
             mutable=["batch_stats"],
         )
         terms = loss_parts(output.log_p, truth, config.loss)
-        positive, negative = terms.positive.total.sum() / labelled, terms.negative.total.sum() / lone
+        positive, negative = terms.positive.total.sum() / whole.labelled, terms.negative.total.sum() / whole.lone
         loss = positive + config.loss.negative_weight * negative
+        said = {"positive": positive, "negative": negative}
+        if model.has_fine:
+            said["fine"] = fine_term(params, output, pairs, truth, whole)
+            loss += config.loss.fine_weight * said["fine"]
         accuracy = dense_totals(model, output, pairs, truth)
-        shares = {name: accuracy[name][0].sum() / labelled for name in ("exact", "within_one")}
-        return loss, (updated["batch_stats"], {"loss": loss, "positive": positive, "negative": negative} | shares)
+        said |= {name: accuracy[name][0].sum() / whole.labelled for name in ("exact", "within_one")}
+        return loss, (updated["batch_stats"], said | {"loss": loss})
 
-    def gradients(params: Any, batch_stats: Any, pairs: Pairs, labelled: jax.Array, lone: jax.Array):
+    def fine_term(params: Any, output: DenseOutput, pairs: Pairs, truth: Truth, whole: Whole) -> jax.Array:
+        grids = grids_of(model, pairs)
+        everything = output.log_p.shape[1]
+        found = found_matches(jax.lax.stop_gradient(output.log_p), grids, config.dense, everything)
+        taught = taught_matches(model, found, grids, truth, whole.order, config.loss)
+        refined = model.apply({"params": params}, output, taught.cells, method="refine")
+        return losses.fine(refined.offset, refined.spread, taught.target, taught.held).total.sum() / whole.taught
+
+    def gradients(params: Any, batch_stats: Any, pairs: Pairs, whole: Whole):
         grad = jax.value_and_grad(loss_of, has_aux=True)
-        (_, (batch_stats, said)), grads = grad(params, batch_stats, pairs, labelled, lone)
+        (_, (batch_stats, said)), grads = grad(params, batch_stats, pairs, whole)
         return grads, batch_stats, said
 
-    def accumulated(params: Any, batch_stats: Any, pairs: Pairs, labelled: jax.Array, lone: jax.Array):
+    def accumulated(params: Any, batch_stats: Any, pairs: Pairs, whole: Whole):
         """The same, summed over `accumulate` parts of the batch, one after the other."""
 
         def parted(leaf: jax.Array) -> jax.Array:
@@ -71,21 +97,29 @@ def make_train_step(model: DenseModel, optimizer: optax.GradientTransformation, 
 
         def add(carry, part: Pairs):
             batch_stats, sums = carry
-            grads, batch_stats, said = gradients(params, batch_stats, part, labelled, lone)
+            grads, batch_stats, said = gradients(params, batch_stats, part, whole)
             return (batch_stats, jax.tree.map(jnp.add, sums, (grads, said))), None
 
         first = jax.tree.map(lambda x: parted(x)[0], pairs)
-        _, _, said = jax.eval_shape(gradients, params, batch_stats, first, labelled, lone)
+        _, _, said = jax.eval_shape(gradients, params, batch_stats, first, whole)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (params, said))
         (batch_stats, (grads, said)), _ = jax.lax.scan(add, (batch_stats, zeros), jax.tree.map(parted, pairs))
         return grads, batch_stats, said
 
-    def train_step(state: TrainState, pairs: Pairs):
+    def whole_batch(step: jax.Array, pairs: Pairs) -> Whole:
         truth = truth_of(pairs, model.stride)
-        labelled = jnp.maximum(losses.positive_count(truth.labels).sum(), 1)
-        lone = jnp.maximum(losses.negative_count(truth.lone_a, truth.lone_b).sum(), 1)
+        cells = losses.positive_count(truth.labels)  # (B,)
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), TAUGHT_STREAM), step)
+        return Whole(
+            labelled=jnp.maximum(cells.sum(), 1),
+            lone=jnp.maximum(losses.negative_count(truth.lone_a, truth.lone_b).sum(), 1),
+            taught=jnp.maximum(jnp.minimum(cells, config.loss.fine_matches).sum(), 1),
+            order=jax.random.permutation(key, truth.labels.shape[1]),
+        )
+
+    def train_step(state: TrainState, pairs: Pairs):
         compute = gradients if parts == 1 else accumulated
-        grads, batch_stats, said = compute(state.params, state.batch_stats, pairs, labelled, lone)
+        grads, batch_stats, said = compute(state.params, state.batch_stats, pairs, whole_batch(state.step, pairs))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         said |= {"grad_norm": optax.global_norm(grads), "lr": jnp.asarray(rate(state.step), jnp.float32)}
@@ -95,39 +129,52 @@ def make_train_step(model: DenseModel, optimizer: optax.GradientTransformation, 
 
 
 class Validation(NamedTuple):
-    """One batch, judged: per-sample sums, and what a picture needs."""
+    """One batch, judged: per-sample sums, the matches, and how far off each is.
+
+    points: float32 (B, M, 2) px of B, by stage ('coarse': the cell's pixel; 'fine': refined, where there is a fine
+    stage) where the matches put A's cells; errors: (B, M) px by stage, nan where the truth is not known; target:
+    (B, M, 2) px, the truth.
+    """
 
     totals: metrics.Totals
     matches: Matches
     right: jax.Array
+    points: dict[str, jax.Array]
+    errors: dict[str, jax.Array]
+    target: jax.Array
 
 
 def make_eval_step(model: DenseModel, config: Config) -> Callable[[TrainState, Pairs], Validation]:
     """Validation of a batch: losses, accuracy of all labelled cells, precision and recall of the matches."""
-    dense = config.dense
 
     def eval_step(state: TrainState, pairs: Pairs) -> Validation:
         truth = truth_of(pairs, model.stride)
         output = model.apply(state.variables, pairs.image_a, pairs.image_b, train=False)
-        grid_a, grid_b = model.grid(*pairs.image_a.shape[1:]), model.grid(*pairs.image_b.shape[1:])
-        found = extract_matches(
-            output.log_p,
-            grid_a,
-            grid_b,
-            threshold=dense.threshold,
-            border=dense.border,
-            max_matches=dense.max_matches,
-        )
-        right = metrics.right_matches(found.cells, truth.points, truth.shown, grid_b, model.stride)
+        grids = grids_of(model, pairs)
+        found = found_matches(output.log_p, grids, config.dense)
+        right = metrics.right_matches(found.cells, truth.points, truth.shown, grids[1], model.stride)
+        points = {"coarse": metrics.points_of(jnp.maximum(found.cells[..., 1], 0), grids[1], model.stride)}
         terms = loss_parts(output.log_p, truth, config.loss)
         totals = dense_totals(model, output, pairs, truth) | metrics.matches(found.cells, truth.labels, right)
         totals |= {"positive": tuple(terms.positive), "negative": tuple(terms.negative)}
-        return Validation(totals, found, right)
+        known, target = metrics.true_points(found.cells, truth.points, truth.shown)
+        if model.has_fine:
+            refined = model.apply(state.variables, output, found.cells, method="refine")
+            points["fine"] = refined.points_b
+            wanted = (target - points["coarse"]) / model.reach
+            totals["fine"] = tuple(losses.fine(refined.offset, refined.spread, wanted, known))
+        errors = {stage: metrics.pixel_errors(where, target, known) for stage, where in points.items()}
+        return Validation(totals, found, right, points, errors, target)
 
     return eval_step
 
 
+def grids_of(model: DenseModel, pairs: Pairs) -> Grids:
+    """Rows and columns of A's cells and of B's."""
+    return model.grid(*pairs.image_a.shape[1:]), model.grid(*pairs.image_b.shape[1:])
+
+
 def dense_totals(model: DenseModel, output: DenseOutput, pairs: Pairs, truth: Truth) -> metrics.Totals:
     """`metrics.dense` of a batch."""
-    grid_b = model.grid(*pairs.image_b.shape[1:])
+    grid_b = grids_of(model, pairs)[1]
     return metrics.dense(output.log_p, truth.labels, truth.points, grid_b, model.stride)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,50 +15,80 @@ from ifvit.training.state import TrainState
 from ifvit.training.step import Validation
 
 SHOWN_PAIRS = 6
+SHOWN_PLACEMENTS = 3  # larger, for they show errors of single pixels
 
 Evaluate = Callable[[TrainState, Pairs], Validation]
 
 
+class Report(NamedTuple):
+    """A validation: the means over all pairs, the first pairs with their matches and with where these lie, and the
+    number of pairs.
+    """
+
+    means: dict[str, float]
+    shown: list[plots.MatchedPair]
+    placed: list[plots.PlacedPair]
+    pairs: int
+
+
 def validate(
     evaluate: Evaluate, state: TrainState, batches: Iterable[Pairs], settings: LossConfig, stride: int
-) -> tuple[dict[str, float], list[plots.MatchedPair], int]:
-    """Means over all batches, the first pairs with their matches, and the number of pairs.
+) -> Report:
+    """Judge all batches.
 
-    The means are those of `metrics.dense` and `metrics.matches`, with `loss`, `positive` and `negative`; nan where
-    nothing was counted.
+    The means are those of `metrics.dense` and `metrics.matches`, `loss` and its terms, and those of
+    `metrics.over_matches` for each stage, like `coarse_median` and `fine_pck_3`; nan where nothing was counted.
     """
     sums: dict[str, np.ndarray] = {}
+    errors: dict[str, list[np.ndarray]] = {}
     shown: list[plots.MatchedPair] = []
+    placed: list[plots.PlacedPair] = []
     pairs = 0
     for batch in batches:
         judged = jax.device_get(evaluate(state, batch))
         pairs += len(judged.right)
         for name, parts in judged.totals.items():
             sums[name] = sums.get(name, 0) + np.array([part.sum(dtype=np.float64) for part in parts])
+        for stage, found in judged.errors.items():
+            errors.setdefault(stage, []).append(found)
         if len(shown) < SHOWN_PAIRS:
             shown += matched_pairs(batch, judged, stride, SHOWN_PAIRS - len(shown))
+        if len(placed) < SHOWN_PLACEMENTS:
+            placed += placed_pairs(batch, judged, SHOWN_PLACEMENTS - len(placed))
     means = metrics.mean(sums)
-    terms = {name: 0.0 if np.isnan(means[name]) else means[name] for name in ("positive", "negative")}
-    means["loss"] = terms["positive"] + settings.negative_weight * terms["negative"]
-    return means, shown, pairs
+    weights = {"positive": 1.0, "negative": settings.negative_weight, "fine": settings.fine_weight}
+    means["loss"] = sum(weight * np.nan_to_num(means.get(name, 0.0)) for name, weight in weights.items())
+    for stage, found in errors.items():
+        means |= {f"{stage}_{name}": value for name, value in metrics.over_matches(np.concatenate(found)).items()}
+    return Report(means, shown, placed, pairs)
 
 
 def matched_pairs(batch: Pairs, judged: Validation, stride: int, most: int) -> list[plots.MatchedPair]:
     """The first `most` pairs of a batch, ready to draw."""
     images = jax.device_get((batch.image_a[:most], batch.image_b[:most], batch.genuine[:most]))
-    columns = [image.shape[2] // stride for image in images[:2]]
+    columns = images[0].shape[2] // stride
+    points_b = judged.points.get("fine", judged.points["coarse"])
     drawn = []
     for k in range(len(images[0])):
         made = judged.matches.cells[k, :, 0] >= 0
-        points = [
-            stride * np.stack([cells % width, cells // width], -1)
-            for cells, width in zip(judged.matches.cells[k, made].T, columns, strict=True)
-        ]
+        cells = judged.matches.cells[k, made, 0]
+        points = stride * np.stack([cells % columns, cells // columns], -1), points_b[k, made]
         right = judged.right[k, made]
         kind = "same finger" if images[2][k] else "different fingers"
         title = f"{kind}: {right.sum()} of {made.sum()} matches right"
         confidence = judged.matches.confidence[k, made]
         drawn.append(plots.MatchedPair(images[0][k], images[1][k], *points, confidence, right, title))
+    return drawn
+
+
+def placed_pairs(batch: Pairs, judged: Validation, most: int) -> list[plots.PlacedPair]:
+    """The first `most` pairs of a batch that have matches whose truth is known, ready to draw."""
+    known = ~np.isnan(judged.errors["coarse"])  # (B, M)
+    drawn = []
+    for k in np.flatnonzero(known.any(axis=1))[:most]:
+        stages = {name: plots.Placed(points[k, known[k]], judged.errors[name][k, known[k]])
+                  for name, points in judged.points.items()}  # fmt: skip
+        drawn.append(plots.PlacedPair(jax.device_get(batch.image_b[k]), judged.target[k, known[k]], stages))
     return drawn
 
 

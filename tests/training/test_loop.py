@@ -13,6 +13,7 @@ from ifvit.training import loop
 from ifvit.training.log import NotFiniteError
 from ifvit.training.loop import train
 from ifvit.training.run_dir import RunDirError
+from tests.training.test_step import FINE
 
 
 def arrays_of(run_dir, step):
@@ -41,6 +42,7 @@ def test_what_a_run_leaves(finished):
         "config.json",
         "metrics.json",
         "matches.png",
+        "placements.png",
         "states",
         "best",
         "tb",
@@ -48,6 +50,7 @@ def test_what_a_run_leaves(finished):
     told = json.loads((run_dir / "metrics.json").read_text())
     assert told["step"] == 4 and told["exact"] == pytest.approx(outcome.exact, abs=1e-6)
     assert {"exact", "within_one", "pck_3", "end_point_error", "precision", "recall", "loss"} <= told.keys()
+    assert {"coarse_median", "coarse_pck_1"} <= told.keys() and "fine_median" not in told
     assert told["untrained"].keys() >= {"exact", "within_one"} and told["best"]["step"] == 4
     assert checkpoint.saved_steps(run_dir / "states") == [2, 4]
     assert checkpoint.saved_steps(run_dir / "best") == [4]
@@ -146,3 +149,14 @@ def test_a_state_that_cannot_be_written_is_said(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint.ocp.CheckpointManager, "save", full)
     with pytest.raises(CheckpointError, match="state of step 2 was not saved .*No space left.*make room"):
         train(tiny(tmp_path / "run"))
+
+
+def test_a_fine_stage_resumes_bit_for_bit(tiny, tmp_path, capsys):
+    """What its teacher draws depends on the step alone."""
+    train(tiny(tmp_path / "whole", *FINE))
+    train(tiny(tmp_path / "parts", *FINE, "trainer.max_hours=1e-9"))  # stops after its first step
+    train(tiny(tmp_path / "parts", *FINE))
+    assert "resumed after step 1" in capsys.readouterr().out
+    assert same_bits(arrays_of(tmp_path / "parts", 4), arrays_of(tmp_path / "whole", 4))
+    told = json.loads((tmp_path / "whole" / "metrics.json").read_text())
+    assert {"fine", "fine_median", "fine_pck_3", "coarse_median"} <= told.keys()

@@ -10,10 +10,29 @@ from ifvit.models.dense import DenseModel
 from ifvit.training.state import init_variables, make_optimizer, new_state
 from ifvit.training.step import make_eval_step, make_train_step
 
+FINE = (
+    "dense.backbone=resnet_fpn_8_2",
+    "dense.stem_width=8",
+    "dense.stage_widths=[8,8,8]",
+    "dense.fine=loftr",
+    "dense.use_loftr=true",
+    "loss.fine_matches=8",
+)
+
 
 @pytest.fixture(scope="module")
 def setting(tiny, tmp_path_factory):
-    config = tiny(tmp_path_factory.mktemp("none"), "trainer.batch_size=8", "data.pairs.impostor_share=0.5")
+    return set_up(tiny, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def fine_setting(tiny, tmp_path_factory):
+    return set_up(tiny, tmp_path_factory, *FINE)
+
+
+def set_up(tiny, tmp_path_factory, *overrides):
+    folder = tmp_path_factory.mktemp("none")
+    config = tiny(folder, "trainer.batch_size=8", "data.pairs.impostor_share=0.5", *overrides)
     impressions = load(config.data, config.seed)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     batches = Batches(config, impressions, np.arange(len(impressions)), TRAIN, sharding)
@@ -40,6 +59,32 @@ def test_every_parameter_gets_a_gradient(setting):
     still = [name for name, far in moves(setting[3].params, state.params).items() if far == 0]
     assert still == []
     assert int(state.step) == 1 and np.isfinite(said["loss"]) and said["grad_norm"] > 0
+
+
+def test_every_parameter_of_the_fine_stage_gets_a_gradient(fine_setting):
+    state, said = stepped(fine_setting)
+    still = [name for name, far in moves(fine_setting[3].params, state.params).items() if far == 0]
+    assert still == [] and {"fine_preprocess", "fine_transformer"} <= set(state.params)
+    assert 0 < said["fine"] < 10
+    rest = said["positive"] + fine_setting[0].loss.negative_weight * said["negative"]
+    assert said["loss"] == pytest.approx(float(rest + said["fine"]), rel=1e-5)
+
+
+def test_the_teacher_draws_anew_every_step(fine_setting):
+    config, model, optimizer, state, batch = fine_setting
+    run = jax.jit(make_train_step(model, optimizer, config))
+    fine = [float(run(state.replace(step=np.int32(step)), batch)[1]["fine"]) for step in (0, 0, 1)]
+    assert fine[0] == fine[1] != fine[2]
+
+
+def test_accumulating_shares_the_fine_loss_of_the_whole(fine_setting):
+    """Part 0 is four genuine pairs, part 1 four pairs of different fingers: the places taught are all part 0's."""
+    pairs = fine_setting[4]
+    genuine, others = (np.flatnonzero(np.asarray(pairs.genuine) == kind) for kind in (True, False))
+    order = np.stack([np.resize(genuine, 4), np.resize(others, 4)], 1).ravel()
+    _, parted = stepped(fine_setting, pairs=jax.tree.map(lambda x: np.asarray(x)[order], pairs), accumulate=2)
+    _, alone = stepped(fine_setting, pairs=jax.tree.map(lambda x: np.asarray(x)[np.resize(genuine, 4)], pairs))
+    assert parted["fine"] == pytest.approx(float(alone["fine"]), rel=1e-4)
 
 
 def test_pairs_of_different_fingers_alone_move_the_network(setting):
@@ -83,3 +128,18 @@ def test_validation_does_not_depend_on_the_batch(setting):
     for name, (total, count) in part.totals.items():
         np.testing.assert_allclose(total, whole.totals[name][0][:2], rtol=1e-4, atol=1e-4)
         np.testing.assert_array_equal(count, whole.totals[name][1][:2])
+
+
+def test_validation_places_every_match_coarse_and_fine(fine_setting):
+    config, model, _, state, pairs = fine_setting
+    config = dataclasses.replace(config, dense=dataclasses.replace(config.dense, threshold=0.0, max_matches=20))
+    judged = make_eval_step(model, config)(state, pairs)
+    made = np.asarray(judged.matches.cells[..., 0] >= 0)
+    assert made.sum() > 8 and set(judged.points) == set(judged.errors) == {"coarse", "fine"}
+    moved = np.abs(judged.points["fine"] - judged.points["coarse"]).max(-1)
+    assert (moved[made] <= model.reach + 1e-3).all() and (moved[made] > 0).all()
+    known = ~np.isnan(judged.errors["fine"])
+    np.testing.assert_array_equal(known, ~np.isnan(judged.errors["coarse"]))
+    assert known.any() and not known[~np.asarray(pairs.genuine)].any() and not known[~made].any()
+    far = np.linalg.norm(judged.points["fine"] - judged.target, axis=-1)
+    np.testing.assert_allclose(np.asarray(judged.errors["fine"])[known], far[known], rtol=1e-5)

@@ -1,0 +1,55 @@
+"""A trained run's weights as a file of their own, under this program's names or LoFTR's."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ifvit.checkpoint import CheckpointError, read_json, read_variables
+from ifvit.weights.errors import WeightsError
+from ifvit.weights.loftr import check_suffix, write_weights
+from ifvit.weights.merge import arrays_of
+from ifvit.weights.official import Provenance
+
+
+def export(run_dir: Path, output: str | PathLike[str]) -> str:
+    """Write the params and batch statistics of a run's best state, else of its latest, to `output`; what was done.
+
+    `output` ends in .npz (our names) or .safetensors (LoFTR's). The run directory is only read, and neither its data
+    nor its device is needed.
+
+    Raises:
+        WeightsError: LoFTR has no names for such a model, or the file cannot be written.
+        CheckpointError: it is no run directory, holds no state, or its state is damaged.
+    """
+    check_suffix(output)
+    dense = _dense_config(run_dir)
+    if not dense.get("use_loftr"):
+        raise WeightsError(
+            f"{run_dir}: its model has the plain encoder (dense.use_loftr=false), for which LoFTR has no names; "
+            "runs of dense=loftr can be exported"
+        )
+    which, step, variables = read_variables(run_dir)
+    try:
+        arrays = arrays_of(variables)
+    except WeightsError as error:
+        raise WeightsError(f"{run_dir}: {error}") from error
+    origin = Provenance(f"run {run_dir.resolve().name}, step {step}", temp_bug_fix=bool(dense["temp_bug_fix"]))
+    write_weights(output, arrays, origin)
+    parameters = sum(array.size for array in arrays.values())
+    return (
+        f"the {which} state of {run_dir}, step {step}: {len(arrays)} arrays, {parameters:,} parameters; "
+        f"dense.temp_bug_fix={str(origin.temp_bug_fix).lower()} goes with them\nwritten to {output}"
+    )
+
+
+def _dense_config(run_dir: Path) -> dict[str, Any]:
+    """The keys under `dense` of the run's config, those of an earlier version's run too."""
+    held = read_json(run_dir / "config.json")
+    try:
+        return held["config"]["dense"]
+    except (TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{run_dir}: no run directory (it has no config.json of a run); give the run_dir of a training run"
+        ) from error
