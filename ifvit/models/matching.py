@@ -23,7 +23,7 @@ def log_dual_softmax(feat_a, feat_b, temperature, mask_a=None, mask_b=None):
     """log P of every cell pair: softmax over B's cells times softmax over A's, in log space.
 
     feat_a (B, Na, C), feat_b (B, Nb, C); masks floats (B, N) or (B, h, w), 1 = real. Similarity is
-    <a, b> / (C temperature), -1e9 where either cell is padded. Returns (B, Na, Nb) float32. Source: LoFTR.
+    <a, b> / (C temperature), -1e9 where either cell is padded. Returns (B, Na, Nb) float32, at most 0. Source: LoFTR.
     """
     channels = feat_a.shape[-1]
     feat_a, feat_b = feat_a.astype(jnp.float32), feat_b.astype(jnp.float32)
@@ -35,7 +35,10 @@ def log_dual_softmax(feat_a, feat_b, temperature, mask_a=None, mask_b=None):
     if mask_b is not None:
         real = mask_b.reshape(mask_b.shape[0], 1, -1) > 0  # (B, 1, Nb)
         similarity = jnp.where(real, similarity, _MASKED_SIMILARITY)
-    return jax.nn.log_softmax(similarity, axis=2) + jax.nn.log_softmax(similarity, axis=1)
+    log_p = jax.nn.log_softmax(similarity, axis=2) + jax.nn.log_softmax(similarity, axis=1)
+    # Large similarities round log P to a few ulp above 0, where log(1 - P) is no number. Not a clamp, whose gradient
+    # would be zero there.
+    return log_p - jax.lax.stop_gradient(jnp.maximum(log_p, 0))
 
 
 def _span(real, border):
