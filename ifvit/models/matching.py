@@ -26,19 +26,17 @@ def log_dual_softmax(feat_a, feat_b, temperature, mask_a=None, mask_b=None):
     <a, b> / (C temperature), -1e9 where either cell is padded. Returns (B, Na, Nb) float32, at most 0. Source: LoFTR.
     """
     channels = feat_a.shape[-1]
-    feat_a, feat_b = feat_a.astype(jnp.float32), feat_b.astype(jnp.float32)
+    # Scaled before the product: a scaling after it is fused into each use, where it rounds differently, so that a
+    # similarity exceeds its own maximum: log P rises above 0, and exp overflows once similarities are large.
+    feat_a, feat_b = feat_a.astype(jnp.float32) / (channels * temperature), feat_b.astype(jnp.float32)
     similarity = jnp.einsum("bnc,bmc->bnm", feat_a, feat_b, precision=jax.lax.Precision.HIGHEST)
-    similarity = similarity / (channels * temperature)
     if mask_a is not None:
         real = mask_a.reshape(mask_a.shape[0], -1, 1) > 0  # (B, Na, 1)
         similarity = jnp.where(real, similarity, _MASKED_SIMILARITY)
     if mask_b is not None:
         real = mask_b.reshape(mask_b.shape[0], 1, -1) > 0  # (B, 1, Nb)
         similarity = jnp.where(real, similarity, _MASKED_SIMILARITY)
-    log_p = jax.nn.log_softmax(similarity, axis=2) + jax.nn.log_softmax(similarity, axis=1)
-    # Large similarities round log P to a few ulp above 0, where log(1 - P) is no number. Not a clamp, whose gradient
-    # would be zero there.
-    return log_p - jax.lax.stop_gradient(jnp.maximum(log_p, 0))
+    return jax.nn.log_softmax(similarity, axis=2) + jax.nn.log_softmax(similarity, axis=1)
 
 
 def _span(real, border):
