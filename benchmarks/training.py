@@ -16,9 +16,8 @@ from collections.abc import Iterator
 
 import jax
 
-from ifvit.data.loader import TRAIN, Batches
+from ifvit.data.loader import supply
 from ifvit.data.pairs import Pairs
-from ifvit.data.sources import load, split
 from ifvit.launch import compose_config
 from ifvit.models.dense import DenseModel
 from ifvit.training.devices import Devices
@@ -32,9 +31,7 @@ def main() -> None:
     """Time the configured training."""
     config = compose_config(sys.argv[1:])
     devices = Devices(config.trainer)
-    impressions = load(config.data, config.seed)
-    trained, _ = split(impressions, config.data.val_fingers)
-    batches = Batches(config, impressions, trained, TRAIN, devices.split)
+    batches = supply(config, devices.split).train
     model = DenseModel.from_config(config.dense, devices.dtype)
     optimizer = make_optimizer(config, ())
     state = new_state(init_variables(model, config.seed, config.data.frame), optimizer)

@@ -8,6 +8,8 @@ symmetric padding (LoFTR's convention); there is no half-cell offset.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -35,17 +37,54 @@ def pixel_grid(height: int, width: int) -> jax.Array:
     return jnp.stack([x, y], axis=-1)
 
 
-def displacement(waves: Waves, points: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The waves' displacement (..., 2) in px at points (..., 2), and its derivative (..., 2, 2): row i of component i.
+class Bend(NamedTuple):
+    """A displacement field at some points: `x`, `y` px, and its derivatives, `xy` that of x along y. All (...).
 
-    Wave by wave and coordinate by coordinate: a product with a matrix of two rows costs a CPU several times more.
+    By coordinates, because a trailing axis of two makes a CPU several times slower.
     """
-    moved, slope = jnp.zeros_like(points), jnp.zeros((*points.shape, 2))
+
+    x: jax.Array
+    y: jax.Array
+    xx: jax.Array
+    xy: jax.Array
+    yx: jax.Array
+    yy: jax.Array
+
+
+def displacement(waves: Waves, x: jax.Array, y: jax.Array) -> Bend:
+    """The waves' displacement at the points (x, y), each (...)."""
+    sums = Bend(*(jnp.zeros_like(x) for _ in Bend._fields))
     for amplitude, frequency, phase in zip(*waves, strict=True):
-        angle = points[..., 0] * frequency[0] + points[..., 1] * frequency[1] + phase
-        moved += jnp.sin(angle)[..., None] * amplitude
-        slope += jnp.cos(angle)[..., None, None] * amplitude[:, None] * frequency
-    return moved, slope
+        angle = x * frequency[0] + y * frequency[1] + phase
+        sine, cosine = jnp.sin(angle), jnp.cos(angle)
+        slopes = (cosine * (amplitude[i] * frequency[j]) for i in (0, 1) for j in (0, 1))
+        wave = (sine * amplitude[0], sine * amplitude[1], *slopes)
+        sums = Bend(*(total + part for total, part in zip(sums, wave, strict=True)))
+    return sums
+
+
+def moved(displace: Callable[[jax.Array, jax.Array], Bend], points: jax.Array) -> jax.Array:
+    """Where the field `displace` of (x, y) takes points (..., 2)."""
+    x, y = points[..., 0], points[..., 1]
+    bend = displace(x, y)
+    return jnp.stack([x + bend.x, y + bend.y], axis=-1)
+
+
+def undo(displace: Callable[[jax.Array, jax.Array], Bend], points: jax.Array, steps: int) -> jax.Array:
+    """The points (..., 2) that the field takes to `points`, by `steps` of Newton's method. It must not fold."""
+    to_x, to_y = points[..., 0], points[..., 1]
+
+    def closer(_, place: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        bend = displace(*place)
+        left_x, left_y = place[0] + bend.x - to_x, place[1] + bend.y - to_y
+        a, d = 1 + bend.xx, 1 + bend.yy
+        area = a * d - bend.xy * bend.yx
+        return (
+            place[0] - (d * left_x - bend.xy * left_y) / area,
+            place[1] - (a * left_y - bend.yx * left_x) / area,
+        )
+
+    return jnp.stack(jax.lax.fori_loop(0, steps, closer, (to_x, to_y)), axis=-1)
 
 
 def rotate(points: jax.Array, angle: jax.Array) -> jax.Array:
@@ -68,21 +107,13 @@ class Warp(NamedTuple):
 
     def __call__(self, points: jax.Array) -> jax.Array:
         """Where points (..., 2) go."""
-        bent = points + displacement(self.waves, points)[0]
+        bent = moved(partial(displacement, self.waves), points)
         return rotate(bent - self.centre_from, self.angle) + self.centre_to
 
     def inverse(self, points: jax.Array) -> jax.Array:
-        """Where points (..., 2) come from: Newton's solution of u + waves(u) = y."""
+        """Where points (..., 2) come from."""
         target = rotate(points - self.centre_to, -self.angle) + self.centre_from
-
-        def closer(_, u: jax.Array) -> jax.Array:
-            moved, slope = displacement(self.waves, u)
-            left = u + moved - target
-            a, b, c, d = slope[..., 0, 0] + 1, slope[..., 0, 1], slope[..., 1, 0], slope[..., 1, 1] + 1
-            x, y = left[..., 0], left[..., 1]
-            return u - jnp.stack([d * x - b * y, a * y - c * x], -1) / (a * d - b * c)[..., None]
-
-        return jax.lax.fori_loop(0, NEWTON_STEPS, closer, target)
+        return undo(partial(displacement, self.waves), target, NEWTON_STEPS)
 
 
 def sample(image: jax.Array, points: jax.Array, outside: float | jax.Array) -> jax.Array:

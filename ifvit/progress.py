@@ -22,9 +22,9 @@ class Progress:
         self._what, self._total, self._done = what, total, 0
         self._start = self._said = time.monotonic()
 
-    def step(self) -> None:
-        """One more is done."""
-        self._done += 1
+    def step(self, count: int = 1) -> None:
+        """`count` more are done."""
+        self._done += count
         now = time.monotonic()
         last = self._done == self._total
         if now - self._said < EVERY_S and not (last and self._said > self._start):

@@ -36,9 +36,11 @@ def test_the_surface_is_frozen():
         "dense.temp_bug_fix dense.backbone dense.stem_width dense.stage_widths dense.d_model dense.num_heads "
         "dense.num_layers dense.attention dense.norm_eps dense.temperature dense.fine dense.threshold dense.border "
         "dense.max_matches data.source data.root data.databases data.fvc_year data.file_ppi data.fingers "
-        "data.val_fingers data.ppi data.image_size data.max_damaged data.threads data.cache_dir "
+        "data.renew data.val_fingers data.ppi data.image_size data.max_damaged data.threads data.cache_dir "
         "data.pairs.rotation_deg data.pairs.shift_px data.pairs.elastic_px data.pairs.partial_share "
-        "data.pairs.impostor_share data.pairs.noise data.pairs.dryness data.pairs.pressure loss.form "
+        "data.pairs.impostor_share data.pairs.noise data.pairs.dryness data.pairs.pressure "
+        "data.impression.rotation_deg data.impression.shift_mm data.impression.distortion data.impression.moisture "
+        "data.impression.wear data.impression.noise data.impression.sensors loss.form "
         "loss.focal_alpha loss.focal_gamma loss.negative_weight loss.fine_weight loss.fine_matches loss.fine_teacher "
         "optimizer.lr optimizer.weight_decay "
         "optimizer.beta1 optimizer.beta2 optimizer.warmup_steps optimizer.final_lr optimizer.clip_norm "
@@ -118,6 +120,11 @@ def test_a_missing_key_is_named(tree):
         ("data.val_fingers", 64, "data.fingers: 64 fingers leave none to train on"),
         ("data.pairs.elastic_px", 9, "data.pairs.elastic_px: expected at most 3.84 px"),
         ("data.pairs.dryness", 0.9, "data.pairs: dryness and pressure"),
+        ("data.renew", -1, "data.renew: expected 0 or more"),
+        ("data.impression.moisture", 0.9, "data.impression.moisture: expected 0 to 0.7, got 0.9"),
+        ("data.impression.wear", -1, "data.impression.wear: expected 0 to 3, got -1"),
+        ("data.impression.sensors", [], "data.impression.sensors: expected at least one sensor"),
+        ("data.impression.sensors", ["radar"], "data.impression.sensors: expected a list of one of optical"),
         ("trainer.accumulate", 5, "trainer.accumulate: 5 does not divide trainer.batch_size=32"),
         ("optimizer.lr", 0, "optimizer.lr: expected above 0"),
         ("optimizer.lr", float("nan"), "optimizer.lr: expected a number, got nan"),
@@ -144,7 +151,7 @@ def test_heads_must_divide_the_fine_map_too(tree):
 def test_a_run_of_before_a_key_existed_goes_on(tree):
     """Its config lacks the key; the value that leaves such a run as it was is no difference, another one is."""
     old = copy.deepcopy(tree)
-    del old["dense"]["fine"], old["loss"]["fine_weight"]
+    del old["dense"]["fine"], old["loss"]["fine_weight"], old["data"]["renew"], old["data"]["impression"]
     assert config.differences(old, tree) == []
     changed(tree, "dense.fine", "loftr")
     assert config.differences(old, tree) == ["dense.fine: none -> loftr"]

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ifvit.config.schema import DEFAULT_COARSE_WIDTH, DEFAULT_FINE_WIDTH, FINE_STAGES, STAGES, Config, Fine, Source
+from ifvit.config.schema import (
+    DEFAULT_COARSE_WIDTH,
+    DEFAULT_FINE_WIDTH,
+    FINE_STAGES,
+    STAGES,
+    Config,
+    Fine,
+    ImpressionConfig,
+    Source,
+)
 
 Rules = Iterator[tuple[bool, str]]
 
@@ -106,6 +115,7 @@ def _data_rules(config: Config) -> Rules:
         data.source is not Source.synthetic or data.fingers > held_out,
         f"data.fingers: {data.fingers} fingers leave none to train on beside data.val_fingers={held_out}",
     )
+    yield data.renew >= 0, f"data.renew: expected 0 or more, got {data.renew}"
     yield data.threads >= 0, f"data.threads: expected 0 (none) or more, got {data.threads}"
     yield data.max_damaged >= 0, f"data.max_damaged: expected 0 or more, got {data.max_damaged}"
     pairs = data.pairs
@@ -127,6 +137,26 @@ def _data_rules(config: Config) -> Rules:
         0 <= pairs.impostor_share < 1,
         (f"data.pairs.impostor_share: expected 0 to below 1, got {pairs.impostor_share}"),
     )
+    yield from _impression_rules(data.impression)
+
+
+# Upper ends: half a turn; what leaves part of the print in the frame; SFinGe's range, beyond which little more of a
+# drawn bend survives the limit on stretching; where no ridge or no valley is left; where no print is left to see.
+IMPRESSION_RANGES = {
+    "rotation_deg": 180.0,
+    "shift_mm": 8.0,
+    "distortion": 2.0,
+    "moisture": 0.7,
+    "wear": 3.0,
+    "noise": 5.0,
+}
+
+
+def _impression_rules(impression: ImpressionConfig) -> Rules:
+    for name, most in IMPRESSION_RANGES.items():
+        value = getattr(impression, name)
+        yield 0 <= value <= most, f"data.impression.{name}: expected 0 to {most:g}, got {value}"
+    yield len(impression.sensors) > 0, "data.impression.sensors: expected at least one sensor"
 
 
 def _training_rules(config: Config) -> Rules:

@@ -32,6 +32,12 @@ class Source(enum.StrEnum):
     folder = "folder"
 
 
+class Sensor(enum.StrEnum):
+    optical = "optical"
+    capacitive = "capacitive"
+    inked = "inked"
+
+
 class Device(enum.StrEnum):
     auto = "auto"
     cpu = "cpu"
@@ -102,6 +108,19 @@ class PairsConfig:
 
 
 @dataclass(frozen=True)
+class ImpressionConfig:
+    """How a synthetic finger is pressed on a sensor. Keys are documented in configs/data/base.yaml."""
+
+    rotation_deg: float
+    shift_mm: float
+    distortion: float
+    moisture: float
+    wear: float
+    noise: float
+    sensors: tuple[Sensor, ...]
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where impressions come from. Keys are documented in configs/data/."""
 
@@ -111,6 +130,7 @@ class DataConfig:
     fvc_year: int | None
     file_ppi: float | None
     fingers: int
+    renew: int
     val_fingers: int | tuple[str, ...]
     ppi: float
     image_size: int | tuple[int, ...]
@@ -118,6 +138,7 @@ class DataConfig:
     threads: int
     cache_dir: str | None
     pairs: PairsConfig
+    impression: ImpressionConfig
 
     @property
     def frame(self) -> tuple[int, int]:

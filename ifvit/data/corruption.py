@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from ifvit import geometry
 from ifvit.config import PairsConfig
+from ifvit.synthesis.noise import perlin
 
 NOISE_CELLS = 8  # Perlin lattice cells across the frame: blotches of a millimetre or two
 FINE_NOISE_SHARE = 0.5  # of the noise is white, pixel by pixel; the rest are the blotches
@@ -34,24 +35,6 @@ def pressure(image: jax.Array) -> jax.Array:
 
 def _extreme(image: jax.Array, size: int, operation, start: float) -> jax.Array:
     return jax.lax.reduce_window(image, start, operation, (size, size), (1, 1), "SAME")
-
-
-def perlin(key: jax.Array, height: int, width: int, cells: int) -> jax.Array:
-    """Gradient noise (height, width) of about unit amplitude, `cells` lattice cells across (Perlin 1985)."""
-    angle = jax.random.uniform(key, (cells + 1, cells + 1), maxval=2 * jnp.pi)
-    gradient = jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)  # (cells + 1, cells + 1, 2)
-    points = geometry.pixel_grid(height, width) * (cells / jnp.array([width, height]))
-    corner = jnp.floor(points).astype(jnp.int32)
-    within = points - corner
-    fade = within**3 * (within * (within * 6 - 15) + 10)
-
-    def pull(dx: int, dy: int) -> jax.Array:
-        towards = within - jnp.array([dx, dy])
-        return (gradient[corner[..., 1] + dy, corner[..., 0] + dx] * towards).sum(-1)
-
-    top = pull(0, 0) + fade[..., 0] * (pull(1, 0) - pull(0, 0))
-    bottom = pull(0, 1) + fade[..., 0] * (pull(1, 1) - pull(0, 1))
-    return (top + fade[..., 1] * (bottom - top)) * 2**0.5
 
 
 def sensor_noise(key: jax.Array, image: jax.Array, amplitude: jax.Array) -> jax.Array:

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
 
 import grain.python as grain
 import jax
 import numpy as np
-from jax.sharding import Sharding
+from jax.sharding import NamedSharding, PartitionSpec
 
-from ifvit.config import Config
+from ifvit.config import Config, Source
 from ifvit.data.pairs import Canvases, Pairs, make_pairs
-from ifvit.data.sources import DataError, Impressions
+from ifvit.data.pool import RECIPE, Pool
+from ifvit.data.rendered import Picks, render_pairs
+from ifvit.data.sources import DataError, Impressions, load, split
 
 TRAIN, VALIDATE = 1, 2  # streams of random numbers under one seed
 PURPOSE = {TRAIN: "to train on", VALIDATE: "to validate on"}
@@ -25,15 +29,18 @@ READ_AHEAD = 4  # batches
 
 
 class Batches:
-    """Batches of pairs from some of the impressions; `stream` separates training from validation."""
+    """Batches of pairs from some of the identities' impressions; `stream` separates training from validation.
 
-    def __init__(self, config: Config, impressions: Impressions, chosen: np.ndarray, stream: int, sharding: Sharding):
-        self._settings, self._frame = config.data.pairs, config.data.frame
-        self._size, self._threads = config.trainer.batch_size, config.data.threads
-        self._impressions, self._chosen, self._sharding = impressions, chosen, sharding
+    What a batch is made of is prepared on the host, ahead of time, and what becomes of it on the device: subclasses say
+    how.
+    """
+
+    def __init__(self, config: Config, identity: np.ndarray, chosen: np.ndarray, stream: int, sharding: NamedSharding):
+        self._data, self._size, self._threads = config.data, config.trainer.batch_size, config.data.threads
+        self._identity, self._chosen, self._sharding = identity, chosen, sharding
         self._seed = (config.seed, stream)
         self._key = jax.random.fold_in(jax.random.key(config.seed), stream)
-        if self._settings.impostor_share > 0 and len(set(impressions.identity[chosen])) < 2:
+        if config.data.pairs.impostor_share > 0 and self.fingers < 2:
             raise DataError(
                 "data.pairs.impostor_share: pairs of different fingers need two fingers, there is one "
                 f"{PURPOSE[stream]}; change data.val_fingers, or set data.pairs.impostor_share=0"
@@ -42,12 +49,29 @@ class Batches:
         # Looked up once per epoch rather than once per batch.
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
+    def __len__(self) -> int:
+        """The number of impressions."""
+        return len(self._chosen)
+
+    @property
+    def fingers(self) -> int:
+        """The number of identities."""
+        return len(set(self._identity[self._chosen]))
+
+    def on_host(self, n: int) -> Any:
+        """What batch n is made of, as NumPy arrays."""
+        raise NotImplementedError
+
+    def on_device(self, n: int, prepared: Any) -> Pairs:
+        """Batch n's pairs, made on the device of what `on_host` prepared."""
+        raise NotImplementedError
+
     def _shuffled(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([*self._seed, 0, epoch]).permutation(self._chosen)
 
     def _others(self, rng: np.random.Generator, first: np.ndarray) -> np.ndarray:
         """For each impression a random one of another finger."""
-        identity = self._impressions.identity
+        identity = self._identity
         second = rng.choice(self._chosen, len(first))
         while (same := identity[second] == identity[first]).any():
             second[same] = rng.choice(self._chosen, same.sum())
@@ -62,28 +86,17 @@ class Batches:
         count = len(self._chosen)
         first = np.array([self._order(int(p // count))[p % count] for p in places])
         rng = np.random.default_rng([*self._seed, 1, n])
-        genuine = rng.random(self._size) >= self._settings.impostor_share
+        genuine = rng.random(self._size) >= self._data.pairs.impostor_share
         second = first.copy()
         if not genuine.all():
             second[~genuine] = self._others(rng, first[~genuine])
         return first, second, genuine
 
-    def canvases(self, n: int) -> Canvases:
-        """Batch n on the host."""
-        first, second, genuine = self.choose(n)
-        sides = [(s.grey[k], s.ridges[k], s.background[k]) for s in [self._impressions] for k in (first, second)]
-        return Canvases(*sides[0], *sides[1], genuine)
-
-    def on_device(self, n: int, canvases: Canvases) -> Pairs:
-        """Batch n's pairs, made on the device."""
-        placed = jax.device_put(canvases, self._sharding)
-        return make_pairs(jax.random.fold_in(self._key, n), placed, frame=self._frame, settings=self._settings)
-
     def pairs(self, start: int, stop: int) -> Iterator[Pairs]:
         """Batches start..stop-1; each is on its way to the device before it is asked for."""
         if start >= stop:
             return
-        numbers = grain.MapDataset.range(start, stop).map(lambda n: (int(n), self.canvases(int(n))))
+        numbers = grain.MapDataset.range(start, stop).map(lambda n: (int(n), self.on_host(int(n))))
         options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=READ_AHEAD if self._threads else 0)
         host = iter(numbers.to_iter_dataset(options))
         upcoming = self.on_device(*next(host))
@@ -95,3 +108,72 @@ class Batches:
             upcoming = self.on_device(*batch)
             yield current
         yield upcoming
+
+
+class CopiedBatches(Batches):
+    """Pairs of an impression and a warped, worn copy of it."""
+
+    def __init__(
+        self, config: Config, impressions: Impressions, chosen: np.ndarray, stream: int, sharding: NamedSharding
+    ):
+        super().__init__(config, impressions.identity, chosen, stream, sharding)
+        self._impressions = impressions
+
+    def on_host(self, n: int) -> Canvases:
+        first, second, genuine = self.choose(n)
+        sides = [(s.grey[k], s.ridges[k], s.background[k]) for s in [self._impressions] for k in (first, second)]
+        return Canvases(*sides[0], *sides[1], genuine)
+
+    def on_device(self, n: int, prepared: Canvases) -> Pairs:
+        placed = jax.device_put(prepared, self._sharding)
+        key = jax.random.fold_in(self._key, n)
+        return make_pairs(key, placed, frame=self._data.frame, settings=self._data.pairs)
+
+
+class RenderedBatches(Batches):
+    """Pairs of impressions of a pool's synthetic fingers."""
+
+    def __init__(self, config: Config, pool: Pool, chosen: np.ndarray, stream: int, sharding: NamedSharding):
+        super().__init__(config, np.arange(config.data.fingers), chosen, stream, sharding)
+        self._pool, self._trains = pool, stream == TRAIN
+
+    def on_host(self, n: int) -> Picks:
+        first, second, genuine = self.choose(n)
+        return Picks(first.astype(np.int32), second.astype(np.int32), genuine)
+
+    def on_device(self, n: int, prepared: Picks) -> Pairs:
+        if self._trains:
+            self._pool.move_to(n)
+        placed = jax.device_put(prepared, self._sharding)
+        key = jax.random.fold_in(self._key, n)
+        return render_pairs(key, self._pool.waves, placed, data=self._data, mesh=self._sharding.mesh)
+
+
+@dataclass(frozen=True)
+class Supply:
+    """What a run trains on and validates on; `fingerprint` says what the data is, for comparison on resume."""
+
+    train: Batches
+    validate: Batches
+    fingerprint: str
+
+
+def supply(config: Config, sharding: NamedSharding) -> Supply:
+    """The configured data, read or grown.
+
+    Raises:
+        DataError: nothing found, too many files unusable, or not enough fingers.
+    """
+    data = config.data
+    if data.source is Source.synthetic:
+        everywhere = NamedSharding(sharding.mesh, PartitionSpec())
+        held, trained = Pool(data, config.seed, everywhere), data.fingers - int(data.val_fingers)
+        chosen = np.arange(trained), np.arange(trained, data.fingers)
+        make = partial(RenderedBatches, config, held, sharding=sharding)
+        fingerprint = f"synthetic fingers {data.fingers}, seed {config.seed}, recipe {RECIPE}"
+    else:
+        impressions = load(data)
+        chosen = split(impressions, data.val_fingers)
+        make = partial(CopiedBatches, config, impressions, sharding=sharding)
+        fingerprint = impressions.fingerprint
+    return Supply(make(chosen=chosen[0], stream=TRAIN), make(chosen=chosen[1], stream=VALIDATE), fingerprint)

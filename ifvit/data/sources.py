@@ -1,4 +1,4 @@
-"""Where impressions come from: FVC folders, a folder of images, or fingers grown by `ifvit.synthesis`.
+"""Where real impressions come from: FVC folders, or a folder of images.
 
 Every source ends in `Impressions`: all canvases in memory (grey and mask take 128 KB at 128 px, so 25,000 take 3.3 GB),
 read, resampled and segmented once, so that no step ever waits for a disk.
@@ -21,7 +21,6 @@ import numpy as np
 from ifvit import image
 from ifvit.config import DataConfig, Source
 from ifvit.data.pairs import CANVAS
-from ifvit.data.synthetic import RECIPE, grown_canvases
 from ifvit.progress import Progress
 
 IMAGE_ENDINGS = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff"}
@@ -73,18 +72,13 @@ class Impressions:
         return np.flatnonzero(np.isin(self.identity, list(fingers)))
 
 
-def load(data: DataConfig, seed: int) -> Impressions:
+def load(data: DataConfig) -> Impressions:
     """All impressions of the configured source.
 
     Raises:
-        DataError: nothing found, more than `data.max_damaged` files unusable, or not enough fingers.
+        DataError: nothing found, or more than `data.max_damaged` files unusable.
     """
     height, width = (CANVAS * side for side in data.frame)
-    if data.source is Source.synthetic:
-        grey, ridges, background = grown_canvases(seed, data.fingers, data.ppi, height, width, data.cache_dir)
-        names = tuple(f"synthetic/{k}" for k in range(data.fingers))
-        fingerprint = f"synthetic fingers {data.fingers}, seed {seed}, recipe {RECIPE}"
-        return Impressions(grey, ridges, background, np.arange(data.fingers), names, fingerprint)
     root = Path(data.root)
     if not root.is_dir():
         raise DataError(f"data.root: {root} is not a folder")

@@ -15,10 +15,9 @@ import jax
 
 from ifvit import __version__, plots
 from ifvit.checkpoint import Checkpoints, read_json, write_json
-from ifvit.config import Config
-from ifvit.data.loader import TRAIN, VALIDATE, Batches
+from ifvit.config import Config, Source
+from ifvit.data.loader import Batches, supply
 from ifvit.data.pairs import Pairs
-from ifvit.data.sources import Impressions, load, split
 from ifvit.models.dense import DenseModel
 from ifvit.progress import clock
 from ifvit.training import pretrained, run_dir
@@ -73,9 +72,8 @@ class _Run:
             pretrained.check_there(Path(config.dense.loftr_pretrained_ckpt))
         self.devices = Devices(config.trainer)
         self.model = DenseModel.from_config(config.dense, self.devices.dtype)
-        impressions = load(config.data, config.seed)
-        run_dir.same_data(config, impressions.fingerprint)
-        self.train_batches, self.val_batches = self._batches(impressions)
+        self.data = supply(config, self.devices.split)
+        run_dir.same_data(config, self.data.fingerprint)
         self.checkpoints = Checkpoints(self.dir)
         self.state, optimizer, weights = self._initial_state()
         everywhere, split_up = self.devices.everywhere, self.devices.split
@@ -86,15 +84,9 @@ class _Run:
             out_shardings=(everywhere, everywhere),
         )
         self.evaluate = jax.jit(make_eval_step(self.model, config), in_shardings=(everywhere, split_up))
-        run_dir.remember(config, impressions.fingerprint)
+        run_dir.remember(config, self.data.fingerprint)
         self.log = TrainLog(self.dir, config, int(self.state.step))
-        print(self._summary(impressions, weights), flush=True)
-
-    def _batches(self, impressions: Impressions) -> tuple[Batches, Batches]:
-        trained, unseen = split(impressions, self.config.data.val_fingers)
-        self.counts = [(len(chosen), len(set(impressions.identity[chosen]))) for chosen in (trained, unseen)]
-        make = partial(Batches, self.config, impressions, sharding=self.devices.split)
-        return make(chosen=trained, stream=TRAIN), make(chosen=unseen, stream=VALIDATE)
+        print(self._summary(weights), flush=True)
 
     def _initial_state(self) -> tuple[TrainState, Any, str]:
         """Own run directory -> init.resume_from (already copied there) -> pretrained weights -> scratch."""
@@ -120,20 +112,19 @@ class _Run:
         state = jax.jit(partial(new_state, optimizer=optimizer), out_shardings=everywhere)(variables)
         return state, optimizer, begun_from(report, config)
 
-    def _summary(self, impressions: Impressions, weights: str) -> str:
+    def _summary(self, weights: str) -> str:
         """What a person wants to know before waiting."""
         config, dense, data, trainer = self.config, self.config.dense, self.config.data, self.config.trainer
         height, width = data.frame
         rows, columns = self.model.grid(height, width)
         fine = f" + LoFTR's fine stage (stride {self.model.fine_stride})" if self.model.has_fine else ""
         encoder = "LoFTR" if dense.use_loftr else "plain"
-        trained, unseen = (f"{images} impressions of {fingers} fingers" for images, fingers in self.counts)
-        where = data.root or "grown here"
         lines = {
             "model": f"{dense.backbone} (stride {dense.stride}) + {encoder} encoder: {dense.num_layers} layers, "
             f"width {dense.d_model}, {dense.num_heads} heads{fine}; {parameter_count(self.state.params):,} parameters",
             "weights": weights,
-            "data": f"{data.source} ({where}): {trained} to train, {unseen} unseen to validate",
+            "data": f"{self._described(self.data.train)} to train, {self._described(self.data.validate)} unseen to "
+            f"validate; {data.source} ({data.root or self._grown()})",
             "input": f"{width}x{height} px at {data.ppi:g} ppi, {rows}x{columns} cells",
             "training": f"{trainer.max_steps} steps of {trainer.batch_size} pairs, AdamW at {config.optimizer.lr:g}, "
             f"seed {config.seed}",
@@ -141,6 +132,15 @@ class _Run:
             "writes to": str(self.dir),
         }
         return "\n".join([f"IFViT {__version__}, stage {config.stage}", *(f"  {k:9} {v}" for k, v in lines.items())])
+
+    def _described(self, batches: Batches) -> str:
+        if self.config.data.source is Source.synthetic:
+            return f"{batches.fingers} fingers"
+        return f"{len(batches)} impressions of {batches.fingers} fingers"
+
+    def _grown(self) -> str:
+        renewed = self.config.data.renew
+        return "grown here" + (f", {renewed} new ones every step" if renewed else "")
 
     def train(self) -> Outcome:
         """The loop. Its order: evaluate the old state -> save -> next batch -> step -> log -> stop?
@@ -179,18 +179,18 @@ class _Run:
 
     def _train_pairs(self, start: int) -> Iterable[Pairs]:
         if self.config.trainer.overfit:
-            return itertools.repeat(next(self.train_batches.pairs(0, 1)))
-        return self.train_batches.pairs(start, self.config.trainer.max_steps)
+            return itertools.repeat(next(self.data.train.pairs(0, 1)))
+        return self.data.train.pairs(start, self.config.trainer.max_steps)
 
     def _val_pairs(self) -> Iterable[Pairs]:
         """The same pairs every time; when one batch is to be overfitted, that batch."""
         if self.config.trainer.overfit:
-            return self.train_batches.pairs(0, 1)
+            return self.data.train.pairs(0, 1)
         trainer = self.config.trainer
-        return self.val_batches.pairs(0, -(-trainer.val_pairs // trainer.batch_size))
+        return self.data.validate.pairs(0, -(-trainer.val_pairs // trainer.batch_size))
 
     def _take_waited(self) -> float:
-        waited, self.train_batches.waited_s = self.train_batches.waited_s, 0.0
+        waited, self.data.train.waited_s = self.data.train.waited_s, 0.0
         return waited
 
     def _save(self, step: int) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ifvit.config import build
-from ifvit.data.loader import TRAIN, VALIDATE, Batches
+from ifvit.data.loader import TRAIN, VALIDATE, CopiedBatches
 from ifvit.data.sources import DataError, Impressions
 from ifvit.launch import compose_tree
 
@@ -42,7 +42,8 @@ def batches(config, impressions, stream=TRAIN, chosen=None, **changes):
     data = dataclasses.replace(config.data, pairs=pairs, threads=changes.pop("threads", 0))
     config = dataclasses.replace(config, data=data, trainer=trainer, **changes)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return Batches(config, impressions, np.arange(len(impressions)) if chosen is None else chosen, stream, sharding)
+    chosen = np.arange(len(impressions)) if chosen is None else chosen
+    return CopiedBatches(config, impressions, chosen, stream, sharding)
 
 
 def test_batch_n_is_a_function_of_seed_and_n(config, impressions):

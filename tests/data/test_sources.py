@@ -9,9 +9,9 @@ from ifvit.data.sources import DataError
 
 def settings(root, source=Source.fvc, **changes):
     values = dict(
-        source=source, root=str(root), databases=None, fvc_year=2002, file_ppi=None, fingers=4, val_fingers=2,
+        source=source, root=str(root), databases=None, fvc_year=2002, file_ppi=None, fingers=4, renew=0, val_fingers=2,
         ppi=250.0, image_size=64, max_damaged=0, threads=0, cache_dir=None,
-        pairs=PairsConfig(60.0, 8.0, 1.0, 0.0, 0.25, 0.1, 0.1, 0.1),
+        pairs=PairsConfig(60.0, 8.0, 1.0, 0.0, 0.25, 0.1, 0.1, 0.1), impression=None,
     )  # fmt: skip
     return DataConfig(**{**values, **changes})
 
@@ -34,7 +34,7 @@ def fvc_tree(root, databases=("DB1_B", "DB2_B"), ending="tif", fingers=range(101
 
 
 def test_fvc_folders(tmp_path):
-    held = sources.load(settings(fvc_tree(tmp_path)), seed=0)
+    held = sources.load(settings(fvc_tree(tmp_path)))
     assert len(held) == 16 and held.grey.shape == (16, 128, 128)
     assert held.finger[0] == "DB1_B/101" and len(held.finger) == 8
     assert np.bincount(held.identity).tolist() == [2] * 8  # finger 101 of another database is another finger
@@ -85,15 +85,15 @@ def test_two_folders_of_one_name_are_not_chosen_between(tmp_path):
 def test_an_empty_root_says_what_was_looked_for(tmp_path):
     for source, said in ((Source.fvc, "DB1_A"), (Source.folder, "no images")):
         with pytest.raises(DataError, match=said):
-            sources.load(settings(tmp_path, source), seed=0)
+            sources.load(settings(tmp_path, source))
     with pytest.raises(DataError, match="is not a folder"):
-        sources.load(settings(tmp_path / "none"), seed=0)
+        sources.load(settings(tmp_path / "none"))
 
 
 def test_a_folder_per_finger_and_loose_images(tmp_path):
     for k, name in enumerate(("anna/left.png", "anna/right.png", "bert/x.png", "loose.png")):
         write_print(tmp_path / name, k)
-    held = sources.load(settings(tmp_path, Source.folder), seed=0)
+    held = sources.load(settings(tmp_path, Source.folder))
     assert {f.partition("/")[2] for f in held.finger} == {"anna", "bert", "loose"}
     assert np.bincount(held.identity).tolist() == [2, 1, 1]
 
@@ -103,8 +103,8 @@ def test_damaged_images_are_named_counted_and_limited(tmp_path, capsys):
     damaged = tmp_path / "DB1_B" / "102_1.tif"
     damaged.write_bytes(damaged.read_bytes()[:500])
     with pytest.raises(DataError, match="1 of 16 images cannot be used(.|\n)*102_1.tif"):
-        sources.load(settings(tmp_path), seed=0)
-    held = sources.load(settings(tmp_path, max_damaged=1), seed=0)
+        sources.load(settings(tmp_path))
+    held = sources.load(settings(tmp_path, max_damaged=1))
     assert len(held) == 15
     assert "102_1.tif" in capsys.readouterr().err
 
@@ -112,11 +112,11 @@ def test_damaged_images_are_named_counted_and_limited(tmp_path, capsys):
 def test_only_damaged_images_is_an_error_whatever_is_allowed(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no image")
     with pytest.raises(DataError, match="1 of 1 images"):
-        sources.load(settings(tmp_path, Source.folder, max_damaged=9), seed=0)
+        sources.load(settings(tmp_path, Source.folder, max_damaged=9))
 
 
 def test_the_split_is_by_finger(tmp_path):
-    held = sources.load(settings(fvc_tree(tmp_path)), seed=0)
+    held = sources.load(settings(fvc_tree(tmp_path)))
     for wanted, unseen in ((1, {"DB1_B/104", "DB2_B/104"}), (("102",), {"DB1_B/102", "DB2_B/102"}),
                            (("DB2_B/101",), {"DB2_B/101"})):  # fmt: skip
         trained, validated = sources.split(held, wanted)
@@ -126,7 +126,7 @@ def test_the_split_is_by_finger(tmp_path):
 
 
 def test_a_split_that_cannot_be(tmp_path):
-    held = sources.load(settings(fvc_tree(tmp_path)), seed=0)
+    held = sources.load(settings(fvc_tree(tmp_path)))
     with pytest.raises(DataError, match="leaves no finger to train on"):
         sources.split(held, 4)
     with pytest.raises(DataError, match="no finger 999"):
@@ -134,11 +134,11 @@ def test_a_split_that_cannot_be(tmp_path):
 
 
 def test_the_fingerprint_is_the_datas(tmp_path):
-    first = sources.load(settings(fvc_tree(tmp_path / "a")), seed=0).fingerprint
-    assert sources.load(settings(fvc_tree(tmp_path / "b")), seed=0).fingerprint == first
+    first = sources.load(settings(fvc_tree(tmp_path / "a"))).fingerprint
+    assert sources.load(settings(fvc_tree(tmp_path / "b"))).fingerprint == first
     changed = tmp_path / "a" / "DB1_B" / "101_1.tif"
     whole = changed.read_bytes()
     changed.write_bytes(whole[:20000] + bytes([whole[20000] ^ 1]) + whole[20001:])  # same name, same size
-    assert sources.load(settings(tmp_path / "a"), seed=0).fingerprint != first
+    assert sources.load(settings(tmp_path / "a")).fingerprint != first
     changed.unlink()
-    assert sources.load(settings(tmp_path / "a"), seed=0).fingerprint != first
+    assert sources.load(settings(tmp_path / "a")).fingerprint != first

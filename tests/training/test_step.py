@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from ifvit.data.loader import TRAIN, Batches
+from ifvit.data.loader import TRAIN, CopiedBatches
 from ifvit.data.sources import load
 from ifvit.models.dense import DenseModel
 from ifvit.training.state import init_variables, make_optimizer, new_state
@@ -33,9 +33,9 @@ def fine_setting(tiny, tmp_path_factory):
 def set_up(tiny, tmp_path_factory, *overrides):
     folder = tmp_path_factory.mktemp("none")
     config = tiny(folder, "trainer.batch_size=8", "data.pairs.impostor_share=0.5", *overrides)
-    impressions = load(config.data, config.seed)
+    impressions = load(config.data)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    batches = Batches(config, impressions, np.arange(len(impressions)), TRAIN, sharding)
+    batches = CopiedBatches(config, impressions, np.arange(len(impressions)), TRAIN, sharding)
     model = DenseModel.from_config(config.dense, np.float32)
     optimizer = make_optimizer(config, ())
     state = new_state(init_variables(model, 0, config.data.frame), optimizer)

@@ -1,0 +1,109 @@
+"""What was computed once, kept on disk: whole or absent, checked when it is read, and bounded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+import time
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+ABANDONED_S = 3600.0  # after so long a half-written file belongs to nobody any more
+
+
+def cache_folder(cache_dir: str | None) -> Path:
+    """`cache_dir`, or the user's cache folder ($XDG_CACHE_HOME/ifvit, ~/.cache/ifvit)."""
+    if cache_dir:
+        return Path(cache_dir)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ifvit"
+
+
+class Cache:
+    """Named groups of arrays, a file each, in a folder that several runs may share.
+
+    Together they take at most `limit` bytes: what was not used for longest is removed. A damaged file counts as absent,
+    and a folder that cannot be written is done without; both are said on standard error.
+    """
+
+    def __init__(self, folder: Path, limit: int):
+        self._folder, self._limit = folder, limit
+
+    def read(self, name: str) -> dict[str, np.ndarray] | None:
+        """The arrays kept under `name`, or None."""
+        path = self._path(name)
+        if not path.exists():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as held:
+                arrays = {key: held[key] for key in held.files}
+            whole = str(arrays.pop("digest")) == _digest(arrays)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            whole = False
+        if not whole:
+            print(f"{path}: damaged, made anew", file=sys.stderr)
+            return None
+        _touch(path)
+        return arrays
+
+    def write(self, name: str, **arrays: np.ndarray) -> None:
+        """Keep the arrays under `name`: whole or not at all, so that concurrent runs and a kill leave no half file."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            handle, part = tempfile.mkstemp(dir=self._folder, suffix=".tmp")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    np.savez(file, digest=_digest(arrays), **arrays)
+                os.replace(part, self._path(name))
+            except BaseException:
+                Path(part).unlink(missing_ok=True)
+                raise
+            self._make_room()
+        except OSError as error:
+            print(f"{self._folder}: {name} is not cached ({error.strerror}); it will be made again", file=sys.stderr)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.npz"
+
+    def _make_room(self) -> None:
+        """Remove what was used longest ago until the rest is within the limit, and what a killed run left half."""
+        now, held = time.time(), []
+        for path in self._folder.iterdir():
+            if path.suffix in (".npz", ".tmp") and (stat := _stat(path)):
+                if path.suffix == ".npz":
+                    held.append((stat.st_mtime, stat.st_size, path))
+                elif now - stat.st_mtime > ABANDONED_S:
+                    path.unlink(missing_ok=True)
+        total = sum(size for _, size, _ in held)
+        for _, size, path in sorted(held):
+            if total <= self._limit:
+                return
+            path.unlink(missing_ok=True)
+            total -= size
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:  # another run removed it
+        return None
+
+
+def _touch(path: Path) -> None:
+    """Say that it was used; a read-only cache cannot be told."""
+    try:
+        os.utime(path)
+    except OSError:
+        return
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    return digest.hexdigest()

@@ -1,0 +1,119 @@
+"""Pairs of impressions of synthetic fingers, rendered on the device with their exact maps. Pure JAX.
+
+Each image is an impression of its own (`synthesis.impression`), seen through a frame about the middle of its contact.
+B is turned against A by `data.pairs.rotation_deg` and its frame moved by `data.pairs.shift_px`; everything else is
+`data.impression`'s. The map A -> B is A's way to the finger followed by B's way from it, exact at every pixel.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+
+from ifvit import geometry
+from ifvit.config import DataConfig
+from ifvit.data.pairs import Pairs
+from ifvit.synthesis.each import each
+from ifvit.synthesis.impression import Impression, draw_impression, frame_points, render, touched
+from ifvit.synthesis.orientation import FRAME_PPI
+from ifvit.synthesis.ridges import unpack
+
+
+class Picks(NamedTuple):
+    """What the host hands over for B pairs: int32 (B,) the place in the pool of A's finger and of B's, and bool (B,)
+    whether they are one finger.
+    """
+
+    finger_a: jax.Array
+    finger_b: jax.Array
+    genuine: jax.Array
+
+
+class View(NamedTuple):
+    """An impression and where the network's pixels lie in its frame: points (H, W, 2) px at 500 ppi."""
+
+    impression: Impression
+    points: jax.Array
+
+    def pixel(self, points: jax.Array, scale: float) -> jax.Array:
+        """The pixel of the view, (..., 2), at points (..., 2) of the impression's frame; `scale` of them a pixel."""
+        x0, y0 = self.points[0, 0, 0], self.points[0, 0, 1]
+        return jnp.stack([(points[..., 0] - x0) / scale, (points[..., 1] - y0) / scale], axis=-1)
+
+
+@partial(jax.jit, static_argnames=("data", "mesh"))
+def render_pairs(key: jax.Array, waves: jax.Array, picks: Picks, data: DataConfig, mesh: Mesh) -> Pairs:
+    """B fresh pairs; sample i draws from `fold_in(key, i)`, and every device of the mesh renders its own samples.
+
+    waves: int8 (F, 480, 400), the pool's. A pair has the same bits whatever the batch and the number of devices.
+    """
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(picks.genuine.shape[0]))
+    data_axis, everywhere = PartitionSpec("data"), PartitionSpec()
+
+    @partial(
+        jax.shard_map,
+        mesh=mesh,
+        in_specs=(data_axis, everywhere, data_axis),
+        out_specs=data_axis,
+        check_vma=False,  # nothing is exchanged between devices
+    )
+    def rendered(keys: jax.Array, waves: jax.Array, picks: Picks) -> Pairs:
+        # Drawn first and then rendered, in two loops: a kernel that computes what it draws with may round otherwise in
+        # a program for one device than in one for four.
+        draws = each(partial(_draw, data=data), keys)
+        pairs = each(lambda item: _pair(*item, waves=waves, data=data), (draws, picks))
+        return pairs._replace(map_ab=jnp.stack(pairs.map_ab, -1), map_ba=jnp.stack(pairs.map_ba, -1))
+
+    return rendered(keys, waves, picks)
+
+
+class Draw(NamedTuple):
+    """What is drawn at random for a pair: two impressions, and where the middles of their views lie, (2,) px."""
+
+    a: Impression
+    b: Impression
+    middle_a: jax.Array
+    middle_b: jax.Array
+
+
+def _draw(key: jax.Array, data: DataConfig) -> Draw:
+    key_a, key_b, key = jax.random.split(key, 3)
+    turn, shift_x, shift_y = jax.random.uniform(key, (3,), minval=-1.0, maxval=1.0)
+    a, b = draw_impression(key_a, data.impression), draw_impression(key_b, data.impression)
+    b = b._replace(angle=a.angle + jnp.deg2rad(data.pairs.rotation_deg) * turn)
+    shift = data.pairs.shift_px * (FRAME_PPI / data.ppi) * jnp.stack([shift_x, shift_y])
+    return Draw(a, b, a.middle, b.middle + shift)
+
+
+def _pair(draw: Draw, pick: Picks, waves: jax.Array, data: DataConfig) -> Pairs:
+    """One pair, its maps as (x, y), each (H, W): a CPU is several times slower at computing what it stacks."""
+    a = View(draw.a, frame_points(*data.frame, data.ppi, draw.middle_a))
+    b = View(draw.b, frame_points(*data.frame, data.ppi, draw.middle_b))
+    shown = ((unpack(waves[pick.finger_a]), a), (unpack(waves[pick.finger_b]), b))
+    images = (render(wave, view.impression, view.points, data.ppi, data.impression) for wave, view in shown)
+    ridges_a, ridges_b = (touched(view.impression, view.points) for view in (a, b))
+    scale = FRAME_PPI / data.ppi
+    map_ab, shown_ab = _across(a, b, scale)
+    map_ba, shown_ba = _across(b, a, scale)
+    return Pairs(
+        *images,
+        map_ab=(map_ab[..., 0], map_ab[..., 1]),
+        map_ba=(map_ba[..., 0], map_ba[..., 1]),
+        ridges_a=ridges_a,
+        ridges_b=ridges_b,
+        valid_ab=pick.genuine & ridges_a & shown_ab,
+        valid_ba=pick.genuine & ridges_b & shown_ba,
+        genuine=pick.genuine,
+    )
+
+
+def _across(view: View, other: View, scale: float) -> tuple[jax.Array, jax.Array]:
+    """The other view's pixels (H, W, 2) that show the skin of this view's, and whether they show it, (H, W) bool."""
+    there = other.impression.from_finger(view.impression.to_finger(view.points))
+    pixels = other.pixel(there, scale)
+    height, width = other.points.shape[:2]
+    return pixels, touched(other.impression, there) & geometry.inside(pixels, height, width)

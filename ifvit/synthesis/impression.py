@@ -1,0 +1,229 @@
+"""One press of a finger on a sensor: where it lands, how it bends, how wet it is, and what the sensor makes of it.
+
+An impression has a frame of its own, 400 x 480 px (W x H) at 500 ppi like the finger's (`orientation`), whose middle
+the finger's would meet if it lay straight. `to_finger` and `from_finger` are exact maps between the two frames, so the
+map between any two impressions of a finger is one's `to_finger` followed by the other's `from_finger`.
+
+Ink follows SFinGe (Cappelli, in Maltoni et al., Handbook of Fingerprint Recognition): a sigmoid of the skin's profile
+plus pressure and moisture, and ridges that break into dots towards the border of the contact.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ifvit import geometry
+from ifvit.config import ImpressionConfig, Sensor
+from ifvit.synthesis.distortion import Distortion, draw_distortion
+from ifvit.synthesis.noise import perlin, speckle
+from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_PPI, FRAME_WIDTH
+from ifvit.synthesis.ridges import profile
+
+MIDDLE = np.array([FRAME_WIDTH - 1, FRAME_HEIGHT - 1], np.float32) / 2
+PX_PER_MM = FRAME_PPI / 25.4
+
+INK_SLOPE = 4.0  # of the sigmoid from profile to ink (SFinGe)
+BORDER = 20.0  # px, within which the pressure falls to the border of the contact (SFinGe)
+PORES, PORES_SIGMA = (0.3, 0.7), 1.2  # amplitude in the middle and what the border adds, in profiles; px
+BLOTCH_MM, SHADE_MM = 3.0, 8.0  # lengths of what is uneven in the skin's moisture and in the sensor
+BENDS = 4  # of the contact's outline: 2 to 5 a turn
+BEND_SIZE = 0.04  # of the outline's radius, a bend once a turn
+
+
+class Look(NamedTuple):
+    """What a sensor makes of ink: grey levels in [0, 1] unless said otherwise."""
+
+    ground: jax.Array  # where nothing touches
+    valley: jax.Array  # how much lighter it is where skin is near but no ridge touches
+    ink: jax.Array  # where a ridge touches
+    across: jax.Array  # half width of the contact, in frame widths
+    along: jax.Array  # half height of the contact, in frame heights
+    blotch: jax.Array  # how uneven moisture is, in profiles
+    shade: jax.Array  # amplitude of uneven light or paper
+    columns: jax.Array  # standard deviation of the columns' offsets
+    grain: jax.Array  # standard deviation of each pixel's noise, at 500 ppi
+
+
+# Lowest and highest value of each. Seen in prints of such sensors: optical ones burn the ground white, capacitive ones
+# are grey all over with a texture of columns, rolled ink covers the finger from nail to nail on uneven paper.
+LOOKS = {
+    Sensor.optical: Look(
+        ground=(0.96, 1.0), valley=(-0.12, 0.0), ink=(0.05, 0.3), across=(0.27, 0.37), along=(0.35, 0.44),
+        blotch=(0.1, 0.4), shade=(0.0, 0.04), columns=(0.0, 0.0), grain=(0.01, 0.04),
+    ),
+    Sensor.capacitive: Look(
+        ground=(0.3, 0.8), valley=(-0.06, 0.04), ink=(0.08, 0.2), across=(0.27, 0.36), along=(0.3, 0.4),
+        blotch=(0.2, 0.6), shade=(0.02, 0.06), columns=(0.005, 0.02), grain=(0.02, 0.05),
+    ),
+    Sensor.inked: Look(
+        ground=(0.85, 1.0), valley=(-0.12, 0.0), ink=(0.1, 0.35), across=(0.4, 0.47), along=(0.42, 0.48),
+        blotch=(0.3, 0.7), shade=(0.03, 0.08), columns=(0.0, 0.0), grain=(0.03, 0.06),
+    ),
+}  # fmt: skip
+
+
+class Contact(NamedTuple):
+    """Where the finger touches: a squarish ellipse with an uneven outline, on the bent finger before it is turned."""
+
+    centre: jax.Array  # (2,) px
+    half: jax.Array  # (2,) px
+    power: jax.Array  # (), 2 is an ellipse
+    bends: jax.Array  # (2, 4), of the outline's radius
+
+
+class Impression(NamedTuple):
+    """All that decides an impression of a finger."""
+
+    distortion: Distortion
+    angle: jax.Array  # () rad, from x towards y
+    shift: jax.Array  # (2,) px
+    contact: Contact
+    moisture: jax.Array  # (), in profiles: dry below 0, wet above
+    sensor: jax.Array  # () int32, place among the configured sensors
+    look: Look
+    noise: jax.Array  # () key
+
+    def to_finger(self, points: jax.Array) -> jax.Array:
+        """Where points (..., 2) of the impression's frame lie on the finger, px at 500 ppi."""
+        return self.distortion(_turned(points, -self.angle, MIDDLE + self.shift, MIDDLE))
+
+    def from_finger(self, points: jax.Array) -> jax.Array:
+        """Where points (..., 2) of the finger lie in the impression's frame, px at 500 ppi."""
+        return _turned(self.distortion.inverse(points), self.angle, MIDDLE, MIDDLE + self.shift)
+
+    @property
+    def middle(self) -> jax.Array:
+        """Where the middle of the contact lies in the impression's frame, (2,) px at 500 ppi."""
+        return _turned(self.contact.centre, self.angle, MIDDLE, MIDDLE + self.shift)
+
+
+def _turned(points: jax.Array, angle: jax.Array, about: jax.Array, to: jax.Array) -> jax.Array:
+    """Points (..., 2) turned by `angle` about a place (2,) that comes to lie at `to` (2,).
+
+    By coordinates, because arithmetic on a trailing axis of two makes a CPU several times slower.
+    """
+    c, s = jnp.cos(angle), jnp.sin(angle)
+    x, y = points[..., 0] - about[0], points[..., 1] - about[1]
+    return jnp.stack([c * x - s * y + to[0], s * x + c * y + to[1]], axis=-1)
+
+
+def draw_impression(key: jax.Array, settings: ImpressionConfig) -> Impression:
+    """A random impression within the settings."""
+    bend_key, contact_key, look_key, noise_key, key = jax.random.split(key, 5)
+    turn, shift_x, shift_y, wet, which = jax.random.uniform(key, (5,))
+    sensor = jnp.minimum((which * len(settings.sensors)).astype(jnp.int32), len(settings.sensors) - 1)
+    look = _draw_look(look_key, sensor, settings)
+    return Impression(
+        distortion=draw_distortion(bend_key, settings.distortion),
+        angle=jnp.deg2rad(settings.rotation_deg) * (2 * turn - 1),
+        shift=settings.shift_mm * PX_PER_MM * (2 * jnp.stack([shift_x, shift_y]) - 1),
+        contact=_draw_contact(contact_key, look),
+        moisture=settings.moisture * (2 * wet - 1),
+        sensor=sensor,
+        look=look,
+        noise=noise_key,
+    )
+
+
+def _draw_look(key: jax.Array, sensor: jax.Array, settings: ImpressionConfig) -> Look:
+    ranges = np.array([LOOKS[name] for name in settings.sensors], np.float32)  # (sensors, values, low/high)
+    low, high = jnp.moveaxis(jnp.asarray(ranges)[sensor], -1, 0)
+    look = Look(*(low + (high - low) * jax.random.uniform(key, low.shape)))
+    noisy = {name: settings.noise * getattr(look, name) for name in ("shade", "columns", "grain")}
+    return look._replace(**noisy, blotch=settings.wear * look.blotch)
+
+
+def _draw_contact(key: jax.Array, look: Look) -> Contact:
+    draw_key, bend_key = jax.random.split(key)
+    x, y, squarish = jax.random.uniform(draw_key, (3,))
+    half = jnp.stack([look.across * FRAME_WIDTH, look.along * FRAME_HEIGHT])
+    # The skin that touches stays in the frame: a large contact has less room to wander.
+    room = MIDDLE + 1 - half
+    return Contact(
+        centre=MIDDLE + 0.6 * room * (2 * jnp.stack([x, y]) - 1),
+        half=half,
+        power=2 + 0.8 * squarish,
+        bends=BEND_SIZE * jax.random.normal(bend_key, (2, BENDS)) / np.arange(2, BENDS + 2),
+    )
+
+
+def depth(impression: Impression, points: jax.Array) -> jax.Array:
+    """How far inside the contact points (..., 2) of the impression's frame are, px; negative outside."""
+    contact = impression.contact
+    within = _turned(points, -impression.angle, MIDDLE + impression.shift, MIDDLE - contact.centre)
+    u, v = within[..., 0] / contact.half[0], within[..., 1] / contact.half[1]
+    # The outline's radius is 1 + sum of bends, cosines and sines of whole multiples of the direction (c, s).
+    length = jnp.sqrt(u * u + v * v + 1e-12)
+    c, s = u / length, v / length
+    cosine, sine, outline = c, s, 1.0
+    for n in range(2, BENDS + 2):
+        cosine, sine = c * cosine - s * sine, s * cosine + c * sine
+        outline += contact.bends[0, n - 2] * cosine + contact.bends[1, n - 2] * sine
+    return (outline - _power_mean(jnp.abs(u), jnp.abs(v), contact.power)) * contact.half.min()
+
+
+def _power_mean(u: jax.Array, v: jax.Array, power: jax.Array) -> jax.Array:
+    """(u^p + v^p)^(1/p); by logarithms, which a CPU computes several at a time."""
+
+    def to_the(base: jax.Array, exponent: jax.Array) -> jax.Array:
+        return jnp.exp(exponent * jnp.log(jnp.maximum(base, 1e-12)))
+
+    return to_the(to_the(u, power) + to_the(v, power), 1 / power)
+
+
+def touched(impression: Impression, points: jax.Array) -> jax.Array:
+    """Where ridges are shown, bool (...): in the contact, on skin that the finger's frame holds."""
+    return (depth(impression, points) > 0) & geometry.inside(impression.to_finger(points), FRAME_HEIGHT, FRAME_WIDTH)
+
+
+def clean(wave: jax.Array, impression: Impression, points: jax.Array) -> jax.Array:
+    """The skin's profile, (-1, 1), at points (..., 2) of the impression's frame; a master's `wave`; valleys beyond."""
+    return profile(geometry.sample(wave, impression.to_finger(points), -1.0))
+
+
+def render(
+    wave: jax.Array, impression: Impression, points: jax.Array, ppi: float, settings: ImpressionConfig
+) -> jax.Array:
+    """The impression as the sensor gives it, float32 (H, W) in [0, 1], dark ridges.
+
+    Args:
+        wave: (480, 400), a master's.
+        points: (H, W, 2), the place of every pixel in the impression's frame.
+        ppi: of the pixels.
+    """
+    height, width = points.shape[:2]
+    look = impression.look
+    skin_key, blotch_key, shade_key, column_key, grain_key = jax.random.split(impression.noise, 5)
+
+    def uneven(key: jax.Array, length_mm: float) -> jax.Array:
+        return perlin(key, height, width, max(1, round(max(height, width) / ppi * 25.4 / length_mm)))
+
+    inside = depth(impression, points)
+    border = jnp.maximum(1 - inside / BORDER, 0)  # 0 in the middle, 1 at the border, more outside
+    pores = settings.wear * (PORES[0] + PORES[1] * jnp.minimum(border, 1) ** 3)
+    # One product to a sum: of two, the compiler may round either, in one program this and in another that.
+    skin = clean(wave, impression, points) + impression.moisture
+    skin += look.blotch * uneven(blotch_key, BLOTCH_MM)
+    skin += pores * speckle(skin_key, height, width, PORES_SIGMA * ppi / FRAME_PPI)
+    skin -= border**2
+    ink = jax.nn.sigmoid(INK_SLOPE * skin)
+
+    paper = look.ground + look.valley * jax.nn.sigmoid(inside / (BORDER / 4))
+    grey = paper + (look.ink - paper) * ink
+    grey += look.shade * uneven(shade_key, SHADE_MM)
+    grey += look.columns * jax.random.normal(column_key, (width,))
+    # A pixel that covers four of 500 ppi averages their grain.
+    grey += look.grain * (ppi / FRAME_PPI) * jax.random.normal(grain_key, (height, width))
+    return jnp.clip(grey, 0, 1)
+
+
+def frame_points(height: int, width: int, ppi: float, middle: jax.Array | np.ndarray = MIDDLE) -> jax.Array:
+    """Where the pixels of a (height, width) image at `ppi` about `middle` (2,) of the frame lie in it, (H, W, 2)."""
+    scale = FRAME_PPI / ppi
+    x = (jnp.arange(width) - (width - 1) / 2) * scale + middle[0]
+    y = (jnp.arange(height) - (height - 1) / 2) * scale + middle[1]
+    return jnp.stack([jnp.broadcast_to(x, (height, width)), jnp.broadcast_to(y[:, None], (height, width))], axis=-1)

@@ -1,0 +1,165 @@
+"""The minutiae of a master's wave: where its ridges end and where they fork.
+
+On the outline of a ridge the wave r is 0; the outline runs along the flow except at a tip, where it turns
+round and crosses the flow at a right angle. There the derivative across the flow, d, is 0 as well. So the tips
+are the zeros of the complex field r + i d, and the winding number of that field round each square of four
+neighbouring pixels counts them: exactly, at sub-pixel places, without a threshold or a skeleton. The tip of a
+ridge is an ending; the tip of a valley lies in the fork of a bifurcation.
+
+With t along and n across the flow, r is about a t + c n^2 / 2 near a zero, and d about c n. The winding number
+is the sign of a c and the tip belongs to a ridge where c < 0. A ridge's body lies where r rises, a valley's
+where r falls; both are the side of -a c, so the winding number alone says where the tip comes from.
+"""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+MOST = 256  # places a finger has for minutiae; grown ones have 90 to 170
+BORDER = 10  # px of the frame's edge left out: the filters that grow ridges see zeros beyond it
+# Largest turn of the flow, rad per period. Round a loop or a delta the flow turns 0.5 rad per px of distance
+# from it, so this leaves out what is nearer to one than a period: along which way would a ridge end there?
+SHARPEST = 0.5
+NEAREST = 0.5  # periods: two opposite tips that are nearer to each other than to any third are one wiggle
+
+
+class Kind(IntEnum):
+    """What ends at a minutia: a ridge, or the valley between two ridges that become one."""
+
+    ENDING = 0
+    BIFURCATION = 1
+
+
+class Minutiae(NamedTuple):
+    """A finger's minutiae, the real ones first and those nearest to the frame's centre first among them."""
+
+    points: jax.Array  # (M, 2) float32, (x, y) px of the finger frame, sub-pixel; 0 in padding, as are the others
+    angle: jax.Array  # (M,) float32, [0, 2 pi) rad, from the tip into its ridge or valley, x towards y
+    kind: jax.Array  # (M,) int32, a Kind
+    real: jax.Array  # (M,) bool, false in padding
+
+
+def find_minutiae(wave: jax.Array, theta: jax.Array, period: jax.Array, most: int = MOST) -> Minutiae:
+    """The minutiae of a wave (H, W), about -1 in valleys to 1 on ridges, with M = most.
+
+    theta: ridge direction (H, W), rad modulo pi. period: ridge period (H, W), px.
+    Of more than `most` minutiae those nearest to the centre of the frame stay, and nothing tells of the others.
+    """
+    cos, sin = jnp.cos(theta), jnp.sin(theta)
+    across = _slope(wave, 0) * cos - _slope(wave, 1) * sin
+    # d at the four corners of each square. Its sign is that of n, which is as arbitrary as the side of a
+    # direction modulo pi: all corners take the side of the first.
+    r = _corners(wave)
+    d = tuple(
+        jnp.where(c * cos[:-1, :-1] + s * sin[:-1, :-1] < 0, -side, side)
+        for c, s, side in zip(_corners(cos), _corners(sin), _corners(across), strict=True)
+    )
+    winding = _winding(r, d)
+    tips = (winding != 0) & (_turn(cos, sin) * period[:-1, :-1] < SHARPEST) & _inside(winding.shape)
+
+    # Ranks are whole and below 2^24, so that float32, which sorts fastest, tells them apart.
+    score = jnp.where(tips, -_rank(winding.shape), -jnp.inf).ravel()
+    best, at = jax.lax.top_k(score, most)
+    real = best > -jnp.inf
+
+    def pick(image):
+        return image.ravel()[at]
+
+    r, d = (jnp.stack([pick(corner) for corner in corners]) for corners in (r, d))  # (4, M)
+    cos, sin, period, winding = pick(cos[:-1, :-1]), pick(sin[:-1, :-1]), pick(period[:-1, :-1]), pick(winding)
+    r, d = _plane(r), _plane(d)
+    row, column = jnp.divmod(at, wave.shape[1] - 1)
+    points = jnp.stack([column, row], -1) + _zero(r, d)
+    falls = d[2] * cos - d[1] * sin < 0  # c < 0
+    angle = jnp.mod(jnp.arctan2(-winding * sin, -winding * cos), 2 * jnp.pi)
+    angle = jnp.where(angle < jnp.float32(2 * jnp.pi), angle, 0)  # mod may round up to its end
+    real = real & ~_wiggles(points, winding, period, real)
+    return _real_first(
+        Minutiae(points, angle, jnp.where(falls, int(Kind.ENDING), int(Kind.BIFURCATION)).astype(jnp.int32), real)
+    )
+
+
+def _slope(image: jax.Array, axis: int) -> jax.Array:
+    """Derivative per px (H, W), good to the fourth order; wrong within two px of the edge."""
+    near, far = (jnp.roll(image, -n, axis) - jnp.roll(image, n, axis) for n in (1, 2))
+    return (8 * near - far) / 12
+
+
+def _corners(image: jax.Array) -> tuple[jax.Array, ...]:
+    """The corners, each (H - 1, W - 1), of the squares of four pixels, from x towards y round each."""
+    return image[:-1, :-1], image[:-1, 1:], image[1:, 1:], image[1:, :-1]
+
+
+def _winding(r: tuple[jax.Array, ...], d: tuple[jax.Array, ...]) -> jax.Array:
+    """Turns of r + i d along the four sides: -1, 0 or 1, float32. It counts where d > 0 and r changes sign."""
+    turns = jnp.zeros_like(r[0])
+    for n in range(4):
+        r0, d0, r1, d1 = r[n], d[n], r[(n + 1) % 4], d[(n + 1) % 4]
+        rises, falls = (r0 < 0) & (r1 >= 0), (r0 >= 0) & (r1 < 0)
+        cross = d0 * r1 - d1 * r0  # d where r = 0, times r1 - r0
+        turns = turns + jnp.where(falls & (cross < 0), 1.0, 0.0) - jnp.where(rises & (cross > 0), 1.0, 0.0)
+    return turns
+
+
+def _turn(cos: jax.Array, sin: jax.Array) -> jax.Array:
+    """How fast the flow turns (H - 1, W - 1), rad per px, from a central difference of its doubled angle."""
+    double = cos * cos - sin * sin, 2 * cos * sin
+    return jnp.sqrt(sum(_slope(part, axis) ** 2 for part in double for axis in (0, 1)))[:-1, :-1] / 2
+
+
+def _inside(shape: tuple[int, int]) -> np.ndarray:
+    inside = np.zeros(shape, bool)
+    inside[BORDER : shape[0] - BORDER, BORDER : shape[1] - BORDER] = True
+    return inside
+
+
+def _rank(shape: tuple[int, int]) -> np.ndarray:
+    """Each square's place (H, W) float32 in the order of distance from the centre; no two are equal."""
+    y, x = (np.abs(np.arange(size) - (size - 1) / 2) for size in shape)
+    order = np.argsort((y[:, None] ** 2 + x**2).ravel(), kind="stable")
+    rank = np.empty(order.size, np.float32)
+    rank[order] = np.arange(order.size)
+    return rank.reshape(shape)
+
+
+def _plane(corners: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Least-squares plane through corners (4, M): value at the first corner, slopes along x and y, each (M,)."""
+    a, b, c, d = corners
+    right, down = (b + c - a - d) / 2, (c + d - a - b) / 2
+    return (a + b + c + d) / 4 - (right + down) / 2, right, down
+
+
+def _zero(r: tuple[jax.Array, ...], d: tuple[jax.Array, ...]) -> jax.Array:
+    """Where both planes are 0, (M, 2) px from the first corner, (x, y), within the square."""
+    determinant = r[1] * d[2] - r[2] * d[1]
+    determinant = jnp.where(determinant == 0, 1, determinant)  # in padding
+    place = jnp.stack([r[2] * d[0] - r[0] * d[2], r[0] * d[1] - r[1] * d[0]], -1) / determinant[:, None]
+    return jnp.clip(place, 0, 1)
+
+
+def _wiggles(points: jax.Array, winding: jax.Array, period: jax.Array, real: jax.Array) -> jax.Array:
+    """Which (M,) cancel out: pairs of opposite winding, each other's nearest, less than NEAREST periods apart.
+
+    Such a pair is no change in the number of ridges, only an outline that for a moment runs back.
+    """
+    apart = jnp.sum((points[:, None] - points) ** 2, -1)
+    pairs = real[:, None] & real & ~jnp.eye(len(real), dtype=bool)
+    apart = jnp.where(pairs, apart, jnp.inf)
+    nearest = jnp.argmin(apart, -1)
+    mutual = nearest[nearest] == jnp.arange(len(real))
+    near = jnp.min(apart, -1) < (NEAREST * period) ** 2
+    return mutual & near & (winding[nearest] != winding)
+
+
+def _real_first(minutiae: Minutiae) -> Minutiae:
+    """Real minutiae to the front in their order, zeros elsewhere."""
+    order = jnp.argsort(~minutiae.real, stable=True)
+
+    def arrange(values):
+        values, real = values[order], minutiae.real[order]
+        return jnp.where(real.reshape(real.shape + (1,) * (values.ndim - 1)), values, 0).astype(values.dtype)
+
+    return Minutiae(*(arrange(values) for values in minutiae))

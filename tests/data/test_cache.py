@@ -1,0 +1,95 @@
+import os
+import time
+
+import numpy as np
+import pytest
+
+from ifvit.data.cache import Cache, cache_folder
+
+ARRAYS = {"a": np.arange(1000, dtype=np.int8), "b": np.ones((3, 4), np.float32)}
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return Cache(tmp_path / "cache", 10**6)
+
+
+def held(tmp_path):
+    return sorted(path.name for path in (tmp_path / "cache").iterdir())
+
+
+def test_what_was_written_is_read(cache, tmp_path):
+    assert cache.read("x") is None
+    cache.write("x", **ARRAYS)
+    again = cache.read("x")
+    assert set(again) == set(ARRAYS)
+    for name, values in ARRAYS.items():
+        np.testing.assert_array_equal(again[name], values)
+        assert again[name].dtype == values.dtype
+    assert held(tmp_path) == ["x.npz"]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-100], lambda b: b"", lambda b: b.replace(bytes([50, 51, 52]), bytes([50, 0, 52]), 1)]
+)
+def test_damage_counts_as_absent(cache, tmp_path, damage, capsys):
+    cache.write("x", **ARRAYS)
+    path = tmp_path / "cache" / "x.npz"
+    before = path.read_bytes()
+    path.write_bytes(damage(before))
+    assert path.read_bytes() != before
+    assert cache.read("x") is None
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_arrays_under_another_name_or_shape_are_damage(cache, tmp_path):
+    """The digest covers what the bytes mean."""
+    cache.write("x", a=np.arange(12, dtype=np.int8).reshape(3, 4))
+    path = tmp_path / "cache" / "x.npz"
+    with np.load(path) as file:
+        digest, values = file["digest"], file["a"]
+    for changed in ({"c": values}, {"a": values.reshape(4, 3)}, {"a": values.view(np.uint8)}):
+        np.savez(path, digest=digest, **changed)
+        assert cache.read("x") is None
+
+
+def test_a_pickle_is_not_opened(cache, tmp_path):
+    cache.write("x", **ARRAYS)
+    np.savez(tmp_path / "cache" / "x.npz", digest="0", a=np.array([print], dtype=object))
+    assert cache.read("x") is None
+
+
+def test_a_folder_that_cannot_be_written_is_done_without(tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    cache = Cache(tmp_path / "file" / "cache", 10**6)
+    cache.write("x", **ARRAYS)
+    assert "x is not cached" in capsys.readouterr().err
+    assert cache.read("x") is None
+
+
+def test_it_is_bounded_and_what_was_used_last_stays(tmp_path):
+    cache = Cache(tmp_path / "cache", 13_000)  # of a little over 4,000 bytes each, three
+    values = np.random.default_rng(0).integers(0, 255, 3500).astype(np.uint8)
+    for age, name in ((30, "old"), (20, "middle"), (10, "new")):
+        cache.write(name, a=values)
+        then = time.time() - age
+        os.utime(tmp_path / "cache" / f"{name}.npz", (then, then))
+    assert cache.read("old") is not None  # used just now
+    cache.write("latest", a=values)
+    assert held(tmp_path) == ["latest.npz", "new.npz", "old.npz"]
+
+
+def test_what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not(cache, tmp_path):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    for name, age in (("dead.tmp", 7200), ("living.tmp", 5), ("stranger.txt", 7200)):
+        (folder / name).write_text("half")
+        os.utime(folder / name, (time.time() - age,) * 2)
+    cache.write("x", **ARRAYS)
+    assert held(tmp_path) == ["living.tmp", "stranger.txt", "x.npz"]
+
+
+def test_where_it_lies(monkeypatch, tmp_path):
+    assert str(cache_folder("here")) == "here"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder(None) == tmp_path / "ifvit"

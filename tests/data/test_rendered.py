@@ -1,0 +1,169 @@
+"""Rendered pairs: maps exact at the network's resolution, labels that hold, and the same bits everywhere."""
+
+import dataclasses
+import hashlib
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh
+
+from ifvit import geometry
+from ifvit.config import build
+from ifvit.data.pairs import truth_of
+from ifvit.data.pool import grow_packed
+from ifvit.data.rendered import Picks, render_pairs
+from ifvit.launch import compose_tree
+
+FINGERS, COUNT = 3, 5
+GENUINE = np.array([True, True, True, True, False])
+
+
+def settings(**changes):
+    data = build(compose_tree(["data.image_size=128"])).data
+    impression = {k: v for k, v in changes.items() if hasattr(data.impression, k) and k != "rotation_deg"}
+    pairs = {k: v for k, v in changes.items() if k not in impression}
+    return dataclasses.replace(
+        data,
+        impression=dataclasses.replace(data.impression, **impression),
+        pairs=dataclasses.replace(data.pairs, **pairs),
+    )
+
+
+CLEAN = settings(moisture=0.0, wear=0.0)
+CLEAN = dataclasses.replace(CLEAN, impression=dataclasses.replace(CLEAN.impression, noise=0.0))
+
+
+def mesh():
+    return Mesh(np.array(jax.devices()[:1]), ("data",), axis_types=(AxisType.Auto,))
+
+
+@pytest.fixture(scope="module")
+def waves():
+    return grow_packed(0, np.arange(FINGERS))
+
+
+def rendered(waves, data, key=0, count=COUNT):
+    first = np.arange(count, dtype=np.int32) % FINGERS
+    genuine = np.resize(GENUINE, count)
+    picks = Picks(first, np.where(genuine, first, (first + 1) % FINGERS).astype(np.int32), genuine)
+    return jax.tree.map(np.asarray, render_pairs(jax.random.key(key), waves, picks, data=data, mesh=mesh()))
+
+
+@pytest.fixture(scope="module")
+def clean(waves):
+    return rendered(waves, CLEAN)
+
+
+@pytest.fixture(scope="module")
+def worn(waves):
+    return rendered(waves, settings())
+
+
+def test_shapes(worn):
+    assert worn.image_a.shape == worn.ridges_b.shape == worn.valid_ab.shape == (COUNT, 128, 128)
+    assert worn.map_ab.shape == worn.map_ba.shape == (COUNT, 128, 128, 2)
+    for image in (worn.image_a, worn.image_b):
+        assert image.dtype == np.float32 and image.min() >= 0 and image.max() <= 1 and np.isfinite(image).all()
+
+
+def test_map_and_inverse(worn):
+    """Within 0.05 px of the network wherever valid: there and back again, by looking the inverse up."""
+    for k in np.flatnonzero(GENUINE):
+        x, y = (geometry.sample(worn.map_ba[k, ..., i], worn.map_ab[k], 0.0) for i in (0, 1))
+        off = np.hypot(*(np.asarray(back) - geometry.pixel_grid(128, 128)[..., i] for i, back in enumerate((x, y))))
+        assert worn.valid_ab[k].sum() > 500
+        assert off[worn.valid_ab[k]].max() < 0.05
+
+
+def test_the_map_shows_the_same_skin(clean):
+    """A pulled over to B by the map is B, up to what is lost by looking up between pixels; so the map is exact."""
+    for k in np.flatnonzero(GENUINE):
+        carried = np.asarray(geometry.sample(clean.image_a[k], clean.map_ba[k], 0.0))
+        both = clean.valid_ba[k]
+        assert np.corrcoef(carried[both], clean.image_b[k][both])[0, 1] > 0.9
+
+
+def test_the_map_does_not_fold(worn):
+    for maps in (worn.map_ab, worn.map_ba):
+        dx, dy = np.diff(maps, axis=2)[:, :-1], np.diff(maps, axis=1)[:, :, :-1]
+        area = dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]
+        assert area.min() > 0.5
+
+
+def test_valid_is_inside_ridges_of_both_and_genuine(worn):
+    assert not worn.valid_ab[~GENUINE].any() and not worn.valid_ba[~GENUINE].any()
+    assert not (worn.valid_ab & ~worn.ridges_a).any()
+    points = worn.map_ab[worn.valid_ab]
+    assert points.min() >= 0 and points.max() <= 127
+    x, y = np.round(points).astype(int).T
+    # The nearest pixel of B may just be off the outline on which the point itself is.
+    assert worn.ridges_b[np.nonzero(worn.valid_ab)[0], y, x].mean() > 0.98
+
+
+def test_labels(worn):
+    truth = truth_of(jax.tree.map(np.asarray, worn), 16)
+    assert (np.asarray(truth.labels)[GENUINE] >= 0).sum(-1).min() > 5
+    assert (np.asarray(truth.labels)[~GENUINE] == -1).all()
+    assert np.asarray(truth.lone_a)[~GENUINE].sum() > 10
+
+
+def test_two_impressions_of_one_finger_are_not_copies(waves):
+    """Also unturned and unshifted they differ: skin, contact, moisture, sensor."""
+    pairs = rendered(waves, settings(rotation_deg=0.0, shift_px=0.0))
+    for k in np.flatnonzero(GENUINE):
+        moved = pairs.map_ab[k] - geometry.pixel_grid(128, 128)
+        assert np.ptp(np.asarray(moved)[pairs.valid_ab[k]], axis=0).max() > 0.5
+        assert np.abs(pairs.image_a[k] - pairs.image_b[k]).mean() > 0.02
+
+
+def test_the_pair_is_turned_within_its_settings(waves):
+    pairs = rendered(waves, settings(rotation_deg=30.0, distortion=0.0), count=40)
+    across = np.diff(pairs.map_ab[:, 64, 60:62], axis=1)[:, 0]
+    angles = np.degrees(np.arctan2(across[:, 1], across[:, 0]))
+    assert np.abs(angles).max() <= 30.05 and angles.max() > 20 and angles.min() < -20
+
+
+def test_fresh_and_reproducible(waves, worn):
+    np.testing.assert_array_equal(rendered(waves, settings()).image_b, worn.image_b)
+    assert (rendered(waves, settings(), key=1).map_ab != worn.map_ab).mean() > 0.9
+
+
+DIGESTS = """
+import sys
+sys.path.insert(0, {tests!r})
+import test_rendered
+print(" ".join(test_rendered.digests(int(sys.argv[1]))))
+"""
+
+
+def digests(batch):
+    """Of the first four pairs (or the first) of a batch, rendered over all devices."""
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    devices = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
+    waves = jax.device_put(grow_packed(0, np.arange(2)), NamedSharding(devices, PartitionSpec()))
+    fingers = np.arange(batch, dtype=np.int32) % 2
+    picks = Picks(fingers, fingers, np.ones(batch, bool))
+    placed = jax.device_put(picks, NamedSharding(devices, PartitionSpec("data")))
+    data = dataclasses.replace(settings(), image_size=64)
+    pairs = jax.tree.map(np.asarray, render_pairs(jax.random.key(9), waves, placed, data=data, mesh=devices))
+    return [hashlib.sha256(b"".join(leaf[k].tobytes() for leaf in pairs)).hexdigest() for k in range(min(batch, 4))]
+
+
+def test_the_same_bits_on_batches_of_1_and_64_and_on_4_devices():
+    """With the compiler's optimisations, which are what could round one program otherwise than another."""
+    there = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
+    program = DIGESTS.format(tests=os.path.dirname(__file__))
+
+    def run(batch, devices):
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        command = [sys.executable, "-c", program, str(batch)]
+        done = subprocess.run(command, env=there | {"XLA_FLAGS": flags}, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    alone, many, spread = run(1, 1), run(64, 1), run(64, 4)
+    assert alone == many[:1] and many == spread and len(set(many)) == 4

@@ -1,0 +1,199 @@
+"""An impression shows the finger's ridges where its maps say they are, and looks as its settings say."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from ifvit import geometry
+from ifvit.config import ImpressionConfig, Sensor
+from ifvit.synthesis.impression import (
+    MIDDLE,
+    PX_PER_MM,
+    clean,
+    depth,
+    draw_impression,
+    frame_points,
+    render,
+    touched,
+)
+from ifvit.synthesis.minutiae import find_minutiae
+from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_PPI, FRAME_WIDTH
+from ifvit.synthesis.ridges import grow_finger
+
+SETTINGS = ImpressionConfig(30.0, 2.0, 1.0, 0.2, 1.0, 1.0, tuple(Sensor))
+PLAIN = dataclasses.replace(SETTINGS, moisture=0.0, wear=0.0, noise=0.0, sensors=(Sensor.optical,))
+POINTS = frame_points(FRAME_HEIGHT, FRAME_WIDTH, FRAME_PPI)
+COUNT = 6
+
+
+@pytest.fixture(scope="module")
+def finger():
+    return grow_finger(jax.random.key(5))
+
+
+def drawn(settings, count=COUNT, seed=0):
+    keys = jax.random.split(jax.random.key(seed), count)
+    together = jax.jit(jax.vmap(lambda key: draw_impression(key, settings)))(keys)
+    return [jax.tree.map(lambda leaf, n=n: leaf[n], together) for n in range(count)]
+
+
+@pytest.fixture(scope="module")
+def impressions():
+    return drawn(SETTINGS)
+
+
+def shown(finger, impression, settings, points=POINTS, ppi=FRAME_PPI):
+    return np.asarray(jax.jit(lambda w, i: render(w, i, points, ppi, settings))(finger.wave, impression))
+
+
+def test_the_maps_undo_each_other(impressions):
+    for one in impressions:
+        assert np.abs(one.from_finger(one.to_finger(POINTS)) - POINTS).max() < 0.05
+        assert np.abs(one.to_finger(one.from_finger(POINTS)) - POINTS).max() < 0.05
+
+
+def test_the_map_between_two_does_not_fold(impressions):
+    """det J > 1/2 everywhere, by differences of half a pixel, for all pairs."""
+    h = 0.5
+
+    def area(one, other):
+        def there(offset):
+            return other.from_finger(one.to_finger(POINTS[::4, ::4] + jnp.array(offset)))
+
+        dx, dy = (there((h, 0)) - there((-h, 0))) / (2 * h), (there((0, h)) - there((0, -h))) / (2 * h)
+        return dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]
+
+    area = jax.jit(area)
+    lowest = min(float(area(a, b).min()) for a in impressions for b in impressions)
+    assert lowest > 0.5
+
+
+def test_ridges_lie_where_the_map_says(finger, impressions):
+    """A's clean ridges, carried over to B by the map, are B's."""
+    for a, b in zip(impressions, impressions[1:], strict=False):
+        there = a.from_finger(b.to_finger(POINTS))
+        both = np.asarray(touched(b, POINTS) & touched(a, there))
+        carried = geometry.sample(clean(finger.wave, a, POINTS), there, 0.0)
+        ours = np.asarray(clean(finger.wave, b, POINTS))
+        assert both.mean() > 0.1
+        assert np.corrcoef(np.asarray(carried)[both], ours[both])[0, 1] > 0.97
+
+
+def test_the_fingers_minutiae_are_found_on_the_impression(finger, impressions):
+    """Found anew on its clean ridges, they lie within a third of a period of where the map puts the finger's."""
+    of_finger = find_minutiae(finger.wave, finger.theta, finger.period)
+    for one in impressions[:3]:
+        held = one.to_finger(POINTS)
+        wave = geometry.sample(finger.wave, held, 0.0)
+        # The flow's direction turns with the finger; what the skin's distortion adds is a few degrees.
+        x, y = (jnp.round(held[..., k]).astype(int) for k in (0, 1))
+        theta = finger.theta[jnp.clip(y, 0, FRAME_HEIGHT - 1), jnp.clip(x, 0, FRAME_WIDTH - 1)]
+        found = find_minutiae(wave, theta + one.angle, finger.period)
+        carried = np.asarray(one.from_finger(of_finger.points))
+        inner = np.asarray(of_finger.real) & np.asarray(depth(one, carried) > 20)
+        inner &= ((carried > 20) & (carried < np.array([FRAME_WIDTH, FRAME_HEIGHT]) - 20)).all(-1)
+        distance, _ = cKDTree(np.asarray(found.points)[np.asarray(found.real)]).query(carried[inner])
+        assert inner.sum() > 15
+        assert (distance < 3).mean() > 0.9 and np.median(distance) < 0.5
+
+
+def test_contact_is_one_piece_of_natural_size():
+    for sensor, low, high in ((Sensor.optical, 0.25, 0.6), (Sensor.inked, 0.5, 0.85)):
+        settings = dataclasses.replace(SETTINGS, rotation_deg=0.0, shift_mm=0.0, sensors=(sensor,))
+        masks = np.stack([touched(one, POINTS) for one in drawn(settings, 20)])
+        area = masks.mean((1, 2))
+        assert low < area.min() and area.max() < high and area.std() > 0.01
+        for mask in masks:
+            assert ndimage.label(mask)[1] == 1 and ndimage.label(~mask)[1] <= 4
+
+
+def test_depth_is_a_distance_in_px(impressions):
+    """0 on the outline, and along an axis through the middle of the contact it rises by about 1 a px."""
+    for one in impressions:
+        inside = np.asarray(depth(one, POINTS)) > 0
+        edge = inside ^ ndimage.binary_erosion(inside)
+        edge[[0, -1]] = edge[:, [0, -1]] = False
+        assert np.abs(np.asarray(depth(one, POINTS))[edge]).max() < 3
+        assert depth(one, one.middle) > 0.8 * one.contact.half.min()
+
+
+def test_pose_stays_within_the_settings():
+    many = drawn(SETTINGS, 200, seed=3)
+    angle = np.degrees([one.angle for one in many])
+    shift = np.stack([one.shift for one in many])
+    assert np.abs(angle).max() <= 30 and np.abs(angle).max() > 27
+    assert np.abs(shift).max() <= 2 * PX_PER_MM and np.abs(shift).max() > 1.9 * PX_PER_MM
+    turned = dataclasses.replace(SETTINGS, shift_mm=0.0, distortion=0.0, rotation_deg=90.0)
+    for one in drawn(turned, 3):  # the middle of the frame stays, what is right of it goes down for a positive angle
+        np.testing.assert_allclose(one.from_finger(jnp.asarray(MIDDLE)), MIDDLE, atol=1e-3)
+        right = one.from_finger(jnp.asarray(MIDDLE) + jnp.array([10.0, 0.0])) - MIDDLE
+        np.testing.assert_allclose(right, 10 * np.array([np.cos(one.angle), np.sin(one.angle)]), atol=1e-3)
+
+
+def test_dark_ridges_on_a_light_ground(finger):
+    for one in drawn(PLAIN, 3):
+        image = shown(finger, one, PLAIN)
+        ridges = np.asarray(clean(finger.wave, one, POINTS))
+        deep = np.asarray(depth(one, POINTS)) > 25
+        ground = np.asarray(depth(one, POINTS)) < -25
+        assert image.min() >= 0 and image.max() <= 1
+        assert image[deep & (ridges > 0.8)].max() < 0.35
+        assert image[deep & (ridges < -0.8)].min() > 0.75
+        assert image[ground].min() > 0.9
+
+
+def test_moisture_thickens_ridges(finger):
+    """Dry skin shows fewer dark pixels, wet skin more: one sigmoid, shifted."""
+    (one,) = drawn(PLAIN, 1)
+    deep = np.asarray(depth(one, POINTS)) > 25
+    dark = [
+        (shown(finger, one._replace(moisture=jnp.float32(m)), PLAIN) < 0.5)[deep].mean()
+        for m in (-0.4, -0.2, 0, 0.2, 0.4)
+    ]
+    assert (np.diff(dark) > 0.02).all() and 0.4 < dark[2] < 0.6
+
+
+@pytest.mark.parametrize(("name", "strengths"), [("wear", (0.0, 1.0, 2.0)), ("noise", (0.0, 2.0, 5.0))])
+def test_wear_and_noise_take_the_ridges_away_from_the_ideal(finger, name, strengths):
+    fit = []
+    for strength in strengths:
+        settings = dataclasses.replace(PLAIN, **{name: strength})
+        each = []
+        for one in drawn(settings, 3):
+            deep = np.asarray(depth(one, POINTS)) > 10
+            ridges = np.asarray(clean(finger.wave, one, POINTS))
+            each.append(-np.corrcoef(shown(finger, one, settings)[deep], ridges[deep])[0, 1])
+        fit.append(np.mean(each))
+    assert fit[0] > 0.95 and fit[0] > fit[1] + 0.005 and fit[1] > fit[2] + 0.005
+
+
+def test_each_sensor_has_its_look(finger):
+    def ground(sensor):
+        settings = dataclasses.replace(SETTINGS, sensors=(sensor,))
+        return [
+            np.median(shown(finger, one, settings)[np.asarray(depth(one, POINTS)) < -30]) for one in drawn(settings, 4)
+        ]
+
+    assert min(ground(Sensor.optical)) > 0.9 and max(ground(Sensor.capacitive)) < 0.85
+    settings = dataclasses.replace(SETTINGS, sensors=(Sensor.capacitive, Sensor.inked))
+    which = np.array([int(one.sensor) for one in drawn(settings, 60)])
+    assert set(which) == {0, 1} and 0.25 < which.mean() < 0.75
+
+
+def test_resolution_changes_the_pixels_not_the_print(finger):
+    (one,) = drawn(PLAIN, 1)
+    fine = shown(finger, one, PLAIN)
+    coarse = shown(finger, one, PLAIN, frame_points(240, 200, 250), 250.0)
+    halved = fine.reshape(240, 2, 200, 2).mean((1, 3))
+    assert np.corrcoef(halved.ravel(), coarse.ravel())[0, 1] > 0.98
+
+
+def test_a_key_is_an_impression(finger):
+    one, same = (shown(finger, drawn(SETTINGS, 1, seed=4)[0], SETTINGS) for _ in range(2))
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - shown(finger, drawn(SETTINGS, 1, seed=5)[0], SETTINGS)).mean() > 0.02

@@ -1,0 +1,40 @@
+import jax
+import numpy as np
+import pytest
+
+from ifvit.synthesis.noise import perlin, speckle
+
+
+def test_perlin_is_gradient_noise():
+    """Zero at the nodes, where it has the nodes' slopes; smooth; of about unit amplitude."""
+    draws = np.asarray(jax.jit(jax.vmap(lambda key: perlin(key, 64, 96, 4)))(jax.random.split(jax.random.key(0), 50)))
+    assert np.abs(draws[:, ::16, ::24]).max() < 1e-6
+    assert 0.2 < draws.std() < 0.5 and 0.7 < np.abs(draws).max() < 1.5
+    assert np.abs(np.diff(draws, axis=1)).max() < 0.2 and np.abs(np.diff(draws, axis=2)).max() < 0.2
+
+
+def test_perlin_is_the_sum_over_the_four_nodes_of_each_cell():
+    key, (height, width, cells) = jax.random.key(3), (10, 15, 2)
+    angle = np.asarray(jax.random.uniform(key, (cells + 1, cells + 1), maxval=2 * np.pi))
+
+    def value(y, x):
+        total = 0.0
+        for row in {int(y), int(y) + 1}:
+            for column in {int(x), int(x) + 1}:
+                weights = [6 * t**5 - 15 * t**4 + 10 * t**3 for t in (1 - abs(y - row), 1 - abs(x - column))]
+                way = np.cos(angle[row, column]) * (x - column) + np.sin(angle[row, column]) * (y - row)
+                total += weights[0] * weights[1] * way
+        return total * 2**0.5
+
+    wanted = [[value(r * cells / height, c * cells / width) for c in range(width)] for r in range(height)]
+    np.testing.assert_allclose(perlin(key, height, width, cells), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [0.6, 1.2, 3.0])
+def test_speckle_has_unit_variance_and_grains_of_sigma(sigma):
+    draws = np.asarray(jax.vmap(lambda key: speckle(key, 48, 64, sigma))(jax.random.split(jax.random.key(1), 40)))
+    assert draws.std() == pytest.approx(1, abs=0.02) and draws.mean() == pytest.approx(0, abs=0.02)
+    # White noise blurred by sigma correlates with itself as exp(-d^2 / 4 sigma^2).
+    for axis in (1, 2):
+        beside = np.mean(draws * np.roll(draws, 1, axis))
+        assert beside == pytest.approx(np.exp(-1 / (4 * sigma**2)), abs=0.06)
