@@ -20,7 +20,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from ifvit.config import Config, Source
 from ifvit.data.pairs import Canvases, Pairs, make_pairs
 from ifvit.data.pool import RECIPE, Pool
-from ifvit.data.rendered import Picks, render_pairs
+from ifvit.data.rendered import Picks, draw_pairs, render_pairs
 from ifvit.data.sources import DataError, Impressions, load, split
 
 TRAIN, VALIDATE = 1, 2  # streams of random numbers under one seed
@@ -144,9 +144,8 @@ class RenderedBatches(Batches):
     def on_device(self, n: int, prepared: Picks) -> Pairs:
         if self._trains:
             self._pool.move_to(n)
-        placed = jax.device_put(prepared, self._sharding)
-        key = jax.random.fold_in(self._key, n)
-        return render_pairs(key, self._pool.waves, placed, data=self._data, mesh=self._sharding.mesh)
+        draws = draw_pairs(jax.random.fold_in(self._key, n), self._size, data=self._data)
+        return render_pairs(draws, self._pool.waves, prepared, self._data, self._sharding)
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,9 @@ def grow_packed(seed: jax.Array, numbers: jax.Array) -> jax.Array:
 
 
 @partial(jax.jit, donate_argnums=0)
-def _renewed(waves: jax.Array, seed: jax.Array, slots: jax.Array, numbers: jax.Array) -> jax.Array:
-    """The pool with fingers `numbers` in `slots`; a slot beyond the pool is ignored."""
-    return waves.at[slots].set(grow_packed(seed, numbers), mode="drop")
+def _placed(waves: jax.Array, slots: jax.Array, new: jax.Array) -> jax.Array:
+    """The pool with `new` waves in `slots`; a slot beyond the pool is ignored."""
+    return waves.at[slots].set(new, mode="drop")
 
 
 class Pool:
@@ -80,7 +80,9 @@ class Pool:
             # Always the same shape, so that nothing is compiled anew.
             padded = np.pad(slots, (0, size - len(slots)), constant_values=len(self.waves))
             numbers = np.pad(now[slots], (0, size - len(slots)))
-            self.waves = jax.device_put(_renewed(self.waves, self._seed, padded, numbers), self._sharding)
+            # Grown on one device and copied: the same bits whatever the number of devices.
+            new = jax.device_put(grow_packed(self._seed, numbers), self._sharding)
+            self.waves = _placed(self.waves, padded, new)
         self._step = step
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Sharding
 
 from ifvit import geometry
 from ifvit.config import DataConfig
@@ -45,32 +45,6 @@ class View(NamedTuple):
         return jnp.stack([(points[..., 0] - x0) / scale, (points[..., 1] - y0) / scale], axis=-1)
 
 
-@partial(jax.jit, static_argnames=("data", "mesh"))
-def render_pairs(key: jax.Array, waves: jax.Array, picks: Picks, data: DataConfig, mesh: Mesh) -> Pairs:
-    """B fresh pairs; sample i draws from `fold_in(key, i)`, and every device of the mesh renders its own samples.
-
-    waves: int8 (F, 480, 400), the pool's. A pair has the same bits whatever the batch and the number of devices.
-    """
-    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(picks.genuine.shape[0]))
-    data_axis, everywhere = PartitionSpec("data"), PartitionSpec()
-
-    @partial(
-        jax.shard_map,
-        mesh=mesh,
-        in_specs=(data_axis, everywhere, data_axis),
-        out_specs=data_axis,
-        check_vma=False,  # nothing is exchanged between devices
-    )
-    def rendered(keys: jax.Array, waves: jax.Array, picks: Picks) -> Pairs:
-        # Drawn first and then rendered, in two loops: a kernel that computes what it draws with may round otherwise in
-        # a program for one device than in one for four.
-        draws = each(partial(_draw, data=data), keys)
-        pairs = each(lambda item: _pair(*item, waves=waves, data=data), (draws, picks))
-        return pairs._replace(map_ab=jnp.stack(pairs.map_ab, -1), map_ba=jnp.stack(pairs.map_ba, -1))
-
-    return rendered(keys, waves, picks)
-
-
 class Draw(NamedTuple):
     """What is drawn at random for a pair: two impressions, and where the middles of their views lie, (2,) px."""
 
@@ -80,13 +54,49 @@ class Draw(NamedTuple):
     middle_b: jax.Array
 
 
+@partial(jax.jit, static_argnames=("count", "data"))
+def draw_pairs(key: jax.Array, count: int, data: DataConfig) -> Draw:
+    """The draws of `count` pairs, led by that axis; pair i draws from `fold_in(key, i)`.
+
+    Apart from the rendering: what both draws and renders may round a drawn number otherwise for every batch.
+    """
+    return each(partial(_draw, data=data), jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(count)))
+
+
 def _draw(key: jax.Array, data: DataConfig) -> Draw:
     key_a, key_b, key = jax.random.split(key, 3)
     turn, shift_x, shift_y = jax.random.uniform(key, (3,), minval=-1.0, maxval=1.0)
     a, b = draw_impression(key_a, data.impression), draw_impression(key_b, data.impression)
-    b = b._replace(angle=a.angle + jnp.deg2rad(data.pairs.rotation_deg) * turn)
+    b = b.turned(a.angle + jnp.deg2rad(data.pairs.rotation_deg) * turn)
     shift = data.pairs.shift_px * (FRAME_PPI / data.ppi) * jnp.stack([shift_x, shift_y])
     return Draw(a, b, a.middle, b.middle + shift)
+
+
+def render_pairs(draws: Draw, waves: jax.Array, picks: Picks, data: DataConfig, sharding: Sharding) -> Pairs:
+    """The B pairs that were drawn, split as `sharding` says; every device renders its own.
+
+    waves: int8 (F, 480, 400), the pool's, on each of the devices. A pair has the same bits whatever the batch and the
+    number of devices: each device runs the program that one device alone would run, because one program that is split
+    over several is compiled, and so rounded, otherwise.
+    """
+    held = {shard.device: shard.data for shard in waves.addressable_shards}
+    parts = []
+    for device, (share,) in sharding.addressable_devices_indices_map(picks.genuine.shape).items():
+        mine = jax.device_put(jax.tree.map(lambda leaf, share=share: leaf[share], (draws, picks)), device)
+        parts.append(render_share(*mine, held[device], data))
+
+    def joined(*leaves: jax.Array) -> jax.Array:
+        shape = (len(picks.genuine), *leaves[0].shape[1:])
+        return jax.make_array_from_single_device_arrays(shape, sharding, leaves)
+
+    return jax.tree.map(joined, *parts)
+
+
+@partial(jax.jit, static_argnames="data")
+def render_share(draws: Draw, picks: Picks, waves: jax.Array, data: DataConfig) -> Pairs:
+    """What one device renders of a batch."""
+    pairs = each(lambda item: _pair(*item, waves=waves, data=data), (draws, picks))
+    return pairs._replace(map_ab=jnp.stack(pairs.map_ab, -1), map_ba=jnp.stack(pairs.map_ba, -1))
 
 
 def _pair(draw: Draw, pick: Picks, waves: jax.Array, data: DataConfig) -> Pairs:

@@ -37,7 +37,7 @@ class Distortion(NamedTuple):
     centre: jax.Array  # (2,) px
     axes: jax.Array  # (2,) px
     softness: jax.Array  # ()
-    turn: jax.Array  # () rad
+    turn: jax.Array  # (2,), cosine and sine of R's angle: computed once here, not once a pixel
     slip: jax.Array  # (2,) px
 
     def __call__(self, points: jax.Array) -> jax.Array:
@@ -60,7 +60,7 @@ def displacement(bent: Distortion, x: jax.Array, y: jax.Array) -> geometry.Bend:
     brake = sine * sine  # (1 - cos(pi q)) / 2
     rise = jnp.pi * sine * cosine / bent.softness / radius
     rise_x, rise_y = rise * u / bent.axes[0], rise * v / bent.axes[1]
-    c, s = jnp.cos(bent.turn) - 1, jnp.sin(bent.turn)
+    c, s = bent.turn[0] - 1, bent.turn[1]
     pulled_x, pulled_y = c * x - s * y + bent.slip[0], s * x + c * y + bent.slip[1]
     return geometry.Bend(
         x=pulled_x * brake,
@@ -96,7 +96,8 @@ def draw_distortion(key: jax.Array, strength: jax.Array | float) -> Distortion:
     turn, slip = strength * TURN * (2 * draw[5] - 1), strength * SLIP * (2 * draw[6:] - 1)
 
     def tried(share: jax.Array) -> Distortion:
-        return Distortion(centre, axes, softness, share * turn, share * slip)
+        angle = share * turn
+        return Distortion(centre, axes, softness, jnp.stack([jnp.cos(angle), jnp.sin(angle)]), share * slip)
 
     y, x = np.mgrid[0:FRAME_HEIGHT:STEP, 0:FRAME_WIDTH:STEP].astype(np.float32)
     shares = jnp.arange(SHARES, 0, -1) / SHARES

@@ -79,7 +79,7 @@ class Impression(NamedTuple):
     """All that decides an impression of a finger."""
 
     distortion: Distortion
-    angle: jax.Array  # () rad, from x towards y
+    heading: jax.Array  # (2,), where the finger's x axis points; an angle would need its cosine for every pixel
     shift: jax.Array  # (2,) px
     contact: Contact
     moisture: jax.Array  # (), in profiles: dry below 0, wet above
@@ -87,26 +87,39 @@ class Impression(NamedTuple):
     look: Look
     noise: jax.Array  # () key
 
-    def to_finger(self, points: jax.Array) -> jax.Array:
-        """Where points (..., 2) of the impression's frame lie on the finger, px at 500 ppi."""
-        return self.distortion(_turned(points, -self.angle, MIDDLE + self.shift, MIDDLE))
-
-    def from_finger(self, points: jax.Array) -> jax.Array:
-        """Where points (..., 2) of the finger lie in the impression's frame, px at 500 ppi."""
-        return _turned(self.distortion.inverse(points), self.angle, MIDDLE, MIDDLE + self.shift)
+    @property
+    def angle(self) -> jax.Array:
+        """How far the finger is turned, () rad, from x towards y."""
+        return jnp.arctan2(self.heading[1], self.heading[0])
 
     @property
     def middle(self) -> jax.Array:
         """Where the middle of the contact lies in the impression's frame, (2,) px at 500 ppi."""
-        return _turned(self.contact.centre, self.angle, MIDDLE, MIDDLE + self.shift)
+        return _turned(self.contact.centre, self.heading, MIDDLE, MIDDLE + self.shift)
+
+    def turned(self, angle: jax.Array) -> Impression:
+        """The same, with the finger turned to `angle` () rad."""
+        return self._replace(heading=jnp.stack([jnp.cos(angle), jnp.sin(angle)]))
+
+    def to_finger(self, points: jax.Array) -> jax.Array:
+        """Where points (..., 2) of the impression's frame lie on the finger, px at 500 ppi."""
+        return self.distortion(self.upright(points))
+
+    def from_finger(self, points: jax.Array) -> jax.Array:
+        """Where points (..., 2) of the finger lie in the impression's frame, px at 500 ppi."""
+        return _turned(self.distortion.inverse(points), self.heading, MIDDLE, MIDDLE + self.shift)
+
+    def upright(self, points: jax.Array) -> jax.Array:
+        """Where points (..., 2) of the impression's frame lie on the bent finger before it was turned and moved."""
+        return _turned(points, self.heading * np.array([1, -1]), MIDDLE + self.shift, MIDDLE)
 
 
-def _turned(points: jax.Array, angle: jax.Array, about: jax.Array, to: jax.Array) -> jax.Array:
-    """Points (..., 2) turned by `angle` about a place (2,) that comes to lie at `to` (2,).
+def _turned(points: jax.Array, heading: jax.Array, about: jax.Array, to: jax.Array) -> jax.Array:
+    """Points (..., 2) turned by the angle of `heading` (2,) about a place (2,) that comes to lie at `to` (2,).
 
     By coordinates, because arithmetic on a trailing axis of two makes a CPU several times slower.
     """
-    c, s = jnp.cos(angle), jnp.sin(angle)
+    c, s = heading
     x, y = points[..., 0] - about[0], points[..., 1] - about[1]
     return jnp.stack([c * x - s * y + to[0], s * x + c * y + to[1]], axis=-1)
 
@@ -117,9 +130,10 @@ def draw_impression(key: jax.Array, settings: ImpressionConfig) -> Impression:
     turn, shift_x, shift_y, wet, which = jax.random.uniform(key, (5,))
     sensor = jnp.minimum((which * len(settings.sensors)).astype(jnp.int32), len(settings.sensors) - 1)
     look = _draw_look(look_key, sensor, settings)
+    angle = jnp.deg2rad(settings.rotation_deg) * (2 * turn - 1)
     return Impression(
         distortion=draw_distortion(bend_key, settings.distortion),
-        angle=jnp.deg2rad(settings.rotation_deg) * (2 * turn - 1),
+        heading=jnp.stack([jnp.cos(angle), jnp.sin(angle)]),
         shift=settings.shift_mm * PX_PER_MM * (2 * jnp.stack([shift_x, shift_y]) - 1),
         contact=_draw_contact(contact_key, look),
         moisture=settings.moisture * (2 * wet - 1),
@@ -154,8 +168,8 @@ def _draw_contact(key: jax.Array, look: Look) -> Contact:
 def depth(impression: Impression, points: jax.Array) -> jax.Array:
     """How far inside the contact points (..., 2) of the impression's frame are, px; negative outside."""
     contact = impression.contact
-    within = _turned(points, -impression.angle, MIDDLE + impression.shift, MIDDLE - contact.centre)
-    u, v = within[..., 0] / contact.half[0], within[..., 1] / contact.half[1]
+    bent = impression.upright(points)
+    u, v = ((bent[..., k] - contact.centre[k]) / contact.half[k] for k in (0, 1))
     # The outline's radius is 1 + sum of bends, cosines and sines of whole multiples of the direction (c, s).
     length = jnp.sqrt(u * u + v * v + 1e-12)
     c, s = u / length, v / length
@@ -223,7 +237,8 @@ def render(
 
 def frame_points(height: int, width: int, ppi: float, middle: jax.Array | np.ndarray = MIDDLE) -> jax.Array:
     """Where the pixels of a (height, width) image at `ppi` about `middle` (2,) of the frame lie in it, (H, W, 2)."""
-    scale = FRAME_PPI / ppi
-    x = (jnp.arange(width) - (width - 1) / 2) * scale + middle[0]
-    y = (jnp.arange(height) - (height - 1) / 2) * scale + middle[1]
-    return jnp.stack([jnp.broadcast_to(x, (height, width)), jnp.broadcast_to(y[:, None], (height, width))], axis=-1)
+    # A table of both coordinates: of what is the same along a row or column, the compiler would take as much out of its
+    # loops as suits each program, and round it there otherwise.
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    y, x = ((at - (size - 1) / 2) * np.float32(FRAME_PPI / ppi) for at, size in ((y, height), (x, width)))
+    return jnp.stack([x + middle[0], y + middle[1]], axis=-1)

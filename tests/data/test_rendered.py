@@ -9,13 +9,13 @@ import sys
 import jax
 import numpy as np
 import pytest
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ifvit import geometry
 from ifvit.config import build
 from ifvit.data.pairs import truth_of
 from ifvit.data.pool import grow_packed
-from ifvit.data.rendered import Picks, render_pairs
+from ifvit.data.rendered import Picks, draw_pairs, render_pairs, render_share
 from ifvit.launch import compose_tree
 
 FINGERS, COUNT = 3, 5
@@ -37,10 +37,6 @@ CLEAN = settings(moisture=0.0, wear=0.0)
 CLEAN = dataclasses.replace(CLEAN, impression=dataclasses.replace(CLEAN.impression, noise=0.0))
 
 
-def mesh():
-    return Mesh(np.array(jax.devices()[:1]), ("data",), axis_types=(AxisType.Auto,))
-
-
 @pytest.fixture(scope="module")
 def waves():
     return grow_packed(0, np.arange(FINGERS))
@@ -50,7 +46,8 @@ def rendered(waves, data, key=0, count=COUNT):
     first = np.arange(count, dtype=np.int32) % FINGERS
     genuine = np.resize(GENUINE, count)
     picks = Picks(first, np.where(genuine, first, (first + 1) % FINGERS).astype(np.int32), genuine)
-    return jax.tree.map(np.asarray, render_pairs(jax.random.key(key), waves, picks, data=data, mesh=mesh()))
+    draws = draw_pairs(jax.random.key(key), count, data)
+    return jax.tree.map(np.asarray, render_share(draws, picks, waves, data))
 
 
 @pytest.fixture(scope="module")
@@ -142,15 +139,15 @@ print(" ".join(test_rendered.digests(int(sys.argv[1]))))
 
 def digests(batch):
     """Of the first four pairs (or the first) of a batch, rendered over all devices."""
-    from jax.sharding import NamedSharding, PartitionSpec
-
     devices = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
     waves = jax.device_put(grow_packed(0, np.arange(2)), NamedSharding(devices, PartitionSpec()))
     fingers = np.arange(batch, dtype=np.int32) % 2
     picks = Picks(fingers, fingers, np.ones(batch, bool))
-    placed = jax.device_put(picks, NamedSharding(devices, PartitionSpec("data")))
     data = dataclasses.replace(settings(), image_size=64)
-    pairs = jax.tree.map(np.asarray, render_pairs(jax.random.key(9), waves, placed, data=data, mesh=devices))
+    draws = draw_pairs(jax.random.key(9), batch, data)
+    rendered = render_pairs(draws, waves, picks, data, NamedSharding(devices, PartitionSpec("data")))
+    assert len(rendered.image_a.sharding.device_set) == len(jax.devices())
+    pairs = jax.tree.map(np.asarray, rendered)
     return [hashlib.sha256(b"".join(leaf[k].tobytes() for leaf in pairs)).hexdigest() for k in range(min(batch, 4))]
 
 
