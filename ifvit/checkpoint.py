@@ -15,13 +15,14 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+
+from ifvit.files import write_whole
 
 KEEP_LATEST = 2
 KEEP_BEST = 1
@@ -38,18 +39,7 @@ class FolderError(CheckpointError):
 
 def write_json(path: Path, tree: Any) -> None:
     """The tree as JSON, whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(tree, file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_whole(path, lambda file: file.write((json.dumps(tree, indent=2) + "\n").encode()))
 
 
 def read_json(path: Path) -> Any:

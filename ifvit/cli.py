@@ -1,4 +1,4 @@
-"""`python -m ifvit COMMAND`: train, convert, export, verify."""
+"""`python -m ifvit COMMAND`: train, synthesize, convert, export, verify."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("train", help="train; takes Hydra overrides, like train.py", add_help=False)
 
+    synthesize = commands.add_parser(
+        "synthesize", help="make synthetic fingerprints: a set in FVC naming, a contact sheet"
+    )
+    synthesize.add_argument("--fingers", type=_count, default=100, metavar="N", help="default: %(default)s")
+    synthesize.add_argument("--impressions", type=_count, default=8, metavar="N", help="of each finger; %(default)s")
+    synthesize.add_argument("--out", type=Path, metavar="DIR", help="a new folder, or one that holds a part of the set")
+    synthesize.add_argument("--sheet", type=Path, metavar="PNG", help="draw a finger of each class")
+    synthesize.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: %(default)s")
+    synthesize.add_argument("overrides", nargs="*", help="like data.impression.wear=2 data.impression.sensors=[inked]")
+    synthesize.set_defaults(run=_synthesize)
+
     convert = commands.add_parser(
         "convert", help="turn weights of LoFTR (PyTorch, .safetensors, .npz) into .npz or .safetensors, without PyTorch"
     )
@@ -64,6 +75,54 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("overrides", nargs="*", help="like training's: dense=loftr dense.num_layers=8")
     verify.set_defaults(run=_verify)
     return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {value}")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**31:
+        raise argparse.ArgumentTypeError(f"expected 0 to {2**31 - 1}, got {value}")
+    return value
+
+
+def _synthesize(arguments: argparse.Namespace) -> None:
+    from ifvit.launch import EXIT_FAILED, EXIT_RESUMABLE, compose_config, prepare_process, refuse
+
+    if not (arguments.out or arguments.sheet):
+        refuse(["name what to make: --out DIR for a set, --sheet FILE.png for a contact sheet, or both"])
+    settings = compose_config(arguments.overrides).data.impression
+    prepare_process()
+    from ifvit import plots
+    from ifvit.data.fingerset import DATABASE, contact_sheet, make_set
+    from ifvit.data.sources import DataError
+
+    try:
+        if arguments.sheet:
+            arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
+            plots.save(arguments.sheet, contact_sheet(arguments.seed, arguments.impressions, settings))
+            print(f"look at {arguments.sheet}")
+        if arguments.out:
+            make_set(arguments.out, arguments.fingers, arguments.impressions, arguments.seed, settings)
+            print(
+                f"{arguments.fingers} fingers, {arguments.impressions} impressions of each: "
+                f"{arguments.out / 'manifest.csv'}; what is what: {arguments.out / 'README.txt'}\n"
+                f"to train on it: python train.py data=fvc data.root={arguments.out} data.databases=[{DATABASE}] "
+                "data.file_ppi=500"
+            )
+    except DataError as error:
+        refuse([str(error)])
+    except OSError as error:
+        print(f"error: {error}; what was written is whole, and the same command goes on", file=sys.stderr)
+        raise SystemExit(EXIT_FAILED) from error
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        raise SystemExit(EXIT_RESUMABLE) from None
 
 
 def _convert(arguments: argparse.Namespace) -> None:

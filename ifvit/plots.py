@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,6 +104,19 @@ def placement_sheet(pairs: Sequence[PlacedPair], heading: Sequence[str], zoom: i
         "in image B: a dot where the match is put, a line to its true place; green within 1 px, olive 3, orange 5, red"
     )
     return np.vstack([*(_text(line, total) for line in [*heading, legend]), *rows])
+
+
+def contact_sheet(rows: Mapping[str, np.ndarray], heading: str, zoom: float = 0.5) -> np.ndarray:
+    """Rows of prints, uint8 (N, H, W) each, under their names and the heading; `zoom` sheet px a print px."""
+    drawn = []
+    for name, prints in rows.items():
+        size = tuple(round(zoom * side) for side in prints.shape[:0:-1])
+        small = [cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in prints]
+        tiles = [np.pad(grey, MARGIN // 2, constant_values=PAPER[0]) for grey in small]
+        row = cv2.cvtColor(np.hstack(tiles), cv2.COLOR_GRAY2RGB)
+        drawn.append(np.vstack([_text(name, row.shape[1]), row]))
+    total = max(row.shape[1] for row in drawn)
+    return np.vstack([_text(heading, total), *(_widened(row, total) for row in drawn)])
 
 
 def _widened(drawing: np.ndarray, width: int) -> np.ndarray:

@@ -14,6 +14,7 @@ FLOORS = {
     1: {
         "config", "image", "geometry", "models", "weights", "losses", "metrics", "checkpoint", "plots", "progress",
     },
+    0: {"files"},
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 MODULES = [REPOSITORY / "train.py", *sorted((REPOSITORY / "ifvit").rglob("*.py"))]

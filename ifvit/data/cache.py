@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import tempfile
 import time
 import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
+
+from ifvit.files import write_whole
 
 ABANDONED_S = 3600.0  # after so long a half-written file belongs to nobody any more
 
@@ -53,15 +54,7 @@ class Cache:
     def write(self, name: str, **arrays: np.ndarray) -> None:
         """Keep the arrays under `name`: whole or not at all, so that concurrent runs and a kill leave no half file."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            handle, part = tempfile.mkstemp(dir=self._folder, suffix=".tmp")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    np.savez(file, digest=_digest(arrays), **arrays)
-                os.replace(part, self._path(name))
-            except BaseException:
-                Path(part).unlink(missing_ok=True)
-                raise
+            write_whole(self._path(name), lambda file: np.savez(file, digest=_digest(arrays), **arrays))
             self._make_room()
         except OSError as error:
             print(f"{self._folder}: {name} is not cached ({error.strerror}); it will be made again", file=sys.stderr)

@@ -169,6 +169,11 @@ def grow_finger(key: jax.Array, pattern: jax.Array | int | None = None) -> Maste
     )
 
 
+def pattern_of(key: jax.Array) -> jax.Array:
+    """The Pattern () int32 of the finger of `key`, without growing it."""
+    return draw_finger(jax.random.split(key, 3)[0]).pattern
+
+
 @jax.jit
 def grow_fingers(keys: jax.Array) -> Master:
     """`grow_finger` for each of `keys` (N,): a Master whose arrays lead with N."""

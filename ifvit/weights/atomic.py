@@ -7,29 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from ifvit import files
 from ifvit.weights.errors import WeightsError
 
 
 def write_whole(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
     """Make the file `path`, and its folder if need be, of what `write` writes.
 
-    It is written beside its place under another name, forced to disk, and renamed. Raises `WeightsError` when it
-    cannot be written; nothing is left behind then, and an earlier file stays.
+    Raises `WeightsError` when it cannot be written; nothing is left behind then, and an earlier file stays.
     """
     path = Path(path)
     if not path.name:
         raise WeightsError(f"{str(path)!r} is no file name. Give the weights file a name, such as loftr.npz")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        files.write_whole(path, write)
     except OSError as err:
         raise WeightsError(
             f"{path}: cannot be written ({err.strerror or err}). Choose another place, or make room or rights there"

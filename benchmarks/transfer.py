@@ -1,0 +1,69 @@
+"""Does a model know prints it was not trained on? Cells and pixels of runs on self-pairs of real databases.
+
+    python train.py experiment=quickstart run_dir=checkpoints/synthetic
+    python train.py experiment=quickstart run_dir=checkpoints/db2 data=fvc data.root=FOLDER data.databases=[DB2_B]
+    python benchmarks/transfer.py checkpoints/synthetic checkpoints/db2 -- data.root=FOLDER data.databases=[DB1_B]
+
+A self-pair is an image and a rotated, shifted, bent and worn copy of it, with the exact map between (data=fvc). All
+images of the named databases are used. Each run's best state is judged (best on its own unseen fingers), all on the
+same pairs; the first row is a model that was not trained at all. What follows `--` are Hydra overrides.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from ifvit.checkpoint import read_variables
+from ifvit.config import Config, build
+from ifvit.data.loader import VALIDATE, CopiedBatches
+from ifvit.data.pairs import Pairs
+from ifvit.data.sources import load
+from ifvit.launch import compose_tree
+from ifvit.models.dense import DenseModel
+from ifvit.training.devices import Devices
+from ifvit.training.state import init_variables, make_optimizer, new_state
+from ifvit.training.step import make_eval_step
+from ifvit.training.validate import validate
+
+BATCH, BATCHES = 16, 32
+SAID = ("exact", "within_one", "pck_1", "pck_3", "pck_5", "pck_10", "end_point_error", "precision", "recall")
+
+
+def main() -> None:
+    """Print a row for each run."""
+    split = sys.argv.index("--")
+    runs, overrides = [Path(run) for run in sys.argv[1:split]], sys.argv[split + 1 :]
+    judged = build(compose_tree(["data=fvc", f"trainer.batch_size={BATCH}", *overrides]))
+    pairs = pairs_of(judged)
+    print(f"{BATCH * BATCHES} self-pairs, {' '.join(overrides)}")
+    print(" | ".join(("run", *SAID)))
+    for run in [None, *runs]:
+        config = build(json.loads(((run or runs[0]) / "config.json").read_text())["config"])
+        print(" | ".join((str(run or "untrained"), *(f"{value:.3f}" for value in figures(config, run, pairs)))))
+
+
+def pairs_of(config: Config) -> list[Pairs]:
+    """The pairs all runs are judged on: every image of the databases, wear and warps of a fixed seed."""
+    impressions = load(config.data)
+    sharding = Devices(config.trainer).split
+    batches = CopiedBatches(config, impressions, np.arange(len(impressions)), VALIDATE, sharding)
+    return list(batches.pairs(0, BATCHES))
+
+
+def figures(config: Config, run: Path | None, pairs: list[Pairs]) -> list[float]:
+    """The run's figures, in the order of SAID; of an untrained model of its kind where run is None."""
+    model = DenseModel.from_config(config.dense, jax.numpy.float32)
+    state = new_state(init_variables(model, config.seed, config.data.frame), make_optimizer(config, ()))
+    if run:
+        state = state.replace(**read_variables(run)[2])
+    means = validate(jax.jit(make_eval_step(model, config)), state, pairs, config.loss, model.stride).means
+    return [means[name] for name in SAID]
+
+
+if __name__ == "__main__":
+    main()
