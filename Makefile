@@ -6,7 +6,7 @@ VENV := .venv
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-oldest parity lint clean
+.PHONY: help setup train test test-oldest parity pictures lint clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ test-oldest: .venv-oldest/.made  ## run the tests on the oldest JAX supported (0
 
 parity: .venv-parity/.made  ## hold the models against PyTorch and kornia (downloads PyTorch: several GB on most machines)
 	.venv-parity/bin/python -m pytest --override-ini addopts=-ra tests/parity $(ARGS)
+
+pictures: setup  ## draw the pictures of docs/synthesis.md
+	$(VENV)/bin/python docs/pictures.py
 
 lint: setup  ## check style
 	$(VENV)/bin/ruff check .

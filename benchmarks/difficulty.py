@@ -39,8 +39,8 @@ class Print(NamedTuple):
 def main() -> None:
     """A row for each folder."""
     arguments = _parser().parse_args()
-    print("folder | prints | genuine median (5 %, min) | impostor median, max | NFIQ2 median (10-90 %)", end=" | ")
-    print("period px (10-90 %) | minutiae/mm2")
+    print("folder | prints | genuine 5, 50, 95 % (min) | impostor 50, 99.9 % (max) | EER %", end=" | ")
+    print("NFIQ2 50 % (10-90 %) | period px 50 % (10-90 %) | minutiae/mm2")
     for folder in arguments.folders:
         print(f"{folder} | {row(folder, arguments.ppi)}", flush=True)
 
@@ -68,11 +68,23 @@ def row(folder: Path, ppi: float) -> str:
         mates = np.array(list(pool.map(score, genuine)))
         others = np.array(list(pool.map(score, combinations(first, 2))))
     quality, period, density = (np.array([getattr(p, name) for p in measured]) for name in Print._fields[1:])
+    low, middle, high = np.quantile(mates, (0.05, 0.5, 0.95))
+    usual, rare = np.quantile(others, (0.5, 0.999))
     return (
-        f"{len(prints)} | {np.median(mates):.0f} ({np.quantile(mates, 0.05):.0f}, {mates.min()}) | "
-        f"{np.median(others):.0f}, {others.max()} | {np.nanmedian(quality):.0f} ({_spread(quality, '.0f')}) | "
+        f"{len(prints)} | {low:.0f}, {middle:.0f}, {high:.0f} ({mates.min()}) | "
+        f"{usual:.0f}, {rare:.0f} ({others.max()}) | {equal_error(mates, others):.2f} | "
+        f"{np.nanmedian(quality):.0f} ({_spread(quality, '.0f')}) | "
         f"{np.nanmedian(period):.1f} ({_spread(period, '.1f')}) | {density.mean():.2f}"
     )
+
+
+def equal_error(mates: np.ndarray, others: np.ndarray) -> float:
+    """Per cent: the mean of both error rates at the threshold where they are nearest to each other."""
+    thresholds = np.unique(np.concatenate([mates, others]))
+    missed = np.searchsorted(np.sort(mates), thresholds) / len(mates)
+    matched = 1 - np.searchsorted(np.sort(others), thresholds) / len(others)
+    at = np.argmin(np.abs(missed - matched))
+    return 50 * (missed[at] + matched[at])
 
 
 def _spread(values: np.ndarray, form: str) -> str:

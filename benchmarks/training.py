@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import jax
 
-from ifvit.data.loader import supply
+from ifvit.data.loader import TRAIN, supply
 from ifvit.data.pairs import Pairs
 from ifvit.launch import compose_config
 from ifvit.models.dense import DenseModel
@@ -31,7 +31,7 @@ def main() -> None:
     """Time the configured training."""
     config = compose_config(sys.argv[1:])
     devices = Devices(config.trainer)
-    batches = supply(config, devices.split).train
+    batches = supply(config, devices.split).batches(TRAIN)
     model = DenseModel.from_config(config.dense, devices.dtype)
     optimizer = make_optimizer(config, ())
     state = new_state(init_variables(model, config.seed, config.data.frame), optimizer)

@@ -106,7 +106,7 @@ def placement_sheet(pairs: Sequence[PlacedPair], heading: Sequence[str], zoom: i
     return np.vstack([*(_text(line, total) for line in [*heading, legend]), *rows])
 
 
-def contact_sheet(rows: Mapping[str, np.ndarray], heading: str, zoom: float = 0.5) -> np.ndarray:
+def contact_sheet(rows: Mapping[str, np.ndarray], heading: str, zoom: float) -> np.ndarray:
     """Rows of prints, uint8 (N, H, W) each, under their names and the heading; `zoom` sheet px a print px."""
     drawn = []
     for name, prints in rows.items():

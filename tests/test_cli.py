@@ -31,7 +31,7 @@ def status_of(*argv):
 def test_help_names_every_command(capsys):
     assert status_of("--help") == 0
     said = capsys.readouterr().out
-    assert all(word in said for word in ("train", "convert", "export", "verify"))
+    assert all(word in said for word in ("train", "synthesize", "convert", "export", "verify"))
     assert status_of() == 2
 
 
@@ -118,3 +118,35 @@ def test_export_without_a_run_is_refused(tmp_path, capsys):
 def test_verify_says_where_weights_come_from(tmp_path, capsys):
     assert status_of("verify", "--weights", tmp_path / "none.npz") == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_synthesize_writes_a_set_and_a_sheet(tmp_path, capsys):
+    out, sheet = tmp_path / "set", tmp_path / "pictures" / "sheet.png"
+    asked = ["synthesize", "--fingers", "1", "--impressions", "2", "--seed", "3", "data.impression.sensors=[inked]"]
+    main([*asked, "--out", str(out), "--sheet", str(sheet)])
+    said = capsys.readouterr().out
+    assert f"look at {sheet}" in said and "1 fingers, 2 impressions of each" in said and "data=fvc data.root=" in said
+    assert sorted(path.name for path in (out / "DB1_A").iterdir()) == ["1_1.png", "1_2.png"]
+    assert (out / "manifest.csv").read_text().count(",inked") == 2 and sheet.stat().st_size > 10_000
+    # Another seed into the same folder, and a command that makes nothing.
+    assert status_of("synthesize", "--fingers", 1, "--impressions", 2, "--seed", 4, "--out", out) == 2
+    assert "holds another set" in capsys.readouterr().err
+    assert status_of("synthesize") == 2
+    assert "--out DIR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--fingers", "0"), "expected 1 or more, got 0"),
+        (("--seed", "-1"), "expected 0 to 2147483647, got -1"),
+        (("--out", "x", "data.impression.wear=9"), "data.impression.wear: expected 0 to 3, got 9"),
+        (
+            ("--out", "x", "data.impression.wera=1"),
+            "data.impression.wera: unknown key; did you mean data.impression.wear?",
+        ),
+    ],
+)
+def test_synthesize_refuses_in_plain_words(words, said, capsys):
+    assert status_of("synthesize", *words) == 2
+    assert said in capsys.readouterr().err

@@ -68,3 +68,13 @@ def test_stages_stand_side_by_side():
     sheet = plots.placement_sheet([both, one], ["heading"])
     assert sheet.dtype == np.uint8 and sheet.shape[1] == plots.draw_placements(both, 4).shape[1]
     assert plots.placement_sheet([], ["nothing was matched"]).shape[2] == 3
+
+
+def test_a_contact_sheet_has_rows_of_prints():
+    grey = np.random.default_rng(0).integers(0, 255, (3, 60, 40)).astype(np.uint8)
+    sheet = plots.contact_sheet({"three": grey, "one": grey[:1]}, "heading", zoom=0.5)
+    assert sheet.dtype == np.uint8 and sheet.shape[1] == 3 * (20 + plots.MARGIN)
+    assert sheet.shape[0] > 2 * (30 + plots.MARGIN)
+    assert (sheet[..., 0] == sheet[..., 1]).all()
+    right = sheet[-(30 + plots.MARGIN) :, 20 + plots.MARGIN :]
+    assert (right == 255).all()  # nothing beside the one

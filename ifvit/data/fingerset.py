@@ -210,7 +210,7 @@ def _write_text(path: Path, text: str) -> None:
     write_whole(path, lambda file: file.write(text.encode()))
 
 
-def contact_sheet(seed: int, impressions: int, settings: ImpressionConfig) -> np.ndarray:
+def contact_sheet(seed: int, impressions: int, settings: ImpressionConfig, zoom: float = 0.5) -> np.ndarray:
     """A finger of each class, a row each with its impressions: uint8 RGB (H, W, 3)."""
     rows = {}
     for pattern in Pattern:
@@ -220,4 +220,4 @@ def contact_sheet(seed: int, impressions: int, settings: ImpressionConfig) -> np
         draws = draw_impressions(seed, finger, impressions, settings)
         rows[pattern.name.lower().replace("_", " ")] = np.asarray(show(master, draws, settings).image)
     heading = f"synthetic fingers, one of each class, {impressions} impressions of each; seed {seed}"
-    return plots.contact_sheet(rows, heading)
+    return plots.contact_sheet(rows, heading, zoom)

@@ -7,7 +7,7 @@ number of threads changes nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -150,29 +150,31 @@ class RenderedBatches(Batches):
 
 @dataclass(frozen=True)
 class Supply:
-    """What a run trains on and validates on; `fingerprint` says what the data is, for comparison on resume."""
+    """A run's data: `fingerprint` says what it is, for comparison on resume; `batches` of a stream, TRAIN or VALIDATE,
+    raises DataError where it has too few fingers.
+    """
 
-    train: Batches
-    validate: Batches
     fingerprint: str
+    batches: Callable[[int], Batches]
 
 
 def supply(config: Config, sharding: NamedSharding) -> Supply:
     """The configured data, read or grown.
 
     Raises:
-        DataError: nothing found, too many files unusable, or not enough fingers.
+        DataError: nothing found, or too many files unusable.
     """
     data = config.data
     if data.source is Source.synthetic:
         everywhere = NamedSharding(sharding.mesh, PartitionSpec())
-        held, trained = Pool(data, config.seed, everywhere), data.fingers - int(data.val_fingers)
-        chosen = np.arange(trained), np.arange(trained, data.fingers)
-        make = partial(RenderedBatches, config, held, sharding=sharding)
+        pool, fingers = Pool(data, config.seed, everywhere), np.arange(data.fingers)
+        chosen = np.split(fingers, [data.fingers - int(data.val_fingers)])
+        make = partial(RenderedBatches, config, pool)
         fingerprint = f"synthetic fingers {data.fingers}, seed {config.seed}, recipe {RECIPE}"
     else:
         impressions = load(data)
         chosen = split(impressions, data.val_fingers)
-        make = partial(CopiedBatches, config, impressions, sharding=sharding)
+        make = partial(CopiedBatches, config, impressions)
         fingerprint = impressions.fingerprint
-    return Supply(make(chosen=chosen[0], stream=TRAIN), make(chosen=chosen[1], stream=VALIDATE), fingerprint)
+    mine = dict(zip((TRAIN, VALIDATE), chosen, strict=True))
+    return Supply(fingerprint, lambda stream: make(mine[stream], stream, sharding))

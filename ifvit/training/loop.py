@@ -16,7 +16,7 @@ import jax
 from ifvit import __version__, plots
 from ifvit.checkpoint import Checkpoints, read_json, write_json
 from ifvit.config import Config, Source
-from ifvit.data.loader import Batches, supply
+from ifvit.data.loader import TRAIN, VALIDATE, Batches, supply
 from ifvit.data.pairs import Pairs
 from ifvit.models.dense import DenseModel
 from ifvit.progress import clock
@@ -72,8 +72,9 @@ class _Run:
             pretrained.check_there(Path(config.dense.loftr_pretrained_ckpt))
         self.devices = Devices(config.trainer)
         self.model = DenseModel.from_config(config.dense, self.devices.dtype)
-        self.data = supply(config, self.devices.split)
-        run_dir.same_data(config, self.data.fingerprint)
+        data = supply(config, self.devices.split)
+        run_dir.same_data(config, data.fingerprint)
+        self.train_batches, self.val_batches = data.batches(TRAIN), data.batches(VALIDATE)
         self.checkpoints = Checkpoints(self.dir)
         self.state, optimizer, weights = self._initial_state()
         everywhere, split_up = self.devices.everywhere, self.devices.split
@@ -84,7 +85,7 @@ class _Run:
             out_shardings=(everywhere, everywhere),
         )
         self.evaluate = jax.jit(make_eval_step(self.model, config), in_shardings=(everywhere, split_up))
-        run_dir.remember(config, self.data.fingerprint)
+        run_dir.remember(config, data.fingerprint)
         self.log = TrainLog(self.dir, config, int(self.state.step))
         print(self._summary(weights), flush=True)
 
@@ -123,7 +124,7 @@ class _Run:
             "model": f"{dense.backbone} (stride {dense.stride}) + {encoder} encoder: {dense.num_layers} layers, "
             f"width {dense.d_model}, {dense.num_heads} heads{fine}; {parameter_count(self.state.params):,} parameters",
             "weights": weights,
-            "data": f"{self._described(self.data.train)} to train, {self._described(self.data.validate)} unseen to "
+            "data": f"{self._described(self.train_batches)} to train, {self._described(self.val_batches)} unseen to "
             f"validate; {data.source} ({data.root or self._grown()})",
             "input": f"{width}x{height} px at {data.ppi:g} ppi, {rows}x{columns} cells",
             "training": f"{trainer.max_steps} steps of {trainer.batch_size} pairs, AdamW at {config.optimizer.lr:g}, "
@@ -179,18 +180,18 @@ class _Run:
 
     def _train_pairs(self, start: int) -> Iterable[Pairs]:
         if self.config.trainer.overfit:
-            return itertools.repeat(next(self.data.train.pairs(0, 1)))
-        return self.data.train.pairs(start, self.config.trainer.max_steps)
+            return itertools.repeat(next(self.train_batches.pairs(0, 1)))
+        return self.train_batches.pairs(start, self.config.trainer.max_steps)
 
     def _val_pairs(self) -> Iterable[Pairs]:
         """The same pairs every time; when one batch is to be overfitted, that batch."""
         if self.config.trainer.overfit:
-            return self.data.train.pairs(0, 1)
+            return self.train_batches.pairs(0, 1)
         trainer = self.config.trainer
-        return self.data.validate.pairs(0, -(-trainer.val_pairs // trainer.batch_size))
+        return self.val_batches.pairs(0, -(-trainer.val_pairs // trainer.batch_size))
 
     def _take_waited(self) -> float:
-        waited, self.data.train.waited_s = self.data.train.waited_s, 0.0
+        waited, self.train_batches.waited_s = self.train_batches.waited_s, 0.0
         return waited
 
     def _save(self, step: int) -> None:

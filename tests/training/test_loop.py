@@ -9,6 +9,7 @@ import pytest
 
 from ifvit import checkpoint
 from ifvit.checkpoint import CheckpointError
+from ifvit.data import pool
 from ifvit.training import loop
 from ifvit.training.log import NotFiniteError
 from ifvit.training.loop import train
@@ -160,3 +161,21 @@ def test_a_fine_stage_resumes_bit_for_bit(tiny, tmp_path, capsys):
     assert same_bits(arrays_of(tmp_path / "parts", 4), arrays_of(tmp_path / "whole", 4))
     told = json.loads((tmp_path / "whole" / "metrics.json").read_text())
     assert {"fine", "fine_median", "fine_pck_3", "coarse_median"} <= told.keys()
+
+
+def test_synthetic_fingers_that_are_renewed_resume_bit_for_bit(tiny, tmp_path, monkeypatch, capsys):
+    """The pool at a step is a function of the step: nothing is replayed. Also from an empty cache."""
+    monkeypatch.setattr(pool, "BLOCK", 4)
+
+    def run(name, *more):
+        grown = ("data=synthetic", "data.fingers=4", "data.renew=2", f"data.cache_dir={tmp_path / name}-cache")
+        return train(tiny(tmp_path / name, *grown, "data.root=null", *more))
+
+    run("whole")
+    run("cut", "trainer.max_hours=1e-9")
+    shutil.rmtree(tmp_path / "cut-cache")
+    run("cut")
+    said = capsys.readouterr().out
+    assert "resumed after step 1" in said and "2 fingers to train, 2 fingers unseen to validate" in said
+    assert "2 new ones every step" in said
+    assert same_bits(arrays_of(tmp_path / "cut", 4), arrays_of(tmp_path / "whole", 4))
