@@ -28,7 +28,7 @@ PX_PER_MM = FRAME_PPI / 25.4
 
 INK_SLOPE = 4.0  # of the sigmoid from profile to ink (SFinGe)
 BORDER = 20.0  # px, within which the pressure falls to the border of the contact (SFinGe)
-PORES, PORES_SIGMA = (0.7, 1.7), 1.2  # amplitude in the middle and what the border adds, in profiles; px
+PORES, PORES_SIGMA = (0.6, 1.4), 1.2  # amplitude in the middle and what the border adds, in profiles; px
 BLOTCH_MM, SHADE_MM = 3.0, 8.0  # lengths of what is uneven in the skin's moisture and in the sensor
 BENDS = 4  # of the contact's outline: 2 to 5 a turn
 BEND_SIZE = 0.04  # of the outline's radius, a bend once a turn
@@ -53,15 +53,15 @@ class Look(NamedTuple):
 LOOKS = {
     Sensor.optical: Look(
         ground=(0.96, 1.0), valley=(-0.12, 0.0), ink=(0.05, 0.3), across=(0.27, 0.37), along=(0.35, 0.44),
-        blotch=(0.25, 0.95), shade=(0.0, 0.06), columns=(0.0, 0.0), grain=(0.015, 0.06),
+        blotch=(0.2, 0.8), shade=(0.0, 0.06), columns=(0.0, 0.0), grain=(0.015, 0.06),
     ),
     Sensor.capacitive: Look(
         ground=(0.3, 0.8), valley=(-0.06, 0.04), ink=(0.08, 0.2), across=(0.27, 0.36), along=(0.3, 0.4),
-        blotch=(0.5, 1.45), shade=(0.03, 0.09), columns=(0.008, 0.03), grain=(0.03, 0.08),
+        blotch=(0.4, 1.2), shade=(0.03, 0.09), columns=(0.008, 0.03), grain=(0.03, 0.08),
     ),
     Sensor.inked: Look(
         ground=(0.85, 1.0), valley=(-0.12, 0.0), ink=(0.1, 0.35), across=(0.4, 0.47), along=(0.42, 0.48),
-        blotch=(0.7, 1.7), shade=(0.05, 0.12), columns=(0.0, 0.0), grain=(0.04, 0.09),
+        blotch=(0.6, 1.4), shade=(0.05, 0.12), columns=(0.0, 0.0), grain=(0.04, 0.09),
     ),
 }  # fmt: skip
 

@@ -63,10 +63,10 @@ def test_period_has_the_statistics_of_natural_prints():
 
     periods = np.asarray(jax.jit(jax.vmap(period))(jax.random.split(jax.random.key(5), 60)))
     inside = periods[:, 48:-48, 40:-40]
-    assert np.mean(inside) == pytest.approx(9.2, abs=0.3)
-    low, high = np.quantile(inside, (0.01, 0.99))
-    assert 7.2 < low < 8.4 and 10.0 < high < 12.4
-    assert periods.min() >= 6.5 and periods.max() <= 13.0
+    assert np.mean(inside) == pytest.approx(9.0, abs=0.3)
+    low, high = np.quantile(np.median(inside, axis=(1, 2)), (0.05, 0.95))  # of fingers: 7.6 to 10.5 in SFinGe's samples
+    assert 7.3 < low < 8.3 and 9.7 < high < 10.8
+    assert periods.min() > 6.499 and periods.max() < 13.001
 
 
 def test_ridges_have_the_period_asked_for(batch):
