@@ -57,7 +57,7 @@ def main() -> None:
 def pressed(master, settings: ImpressionConfig, key: int) -> np.ndarray:
     """The impression uint8 (480, 400) of a key."""
     one = jax.tree.map(lambda leaf: leaf[None], draw_impression(jax.random.key(key), settings))
-    return np.asarray(show(master, one, settings).image[0])
+    return np.asarray(show(master, one).image[0])
 
 
 def gridded(image: np.ndarray, settings: ImpressionConfig, distortion: float) -> np.ndarray:

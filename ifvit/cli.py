@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ifvit import __version__
@@ -35,11 +36,13 @@ def _parser() -> argparse.ArgumentParser:
     synthesize = commands.add_parser(
         "synthesize", help="make synthetic fingerprints: a set in FVC naming, a contact sheet"
     )
-    synthesize.add_argument("--fingers", type=_count, default=100, metavar="N", help="default: %(default)s")
-    synthesize.add_argument("--impressions", type=_count, default=8, metavar="N", help="of each finger; %(default)s")
+    synthesize.add_argument("--fingers", type=_at_least(1), default=100, metavar="N", help="default: %(default)s")
+    synthesize.add_argument(
+        "--impressions", type=_at_least(1), default=8, metavar="N", help="of each finger; %(default)s"
+    )
     synthesize.add_argument("--out", type=Path, metavar="DIR", help="a new folder, or one that holds a part of the set")
     synthesize.add_argument("--sheet", type=Path, metavar="PNG", help="draw a finger of each class")
-    synthesize.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: %(default)s")
+    synthesize.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="default: %(default)s")
     synthesize.add_argument("overrides", nargs="*", help="like data.impression.wear=2 data.impression.sensors=[inked]")
     synthesize.set_defaults(run=_synthesize)
 
@@ -77,25 +80,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, got {value}")
-    return value
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number, {least} or more, got {text}")
+        return int(text)
 
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**31:
-        raise argparse.ArgumentTypeError(f"expected 0 to {2**31 - 1}, got {value}")
-    return value
+    return number
 
 
 def _synthesize(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import EXIT_FAILED, EXIT_RESUMABLE, compose_config, prepare_process, refuse
+    from ifvit.launch import EXIT_FAILED, EXIT_RESUMABLE, compose_config, prepare_process, quoted, refuse
 
     if not (arguments.out or arguments.sheet):
         refuse(["name what to make: --out DIR for a set, --sheet FILE.png for a contact sheet, or both"])
+    idle = [override for override in arguments.overrides if not override.startswith("data.impression.")]
+    if idle:
+        refuse([f"{override}: only data.impression.* changes what is made (and --seed, ...)" for override in idle])
     settings = compose_config(arguments.overrides).data.impression
     prepare_process()
     from ifvit import plots
@@ -109,16 +110,16 @@ def _synthesize(arguments: argparse.Namespace) -> None:
             print(f"look at {arguments.sheet}")
         if arguments.out:
             make_set(arguments.out, arguments.fingers, arguments.impressions, arguments.seed, settings)
+            root = shlex.quote(f"data.root={quoted(str(arguments.out))}")
             print(
                 f"{arguments.fingers} fingers, {arguments.impressions} impressions of each: "
                 f"{arguments.out / 'manifest.csv'}; what is what: {arguments.out / 'README.txt'}\n"
-                f"to train on it: python train.py data=fvc data.root={arguments.out} data.databases=[{DATABASE}] "
-                "data.file_ppi=500"
+                f"to train on it: python train.py data=fvc {root} data.databases=[{DATABASE}] data.file_ppi=500"
             )
     except DataError as error:
         refuse([str(error)])
     except OSError as error:
-        print(f"error: {error}; what was written is whole, and the same command goes on", file=sys.stderr)
+        print(f"error: {error}; see to it, and type the command again: what was written is whole", file=sys.stderr)
         raise SystemExit(EXIT_FAILED) from error
     except KeyboardInterrupt:
         print("stopped; the same command goes on", file=sys.stderr)

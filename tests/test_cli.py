@@ -138,8 +138,10 @@ def test_synthesize_writes_a_set_and_a_sheet(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--fingers", "0"), "expected 1 or more, got 0"),
-        (("--seed", "-1"), "expected 0 to 2147483647, got -1"),
+        (("--fingers", "0"), "expected a whole number, 1 or more, got 0"),
+        (("--seed", "-1"), "expected a whole number, 0 or more, got -1"),
+        (("--fingers", "many"), "expected a whole number, 1 or more, got many"),
+        (("--out", "x", "data.fingers=5"), "data.fingers=5: only data.impression.* changes what is made"),
         (("--out", "x", "data.impression.wear=9"), "data.impression.wear: expected 0 to 3, got 9"),
         (
             ("--out", "x", "data.impression.wera=1"),

@@ -140,8 +140,8 @@ def _data_rules(config: Config) -> Rules:
     yield from _impression_rules(data.impression)
 
 
-# Upper ends: half a turn; what leaves part of the print in the frame; SFinGe's range, beyond which little more of a
-# drawn bend survives the limit on stretching; where no ridge or no valley is left; where no print is left to see.
+# Upper ends: half a turn; what leaves part of the print in the frame; twice SFinGe's range, beyond which little more of
+# a drawn bend survives the limit on stretching; where no ridge or no valley is left; where no print is left to see.
 IMPRESSION_RANGES = {
     "rotation_deg": 180.0,
     "shift_mm": 8.0,

@@ -6,44 +6,53 @@ import hashlib
 import os
 import sys
 import time
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from ifvit.data.sources import DataError
 from ifvit.files import write_whole
 
 ABANDONED_S = 3600.0  # after so long a half-written file belongs to nobody any more
 
 
 def cache_folder(cache_dir: str | None) -> Path:
-    """`cache_dir`, or the user's cache folder ($XDG_CACHE_HOME/ifvit, ~/.cache/ifvit)."""
+    """`cache_dir`, or the user's cache folder ($XDG_CACHE_HOME/ifvit, ~/.cache/ifvit).
+
+    Raises:
+        DataError: there is none.
+    """
     if cache_dir:
         return Path(cache_dir)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ifvit"
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return Path(chosen) / "ifvit"
+    try:
+        return Path.home() / ".cache" / "ifvit"
+    except RuntimeError as error:
+        raise DataError("data.cache_dir: this user has no home folder; set data.cache_dir=FOLDER") from error
 
 
 class Cache:
-    """Named groups of arrays, a file each, in a folder that several runs may share.
+    """Groups of arrays of one kind, a file `KIND-NAME.npz` each, in a folder that several runs, and other files, share.
 
     Together they take at most `limit` bytes: what was not used for longest is removed. A damaged file counts as absent,
     and a folder that cannot be written is done without; both are said on standard error.
     """
 
-    def __init__(self, folder: Path, limit: int):
-        self._folder, self._limit = folder, limit
+    def __init__(self, folder: Path, kind: str, limit: int):
+        self._folder, self._kind, self._limit = folder, kind, limit
+        self._writable = True
 
     def read(self, name: str) -> dict[str, np.ndarray] | None:
         """The arrays kept under `name`, or None."""
         path = self._path(name)
-        if not path.exists():
-            return None
         try:
             with np.load(path, allow_pickle=False) as held:
                 arrays = {key: held[key] for key in held.files}
             whole = str(arrays.pop("digest")) == _digest(arrays)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        except FileNotFoundError:
+            return None
+        except Exception:  # a damaged zip makes zipfile, zlib and NumPy raise almost anything
             whole = False
         if not whole:
             print(f"{path}: damaged, made anew", file=sys.stderr)
@@ -53,24 +62,27 @@ class Cache:
 
     def write(self, name: str, **arrays: np.ndarray) -> None:
         """Keep the arrays under `name`: whole or not at all, so that concurrent runs and a kill leave no half file."""
+        if not self._writable:
+            return
         try:
             write_whole(self._path(name), lambda file: np.savez(file, digest=_digest(arrays), **arrays))
             self._make_room()
         except OSError as error:
-            print(f"{self._folder}: {name} is not cached ({error.strerror}); it will be made again", file=sys.stderr)
+            self._writable = False  # said once, not for every file
+            print(f"{self._folder}: cannot be written ({error.strerror}), so nothing is cached", file=sys.stderr)
 
     def _path(self, name: str) -> Path:
-        return self._folder / f"{name}.npz"
+        return self._folder / f"{self._kind}-{name}.npz"
 
     def _make_room(self) -> None:
         """Remove what was used longest ago until the rest is within the limit, and what a killed run left half."""
         now, held = time.time(), []
-        for path in self._folder.iterdir():
-            if path.suffix in (".npz", ".tmp") and (stat := _stat(path)):
-                if path.suffix == ".npz":
-                    held.append((stat.st_mtime, stat.st_size, path))
-                elif now - stat.st_mtime > ABANDONED_S:
-                    path.unlink(missing_ok=True)
+        for path in self._folder.glob(f".{self._kind}-*.npz-*.tmp"):
+            if (stat := _stat(path)) and now - stat.st_mtime > ABANDONED_S:
+                path.unlink(missing_ok=True)
+        for path in self._folder.glob(f"{self._kind}-*.npz"):
+            if stat := _stat(path):
+                held.append((stat.st_mtime, stat.st_size, path))
         total = sum(size for _, size, _ in held)
         for _, size, path in sorted(held):
             if total <= self._limit:

@@ -40,7 +40,7 @@ def _extreme(image: jax.Array, size: int, operation, start: float) -> jax.Array:
 def sensor_noise(key: jax.Array, image: jax.Array, amplitude: jax.Array) -> jax.Array:
     """The image with Perlin blotches and white noise of `amplitude` (grey, 0..1) added, clipped to [0, 1]."""
     blotch_key, fine_key = jax.random.split(key)
-    blotches = perlin(blotch_key, *image.shape, NOISE_CELLS)
+    blotches = perlin(blotch_key, *image.shape, NOISE_CELLS, NOISE_CELLS)
     fine = jax.random.normal(fine_key, image.shape)
     noise = (1 - FINE_NOISE_SHARE) * blotches + FINE_NOISE_SHARE * fine
     return jnp.clip(image + amplitude * noise, 0, 1)

@@ -1,7 +1,7 @@
 """A set of synthetic prints on disk: images in FVC naming, a manifest, minutiae, and what corresponds to what.
 
     set.json               what the set is made of; its presence says that the folder is such a set
-    manifest.csv           an impression a line; written last, so a set with one is complete
+    manifest.csv           an impression a line; there once the set is complete
     DB1_A/F_I.png          impression I of finger F, 400 x 480 px at 500 ppi
     minutiae/F_I.csv       the finger's minutiae that it shows; `id` is the same on every impression of the finger
     maps/F_I.npz           where every STEP-th pixel lies on the finger, and where the finger's lie on it
@@ -33,14 +33,14 @@ from ifvit.geometry import inside
 from ifvit.progress import Progress
 from ifvit.synthesis.each import each
 from ifvit.synthesis.impression import Impression, depth, draw_impression, frame_points, render, touched
-from ifvit.synthesis.minutiae import Kind, find_minutiae
+from ifvit.synthesis.minutiae import Kind, find_minutiae, full_turn
 from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_PPI, FRAME_WIDTH, Pattern
 from ifvit.synthesis.ridges import Master, grow_finger, grow_fingers, pattern_of
 
 IMPRESSION_STREAM = 6  # of random numbers under the seed; data.pool grows the fingers from 3
 DATABASE = "DB1_A"
 STEP = 4  # px between the places of a map: interpolated between them, it is off by less than 0.1 px
-AT_ONCE = 8  # fingers grown in one go
+AT_ONCE = 8  # fingers grown in one go; impressions rendered side by side on an accelerator
 README = f"""Synthetic fingerprints, made by `python -m ifvit synthesize`; no person's.
 
 {DATABASE}/F_I.png: impression I of finger F; {FRAME_WIDTH}x{FRAME_HEIGHT} px, {FRAME_PPI} ppi, grey, dark ridges.
@@ -83,7 +83,7 @@ def make_set(folder: Path, fingers: int, impressions: int, seed: int, settings: 
     progress = Progress("making synthetic fingers", len(missing))
     for finger, master in _grown(seed, missing):
         draws = draw_impressions(seed, finger, impressions, settings)
-        _write_finger(folder, finger, jax.device_get(show(master, draws, settings)))
+        _write_finger(folder, finger, jax.device_get(show(master, draws)))
         progress.step()
     _write_manifest(folder, seed, fingers, impressions, settings)
 
@@ -92,23 +92,35 @@ def _claim(folder: Path, fingers: int, made_of: dict[str, Any]) -> None:
     """Make the folder a set's, or see that it is this set's."""
     held = folder / "set.json"
     if not held.is_file():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and not (folder.is_dir() and all(map(_is_unfinished, folder.iterdir()))):
             raise DataError(f"{folder} holds something else than a synthetic set; name a new or an empty folder")
     else:
         try:
             before = json.loads(held.read_text())
-            count, before = before.pop("fingers"), {key: before[key] for key in made_of}
+            count, before = int(before.pop("fingers")), {key: before[key] for key in made_of}
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise DataError(f"{held} is not a synthetic set's; name another folder") from error
-        differing = [
-            f"{key} {before[key]} there, {made_of[key]} asked" for key in made_of if before[key] != made_of[key]
-        ]
+        differing = [f"{key} {held} there, {asked} asked" for key, held, asked in _differences(before, made_of)]
         if differing:
             raise DataError(f"{folder} holds another set ({'; '.join(differing)}); name another folder")
         if count > fingers:
             raise DataError(f"{folder} holds {count} fingers, more than {fingers}; name another folder")
+    _write_text(folder / "set.json", json.dumps(made_of | {"fingers": fingers}, indent=2) + "\n")
     _write_text(folder / "README.txt", README)
-    _write_text(held, json.dumps(made_of | {"fingers": fingers}, indent=2) + "\n")
+    (folder / "manifest.csv").unlink(missing_ok=True)
+
+
+def _is_unfinished(path: Path) -> bool:
+    """What a kill leaves of `set.json` while it is written."""
+    return path.name.startswith(".set.json-") and path.suffix == ".tmp"
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for key, value in now.items():
+        if isinstance(value, dict) and isinstance(before.get(key), dict):
+            yield from _differences(before[key], value)
+        elif before.get(key) != value:
+            yield key, before.get(key), value
 
 
 def _names(finger: int, impression: int) -> tuple[str, str, str]:
@@ -131,22 +143,26 @@ def _grown(seed: int, fingers: list[int]) -> Iterator[tuple[int, Master]]:
             yield finger, jax.tree.map(lambda leaf, k=k: leaf[k], masters)
 
 
-@partial(jax.jit, static_argnames=("count", "settings"))
 def draw_impressions(seed: int, finger: int, count: int, settings: ImpressionConfig) -> Impression:
     """The `count` impressions of a finger of a seed, led by that axis; each the same whatever the count."""
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), IMPRESSION_STREAM), finger)
+    return _drawn(jax.random.fold_in(jax.random.key(seed), IMPRESSION_STREAM), finger, count, settings)
+
+
+@partial(jax.jit, static_argnames=("count", "settings"))
+def _drawn(key: jax.Array, finger: int, count: int, settings: ImpressionConfig) -> Impression:
+    key = jax.random.fold_in(key, finger)
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(count))
     return each(partial(draw_impression, settings=settings), keys)
 
 
-@partial(jax.jit, static_argnames="settings")
-def show(master: Master, impressions: Impression, settings: ImpressionConfig) -> Shown:
+@jax.jit
+def show(master: Master, impressions: Impression) -> Shown:
     """The impressions of one finger, at 500 ppi."""
     points = frame_points(FRAME_HEIGHT, FRAME_WIDTH, FRAME_PPI)
     minutiae = find_minutiae(master.wave, master.theta, master.period)
 
     def one(impression: Impression) -> Shown:
-        image = render(master.wave, impression, points, FRAME_PPI, settings)
+        image = render(master.wave, impression, points, FRAME_PPI)
         grid = points[::STEP, ::STEP]
         places = impression.from_finger(minutiae.points)
         ahead = impression.from_finger(minutiae.points + _direction(minutiae.angle)) - places
@@ -157,12 +173,12 @@ def show(master: Master, impressions: Impression, settings: ImpressionConfig) ->
             from_finger=impression.from_finger(grid),
             shown=touched(impression, grid),
             points=places,
-            angle=jnp.mod(jnp.arctan2(ahead[:, 1], ahead[:, 0]), 2 * jnp.pi),
+            angle=full_turn(jnp.arctan2(ahead[:, 1], ahead[:, 0])),
             kind=minutiae.kind,
             held=held,
         )
 
-    return each(one, impressions)
+    return each(one, impressions, AT_ONCE)
 
 
 def _direction(angle: jax.Array) -> jax.Array:
@@ -183,7 +199,7 @@ def _minutiae_rows(shown: Shown, i: int) -> list[tuple]:
     rows = []
     for k in np.flatnonzero(shown.held[i]):
         (x, y), angle = shown.points[i, k], np.degrees(shown.angle[i, k])
-        rows.append((k, f"{x:.2f}", f"{y:.2f}", f"{angle:.1f}", Kind(shown.kind[i, k]).name.lower()))
+        rows.append((k, f"{x:.2f}", f"{y:.2f}", f"{round(angle, 1) % 360:.1f}", Kind(shown.kind[i, k]).name.lower()))
     return rows
 
 
@@ -218,6 +234,6 @@ def contact_sheet(seed: int, impressions: int, settings: ImpressionConfig, zoom:
         finger = 2**31 - 1 - int(pattern)
         master = grow_finger(finger_keys(seed, np.array([finger]))[0], int(pattern))
         draws = draw_impressions(seed, finger, impressions, settings)
-        rows[pattern.name.lower().replace("_", " ")] = np.asarray(show(master, draws, settings).image)
+        rows[pattern.name.lower().replace("_", " ")] = np.asarray(show(master, draws).image)
     heading = f"synthetic fingers, one of each class, {impressions} impressions of each; seed {seed}"
     return plots.contact_sheet(rows, heading, zoom)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import grain.python as grain
@@ -133,19 +133,23 @@ class CopiedBatches(Batches):
 class RenderedBatches(Batches):
     """Pairs of impressions of a pool's synthetic fingers."""
 
-    def __init__(self, config: Config, pool: Pool, chosen: np.ndarray, stream: int, sharding: NamedSharding):
+    def __init__(
+        self, config: Config, pool: Callable[[], Pool], chosen: np.ndarray, stream: int, sharding: NamedSharding
+    ):
         super().__init__(config, np.arange(config.data.fingers), chosen, stream, sharding)
-        self._pool, self._trains = pool, stream == TRAIN
+        # Grown when it is first asked for, once nothing can be refused any more.
+        self._grown, self._trains = pool, stream == TRAIN
 
     def on_host(self, n: int) -> Picks:
         first, second, genuine = self.choose(n)
         return Picks(first.astype(np.int32), second.astype(np.int32), genuine)
 
     def on_device(self, n: int, prepared: Picks) -> Pairs:
+        pool = self._grown()
         if self._trains:
-            self._pool.move_to(n)
+            pool.move_to(n)
         draws = draw_pairs(jax.random.fold_in(self._key, n), self._size, data=self._data)
-        return render_pairs(draws, self._pool.waves, prepared, self._data, self._sharding)
+        return render_pairs(draws, pool.waves, prepared, self._data, self._sharding)
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ class Supply:
 
 
 def supply(config: Config, sharding: NamedSharding) -> Supply:
-    """The configured data, read or grown.
+    """The configured data, read, or about to be grown.
 
     Raises:
         DataError: nothing found, or too many files unusable.
@@ -167,9 +171,8 @@ def supply(config: Config, sharding: NamedSharding) -> Supply:
     data = config.data
     if data.source is Source.synthetic:
         everywhere = NamedSharding(sharding.mesh, PartitionSpec())
-        pool, fingers = Pool(data, config.seed, everywhere), np.arange(data.fingers)
-        chosen = np.split(fingers, [data.fingers - int(data.val_fingers)])
-        make = partial(RenderedBatches, config, pool)
+        chosen = np.split(np.arange(data.fingers), [data.fingers - int(data.val_fingers)])
+        make = partial(RenderedBatches, config, cache(partial(Pool, data, config.seed, everywhere)))
         fingerprint = f"synthetic fingers {data.fingers}, seed {config.seed}, recipe {RECIPE}"
     else:
         impressions = load(data)

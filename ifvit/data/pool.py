@@ -21,23 +21,32 @@ from ifvit.progress import Progress
 from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_WIDTH
 from ifvit.synthesis.ridges import grow_fingers, pack
 
-RECIPE = 2  # raise it when ifvit.synthesis grows other fingers, so that old caches are not taken for new
+# Raise it when a key gives another finger or impression: old caches, sets and runs are then not taken for new ones.
+RECIPE = 3
 STREAM = 3  # of random numbers under the run's seed; the loader's are 1 and 2
 BLOCK = 32  # fingers grown in one go, and kept in one file of 6 MB
+KIND = "fingers"  # of cache file
 CACHE_LIMIT = 4 * 2**30  # bytes: 22,000 fingers
 
 
-@jax.jit
-def finger_keys(seed: jax.Array, numbers: jax.Array) -> jax.Array:
+def finger_keys(seed: int, numbers: np.ndarray) -> jax.Array:
     """The keys (N,) of fingers `numbers` (N,) of a run's seed."""
-    key = jax.random.fold_in(jax.random.key(seed), STREAM)
+    return _folded(jax.random.fold_in(jax.random.key(seed), STREAM), numbers)
+
+
+@jax.jit
+def _folded(key: jax.Array, numbers: jax.Array) -> jax.Array:
     return jax.vmap(partial(jax.random.fold_in, key))(numbers)
 
 
-@jax.jit
-def grow_packed(seed: jax.Array, numbers: jax.Array) -> jax.Array:
+def grow_packed(seed: int, numbers: np.ndarray) -> jax.Array:
     """The packed waves (N, 480, 400) int8 of fingers `numbers` (N,)."""
-    return pack(grow_fingers(finger_keys(seed, numbers)).wave)
+    return _packed(finger_keys(seed, numbers))
+
+
+@jax.jit
+def _packed(keys: jax.Array) -> jax.Array:
+    return pack(grow_fingers(keys).wave)
 
 
 @partial(jax.jit, donate_argnums=0)
@@ -56,7 +65,7 @@ class Pool:
         self._seed, self._sharding, self._renew = seed, sharding, data.renew
         self._trained = data.fingers - int(data.val_fingers)
         self._step = 0
-        waves = grown(seed, data.fingers, Cache(cache_folder(data.cache_dir), CACHE_LIMIT))
+        waves = grown(seed, data.fingers, Cache(cache_folder(data.cache_dir), KIND, CACHE_LIMIT))
         # A copy of its own: the pool is overwritten in place when it is renewed.
         self.waves = jax.device_put(jnp.array(waves), sharding)
 
@@ -112,4 +121,5 @@ def grown(seed: int, count: int, cache: Cache) -> np.ndarray:
 
 
 def _block_name(seed: int, start: int) -> str:
-    return f"fingers-recipe{RECIPE}-seed{seed}-{start}"
+    # Another backend, or JAX, rounds otherwise: a run must not depend on who filled the cache.
+    return f"recipe{RECIPE}-{jax.default_backend()}-jax{jax.__version__}-seed{seed}-{start}"

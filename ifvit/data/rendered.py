@@ -79,11 +79,12 @@ def render_pairs(draws: Draw, waves: jax.Array, picks: Picks, data: DataConfig, 
     number of devices: each device runs the program that one device alone would run, because one program that is split
     over several is compiled, and so rounded, otherwise.
     """
-    held = {shard.device: shard.data for shard in waves.addressable_shards}
+    everywhere = {shard.device: shard.data for shard in waves.addressable_shards}
+    leaves, tree = jax.tree.flatten(jax.device_put((draws, picks), sharding))
     parts = []
-    for device, (share,) in sharding.addressable_devices_indices_map(picks.genuine.shape).items():
-        mine = jax.device_put(jax.tree.map(lambda leaf, share=share: leaf[share], (draws, picks)), device)
-        parts.append(render_share(*mine, held[device], data))
+    for shards in zip(*(leaf.addressable_shards for leaf in leaves), strict=True):
+        share = tree.unflatten([shard.data for shard in shards])
+        parts.append(render_share(*share, everywhere[shards[0].device], data))
 
     def joined(*leaves: jax.Array) -> jax.Array:
         shape = (len(picks.genuine), *leaves[0].shape[1:])
@@ -104,7 +105,7 @@ def _pair(draw: Draw, pick: Picks, waves: jax.Array, data: DataConfig) -> Pairs:
     a = View(draw.a, frame_points(*data.frame, data.ppi, draw.middle_a))
     b = View(draw.b, frame_points(*data.frame, data.ppi, draw.middle_b))
     shown = ((unpack(waves[pick.finger_a]), a), (unpack(waves[pick.finger_b]), b))
-    images = (render(wave, view.impression, view.points, data.ppi, data.impression) for wave, view in shown)
+    images = (render(wave, view.impression, view.points, data.ppi) for wave, view in shown)
     ridges_a, ridges_b = (touched(view.impression, view.points) for view in (a, b))
     scale = FRAME_PPI / data.ppi
     map_ab, shown_ab = _across(a, b, scale)

@@ -1,1 +1,1 @@
-"""Synthetic fingers: a random key in, a master ridge pattern out. Pure JAX functions of arrays and keys."""
+"""Synthetic fingers: keys in, prints and the exact maps between them out. Pure JAX functions of arrays and keys."""

@@ -83,6 +83,7 @@ class Impression(NamedTuple):
     shift: jax.Array  # (2,) px
     contact: Contact
     moisture: jax.Array  # (), in profiles: dry below 0, wet above
+    pores: jax.Array  # (), how much of PORES breaks its ridges
     sensor: jax.Array  # () int32, place among the configured sensors
     look: Look
     noise: jax.Array  # () key
@@ -137,6 +138,7 @@ def draw_impression(key: jax.Array, settings: ImpressionConfig) -> Impression:
         shift=settings.shift_mm * PX_PER_MM * (2 * jnp.stack([shift_x, shift_y]) - 1),
         contact=_draw_contact(contact_key, look),
         moisture=settings.moisture * (2 * wet - 1),
+        pores=jnp.float32(settings.wear),
         sensor=sensor,
         look=look,
         noise=noise_key,
@@ -166,7 +168,11 @@ def _draw_contact(key: jax.Array, look: Look) -> Contact:
 
 
 def depth(impression: Impression, points: jax.Array) -> jax.Array:
-    """How far inside the contact points (..., 2) of the impression's frame are, px; negative outside."""
+    """How far inside the contact points (..., 2) of the impression's frame are; 0 on its outline, negative outside.
+
+    In px along the contact's shorter axis; along the longer one as many more as it is longer. So the border in which
+    the pressure falls, too, is wider at the finger's tip.
+    """
     contact = impression.contact
     bent = impression.upright(points)
     u, v = ((bent[..., k] - contact.centre[k]) / contact.half[k] for k in (0, 1))
@@ -199,9 +205,7 @@ def clean(wave: jax.Array, impression: Impression, points: jax.Array) -> jax.Arr
     return profile(geometry.sample(wave, impression.to_finger(points), -1.0))
 
 
-def render(
-    wave: jax.Array, impression: Impression, points: jax.Array, ppi: float, settings: ImpressionConfig
-) -> jax.Array:
+def render(wave: jax.Array, impression: Impression, points: jax.Array, ppi: float) -> jax.Array:
     """The impression as the sensor gives it, float32 (H, W) in [0, 1], dark ridges.
 
     Args:
@@ -214,11 +218,11 @@ def render(
     skin_key, blotch_key, shade_key, column_key, grain_key = jax.random.split(impression.noise, 5)
 
     def uneven(key: jax.Array, length_mm: float) -> jax.Array:
-        return perlin(key, height, width, max(1, round(max(height, width) / ppi * 25.4 / length_mm)))
+        return perlin(key, height, width, *(max(1, round(side / ppi * 25.4 / length_mm)) for side in (height, width)))
 
     inside = depth(impression, points)
     border = jnp.maximum(1 - inside / BORDER, 0)  # 0 in the middle, 1 at the border, more outside
-    pores = settings.wear * (PORES[0] + PORES[1] * jnp.minimum(border, 1) ** 3)
+    pores = impression.pores * (PORES[0] + PORES[1] * jnp.minimum(border, 1) ** 3)
     # One product to a sum: of two, the compiler may round either, in one program this and in another that.
     skin = clean(wave, impression, points) + impression.moisture
     skin += look.blotch * uneven(blotch_key, BLOTCH_MM)
@@ -231,7 +235,7 @@ def render(
     grey += look.shade * uneven(shade_key, SHADE_MM)
     grey += look.columns * jax.random.normal(column_key, (width,))
     # A pixel that covers four of 500 ppi averages their grain.
-    grey += look.grain * (ppi / FRAME_PPI) * jax.random.normal(grain_key, (height, width))
+    grey += look.grain * min(ppi / FRAME_PPI, 1) * jax.random.normal(grain_key, (height, width))
     return jnp.clip(grey, 0, 1)
 
 

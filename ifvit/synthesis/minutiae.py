@@ -74,12 +74,17 @@ def find_minutiae(wave: jax.Array, theta: jax.Array, period: jax.Array, most: in
     row, column = jnp.divmod(at, wave.shape[1] - 1)
     points = jnp.stack([column, row], -1) + _zero(r, d)
     falls = d[2] * cos - d[1] * sin < 0  # c < 0
-    angle = jnp.mod(jnp.arctan2(-winding * sin, -winding * cos), 2 * jnp.pi)
-    angle = jnp.where(angle < jnp.float32(2 * jnp.pi), angle, 0)  # mod may round up to its end
+    angle = full_turn(jnp.arctan2(-winding * sin, -winding * cos))
     real = real & ~_wiggles(points, winding, period, real)
     return _real_first(
         Minutiae(points, angle, jnp.where(falls, int(Kind.ENDING), int(Kind.BIFURCATION)).astype(jnp.int32), real)
     )
+
+
+def full_turn(angle: jax.Array) -> jax.Array:
+    """The angle in [0, 2 pi) rad."""
+    angle = jnp.mod(angle, 2 * jnp.pi)
+    return jnp.where(angle < jnp.float32(2 * jnp.pi), angle, 0)  # mod may round up to its end
 
 
 def _slope(image: jax.Array, axis: int) -> jax.Array:

@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def perlin(key: jax.Array, height: int, width: int, cells: int) -> jax.Array:
-    """Gradient noise (height, width) of about unit amplitude, `cells` lattice cells across (Perlin 1985).
+def perlin(key: jax.Array, height: int, width: int, rows: int, columns: int) -> jax.Array:
+    """Gradient noise (height, width) of about unit amplitude, on a lattice of rows x columns cells (Perlin 1985).
 
     Each pixel sums its four nodes' slopes times the ways to them, weighted by how near it is. Weights and ways are
     products of one along x and one along y, so the sum over nodes is two matrix products.
     """
-    angle = jax.random.uniform(key, (cells + 1, cells + 1), maxval=2 * jnp.pi)
-    near_y, way_y = _to_nodes(height, cells)
-    near_x, way_x = _to_nodes(width, cells)
+    angle = jax.random.uniform(key, (rows + 1, columns + 1), maxval=2 * jnp.pi)
+    near_y, way_y = _to_nodes(height, rows)
+    near_x, way_x = _to_nodes(width, columns)
     along_x = near_y @ jnp.cos(angle) @ (near_x * way_x).T
     along_y = (near_y * way_y) @ jnp.sin(angle) @ near_x.T
     return (along_x + along_y) * 2**0.5

@@ -125,7 +125,7 @@ class _Run:
             f"width {dense.d_model}, {dense.num_heads} heads{fine}; {parameter_count(self.state.params):,} parameters",
             "weights": weights,
             "data": f"{self._described(self.train_batches)} to train, {self._described(self.val_batches)} unseen to "
-            f"validate; {data.source} ({data.root or self._grown()})",
+            f"validate; {data.source} ({self._where()})",
             "input": f"{width}x{height} px at {data.ppi:g} ppi, {rows}x{columns} cells",
             "training": f"{trainer.max_steps} steps of {trainer.batch_size} pairs, AdamW at {config.optimizer.lr:g}, "
             f"seed {config.seed}",
@@ -139,9 +139,11 @@ class _Run:
             return f"{batches.fingers} fingers"
         return f"{len(batches)} impressions of {batches.fingers} fingers"
 
-    def _grown(self) -> str:
-        renewed = self.config.data.renew
-        return "grown here" + (f", {renewed} new ones every step" if renewed else "")
+    def _where(self) -> str:
+        data = self.config.data
+        if data.source is not Source.synthetic:
+            return str(data.root)
+        return "grown here" + (f", {data.renew} new ones every step" if data.renew else "")
 
     def train(self) -> Outcome:
         """The loop. Its order: evaluate the old state -> save -> next batch -> step -> log -> stop?

@@ -1,6 +1,7 @@
 """A set on disk: what it holds fits together, it goes on where it stopped, and it harms no other folder."""
 
 import csv
+import dataclasses
 import json
 
 import cv2
@@ -61,7 +62,7 @@ def test_every_file_is_there_and_named(made):
 
 def test_images_are_the_fingers_impressions(made):
     master = grow_finger(finger_keys(SEED, np.array([1]))[0])
-    shown = show(master, draw_impressions(SEED, 1, 2, SETTINGS), SETTINGS)  # of two, the same as of three
+    shown = show(master, draw_impressions(SEED, 1, 2, SETTINGS))  # of two, the same as of three
     for i in range(2):
         grey = cv2.imread(str(made / f"DB1_A/2_{i + 1}.png"), cv2.IMREAD_UNCHANGED)
         np.testing.assert_array_equal(grey, shown.image[i])
@@ -112,9 +113,9 @@ def test_it_is_a_data_set_to_train_on(made):
     assert len(held) == FINGERS * IMPRESSIONS and held.finger == ("DB1_A/1", "DB1_A/2")
 
 
-def test_it_goes_on_where_it_stopped(made, tmp_path, monkeypatch):
+@pytest.mark.parametrize("left", [0, 1, 2, 8])
+def test_it_goes_on_where_it_stopped(made, tmp_path, monkeypatch, left):
     folder, write = tmp_path / "set", fingerset.write_whole
-    left = 8
 
     def until_the_disk_is_full(path, content):
         nonlocal left
@@ -126,10 +127,12 @@ def test_it_goes_on_where_it_stopped(made, tmp_path, monkeypatch):
     monkeypatch.setattr(fingerset, "write_whole", until_the_disk_is_full)
     with pytest.raises(OSError, match="No space"):
         make_set(folder, FINGERS, IMPRESSIONS, SEED, SETTINGS)
-    assert 0 < len(contents(folder)) < len(contents(made)) and not (folder / "manifest.csv").exists()
+    assert len(contents(folder)) < len(contents(made)) and not (folder / "manifest.csv").exists()
+    folder.mkdir(exist_ok=True)
+    (folder / ".set.json-1-ab.tmp").write_text("{")  # what a kill leaves
     monkeypatch.setattr(fingerset, "write_whole", write)
     make_set(folder, FINGERS, IMPRESSIONS, SEED, SETTINGS)
-    assert contents(folder).keys() == contents(made).keys()
+    assert contents(folder).keys() - contents(made).keys() == {".set.json-1-ab.tmp"}
     for name, content in contents(made).items():
         if not name.endswith(".npz"):  # a zip carries the time
             assert contents(folder)[name] == content, name
@@ -155,7 +158,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path, stranger):
     assert contents(tmp_path) == {stranger: b"mine"}
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"fingers": 1}', "\udcff"])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"fingers": null}', '{"fingers": 1}', "\udcff"])
 def test_a_foreign_set_json_is_refused(tmp_path, text):
     (tmp_path / "set.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(DataError, match="not a synthetic set's"):
@@ -168,6 +171,8 @@ def test_another_sets_folder_is_refused(made):
         make_set(made, FINGERS, IMPRESSIONS, 6, SETTINGS)
     with pytest.raises(DataError, match="impressions 3 there, 4 asked"):
         make_set(made, FINGERS, 4, SEED, SETTINGS)
+    with pytest.raises(DataError, match=r"another set \(wear 1.0 there, 2.0 asked\)"):
+        make_set(made, FINGERS, IMPRESSIONS, SEED, dataclasses.replace(SETTINGS, wear=2.0))
     assert contents(made) == before
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ifvit.config import build
+from ifvit.data import loader
 from ifvit.data.loader import TRAIN, VALIDATE, CopiedBatches
 from ifvit.data.sources import DataError, Impressions
 from ifvit.launch import compose_tree
@@ -95,3 +96,19 @@ def test_one_finger_has_no_impostors(config, impressions):
     with pytest.raises(DataError, match="impostor_share"):
         batches(config, impressions, chosen=np.arange(3))
     batches(config, impressions, chosen=np.arange(3), impostor_share=0.0)
+
+
+def test_synthetic_fingers_are_split_before_any_is_grown(config, monkeypatch):
+    """The last ones validate; what each batch is made of, and what the data is, is known without growing."""
+    monkeypatch.setattr(loader, "Pool", lambda *_: pytest.fail("grown"))
+    changes = {"data.source": "synthetic", "data.fingers": 7, "data.val_fingers": 3, "trainer.batch_size": 64}
+    settings = build(compose_tree([f"{key}={value}" for key, value in changes.items()]))
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
+    held = loader.supply(settings, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data")))
+    assert held.fingerprint.startswith("synthetic fingers 7, seed 0, recipe")
+    for stream, fingers in ((TRAIN, {0, 1, 2, 3}), (VALIDATE, {4, 5, 6})):
+        batches = held.batches(stream)
+        picks = batches.on_host(0)
+        assert set(picks.finger_a.tolist()) == set(picks.finger_b.tolist()) == fingers
+        assert batches.fingers == len(batches) == len(fingers)
+        np.testing.assert_array_equal(picks.finger_a == picks.finger_b, picks.genuine)

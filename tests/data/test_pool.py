@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def waves(folder):
     """Five fingers, so two blocks, the second of them whole in the cache."""
-    return grown(7, 5, Cache(folder, 10**9))
+    return grown(7, 5, Cache(folder, "fingers", 10**9))
 
 
 def settings(folder, *overrides):
@@ -43,12 +43,19 @@ def test_a_finger_is_a_number_under_the_seed(waves):
 
 def test_the_second_time_nothing_grows(waves, folder, monkeypatch):
     monkeypatch.setattr(pool, "grow_packed", None)
-    np.testing.assert_array_equal(grown(7, 5, Cache(folder, 10**9)), waves)
-    np.testing.assert_array_equal(grown(7, 6, Cache(folder, 10**9))[:5], waves)  # its last block was kept whole
+    np.testing.assert_array_equal(grown(7, 5, Cache(folder, "fingers", 10**9)), waves)
+    np.testing.assert_array_equal(
+        grown(7, 6, Cache(folder, "fingers", 10**9))[:5], waves
+    )  # its last block was kept whole
 
 
 def test_after_a_wipe_the_same_bits(waves, tmp_path):
-    np.testing.assert_array_equal(grown(7, 2, Cache(tmp_path, 10**9)), waves[:2])
+    np.testing.assert_array_equal(grown(7, 2, Cache(tmp_path, "fingers", 10**9)), waves[:2])
+
+
+def test_any_seed_of_the_config_has_fingers():
+    keys = jax.random.key_data(finger_keys(3_000_000_000, np.arange(2)))
+    assert len({tuple(key) for key in keys.tolist()}) == 2
 
 
 def test_another_seed_has_other_fingers(waves):
@@ -57,14 +64,14 @@ def test_another_seed_has_other_fingers(waves):
 
 
 def test_a_foreign_block_is_grown_anew(waves, tmp_path):
-    cache = Cache(tmp_path, 10**9)
+    cache = Cache(tmp_path, "fingers", 10**9)
     cache.write(pool._block_name(7, 0), waves=np.zeros((BLOCK, 4, 4), np.int8))
     np.testing.assert_array_equal(grown(7, 2, cache), waves[:2])
 
 
 def test_what_is_too_large_is_not_cached(waves, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pool, "CACHE_LIMIT", 10**5)
-    np.testing.assert_array_equal(grown(7, 2, Cache(tmp_path, 10**5)), waves[:2])
+    np.testing.assert_array_equal(grown(7, 2, Cache(tmp_path, "fingers", 10**5)), waves[:2])
     assert "not cached" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 

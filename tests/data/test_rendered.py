@@ -5,6 +5,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 
 import jax
 import numpy as np
@@ -13,8 +14,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ifvit import geometry
 from ifvit.config import build
+from ifvit.data import pool
 from ifvit.data.pairs import truth_of
-from ifvit.data.pool import grow_packed
+from ifvit.data.pool import Pool, grow_packed
 from ifvit.data.rendered import Picks, draw_pairs, render_pairs, render_share
 from ifvit.launch import compose_tree
 
@@ -129,19 +131,20 @@ def test_fresh_and_reproducible(waves, worn):
     assert (rendered(waves, settings(), key=1).map_ab != worn.map_ab).mean() > 0.9
 
 
-DIGESTS = """
+PROGRAM = f"""
 import sys
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {os.path.dirname(__file__)!r})
 import test_rendered
-print(" ".join(test_rendered.digests(int(sys.argv[1]))))
+print(" ".join(getattr(test_rendered, sys.argv[1])(*map(int, sys.argv[2:]))))
 """
 
 
 def digests(batch):
     """Of the first four pairs (or the first) of a batch, rendered over all devices."""
     devices = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
-    waves = jax.device_put(grow_packed(0, np.arange(2)), NamedSharding(devices, PartitionSpec()))
-    fingers = np.arange(batch, dtype=np.int32) % 2
+    # A single finger is also grown alone.
+    waves = jax.device_put(grow_packed(0, np.arange(min(batch, 3))), NamedSharding(devices, PartitionSpec()))
+    fingers = np.arange(batch, dtype=np.int32) % 3
     picks = Picks(fingers, fingers, np.ones(batch, bool))
     data = dataclasses.replace(settings(), image_size=64)
     draws = draw_pairs(jax.random.key(9), batch, data)
@@ -151,16 +154,33 @@ def digests(batch):
     return [hashlib.sha256(b"".join(leaf[k].tobytes() for leaf in pairs)).hexdigest() for k in range(min(batch, 4))]
 
 
-def test_the_same_bits_on_batches_of_1_and_64_and_on_4_devices():
-    """With the compiler's optimisations, which are what could round one program otherwise than another."""
+def renewed():
+    """Of a pool over all devices after three steps of renewal."""
+    pool.BLOCK = 4
+    devices = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
+    with tempfile.TemporaryDirectory() as folder:
+        data = dataclasses.replace(settings(), fingers=4, val_fingers=2, renew=1, cache_dir=folder)
+        held = Pool(data, 0, NamedSharding(devices, PartitionSpec()))
+        for step in range(4):
+            held.move_to(step)
+    return [hashlib.sha256(np.asarray(shard.data).tobytes()).hexdigest() for shard in held.waves.addressable_shards]
+
+
+def run(what, *numbers, devices):
+    """What a function of this module says in a process of its own, with the compiler's optimisations: they are what
+    could round one program otherwise than another.
+    """
     there = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
-    program = DIGESTS.format(tests=os.path.dirname(__file__))
+    there["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    command = [sys.executable, "-c", PROGRAM, what, *map(str, numbers)]
+    return subprocess.run(command, env=there, capture_output=True, text=True, check=True).stdout.split()
 
-    def run(batch, devices):
-        flags = f"--xla_force_host_platform_device_count={devices}"
-        command = [sys.executable, "-c", program, str(batch)]
-        done = subprocess.run(command, env=there | {"XLA_FLAGS": flags}, capture_output=True, text=True, check=True)
-        return done.stdout.split()
 
-    alone, many, spread = run(1, 1), run(64, 1), run(64, 4)
+def test_the_same_bits_on_batches_of_1_and_64_and_on_4_devices():
+    alone, many, spread = (run("digests", batch, devices=n) for batch, n in ((1, 1), (64, 1), (64, 4)))
     assert alone == many[:1] and many == spread and len(set(many)) == 4
+
+
+def test_a_renewed_pool_has_the_same_bits_on_each_of_4_devices():
+    alone, spread = (run("renewed", devices=n) for n in (1, 4))
+    assert spread == 4 * alone
