@@ -1,18 +1,19 @@
-"""Does a model know prints it was not trained on? Cells and pixels of runs on self-pairs of real databases.
+r"""Does a model know prints it was not trained on? Cells and pixels of runs on self-pairs of real databases.
 
     python train.py experiment=quickstart run_dir=checkpoints/synthetic
-    python train.py experiment=quickstart run_dir=checkpoints/db2 data=fvc data.root=FOLDER data.databases=[DB2_B]
-    python benchmarks/transfer.py checkpoints/synthetic checkpoints/db2 -- data.root=FOLDER data.databases=[DB1_B]
+    python train.py experiment=quickstart run_dir=checkpoints/db2 data=fvc data.root=FOLDER data.databases=[DB2_B] \
+        data.val_fingers=2
+    python benchmarks/transfer.py checkpoints/synthetic checkpoints/db2 --data data.root=FOLDER data.databases=[DB1_B]
 
 A self-pair is an image and a rotated, shifted, bent and worn copy of it, with the exact map between (data=fvc). All
 images of the named databases are used. Each run's best state is judged (best on its own unseen fingers), all on the
-same pairs; the first row is a model that was not trained at all. What follows `--` are Hydra overrides.
+same pairs; the first row is a model that was not trained at all.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 import jax
@@ -36,14 +37,15 @@ SAID = ("exact", "within_one", "pck_1", "pck_3", "pck_5", "pck_10", "end_point_e
 
 def main() -> None:
     """Print a row for each run."""
-    split = sys.argv.index("--")
-    runs, overrides = [Path(run) for run in sys.argv[1:split]], sys.argv[split + 1 :]
-    judged = build(compose_tree(["data=fvc", f"trainer.batch_size={BATCH}", *overrides]))
-    pairs = pairs_of(judged)
-    print(f"{BATCH * BATCHES} self-pairs, {' '.join(overrides)}")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="of runs of one data.ppi and image_size")
+    parser.add_argument("--data", nargs="+", required=True, metavar="KEY=VALUE", help="like data.root=FOLDER")
+    arguments = parser.parse_args()
+    pairs = pairs_of(build(compose_tree(["data=fvc", f"trainer.batch_size={BATCH}", *arguments.data])))
+    print(f"{BATCH * BATCHES} self-pairs, {' '.join(arguments.data)}")
     print(" | ".join(("run", *SAID)))
-    for run in [None, *runs]:
-        config = build(json.loads(((run or runs[0]) / "config.json").read_text())["config"])
+    for run in [None, *arguments.runs]:
+        config = build(json.loads(((run or arguments.runs[0]) / "config.json").read_text())["config"])
         print(" | ".join((str(run or "untrained"), *(f"{value:.3f}" for value in figures(config, run, pairs)))))
 
 
