@@ -110,7 +110,9 @@ def _synthesize(arguments: argparse.Namespace) -> None:
             print(f"look at {arguments.sheet}")
         if arguments.out:
             make_set(arguments.out, arguments.fingers, arguments.impressions, arguments.seed, settings)
-            root = shlex.quote(f"data.root={quoted(str(arguments.out))}")
+            root = f"data.root={arguments.out}"
+            if shlex.quote(root) != root:
+                root = shlex.quote(f"data.root={quoted(str(arguments.out))}")
             print(
                 f"{arguments.fingers} fingers, {arguments.impressions} impressions of each: "
                 f"{arguments.out / 'manifest.csv'}; what is what: {arguments.out / 'README.txt'}\n"

@@ -171,6 +171,7 @@ def run(what, *numbers, devices):
     could round one program otherwise than another.
     """
     there = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
+    there["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # it holds what tests compiled without them
     there["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     command = [sys.executable, "-c", PROGRAM, what, *map(str, numbers)]
     return subprocess.run(command, env=there, capture_output=True, text=True, check=True).stdout.split()

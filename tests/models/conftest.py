@@ -10,14 +10,6 @@ from ifvit.models.dense import DenseModel
 SMALL_STAGES = {"resnet18": (4, 4, 8), "resnet_fpn_8_2": (4, 4, 8), "resnet_fpn_16_4": (4, 4, 4, 8)}
 
 
-@pytest.fixture(autouse=True)
-def quick_compilation():
-    """These networks are tiny: nearly all of their time is compilation, so let it be brief."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

@@ -29,4 +29,4 @@ def test_side_by_side_elsewhere(monkeypatch):
     for at_once in (1, 2, 5, None):
         got = each(function, items, at_once)
         for name, values in wanted.items():
-            np.testing.assert_allclose(got[name], values, atol=1e-5)
+            np.testing.assert_allclose(got[name], values, rtol=1e-5, atol=1e-5)
