@@ -24,7 +24,8 @@ from ifvit.synthesis.orientation import (
 )
 
 # Ridge period, px at 500 ppi.
-# Wider than SFinGe's 8.2 to 9.6, which leave fingers more alike than those of four sensors are (7.3 to 10.1 measured).
+# Wider than SFinGe's 8.2 to 9.6, which leave fingers more alike than the thirty of FVC2002 DB1_B to DB3_B are: 7.3 to
+# 10.1 px, medians of the spectrum's peaks (benchmarks/difficulty.py).
 PERIOD_MEAN = (7.5, 10.0)  # of a finger
 PERIOD_LIMITS = (6.5, 13.0)
 PERIOD_NOISE, PERIOD_NOISE_SIGMA = 0.05, 30.0  # part of the period; px
@@ -41,7 +42,7 @@ GAIN = 2.0  # on a filter whose response to its own ridges is 1
 SIGMA = 0.4036  # periods, across the ridge: SFinGe's, where the envelope is 1e-3 of its peak at 1.5 periods
 # The filter's length along the ridge over its width. SFinGe's is round, and of unit L2, which saturates at
 # once; longer filters that saturate later let patches agree over a larger area, so fewer minutiae are left.
-# A skeleton count on twelve fingers gives 0.23 per mm2 (loops 0.20, whorls 0.28), and 0.31 with round ones
+# A skeleton count on twelve fingers, of periods from 8.2 to 9.6 px, gives 0.23 per mm2 (loops 0.20, whorls 0.28), and 0.31 with round ones
 # of unit L2; another count, which finds 0.40 in the latter, finds 0.26 in SFinGe's samples.
 STRETCH = 1.75
 REACH = 9  # px, of the filters: 1.4 of the widest period, 2 of the usual
