@@ -42,8 +42,9 @@ GAIN = 2.0  # on a filter whose response to its own ridges is 1
 SIGMA = 0.4036  # periods, across the ridge: SFinGe's, where the envelope is 1e-3 of its peak at 1.5 periods
 # The filter's length along the ridge over its width. SFinGe's is round, and of unit L2, which saturates at
 # once; longer filters that saturate later let patches agree over a larger area, so fewer minutiae are left.
-# A skeleton count on twelve fingers, of periods from 8.2 to 9.6 px, gives 0.23 per mm2 (loops 0.20, whorls 0.28), and 0.31 with round ones
-# of unit L2; another count, which finds 0.40 in the latter, finds 0.26 in SFinGe's samples.
+# A skeleton count on twelve fingers, of periods from 8.2 to 9.6 px, gives 0.23 per mm2 (loops 0.20, whorls
+# 0.28), and 0.31 with round ones of unit L2; another count, which finds 0.40 in the latter, finds 0.26 in
+# SFinGe's samples.
 STRETCH = 1.75
 REACH = 9  # px, of the filters: 1.4 of the widest period, 2 of the usual
 FAINTEST = 0.1  # response that is still evened out to full amplitude
