@@ -12,7 +12,8 @@ FLOORS = {
     3: {"data"},
     2: {"synthesis", "recognition"},
     1: {
-        "config", "image", "geometry", "models", "weights", "losses", "metrics", "checkpoint", "plots", "progress",
+        "config", "image", "geometry", "models", "weights", "losses", "metrics", "cache", "checkpoint", "plots",
+        "progress",
     },
     0: {"files"},
 }  # fmt: skip

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
+from ifvit.cache import Cache, cache_folder
 from ifvit.config import DataConfig
-from ifvit.data.cache import Cache, cache_folder
 from ifvit.progress import Progress
 from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_WIDTH
 from ifvit.synthesis.ridges import grow_fingers, pack

@@ -5,6 +5,7 @@ A refusal asks the user to change something first; a failure happened on the way
 
 import jax
 
+from ifvit.cache import CacheError
 from ifvit.checkpoint import CheckpointError, FolderError
 from ifvit.data.sources import DataError
 from ifvit.training.devices import DeviceError
@@ -12,6 +13,6 @@ from ifvit.training.log import NotFiniteError
 from ifvit.training.run_dir import RunDirError
 from ifvit.weights.errors import WeightsError
 
-REFUSALS = (DataError, DeviceError, FolderError, RunDirError, WeightsError)
+REFUSALS = (CacheError, DataError, DeviceError, FolderError, RunDirError, WeightsError)
 FAILURES = (CheckpointError, NotFiniteError)
 MEMORY = (jax.errors.JaxRuntimeError, MemoryError)

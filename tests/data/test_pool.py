@@ -2,9 +2,9 @@ import jax
 import numpy as np
 import pytest
 
+from ifvit.cache import Cache
 from ifvit.config import build
 from ifvit.data import pool
-from ifvit.data.cache import Cache
 from ifvit.data.pool import Pool, finger_keys, grow_packed, grown
 from ifvit.launch import compose_tree
 from ifvit.synthesis.ridges import grow_finger, pack

@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from ifvit.data.cache import Cache, cache_folder
+from ifvit.cache import Cache, cache_folder
 
 ARRAYS = {"a": np.arange(1000, dtype=np.int8), "b": np.ones((3, 4), np.float32)}
 

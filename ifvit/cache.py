@@ -10,17 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from ifvit.data.sources import DataError
 from ifvit.files import write_whole
 
 ABANDONED_S = 3600.0  # after so long a half-written file belongs to nobody any more
+
+
+class CacheError(RuntimeError):
+    """There is no folder to cache in; the message says what to set."""
 
 
 def cache_folder(cache_dir: str | None) -> Path:
     """`cache_dir`, or the user's cache folder ($XDG_CACHE_HOME/ifvit, ~/.cache/ifvit).
 
     Raises:
-        DataError: there is none.
+        CacheError: there is none.
     """
     if cache_dir:
         return Path(cache_dir)
@@ -29,7 +32,7 @@ def cache_folder(cache_dir: str | None) -> Path:
     try:
         return Path.home() / ".cache" / "ifvit"
     except RuntimeError as error:
-        raise DataError("data.cache_dir: this user has no home folder; set data.cache_dir=FOLDER") from error
+        raise CacheError("data.cache_dir: this user has no home folder; set data.cache_dir=FOLDER") from error
 
 
 class Cache:
