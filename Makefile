@@ -6,7 +6,7 @@ VENV := .venv
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-oldest parity pictures lint clean
+.PHONY: help setup train test test-oldest test-extras parity pictures lint clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ $(VENV)/.made: pyproject.toml
 .venv-oldest/.made: pyproject.toml
 	$(call environment,.venv-oldest,--editable '.[dev]' jax==0.7.2 jaxlib==0.7.2 flax==0.12.0)
 
+.venv-extras/.made: pyproject.toml
+	$(call environment,.venv-extras,--editable '.[dev$(comma)enhance$(comma)wsq$(comma)parquet]')
+
 .venv-parity/.made: pyproject.toml
 	$(call environment,.venv-parity,--editable '.[parity]')
 
@@ -44,6 +47,9 @@ test: setup  ## run the tests, two at a time
 test-oldest: .venv-oldest/.made  ## run the tests on the oldest JAX supported (0.7.2, with flax 0.12.0: what Kaggle has)
 	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
+test-extras: .venv-extras/.made  ## run the tests of what the extras enhance, wsq and parquet add (pyfing is 85 MB)
+	.venv-extras/bin/python -m pytest -n 2 --dist loadfile tests/recognition tests/image tests/data/test_manifest.py $(ARGS)
+
 parity: .venv-parity/.made  ## hold the models against PyTorch and kornia (downloads PyTorch: several GB on most machines)
 	.venv-parity/bin/python -m pytest --override-ini addopts=-ra tests/parity $(ARGS)
 
@@ -55,5 +61,5 @@ lint: setup  ## check style
 	$(VENV)/bin/ruff format --check .
 
 clean:  ## remove the environments and caches; checkpoints stay
-	rm -rf .venv .venv-oldest .venv-parity .pytest_cache .ruff_cache build dist
+	rm -rf .venv .venv-oldest .venv-extras .venv-parity .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -51,6 +51,7 @@ ADDED = {
     "loss.fine_matches": 64,
     "loss.fine_teacher": 0.25,
     "data.renew": 0,
+    "data.enhancement": "none",
 }
 # Groups that earlier configs lack and that only synthetic fingers read, whose recipe has changed with them.
 ADDED_GROUPS = ("data.impression.",)

@@ -32,6 +32,12 @@ class Source(enum.StrEnum):
     folder = "folder"
 
 
+class Enhancement(enum.StrEnum):
+    none = "none"
+    gabor = "gabor"
+    pyfing = "pyfing"
+
+
 class Sensor(enum.StrEnum):
     optical = "optical"
     capacitive = "capacitive"
@@ -135,6 +141,7 @@ class DataConfig:
     ppi: float
     image_size: int | tuple[int, ...]
     max_damaged: int
+    enhancement: Enhancement
     threads: int
     cache_dir: str | None
     pairs: PairsConfig

@@ -10,7 +10,7 @@ from ifvit.data.sources import DataError
 def settings(root, source=Source.fvc, **changes):
     values = dict(
         source=source, root=str(root), databases=None, fvc_year=2002, file_ppi=None, fingers=4, renew=0, val_fingers=2,
-        ppi=250.0, image_size=64, max_damaged=0, threads=0, cache_dir=None,
+        ppi=250.0, image_size=64, max_damaged=0, enhancement="none", threads=0, cache_dir=None,
         pairs=PairsConfig(60.0, 8.0, 1.0, 0.0, 0.25, 0.1, 0.1, 0.1), impression=None,
     )  # fmt: skip
     return DataConfig(**{**values, **changes})
