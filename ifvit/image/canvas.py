@@ -1,0 +1,134 @@
+"""An impression in a frame at the network's resolution."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ifvit.image.errors import ImageError, check_size
+from ifvit.image.reading import Scan, read
+from ifvit.image.ridges import background_level, ridge_mask
+
+DEFAULT_PPI = 500.0  # what nearly every sensor has
+
+
+class PpiFrom(Enum):
+    """Who says how many ppi an image has: the caller, the file's tags, or nobody (`DEFAULT_PPI`)."""
+
+    given = "given"
+    file = "file"
+    assumed = "assumed"
+
+
+class Canvas(NamedTuple):
+    """An impression placed in a frame: its ridge region centred, nothing squashed.
+
+    grey: uint8 (H, W); ridges: bool (H, W), where there are ridges; background: the grey level around the print;
+    ppi: the file's, before it was resampled; inverted: the file had light ridges and was turned over.
+    """
+
+    grey: np.ndarray
+    ridges: np.ndarray
+    background: int
+    ppi: float = DEFAULT_PPI
+    ppi_from: PpiFrom = PpiFrom.assumed
+    inverted: bool = False
+
+
+def choose_ppi(scan: Scan, ppi: float | None) -> tuple[float, PpiFrom]:
+    """The ppi to use: the one given, else the file's, else `DEFAULT_PPI`."""
+    if ppi is not None:
+        return ppi, PpiFrom.given
+    if scan.ppi is not None:
+        return scan.ppi, PpiFrom.file
+    return DEFAULT_PPI, PpiFrom.assumed
+
+
+def to_ppi(grey: np.ndarray, ppi: float, target: float) -> np.ndarray:
+    """The image resampled from `ppi` to `target`, both axes by exactly target / ppi; unchanged where they are equal.
+
+    uint8 (H, W) to (floor(H s), floor(W s)) with s = target / ppi; its pixel (x, y) lies at x' = (x + 0.5) / s - 0.5,
+    y' likewise, px of the old one. Cubic, over a wider support where it shrinks (Pillow's): 500 to 250 ppi keeps
+    96 % of a ridge pattern's contrast and leaves 6 % of a pattern at 3/4 of the new sampling frequency, where a mean
+    over areas keeps 92 % and leaves 30 %.
+
+    Raises:
+        ImageError: the result is too small or too large (the message names no file).
+    """
+    return grey if ppi == target else _resampled(grey, ppi, target, Image.Resampling.BICUBIC)
+
+
+def _resampled(grey: np.ndarray, ppi: float, target: float, method: Image.Resampling) -> np.ndarray:
+    height, width = grey.shape
+    scale = target / ppi
+    size = int(width * scale + 1e-6), int(height * scale + 1e-6)
+    try:
+        check_size(*size)
+    except ImageError as error:
+        raise ImageError(f"at {target:g} ppi (it has {ppi:g}): {error}") from error
+    # What is left of a pixel at the right and lower border goes, so that the scale is exact.
+    box = (0, 0, min(width, size[0] / scale), min(height, size[1] / scale))
+    return np.asarray(Image.fromarray(grey).resize(size, method, box))
+
+
+def place(grey: np.ndarray, ridges: np.ndarray, height: int, width: int) -> Canvas:
+    """Crop or pad, never squash: the centre of the ridge region comes to the centre of a (height, width) frame.
+
+    Raises:
+        ImageError: there are no ridges (the message names no file; the caller knows it).
+    """
+    rows, cols = np.flatnonzero(ridges.any(1)), np.flatnonzero(ridges.any(0))
+    if not rows.size:
+        raise ImageError("no ridges found")
+    top = (rows[0] + rows[-1] + 1) // 2 - height // 2
+    left = (cols[0] + cols[-1] + 1) // 2 - width // 2
+    background = background_level(grey, ridges)
+    placed = np.full((height, width), background, np.uint8)
+    mask = np.zeros((height, width), bool)
+    y0, y1 = max(top, 0), min(top + height, grey.shape[0])
+    x0, x1 = max(left, 0), min(left + width, grey.shape[1])
+    to = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
+    placed[to], mask[to] = grey[y0:y1, x0:x1], ridges[y0:y1, x0:x1]
+    return Canvas(placed, mask, background)
+
+
+def canvas_of(
+    scan: Scan, ridges: np.ndarray | None, ppi: float | None, target: float, height: int, width: int
+) -> Canvas:
+    """A scan's impression at `target` ppi in a (height, width) frame.
+
+    ridges: bool, of the scan's shape, found by whatever means; None finds them here, after resampling.
+    ppi: of the scan, px per inch; None takes the file's, else `DEFAULT_PPI`.
+
+    Raises:
+        ImageError: there are no ridges, or too few or too many px at `target` (the message names no file).
+        ValueError: ridges of another shape.
+    """
+    used, ppi_from = choose_ppi(scan, ppi)
+    grey = to_ppi(scan.grey, used, target)
+    if ridges is None:
+        ridges = ridge_mask(grey, target)
+    else:
+        if ridges.shape != scan.grey.shape:
+            raise ValueError(f"ridges of shape {ridges.shape} for an image of shape {scan.grey.shape}")
+        if used != target:
+            ridges = _resampled(255 * ridges.astype(np.uint8), used, target, Image.Resampling.BOX) > 127
+    canvas = place(grey, ridges, height, width)
+    return canvas._replace(ppi=used, ppi_from=ppi_from, inverted=scan.inverted)
+
+
+def load_canvas(path: Path, ppi: float | None, target: float, height: int, width: int) -> Canvas:
+    """A file's impression at `target` ppi in a (height, width) frame; see `canvas_of`.
+
+    Raises:
+        ImageError: naming the file.
+    """
+    scan = read(path)
+    try:
+        return canvas_of(scan, None, ppi, target, height, width)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error

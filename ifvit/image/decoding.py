@@ -1,0 +1,92 @@
+"""Bytes of a checked header to grey levels, by OpenCV: any depth to 8 bits, colour to grey, transparent to white."""
+
+from __future__ import annotations
+
+import os
+
+from ifvit.image.errors import MAX_PIXELS, ImageError
+from ifvit.image.headers import Header
+
+# OpenCV reads this once, when it loads: a second guard behind the header's.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
+
+import cv2
+import numpy as np
+
+# A damaged file is told by one ImageError. OpenCV's and libtiff's own lines would tell it again, without its name.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+DEPTHS = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))
+OVERSHOOT = 0.05  # of the full scale: what resampling adds to floating-point images
+
+
+def decode(content: bytes, kind: str, header: Header) -> np.ndarray:
+    """Grey levels, uint8 (H, W), as they lie in the file: nothing is stretched, nothing inverted.
+
+    An orientation tag of a TIFF or JPEG is obeyed, as viewers do. Of several pages the first is read.
+
+    Raises:
+        ImageError: damaged, or of a depth or kind that is not supported (the message names no file).
+    """
+    # Only UNCHANGED hands out transparency, and only without it an orientation is obeyed: a JPEG has no transparency.
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH if kind == "jpeg" else cv2.IMREAD_UNCHANGED
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except (cv2.error, MemoryError) as error:
+        raise ImageError(f"cannot be decoded ({getattr(error, 'err', '') or 'OpenCV refused it'})") from error
+    if pixels is None:
+        raise ImageError("cannot be decoded: damaged, or of a rare kind")
+    full = header.full or full_scale(pixels)
+    grey = to_8_bit(one_channel(pixels, full), full)
+    return 255 - grey if header.white_is_zero else grey
+
+
+def full_scale(pixels: np.ndarray) -> int:
+    """The value that stands for white.
+
+    Files of 16 bits often hold what an 8-, 10- or 12-bit sensor gave, and do not say so. A print has a light ground, so
+    its largest value is near white and tells the depth: the smallest one that holds it. By the depth and not by the
+    largest value itself, so that two images of one sensor are not scaled differently. Floating-point images
+    are taken as 0..1 or as one of these depths.
+
+    Raises:
+        ImageError: not finite, negative, above 65535, or of another type of number.
+    """
+    if pixels.dtype == np.uint8:
+        return 255
+    if pixels.dtype == np.uint16:
+        return next(full for full in DEPTHS if pixels.max() <= full)
+    if pixels.dtype not in (np.float32, np.float64):
+        raise ImageError(f"samples of type {pixels.dtype}; save it in 8 or 16 bits")
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (np.isfinite(low) and np.isfinite(high)):  # NaN makes the least and the largest NaN
+        raise ImageError("has pixels that are not finite numbers")
+    full = next((full for full in (1, *DEPTHS) if high <= full * (1 + OVERSHOOT)), 0)
+    if low < -full * OVERSHOOT or not full:
+        raise ImageError(f"pixels from {low:g} to {high:g}: neither 0..1 nor 0..65535")
+    return full
+
+
+def one_channel(pixels: np.ndarray, full: int) -> np.ndarray:
+    """(H, W) of the same depth (floating point becomes float32): luma of colours, composed on white."""
+    pixels = pixels.astype(np.float32) if pixels.dtype == np.float64 else pixels
+    if pixels.ndim == 2:
+        return pixels
+    if pixels.shape[2] == 3:
+        return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+    if pixels.shape[2] != 4:
+        raise ImageError(f"{pixels.shape[2]} channels; save it in grey")
+    alpha = pixels[..., 3]
+    grey = cv2.cvtColor(pixels, cv2.COLOR_BGRA2GRAY)
+    # All transparent: a program that left the channel empty rather than a print nobody can see.
+    if alpha.min() == full or not alpha.any():
+        return grey
+    share = alpha.astype(np.float32) / full
+    return np.rint(full + share * (grey.astype(np.float32) - full)).astype(grey.dtype)
+
+
+def to_8_bit(grey: np.ndarray, full: int) -> np.ndarray:
+    """uint8 (H, W) with `full` as 255."""
+    if full == 255 and grey.dtype == np.uint8:
+        return grey
+    return np.rint(np.clip(grey.astype(np.float32) * (255 / full), 0, 255)).astype(np.uint8)
