@@ -38,13 +38,18 @@ def cache_folder(cache_dir: str | None) -> Path:
 class Cache:
     """Groups of arrays of one kind, a file `KIND-NAME.npz` each, in a folder that several runs, and other files, share.
 
-    Together they take at most `limit` bytes: what was not used for longest is removed. A damaged file counts as absent,
-    and a folder that cannot be written is done without; both are said on standard error.
+    Together they take at most `limit` bytes, and a 64th of it for each further process that writes at the same time:
+    what was not used for longest is removed. A damaged file counts as absent, and a folder that cannot be written is
+    done without; both are said on standard error.
     """
 
     def __init__(self, folder: Path, kind: str, limit: int):
         self._folder, self._kind, self._limit = folder, kind, limit
         self._writable = True
+        # To look through a folder of thousands of files at every write would take longer than the writing: room for
+        # this many bytes is made ahead.
+        self._ahead = limit // 64
+        self._room = 0
 
     def read(self, name: str) -> dict[str, np.ndarray] | None:
         """The arrays kept under `name`, or None."""
@@ -68,8 +73,13 @@ class Cache:
         if not self._writable:
             return
         try:
-            write_whole(self._path(name), lambda file: np.savez(file, digest=_digest(arrays), **arrays))
-            self._make_room()
+            path = self._path(name)
+            write_whole(path, lambda file: np.savez(file, digest=_digest(arrays), **arrays))
+            stat = _stat(path)
+            self._room -= stat.st_size if stat else 0
+            if self._room <= 0:
+                self._make_room()
+                self._room = self._ahead
         except OSError as error:
             self._writable = False  # said once, not for every file
             print(f"{self._folder}: cannot be written ({error.strerror}), so nothing is cached", file=sys.stderr)
@@ -78,7 +88,7 @@ class Cache:
         return self._folder / f"{self._kind}-{name}.npz"
 
     def _make_room(self) -> None:
-        """Remove what was used longest ago until the rest is within the limit, and what a killed run left half."""
+        """Remove what was used longest ago until there is room ahead, and what a killed run left half."""
         now, held = time.time(), []
         for path in self._folder.glob(f".{self._kind}-*.npz-*.tmp"):
             if (stat := _stat(path)) and now - stat.st_mtime > ABANDONED_S:
@@ -88,7 +98,7 @@ class Cache:
                 held.append((stat.st_mtime, stat.st_size, path))
         total = sum(size for _, size, _ in held)
         for _, size, path in sorted(held):
-            if total <= self._limit:
+            if total <= self._limit - self._ahead:
                 return
             path.unlink(missing_ok=True)
             total -= size

@@ -16,20 +16,23 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from ifvit.image import SMALLEST_SIDE
+
 USUAL_PERIOD = 9.0  # px, of ridges at 500 ppi
 WINDOWS = (32, 64)  # px, when nothing is known of the print
 FEWEST_PERIODS, MOST_PERIODS = 4.2, 12.0  # that are looked for in such a window
 WINDOW_PERIODS = 4.5  # across the window, when the period is known
 SIGMA = 0.2  # of the Gaussian window, in windows
 CLEAR = 0.075  # mean reliability of a print's commonest period: white noise has .02, a print .1 (worn) to .5
+AT_A_TIME = 512  # windows; more take more memory and no less time
 FAINT = 0.25  # of the strong contrast of the print: below it there is no finger
 
 
 class Fields(NamedTuple):
-    """The ridges around the centres of blocks: block (r, c) has its centre at pixel ((c + .5) block - .5, (r + .5) ...).
+    """The ridges around the centres of blocks; that of block (r, c) is the pixel x = (c + .5) block - .5, y likewise.
 
-    theta: ridge direction in [0, pi), rad (x right, y down); period: px; reliability: 0 (none) to 1 (a straight grating);
-    all float32 (h, w). block: the blocks' size, px.
+    theta: ridge direction in [0, pi), rad (x right, y down); period: px; reliability: 0 (no ridges) to 1 (a straight
+    grating); all float32 (h, w). block: the blocks' size, px.
     """
 
     theta: np.ndarray
@@ -50,8 +53,11 @@ class _Peaks(NamedTuple):
 def ridge_period(grey: np.ndarray, ridges: np.ndarray | None = None) -> float | None:
     """The median ridge period of a print, px, whatever its ppi; None where no periodic structure is found.
 
-    ridges: bool (H, W), where to look; everywhere that has contrast if None. Periods from 3 to 25 px are found.
+    grey: at least 16 px a side, or nothing is found. ridges: bool (H, W), where to look; None looks wherever there is
+    contrast. Periods from 3 to 25 px are found, if the print shows three of them.
     """
+    if min(grey.shape) < SMALLEST_SIDE:
+        return None
     # Ridges are clearest where a window holds some five periods: fewer drown in shading, more bend. So windows of three
     # sizes look for three overlapping ranges of periods, and the clearest answer counts.
     answers = [_commonest(grey, ridges, window) for window in WINDOWS[:2]]
@@ -73,7 +79,7 @@ def _commonest(grey: np.ndarray, ridges: np.ndarray | None, window: int) -> tupl
     shortest, longest = window / MOST_PERIODS, window / FEWEST_PERIODS
     window = _even(min(window, height, width))
     longest = min(longest, window / 3)
-    step = int(np.clip(np.sqrt(height * width / 200), 4, 32))  # about 200 windows, of any image
+    step = max(4, int(np.sqrt(height * width / 200)))  # about 200 windows, of any image
     rows, cols = (np.arange(0, side - window + 1, step) for side in (height, width))
     found = _peaks(grey, rows, cols, window, shortest, longest)
     there = found.contrast > max(1.0, FAINT * np.percentile(found.contrast, 95))
@@ -94,8 +100,8 @@ def _commonest(grey: np.ndarray, ridges: np.ndarray | None, window: int) -> tupl
 def ridge_fields(grey: np.ndarray, period: float | None = None) -> Fields:
     """Direction, period and reliability of the ridges, by blocks of 4/3 periods.
 
-    period: about how far apart the ridges of this print lie, px; by default what `ridge_period` finds, or, where that
-    finds none, USUAL_PERIOD. Local periods are looked for from 0.55 to 1.8 times of it.
+    grey: at least 16 px a side. period: about how far apart the ridges of this print lie, px; by default what
+    `ridge_period` finds, or, where that finds none, USUAL_PERIOD. Local periods are looked for from 0.55 to 1.8 of it.
     """
     if period is None:
         period = ridge_period(grey) or USUAL_PERIOD
@@ -129,7 +135,18 @@ def at_pixels(fields: Fields, height: int, width: int) -> tuple[np.ndarray, np.n
 def _peaks(
     grey: np.ndarray, rows: np.ndarray, cols: np.ndarray, window: int, shortest: float, longest: float
 ) -> _Peaks:
-    """The spectral peak of each window whose first pixel is at `rows` x `cols`, among periods `shortest` to `longest`."""
+    """The spectral peaks of windows that begin at `rows` x `cols`, among periods from `shortest` to `longest`, px."""
+    some = max(1, AT_A_TIME // len(cols))
+    parts = [
+        _peaks_of(grey, rows[start : start + some], cols, window, shortest, longest)
+        for start in range(0, len(rows), some)
+    ]
+    return _Peaks(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+
+
+def _peaks_of(
+    grey: np.ndarray, rows: np.ndarray, cols: np.ndarray, window: int, shortest: float, longest: float
+) -> _Peaks:
     taper, radius, partners = _grid(window)
     values = np.lib.stride_tricks.sliding_window_view(grey, (window, window))[np.ix_(rows, cols)].astype(np.float32)
     values -= np.einsum("rcyx,yx->rc", values, taper)[..., None, None] / taper.sum()
@@ -171,7 +188,7 @@ def _between_bins(power: np.ndarray, peak: np.ndarray, partners: np.ndarray) -> 
 
 @lru_cache(maxsize=16)
 def _grid(window: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The Gaussian window (w, w); each bin's frequency (w (w/2 + 1),), 1/px; its neighbours above, below, left, right."""
+    """The Gaussian window (w, w); of every bin its frequency, 1/px, and its neighbours above, below, left and right."""
     at = (np.arange(window) - (window - 1) / 2) / (SIGMA * window)
     line = np.exp(-(at**2) / 2)
     taper = np.outer(line, line).astype(np.float32)

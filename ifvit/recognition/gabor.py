@@ -29,13 +29,13 @@ DOUBTFUL = 0.08  # smoothed reliability of blocks; below it there are no ridges
 
 
 def print_fields(grey: np.ndarray) -> Fields:
-    """The ridges' direction and period by blocks; a print whose period is not that of 500 ppi is taken for a usual one."""
+    """The ridges by blocks; a print whose period is not that of 500 ppi is taken for a usual one."""
     period = ridge_period(grey)
     return ridge_fields(grey, period if period and PERIODS[0] <= period <= PERIODS[-1] else USUAL_PERIOD)
 
 
 def sure_ridges(fields: Fields, ridges: np.ndarray) -> np.ndarray:
-    """Of a mask (H, W) bool the one region that shows ridges: what is dark but not ridged (a smear, text) is left out."""
+    """Of a mask (H, W) bool the one region that shows ridges: a smear or text, dark but not ridged, is left out."""
     _, _, reliability = at_pixels(fields, *ridges.shape)
     sure = (ridges & (reliability > DOUBTFUL)).astype(np.uint8)
     size = 2 * fields.block + 1
@@ -63,7 +63,7 @@ def enhance_gabor(grey: np.ndarray, ridges: np.ndarray, fields: Fields) -> np.nd
 
 
 def _evened(grey: np.ndarray, ridges: np.ndarray, period: float) -> np.ndarray:
-    """The print with local mean 0 and local deviation 1, both taken over its ridges only, float32 (H, W); 0 off them."""
+    """The print with local mean 0 and deviation 1, both taken over its ridges only, float32 (H, W); 0 off them."""
 
     def blur(values: np.ndarray) -> np.ndarray:
         return cv2.GaussianBlur(values, (0, 0), EVEN * period, borderType=cv2.BORDER_CONSTANT)
