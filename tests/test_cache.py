@@ -93,6 +93,22 @@ def test_it_is_bounded_and_what_was_used_last_stays(tmp_path):
     assert held(tmp_path) == ["kind-latest.npz", "kind-new.npz", "kind-old.npz"]
 
 
+def test_it_looks_through_the_folder_only_now_and_then(tmp_path, monkeypatch):
+    """Thousands of small files: at the first write, and each time that a 64th of the limit was written."""
+    looks = []
+    look = Cache._make_room
+    monkeypatch.setattr(Cache, "_make_room", lambda cache: (looks.append(written), look(cache)))
+    limit = 400_000  # of files of a little over 1,100 bytes: 6 are a 64th of it
+    cache, values = Cache(tmp_path / "cache", "kind", limit), np.zeros(600, np.uint8)
+    most = 0
+    for written in range(400):
+        cache.write(str(written), a=values)
+        most = max(most, sum(path.stat().st_size for path in (tmp_path / "cache").iterdir()))
+    assert looks[:2] in ([0, 5], [0, 6]) and len(looks) < 400 / 4
+    assert 0.9 * limit < most <= limit  # and yet never more
+    assert cache.read("399") is not None and cache.read("0") is None
+
+
 def test_what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not(cache, tmp_path):
     folder = tmp_path / "cache"
     folder.mkdir()

@@ -16,8 +16,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ifvit.image import SMALLEST_SIDE
-
 USUAL_PERIOD = 9.0  # px, of ridges at 500 ppi
 WINDOWS = (32, 64)  # px, when nothing is known of the print
 FEWEST_PERIODS, MOST_PERIODS = 4.2, 12.0  # that are looked for in such a window
@@ -53,10 +51,10 @@ class _Peaks(NamedTuple):
 def ridge_period(grey: np.ndarray, ridges: np.ndarray | None = None) -> float | None:
     """The median ridge period of a print, px, whatever its ppi; None where no periodic structure is found.
 
-    grey: at least 16 px a side, or nothing is found. ridges: bool (H, W), where to look; None looks wherever there is
+    grey: at least 32 px a side, or nothing is found. ridges: bool (H, W), where to look; None looks wherever there is
     contrast. Periods from 3 to 25 px are found, if the print shows three of them.
     """
-    if min(grey.shape) < SMALLEST_SIDE:
+    if min(grey.shape) < WINDOWS[0]:  # what a smaller one shows cannot be told from chance
         return None
     # Ridges are clearest where a window holds some five periods: fewer drown in shading, more bend. So windows of three
     # sizes look for three overlapping ranges of periods, and the clearest answer counts.

@@ -25,7 +25,9 @@ MULTIPLE = 64  # px; sides are padded to these, so that few shapes are compiled
 EVEN = 1.5  # periods, of the Gaussian that brings the local contrast to one level
 FAINTEST = 4.0  # grey levels of local deviation that are still brought to full contrast
 STEEP = 1.6  # of the tanh that makes ridges black and valleys white
-DOUBTFUL = 0.08  # smoothed reliability of blocks; below it there are no ridges
+# Smoothed reliability below which there are no ridges: at least the first, and the second of the print's best, for the
+# noise of an image that was resampled has up to .1.
+DOUBTFUL, DOUBTFUL_SHARE = 0.08, 0.2
 
 
 def print_fields(grey: np.ndarray) -> Fields:
@@ -37,7 +39,8 @@ def print_fields(grey: np.ndarray) -> Fields:
 def sure_ridges(fields: Fields, ridges: np.ndarray) -> np.ndarray:
     """Of a mask (H, W) bool the one region that shows ridges: a smear or text, dark but not ridged, is left out."""
     _, _, reliability = at_pixels(fields, *ridges.shape)
-    sure = (ridges & (reliability > DOUBTFUL)).astype(np.uint8)
+    best = np.quantile(reliability[ridges], 0.9) if ridges.any() else 0.0
+    sure = (ridges & (reliability > max(DOUBTFUL, DOUBTFUL_SHARE * best))).astype(np.uint8)
     size = 2 * fields.block + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     room = cv2.copyMakeBorder(sure, size, size, size, size, cv2.BORDER_REPLICATE)
