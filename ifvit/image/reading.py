@@ -51,14 +51,12 @@ def read_grey(path: Path) -> np.ndarray:
 
 
 def _content(path: Path) -> bytes:
-    """All of a plain file. A folder, pipe or device is refused before a byte is asked of it: it may have no end."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    """All of a plain file. A pipe or device is refused before a byte is asked of it: it may have no end."""
     try:
-        # Not blocking: to open a pipe would wait for its writer.
-        with open(os.open(path, flags), "rb") as file:
+        with open(path, "rb", opener=_without_waiting) as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
-                raise ImageError("a folder, not a file" if stat.S_ISDIR(found.st_mode) else "not a plain file")
+                raise ImageError("a pipe or device, not a plain file")
             if found.st_size > MAX_BYTES:
                 raise ImageError(f"{found.st_size >> 20} MB is too large, {MAX_BYTES >> 20} MB are the most")
             content = file.read(MAX_BYTES)
@@ -71,6 +69,10 @@ def _content(path: Path) -> bytes:
     if not content:
         raise ImageError("the file is empty")
     return content
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # to open a pipe would wait for its writer
 
 
 def _scan(content: bytes) -> Scan:
