@@ -16,7 +16,9 @@ def read(tmp_path, content, name="print"):
     """By content only: the file's name says nothing."""
     path = tmp_path / name
     path.write_bytes(content)
-    return image.read_grey(path)
+    scan = image.read(path)
+    assert not scan.inverted, "the file is the right way round, and another error hides here"
+    return scan.grey
 
 
 def wide(full):

@@ -17,7 +17,7 @@ def test_light_ridges_are_told_from_dark_ones(noise, scale):
 def test_light_that_falls_off_by_more_than_the_prints_contrast_deceives_nobody():
     y, x = np.mgrid[:300, :280]
     fall = 1 - 0.5 * ((x - 140) ** 2 + (y - 150) ** 2) / (140**2 + 150**2)
-    grey = np.clip((0.4 * print_like(noise=0)[0] + 130) * fall, 0, 255).astype(np.uint8)
+    grey = np.clip((230 + 0.3 * (print_like(noise=0)[0] - 230.0)) * fall, 0, 255).astype(np.uint8)
     assert not image.is_inverted(grey)
     assert image.is_inverted(255 - grey)
 
@@ -26,8 +26,18 @@ def test_what_cannot_be_told_is_left():
     grey = print_like()[0]
     full, spots = grey[80:220, 80:200], grey[80:220, 80:200].copy()
     spots[40:80, 40:80], spots[:30, :30] = 20, 20  # wet
+    halfway = print_like(ground=128)[0]  # ground as light as the mean of ridges and valleys
     noise = np.random.default_rng(0).integers(0, 256, (200, 200)).astype(np.uint8)
-    for picture in (full, spots, noise, np.full((64, 64), 7, np.uint8), noise[:16, :16], noise[:16], noise[:, :16]):
+    for picture in (
+        full,
+        spots,
+        halfway,
+        noise,
+        np.full((64, 64), 7, np.uint8),
+        noise[:16, :16],
+        noise[:16],
+        noise[:, :16],
+    ):
         assert not image.is_inverted(picture) and not image.is_inverted(255 - picture)
 
 
