@@ -16,7 +16,8 @@ from collections.abc import Iterator
 
 import jax
 
-from ifvit.data.loader import TRAIN, supply
+from ifvit.data.batches import TRAIN
+from ifvit.data.loader import supply
 from ifvit.data.pairs import Pairs
 from ifvit.launch import compose_config
 from ifvit.models.dense import DenseModel

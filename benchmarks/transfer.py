@@ -21,9 +21,9 @@ import numpy as np
 
 from ifvit.checkpoint import read_variables
 from ifvit.config import Config, build
-from ifvit.data.loader import VALIDATE, CopiedBatches
+from ifvit.data.batches import VALIDATE, CopiedBatches, Place
 from ifvit.data.pairs import Pairs
-from ifvit.data.sources import load
+from ifvit.data.prints import load
 from ifvit.launch import compose_tree
 from ifvit.models.dense import DenseModel
 from ifvit.training.devices import Devices
@@ -53,7 +53,7 @@ def pairs_of(config: Config) -> list[Pairs]:
     """The pairs all runs are judged on: every image of the databases, wear and warps of a fixed seed."""
     impressions = load(config.data)
     sharding = Devices(config.trainer).split
-    batches = CopiedBatches(config, impressions, np.arange(len(impressions)), VALIDATE, sharding)
+    batches = CopiedBatches(config, impressions, np.arange(len(impressions)), Place(BATCH, sharding, VALIDATE))
     return list(batches.pairs(0, BATCHES))
 
 

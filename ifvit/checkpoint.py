@@ -1,7 +1,8 @@
 """A run directory and the states saved in it: Orbax behind one small class.
 
 run_dir/
-  config.json         the run's config, its data's fingerprint
+  config.json         the run's config, the fingerprint of its data and of their split
+  split.csv           which subjects train, validate or are kept for tests
   merge_report.json   what the pretrained weights filled, when there were any
   metrics.json        the latest validation, the untrained figures, the best step
   states/STEP/        full training state after STEP updates, the latest two
@@ -26,7 +27,7 @@ from ifvit.files import write_whole
 
 KEEP_LATEST = 2
 KEEP_BEST = 1
-BESIDE = ("config.json", "merge_report.json", "metrics.json")
+BESIDE = ("config.json", "merge_report.json", "metrics.json", "split.csv")
 
 
 class CheckpointError(RuntimeError):

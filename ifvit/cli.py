@@ -1,4 +1,4 @@
-"""`python -m ifvit COMMAND`: train, synthesize, convert, export, verify."""
+"""`python -m ifvit COMMAND`: train, data, synthesize, convert, export, verify."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     commands.add_parser("train", help="train; takes Hydra overrides, like train.py", add_help=False)
+
+    _add_data(commands)
 
     synthesize = commands.add_parser(
         "synthesize", help="make synthetic fingerprints: a set in FVC naming, a contact sheet"
@@ -80,6 +82,33 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_data(commands: argparse._SubParsersAction) -> None:
+    data = commands.add_parser("data", help="look after databases: check them, list the pairs of a protocol")
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+
+    check = actions.add_parser(
+        "check", help="counts, identities, resolution, damage: a table, and status 1 on problems"
+    )
+    check.add_argument(
+        "roots", nargs="+", type=Path, metavar="ROOT", help="a database's folder, several, or a manifest"
+    )
+    check.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
+    check.add_argument("--sheet", type=Path, metavar="PNG", help="draw samples of each database")
+    check.add_argument("--ppi", type=_at_least(1), metavar="N", help="of all files, over what names and tags say")
+    check.add_argument("--split", type=Path, metavar="CSV", help="a run's split.csv: its people are a problem here")
+    check.set_defaults(run=_check)
+
+    pairs = actions.add_parser("pairs", help="write the genuine and impostor pairs of a protocol as CSV")
+    pairs.add_argument(
+        "roots", nargs="+", type=Path, metavar="ROOT", help="a database's folder, several, or a manifest"
+    )
+    pairs.add_argument("--protocol", required=True, choices=["fvc", "sd4", "sd302", "all"])
+    pairs.add_argument("--out", required=True, type=Path, metavar="CSV")
+    pairs.add_argument("--impostors", type=_at_least(0), metavar="N", help="draw so many; default: all of them")
+    pairs.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="of that draw; default: %(default)s")
+    pairs.set_defaults(run=_pairs)
+
+
 def _at_least(least: int) -> Callable[[str], int]:
     def number(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
@@ -87,6 +116,54 @@ def _at_least(least: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from ifvit.launch import EXIT_FAILED, prepare_process, refuse
+
+    prepare_process()
+    from ifvit import plots
+    from ifvit.checkpoint import write_json
+    from ifvit.data.doctor import examine, sample_sheet
+    from ifvit.data.records import DataError
+    from ifvit.data.splits import read_split
+
+    try:
+        split = read_split(arguments.split) if arguments.split else None
+        report, records = examine(arguments.roots, arguments.ppi, split)
+        print(report.text())
+        if arguments.json:
+            write_json(arguments.json, report.tree())
+            print(f"as JSON: {arguments.json}")
+        if arguments.sheet:
+            arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
+            plots.save(arguments.sheet, sample_sheet(records))
+            print(f"look at  {arguments.sheet}")
+    except (DataError, OSError) as error:
+        refuse([str(error)])
+    if not report.healthy:
+        raise SystemExit(EXIT_FAILED)
+
+
+def _pairs(arguments: argparse.Namespace) -> None:
+    from ifvit.launch import prepare_process, refuse
+
+    prepare_process()
+    from ifvit.data.doctor import recognise
+    from ifvit.data.protocols import Protocol, pairs
+    from ifvit.data.records import DataError, check_unique
+    from ifvit.files import write_whole
+
+    try:
+        records = [record for root in arguments.roots for record in recognise(root, None, [])]
+        check_unique(records, "the data")
+        made = pairs(records, Protocol(arguments.protocol), arguments.impostors, arguments.seed)
+        text = made.text(records).encode()
+        write_whole(arguments.out, lambda file: file.write(text))
+    except (DataError, OSError) as error:
+        refuse([str(error)])
+    genuine = int(made.genuine.sum())
+    print(f"{genuine} genuine and {len(made) - genuine} impostor pairs of {len(records)} impressions: {arguments.out}")
 
 
 def _synthesize(arguments: argparse.Namespace) -> None:
@@ -101,7 +178,7 @@ def _synthesize(arguments: argparse.Namespace) -> None:
     prepare_process()
     from ifvit import plots
     from ifvit.data.fingerset import DATABASE, contact_sheet, make_set
-    from ifvit.data.sources import DataError
+    from ifvit.data.records import DataError
 
     try:
         if arguments.sheet:

@@ -35,9 +35,12 @@ def test_the_surface_is_frozen():
         "stage seed run_dir init.resume_from dense.use_loftr dense.loftr_pretrained_ckpt dense.merged_lr "
         "dense.temp_bug_fix dense.backbone dense.stem_width dense.stage_widths dense.d_model dense.num_heads "
         "dense.num_layers dense.attention dense.norm_eps dense.temperature dense.fine dense.threshold dense.border "
-        "dense.max_matches data.source data.root data.databases data.fvc_year data.file_ppi data.fingers "
+        "dense.max_matches data.source data.root data.databases data.fvc_year data.file_ppi "
+        "data.mixture.NAME.source data.mixture.NAME.root data.mixture.NAME.databases data.mixture.NAME.fvc_year "
+        "data.mixture.NAME.file_ppi data.mixture.NAME.val_fingers data.mixture.NAME.weight data.split data.fingers "
         "data.renew data.val_fingers data.ppi data.image_size data.max_damaged data.enhancement data.threads "
-        "data.cache_dir data.pairs.rotation_deg data.pairs.shift_px data.pairs.elastic_px data.pairs.partial_share "
+        "data.memory_gb data.cache_dir "
+        "data.pairs.rotation_deg data.pairs.shift_px data.pairs.elastic_px data.pairs.partial_share "
         "data.pairs.impostor_share data.pairs.noise data.pairs.dryness data.pairs.pressure "
         "data.impression.rotation_deg data.impression.shift_mm data.impression.distortion data.impression.moisture "
         "data.impression.wear data.impression.noise data.impression.sensors loss.form "
@@ -170,3 +173,77 @@ def test_differences_spare_what_may_change(tree):
     assert config.differences(tree, other) == []
     changed(other, "optimizer.lr", 0.5)
     assert config.differences(tree, other) == ["optimizer.lr: 0.001 -> 0.5"]
+
+
+@pytest.fixture
+def mixture():
+    return compose_tree(["data=mixture", "data.mixture.fvc2002.root=/data/fvc2002"])
+
+
+def test_a_mixture_holds_what_is_in_use(mixture):
+    assert list(config.build(mixture).data.parts) == ["synthetic", "fvc2002"]
+    mixture["data"]["mixture"]["synthetic"]["weight"] = 0.0
+    mixture["data"]["mixture"]["mine"] = {"source": "folder", "root": "/data/mine"}
+    built = config.build(mixture)
+    assert list(built.data.parts) == ["fvc2002", "mine"] and built.data.parts["mine"].weight == 1
+    assert config.build(config.as_tree(built)) == built and hash(built.data) == hash(config.build(mixture).data)
+
+
+@pytest.mark.parametrize(
+    "key, value, said",
+    [
+        ("source", "mixture", "data.mixture.fvc2002.source: a mixture cannot hold a mixture"),
+        ("weight", -1, "data.mixture.fvc2002.weight: expected 0 or more, or null, got -1"),
+        ("weight", None, "data.mixture: the weights of the sources in use must be all numbers, or all null"),
+        ("val_fingers", 0, "data.mixture.fvc2002.val_fingers: expected at least one finger"),
+        ("fvc_year", 2001, "data.mixture.fvc2002.fvc_year: expected 2000, 2002, 2004 or 2006, got 2001"),
+        ("file_ppi", 0.0, "data.mixture.fvc2002.file_ppi: expected above 0"),
+        ("wieght", 1, "data.mixture.fvc2002.wieght: unknown key; did you mean data.mixture.fvc2002.weight?"),
+    ],
+)
+def test_each_source_of_a_mixture_is_checked(mixture, key, value, said):
+    mixture["data"]["mixture"]["fvc2002"][key] = value
+    (line,) = problems_of(mixture)
+    assert line.startswith(said)
+
+
+def test_a_source_that_a_mixture_does_not_know():
+    said = config.near("data.mixture.fvc202.root")
+    assert "configs/data/mixture.yaml" in said and "'+data.mixture.fvc202={source: folder, root: FOLDER}'" in said
+
+
+def test_a_mixture_of_nothing_and_other_misfits(mixture):
+    parts = mixture["data"]["mixture"]
+    mixture["trainer"]["batch_size"] = 1
+    assert "cannot hold one of each of 2 sources" in problems_of(mixture)[0]
+    mixture["trainer"]["batch_size"] = 8
+    parts["more"] = {"source": "synthetic"}
+    assert problems_of(mixture) == ["data.mixture: at most one of its sources can be synthetic"]
+    for part in parts.values():
+        part |= {"root": None, "weight": 0.0}
+    assert "none of its sources is in use" in problems_of(mixture)[0]
+    mixture["data"]["mixture"] = ["fvc"]
+    assert problems_of(mixture) == ["data.mixture: expected a group of sources by name, got ['fvc']"]
+
+
+def test_a_folder_may_move_and_a_source_may_not_change(mixture):
+    before = config.as_tree(config.build(mixture))
+    mixture["data"]["mixture"]["fvc2002"] |= {"root": "/elsewhere", "weight": 2.0}
+    after = config.as_tree(config.build(mixture))
+    assert config.differences(before, after) == ["data.mixture.fvc2002.weight: 1.0 -> 2.0"]
+
+
+@pytest.mark.parametrize("source", sorted(str(source) for source in config.Source))
+def test_every_source_has_its_yaml(source):
+    root = [] if source == "synthetic" else ["data.root=/x"]
+    more = ["data.mixture.sd4.root=/x"] if source == "mixture" else []
+    built = config.build(compose_tree([f"data={source}", *root, *more]))
+    assert built.data.source == source
+    if root and source != "mixture":
+        assert problems_of(compose_tree([f"data={source}"]))[0].startswith(f"data.root: data={source} needs")
+
+
+def test_the_papers_data():
+    built = config.build(compose_tree(["data=paper", "data.mixture.sd302a.root=/x", "data.mixture.fvc2002.root=/y"]))
+    assert built.data.split == "paper" and list(built.data.parts) == ["fvc2002", "sd302a"]
+    assert {part.weight for part in built.data.parts.values()} == {None}

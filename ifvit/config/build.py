@@ -6,13 +6,14 @@ import dataclasses
 import difflib
 import enum
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ifvit.config.rules import check
-from ifvit.config.schema import Config
+from ifvit.config.schema import Config, PartConfig, Parts
 
 
 class ConfigError(ValueError):
@@ -33,6 +34,8 @@ MAY_CHANGE = frozenset(
         "data.root",
         "data.cache_dir",
         "data.threads",
+        "data.memory_gb",
+        "data.split",
         "data.max_damaged",
         "trainer.device",
         "trainer.max_steps",
@@ -44,6 +47,8 @@ MAY_CHANGE = frozenset(
     }
 )
 
+MIXTURE_ROOT = re.compile(r"data\.mixture\..*\.root")  # likewise; the data's fingerprint tells when one comes or goes
+
 # Keys that configs of earlier runs lack, with the value under which such a run goes on as it was.
 ADDED = {
     "dense.fine": "none",
@@ -52,6 +57,8 @@ ADDED = {
     "loss.fine_teacher": 0.25,
     "data.renew": 0,
     "data.enhancement": "none",
+    "data.memory_gb": 4.0,
+    "data.split": None,
 }
 # Groups that earlier configs lack and that only synthetic fingers read, whose recipe has changed with them.
 ADDED_GROUPS = ("data.impression.",)
@@ -72,23 +79,22 @@ def build(tree: Mapping[str, Any]) -> Config:
     return config
 
 
-def as_tree(config: Any) -> dict[str, Any]:
+def as_tree(config: Any) -> Any:
     """The nested dict of a config, ready for JSON: enums as strings, tuples as lists."""
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: plain(v) for k, v in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [plain(v) for v in value]
-        return str(value) if isinstance(value, enum.Enum) else value
-
-    return plain(dataclasses.asdict(config))
+    if dataclasses.is_dataclass(config):
+        return {field.name: as_tree(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    if isinstance(config, dict):
+        return {k: as_tree(v) for k, v in config.items()}
+    if isinstance(config, (list, tuple)):
+        return [as_tree(v) for v in config]
+    return str(config) if isinstance(config, enum.Enum) else config
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """`key: old -> new` for every key on which two configs' trees differ and that may not change on resume."""
     before, after = ADDED | dict(_leaves(old)), ADDED | dict(_leaves(new))
-    keys = sorted((before.keys() | after.keys()) - MAY_CHANGE)
+    keys = sorted(k for k in before.keys() | after.keys() if k not in MAY_CHANGE and not MIXTURE_ROOT.fullmatch(k))
     keys = [k for k in keys if k in before or not k.startswith(ADDED_GROUPS)]
     return [f"{k}: {before.get(k)} -> {after.get(k)}" for k in keys if before.get(k) != after.get(k)]
 
@@ -96,6 +102,13 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def near(path: str) -> str:
     """What a key that is in no schema may have been meant to be: the nearest one, else those of its group."""
     known = known_keys()
+    if part := re.match(r"data\.mixture\.([^.]+)\.", path):
+        known = [key.replace(".NAME.", f".{part[1]}.") for key in known]
+        if path in known:
+            return (
+                f"with data=mixture there are those of configs/data/mixture.yaml; another is added by "
+                f"'+data.mixture.{part[1]}={{source: folder, root: FOLDER}}'"
+            )
     close = difflib.get_close_matches(path, known, n=1, cutoff=0.75)
     if close:
         return f"did you mean {close[0]}?"
@@ -108,6 +121,9 @@ def known_keys(cls: type = Config, prefix: str = "") -> list[str]:
     """Every key of the schema that takes a value, as people type it."""
     found = []
     for name, hint in typing.get_type_hints(cls).items():
+        if hint is Parts:
+            found += known_keys(PartConfig, f"{prefix}{name}.NAME.")
+            continue
         found += known_keys(hint, f"{prefix}{name}.") if dataclasses.is_dataclass(hint) else [prefix + name]
     return found
 
@@ -139,7 +155,22 @@ def _build(cls: type, tree: Any, path: str, problems: list[str]) -> Any:
     return None if problems else cls(**values)
 
 
+def _parts(tree: Any, path: str, problems: list[str]) -> Parts:
+    """The parts of a mixture; keys that one leaves out have a default."""
+    if not isinstance(tree, Mapping):
+        problems.append(f"{path}: expected a group of sources by name, got {tree!r}")
+        return Parts()
+    defaults = {"root": None, "databases": None, "fvc_year": None, "file_ppi": None, "val_fingers": 2, "weight": 1.0}
+    held = {}
+    for name, part in tree.items():
+        given = {**defaults, **part} if isinstance(part, Mapping) else part
+        held[str(name)] = _build(PartConfig, given, f"{path}.{name}", problems)
+    return Parts(held)
+
+
 def _value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
+    if hint is Parts:
+        return _parts(value, path, problems)
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, path, problems)
     ok, converted = _convert(hint, value)

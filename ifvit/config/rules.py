@@ -12,6 +12,7 @@ from ifvit.config.schema import (
     Config,
     Fine,
     ImpressionConfig,
+    PartConfig,
     Source,
 )
 
@@ -95,28 +96,11 @@ def _data_rules(config: Config) -> Rules:
             f"data.image_size: {side} is not a multiple of {stride}, the stride of {config.dense.backbone}; "
             f"the nearest that is: {max(stride, round(side / stride) * stride)}",
         )
-    yield (
-        data.source is Source.synthetic or data.root is not None,
-        f"data.root: data={data.source} needs the folder of the images: data.root=FOLDER",
-    )
     yield data.ppi > 0, f"data.ppi: expected above 0, got {data.ppi}"
-    yield data.file_ppi is None or data.file_ppi > 0, f"data.file_ppi: expected above 0, got {data.file_ppi}"
-    yield (
-        data.fvc_year in (None, 2000, 2002, 2004, 2006),
-        f"data.fvc_year: expected 2000, 2002, 2004 or 2006, got {data.fvc_year}",
-    )
-    held_out = data.val_fingers if isinstance(data.val_fingers, int) else len(data.val_fingers)
-    yield held_out > 0, f"data.val_fingers: expected at least one finger to validate on, got {data.val_fingers}"
-    yield (
-        data.source is not Source.synthetic or isinstance(data.val_fingers, int),
-        f"data.val_fingers: synthetic fingers have no names, expected a number, got {data.val_fingers}",
-    )
-    yield (
-        data.source is not Source.synthetic or data.fingers > held_out,
-        f"data.fingers: {data.fingers} fingers leave none to train on beside data.val_fingers={held_out}",
-    )
+    yield from _part_rules(config)
     yield data.renew >= 0, f"data.renew: expected 0 or more, got {data.renew}"
     yield data.threads >= 0, f"data.threads: expected 0 (none) or more, got {data.threads}"
+    yield data.memory_gb >= 0, f"data.memory_gb: expected 0 or more, got {data.memory_gb}"
     yield data.max_damaged >= 0, f"data.max_damaged: expected 0 or more, got {data.max_damaged}"
     pairs = data.pairs
     yield 0 <= pairs.rotation_deg <= 180, f"data.pairs.rotation_deg: expected 0 to 180, got {pairs.rotation_deg}"
@@ -139,6 +123,64 @@ def _data_rules(config: Config) -> Rules:
     )
     yield from _impression_rules(data.impression)
 
+
+def _part_rules(config: Config) -> Rules:
+    data = config.data
+    mixed = data.source is Source.mixture
+    yield (
+        not mixed or len(data.parts) > 0,
+        "data.mixture: none of its sources is in use; set the root of one, like data.mixture.fvc2002.root=FOLDER",
+    )
+    real = [part for part in data.parts.values() if part.source is not Source.synthetic]
+    yield (
+        data.split is None or len(real) > 0,
+        "data.split: synthetic fingers are split by data.val_fingers; set data.split=null",
+    )
+    synthetic = len(data.parts) - len(real)
+    yield synthetic < 2, "data.mixture: at most one of its sources can be synthetic"
+    yield (
+        len(data.parts) <= config.trainer.batch_size,
+        f"trainer.batch_size: {config.trainer.batch_size} pairs cannot hold one of each of {len(data.parts)} sources",
+    )
+    counted = {part.weight is None for part in data.parts.values()}
+    yield (
+        len(counted) < 2,
+        "data.mixture: the weights of the sources in use must be all numbers, or all null (by their images)",
+    )
+    for name, part in (data.mixture if mixed else data.parts).items():
+        yield from _one_part_rules(f"data.mixture.{name}." if mixed else "data.", part, config)
+
+
+def _one_part_rules(key: str, part: PartConfig, config: Config) -> Rules:
+    """The rules of one source; `key` is what its keys begin with."""
+    fingers = config.data.fingers
+    yield part.source is not Source.mixture, f"{key}source: a mixture cannot hold a mixture"
+    yield (
+        part.is_given or key != "data.",
+        f"data.root: data={part.source} needs {_WHAT_ROOT_IS.get(part.source, 'the folder of the images')}: "
+        "data.root=" + ("FILE" if part.source is Source.manifest else "FOLDER"),
+    )
+    yield part.weight is None or part.weight >= 0, f"{key}weight: expected 0 or more, or null, got {part.weight}"
+    yield part.file_ppi is None or part.file_ppi > 0, f"{key}file_ppi: expected above 0, got {part.file_ppi}"
+    yield (
+        part.fvc_year in (None, 2000, 2002, 2004, 2006),
+        f"{key}fvc_year: expected 2000, 2002, 2004 or 2006, got {part.fvc_year}",
+    )
+    held_out = part.val_fingers if isinstance(part.val_fingers, int) else len(part.val_fingers)
+    yield held_out > 0, f"{key}val_fingers: expected at least one finger to validate on, got {part.val_fingers}"
+    synthetic = part.source is Source.synthetic
+    yield not synthetic or part.weight is not None, f"{key}weight: synthetic fingers need a number, got null"
+    yield (
+        not synthetic or isinstance(part.val_fingers, int),
+        f"{key}val_fingers: synthetic fingers have no names, expected a number, got {part.val_fingers}",
+    )
+    yield (
+        not synthetic or fingers > held_out,
+        f"data.fingers: {fingers} fingers leave none to train on beside {key}val_fingers={held_out}",
+    )
+
+
+_WHAT_ROOT_IS = {Source.manifest: "the CSV or Parquet file that names the images"}
 
 # Upper ends: half a turn; what leaves part of the print in the frame; twice SFinGe's range, beyond which little more of
 # a drawn bend survives the limit on stretching; where no ridge or no valley is left; where no print is left to see.

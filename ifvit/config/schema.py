@@ -29,7 +29,17 @@ class Attention(enum.StrEnum):
 class Source(enum.StrEnum):
     synthetic = "synthetic"
     fvc = "fvc"
+    sd4 = "sd4"
+    sd300 = "sd300"
+    sd301a = "sd301a"
+    sd302a = "sd302a"
+    sd302b = "sd302b"
+    fpgan = "fpgan"
+    printsgan = "printsgan"
+    molf = "molf"
     folder = "folder"
+    manifest = "manifest"
+    mixture = "mixture"
 
 
 class Enhancement(enum.StrEnum):
@@ -127,6 +137,31 @@ class ImpressionConfig:
 
 
 @dataclass(frozen=True)
+class PartConfig:
+    """One source of a mixture, used when its root is set (synthetic fingers: when its weight is above 0)."""
+
+    source: Source
+    root: str | None
+    databases: tuple[str, ...] | None
+    fvc_year: int | None
+    file_ppi: float | None
+    val_fingers: int | tuple[str, ...]
+    weight: float | None  # None: as many as it has impressions
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it has what it needs; synthetic fingers need no folder."""
+        return self.source is Source.synthetic or self.root is not None
+
+
+class Parts(dict[str, PartConfig]):
+    """The parts of a mixture by name. Hashable, like the rest of a config, so that it can be a static argument."""
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.items()))
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where impressions come from. Keys are documented in configs/data/."""
 
@@ -135,6 +170,8 @@ class DataConfig:
     databases: tuple[str, ...] | None
     fvc_year: int | None
     file_ppi: float | None
+    mixture: Parts
+    split: str | None
     fingers: int
     renew: int
     val_fingers: int | tuple[str, ...]
@@ -143,6 +180,7 @@ class DataConfig:
     max_damaged: int
     enhancement: Enhancement
     threads: int
+    memory_gb: float
     cache_dir: str | None
     pairs: PairsConfig
     impression: ImpressionConfig
@@ -153,6 +191,16 @@ class DataConfig:
         if isinstance(self.image_size, int):
             return self.image_size, self.image_size
         return self.image_size[0], self.image_size[1]
+
+    @property
+    def parts(self) -> Parts:
+        """What the data is made of: the one source, or those of the mixture that are in use."""
+        if self.source is not Source.mixture:
+            own = PartConfig(
+                self.source, self.root, self.databases, self.fvc_year, self.file_ppi, self.val_fingers, 1.0
+            )
+            return Parts({str(self.source): own})
+        return Parts({name: part for name, part in self.mixture.items() if part.weight != 0 and part.is_given})
 
 
 @dataclass(frozen=True)

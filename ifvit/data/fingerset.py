@@ -27,7 +27,7 @@ import numpy as np
 from ifvit import plots
 from ifvit.config import ImpressionConfig, as_tree
 from ifvit.data.pool import RECIPE, finger_keys
-from ifvit.data.sources import DataError
+from ifvit.data.records import DataError
 from ifvit.files import write_whole
 from ifvit.geometry import inside
 from ifvit.progress import Progress

@@ -16,7 +16,8 @@ import jax
 from ifvit import __version__, plots
 from ifvit.checkpoint import Checkpoints, read_json, write_json
 from ifvit.config import Config, Source
-from ifvit.data.loader import TRAIN, VALIDATE, Batches, supply
+from ifvit.data.batches import TRAIN, VALIDATE, Batches
+from ifvit.data.loader import supply
 from ifvit.data.pairs import Pairs
 from ifvit.models.dense import DenseModel
 from ifvit.progress import clock
@@ -73,7 +74,7 @@ class _Run:
         self.devices = Devices(config.trainer)
         self.model = DenseModel.from_config(config.dense, self.devices.dtype)
         data = supply(config, self.devices.split)
-        run_dir.same_data(config, data.fingerprint)
+        run_dir.same_data(config, data)
         self.train_batches, self.val_batches = data.batches(TRAIN), data.batches(VALIDATE)
         self.checkpoints = Checkpoints(self.dir)
         self.state, optimizer, weights = self._initial_state()
@@ -85,7 +86,7 @@ class _Run:
             out_shardings=(everywhere, everywhere),
         )
         self.evaluate = jax.jit(make_eval_step(self.model, config), in_shardings=(everywhere, split_up))
-        run_dir.remember(config, data.fingerprint)
+        run_dir.remember(config, data)
         self.log = TrainLog(self.dir, config, int(self.state.step))
         print(self._summary(weights), flush=True)
 
@@ -125,7 +126,7 @@ class _Run:
             f"width {dense.d_model}, {dense.num_heads} heads{fine}; {parameter_count(self.state.params):,} parameters",
             "weights": weights,
             "data": f"{self._described(self.train_batches)} to train, {self._described(self.val_batches)} unseen to "
-            f"validate; {data.source} ({self._where()})",
+            f"validate; {self._where()}",
             "input": f"{width}x{height} px at {data.ppi:g} ppi, {rows}x{columns} cells",
             "training": f"{trainer.max_steps} steps of {trainer.batch_size} pairs, AdamW at {config.optimizer.lr:g}, "
             f"seed {config.seed}",
@@ -140,10 +141,14 @@ class _Run:
         return f"{len(batches)} impressions of {batches.fingers} fingers"
 
     def _where(self) -> str:
+        """Each source, and where it lies."""
         data = self.config.data
-        if data.source is not Source.synthetic:
-            return str(data.root)
-        return "grown here" + (f", {data.renew} new ones every step" if data.renew else "")
+        renewed = f", {data.renew} new ones every step" if data.renew else ""
+        places = {
+            name: f"grown here{renewed}" if part.source is Source.synthetic else str(part.root)
+            for name, part in data.parts.items()
+        }
+        return "; ".join(f"{name} ({place})" for name, place in places.items())
 
     def train(self) -> Outcome:
         """The loop. Its order: evaluate the old state -> save -> next batch -> step -> log -> stop?

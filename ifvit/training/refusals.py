@@ -7,12 +7,15 @@ import jax
 
 from ifvit.cache import CacheError
 from ifvit.checkpoint import CheckpointError, FolderError
-from ifvit.data.sources import DataError
+from ifvit.data.records import DataError
+from ifvit.image import ImageError
+from ifvit.recognition.errors import EnhancementError
 from ifvit.training.devices import DeviceError
 from ifvit.training.log import NotFiniteError
 from ifvit.training.run_dir import RunDirError
 from ifvit.weights.errors import WeightsError
 
-REFUSALS = (CacheError, DataError, DeviceError, FolderError, RunDirError, WeightsError)
-FAILURES = (CheckpointError, NotFiniteError)
+REFUSALS = (CacheError, DataError, DeviceError, EnhancementError, FolderError, RunDirError, WeightsError)
+# An image fails on the way where its file was changed, or its disk taken away, after it was checked.
+FAILURES = (CheckpointError, ImageError, NotFiniteError)
 MEMORY = (jax.errors.JaxRuntimeError, MemoryError)

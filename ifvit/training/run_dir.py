@@ -9,8 +9,10 @@ from typing import Any
 
 from ifvit import checkpoint
 from ifvit.config import Config, as_tree, differences
+from ifvit.data.loader import Supply
+from ifvit.files import write_whole
 
-OWN = {".lock", "config.json", "merge_report.json", "metrics.json", "matches.png", "states", "best", "tb"}
+OWN = {".lock", "config.json", "merge_report.json", "metrics.json", "split.csv", "matches.png", "states", "best", "tb"}
 
 
 class RunDirError(RuntimeError):
@@ -85,24 +87,41 @@ def weights_digest(config: Config) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def same_data(config: Config, fingerprint: str) -> None:
-    """Compare the impressions with those that the saved states were trained on.
+def same_data(config: Config, data: Supply) -> None:
+    """Compare the impressions, and who of them trains, with those that the saved states were trained on.
 
     Raises:
         RunDirError: they are others.
     """
     run_dir = Path(config.run_dir)
     held = checkpoint.read_json(run_dir / "config.json")
-    if held and has_states(run_dir) and held["data"] != fingerprint:
+    if not held or not has_states(run_dir):
+        return
+    if held["data"] != data.fingerprint:
         raise RunDirError(
-            f"run_dir: {run_dir} was trained on other data ({held['data']}; now {fingerprint}); "
+            f"run_dir: {run_dir} was trained on other data ({held['data']}; now {data.fingerprint}); "
             "give it the same images, or set run_dir=FOLDER for a new run"
+        )
+    before = held.get("split")  # runs of earlier versions remember none
+    if before and before != digest(data):
+        raise RunDirError(
+            f"run_dir: {run_dir} was trained under another split ({before}; now {digest(data)}), so that who was "
+            f"trained on would validate; go on with data.split={run_dir / 'split.csv'}, or set run_dir=FOLDER"
         )
 
 
-def remember(config: Config, fingerprint: str) -> None:
-    """Write the config, and what data and weights were, into the run directory."""
+def digest(data: Supply) -> str | None:
+    """What the split of the real impressions is; None without any."""
+    return data.split.digest() if data.split else None
+
+
+def remember(config: Config, data: Supply) -> None:
+    """Write the config, and what data, split and weights were, into the run directory."""
     path = Path(config.run_dir) / "config.json"
     held = checkpoint.read_json(path) if has_states(path.parent) else None
     weights = held["weights"] if held else weights_digest(config)
-    checkpoint.write_json(path, {"config": as_tree(config), "data": fingerprint, "weights": weights})
+    if data.split:
+        text = data.split.text().encode()
+        write_whole(path.with_name("split.csv"), lambda file: file.write(text))
+    told = {"config": as_tree(config), "data": data.fingerprint, "split": digest(data), "weights": weights}
+    checkpoint.write_json(path, told)

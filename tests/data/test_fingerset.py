@@ -14,7 +14,8 @@ from ifvit.config import build
 from ifvit.data import fingerset
 from ifvit.data.fingerset import STEP, draw_impressions, make_set, pattern_of, show
 from ifvit.data.pool import finger_keys
-from ifvit.data.sources import DataError, load
+from ifvit.data.prints import load
+from ifvit.data.records import DataError
 from ifvit.launch import compose_tree
 from ifvit.synthesis.ridges import grow_finger
 
@@ -110,7 +111,7 @@ def test_maps_undo_each_other(made):
 def test_it_is_a_data_set_to_train_on(made):
     data = build(compose_tree(["data=fvc", f"data.root={made}", "data.databases=[DB1_A]", "data.file_ppi=500"])).data
     held = load(data)
-    assert len(held) == FINGERS * IMPRESSIONS and held.finger == ("DB1_A/1", "DB1_A/2")
+    assert len(held) == FINGERS * IMPRESSIONS and held.names == ("FVC/DB1_A/1", "FVC/DB1_A/2")
 
 
 @pytest.mark.parametrize("left", [0, 1, 2, 8])

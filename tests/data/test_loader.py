@@ -1,110 +1,29 @@
-import dataclasses
+import shutil
 
+import cv2
 import jax
 import numpy as np
 import pytest
 
 from ifvit.config import build
 from ifvit.data import loader
-from ifvit.data.loader import TRAIN, VALIDATE, CopiedBatches
-from ifvit.data.sources import DataError, Impressions
+from ifvit.data.batches import TRAIN, VALIDATE
+from ifvit.data.loader import shares
+from ifvit.data.records import DataError
 from ifvit.launch import compose_tree
 
-FINGERS, EACH, SIDE = 5, 3, 32
+
+def mesh_sharding(devices=1):
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("data",))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
 
 
-@pytest.fixture(scope="module")
-def config():
-    overrides = [
-        "debug=smoke",
-        f"data.image_size={SIDE}",
-        "data.pairs.elastic_px=0.5",
-        "trainer.batch_size=8",
-    ]
-    return build(compose_tree(overrides))
-
-
-@pytest.fixture(scope="module")
-def impressions():
-    count, rng = FINGERS * EACH, np.random.default_rng(0)
-    return Impressions(
-        grey=rng.integers(0, 255, (count, 2 * SIDE, 2 * SIDE)).astype(np.uint8),
-        ridges=np.ones((count, 2 * SIDE, 2 * SIDE), bool),
-        background=np.full(count, 255, np.uint8),
-        identity=np.repeat(np.arange(FINGERS), EACH),
-        finger=tuple(f"db/{k}" for k in range(FINGERS)),
-        fingerprint="test",
-    )
-
-
-def batches(config, impressions, stream=TRAIN, chosen=None, **changes):
-    trainer, pairs = config.trainer, config.data.pairs
-    pairs = dataclasses.replace(pairs, impostor_share=changes.pop("impostor_share", pairs.impostor_share))
-    data = dataclasses.replace(config.data, pairs=pairs, threads=changes.pop("threads", 0))
-    config = dataclasses.replace(config, data=data, trainer=trainer, **changes)
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    chosen = np.arange(len(impressions)) if chosen is None else chosen
-    return CopiedBatches(config, impressions, chosen, stream, sharding)
-
-
-def test_batch_n_is_a_function_of_seed_and_n(config, impressions):
-    whole = [p.image_b for p in batches(config, impressions).pairs(0, 4)]
-    resumed = [p.image_b for p in batches(config, impressions).pairs(2, 4)]
-    for one, other in zip(whole[2:], resumed, strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert not np.array_equal(whole[0], whole[1])
-    other_seed = next(batches(config, impressions, seed=1).pairs(0, 1)).image_b
-    assert not np.array_equal(whole[0], other_seed)
-    validation = next(batches(config, impressions, VALIDATE).pairs(0, 1)).image_b
-    assert not np.array_equal(whole[0], validation)
-
-
-def test_threads_change_nothing(config, impressions):
-    alone = [p.image_a for p in batches(config, impressions, threads=0).pairs(0, 6)]
-    threaded = [p.image_a for p in batches(config, impressions, threads=3).pairs(0, 6)]
-    for one, other in zip(alone, threaded, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_an_epoch_sees_every_impression_once(config, impressions):
-    held = batches(config, impressions)
-    seen = np.concatenate([held.choose(n)[0] for n in range(15)])  # 15 x 8 = 8 epochs of 15
-    for epoch in range(8):
-        assert sorted(seen[15 * epoch : 15 * (epoch + 1)]) == list(range(15))
-    assert seen[:15].tolist() != seen[15:30].tolist()
-
-
-def test_impostors_are_other_fingers_and_genuine_pairs_the_same_impression(config, impressions):
-    held = batches(config, impressions, impostor_share=0.4)
-    drawn = [held.choose(n) for n in range(200)]
-    first, second, genuine = (np.concatenate(part) for part in zip(*drawn, strict=True))
-    assert (first[genuine] == second[genuine]).all()
-    assert (impressions.identity[first] != impressions.identity[second])[~genuine].all()
-    assert np.mean(~genuine) == pytest.approx(0.4, abs=0.04)
-    assert len(set(second[~genuine])) == 15
-
-
-def test_only_the_chosen_impressions_are_used(config, impressions):
-    chosen = np.arange(3, 9)
-    held = batches(config, impressions, chosen=chosen, impostor_share=0.5)
-    for n in range(20):
-        first, second, _ = held.choose(n)
-        assert set(first) | set(second) <= set(chosen)
-
-
-def test_one_finger_has_no_impostors(config, impressions):
-    with pytest.raises(DataError, match="impostor_share"):
-        batches(config, impressions, chosen=np.arange(3))
-    batches(config, impressions, chosen=np.arange(3), impostor_share=0.0)
-
-
-def test_synthetic_fingers_are_split_before_any_is_grown(config, monkeypatch):
+def test_synthetic_fingers_are_split_before_any_is_grown(monkeypatch):
     """The last ones validate; what each batch is made of, and what the data is, is known without growing."""
     monkeypatch.setattr(loader, "Pool", lambda *_: pytest.fail("grown"))
     changes = {"data.source": "synthetic", "data.fingers": 7, "data.val_fingers": 3, "trainer.batch_size": 64}
     settings = build(compose_tree([f"{key}={value}" for key, value in changes.items()]))
-    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
-    held = loader.supply(settings, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data")))
+    held = loader.supply(settings, mesh_sharding())
     assert held.fingerprint.startswith("synthetic fingers 7, seed 0, recipe")
     for stream, fingers in ((TRAIN, {0, 1, 2, 3}), (VALIDATE, {4, 5, 6})):
         batches = held.batches(stream)
@@ -112,3 +31,98 @@ def test_synthetic_fingers_are_split_before_any_is_grown(config, monkeypatch):
         assert set(picks.finger_a.tolist()) == set(picks.finger_b.tolist()) == fingers
         assert batches.fingers == len(batches) == len(fingers)
         np.testing.assert_array_equal(picks.finger_a == picks.finger_b, picks.genuine)
+
+
+@pytest.mark.parametrize(
+    "weights, total, unit, made",
+    [
+        ([1, 1], 16, 1, [8, 8]),
+        ([1, 1, 1], 16, 1, [6, 5, 5]),
+        ([3, 1], 16, 1, [12, 4]),
+        ([1, 0.001], 16, 1, [15, 1]),  # one of each at least
+        ([1, 1], 16, 4, [8, 8]),
+        ([3, 2], 16, 4, [8, 8]),  # in whole units of the devices
+        ([1000, 1], 4, 2, [2, 2]),
+        ([2400, 12000, 11000], 128, 1, [12, 61, 55]),
+        ([5], 7, 1, [7]),
+    ],
+)
+def test_a_batch_is_shared_by_weight(weights, total, unit, made):
+    assert shares(weights, total, unit) == made and sum(made) == total
+
+
+def test_more_sources_than_places():
+    with pytest.raises(DataError, match="set trainer.batch_size=12 or more"):
+        shares([1, 1, 1], 8, 4)
+
+
+@pytest.fixture
+def mixture(prints, tmp_path):
+    """Synthetic fingers and two folders of drawn ones: a config maker."""
+    second = tmp_path / "second"
+    for k, folder in enumerate(sorted(prints.iterdir())):
+        for image in folder.iterdir():
+            picture = cv2.imread(str(image), cv2.IMREAD_GRAYSCALE)
+            (second / f"other{k}").mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(second / f"other{k}" / image.name), np.flip(picture, 1))
+
+    def configured(*more):
+        return build(compose_tree([
+            "debug=smoke", "data=mixture", "data.image_size=32", "data.pairs.elastic_px=0.5", "trainer.batch_size=8",
+            "data.fingers=3", "data.mixture.synthetic.val_fingers=1", "data.pairs.impostor_share=0",
+            f"data.mixture.folder.root={prints}", "data.mixture.folder.file_ppi=250",
+            f"+data.mixture.mine={{source: folder, root: {second}, file_ppi: 250, weight: 2}}", *more,
+        ]))  # fmt: skip
+
+    return configured
+
+
+def test_every_batch_of_a_mixture_holds_each_source_by_weight(mixture):
+    held = loader.supply(mixture("data.mixture.synthetic.weight=0"), mesh_sharding())
+    batches = held.batches(TRAIN)
+    assert batches.fingers == 4 and len(batches) == 8  # of four fingers in each folder two are held out
+    for n in (0, 5):
+        folder, mine = batches.on_host(n)
+        assert len(folder.genuine) == 3 and len(mine.genuine) == 5
+        pairs = batches.on_device(n, (folder, mine))
+        assert pairs.image_a.shape == (8, 32, 32)
+    assert "16 images" in held.fingerprint and "synthetic" not in held.fingerprint
+    assert set(held.split.part.values()) == {"train", "validate"} and len(held.split.part) == 8
+
+
+def test_the_sources_of_a_mixture_do_not_touch_each_other(mixture):
+    """With one source less, and the places that it leaves, the other draws what it drew."""
+    both = loader.supply(mixture("data.mixture.synthetic.weight=0", "data.mixture.mine.weight=1"), mesh_sharding())
+    alone = loader.supply(
+        mixture("data.mixture.synthetic.weight=0", "data.mixture.mine.weight=0", "trainer.batch_size=4"),
+        mesh_sharding(),
+    )
+    np.testing.assert_array_equal(both.batches(TRAIN).on_host(3)[0].grey_a, alone.batches(TRAIN).on_host(3)[0].grey_a)
+
+
+def test_a_mixture_with_synthetic_fingers_is_the_same_whatever_the_threads(mixture, tmp_path):
+    def drawn(*more, start=0):
+        config = mixture(f"data.cache_dir={tmp_path / 'cache'}", *more)
+        return list(loader.supply(config, mesh_sharding()).batches(TRAIN).pairs(start, 4))
+
+    alone, threaded = drawn("data.threads=0"), drawn("data.threads=3", "data.memory_gb=0", start=2)
+    assert len(alone) == 4 and alone[0].genuine.all() and alone[0].valid_ab.any()
+    for one, other in zip(alone[2:], threaded, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_one_image_on_both_sides_of_the_split_is_refused(prints, tmp_path):
+    root = shutil.copytree(prints, tmp_path / "prints")
+    shutil.copy(root / "finger0" / "0.png", root / "finger3" / "again.png")
+    overrides = ["debug=smoke", "data=folder", f"data.root={root}", "data.image_size=32", "data.pairs.elastic_px=0.5"]
+    with pytest.raises(DataError, match="finger0/0.png and .*finger3/again.png are one image"):
+        loader.supply(build(compose_tree(overrides)), mesh_sharding())
+
+
+def test_a_stream_that_nobody_is_left_for(prints, tmp_path):
+    (tmp_path / "split.csv").write_text("subject,part\n" + "".join(
+        f"{prints.name}/finger{k},{part}\n" for k, part in enumerate(("train", "train", "unused", "test"))
+    ))  # fmt: skip
+    overrides = ["debug=smoke", "data=folder", f"data.root={prints}", f"data.split={tmp_path / 'split.csv'}"]
+    with pytest.raises(DataError, match="no subject is left to validate on"):
+        loader.supply(build(compose_tree(overrides)), mesh_sharding())

@@ -1,144 +1,219 @@
-import cv2
-import numpy as np
+import os
+from collections import Counter
+
 import pytest
 
-from ifvit.config import DataConfig, PairsConfig, Source
-from ifvit.data import sources
-from ifvit.data.sources import DataError
+from ifvit.config import Source
+from ifvit.data.layouts import published
+from ifvit.data.protocols import Protocol, pairs
+from ifvit.data.records import DataError, by_identity, finger_of
+from ifvit.data.sources import part_records
+from tests.data import trees
+from tests.data.trees import part, touch
 
 
-def settings(root, source=Source.fvc, **changes):
-    values = dict(
-        source=source, root=str(root), databases=None, fvc_year=2002, file_ppi=None, fingers=4, renew=0, val_fingers=2,
-        ppi=250.0, image_size=64, max_damaged=0, enhancement="none", threads=0, cache_dir=None,
-        pairs=PairsConfig(60.0, 8.0, 1.0, 0.0, 0.25, 0.1, 0.1, 0.1), impression=None,
-    )  # fmt: skip
-    return DataConfig(**{**values, **changes})
+def records(source, root, **changes):
+    return part_records(part(source, root, **changes)).records
 
 
-def write_print(path, seed):
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:160, :150]
-    ridges = 128 + 90 * np.cos(2 * np.pi * (x + 0.3 * seed * y) / 9)
-    grey = np.where(((x - 75) / 60) ** 2 + ((y - 80) / 65) ** 2 < 1, ridges, 235) + rng.normal(0, 3, x.shape)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), np.clip(grey, 0, 255).astype(np.uint8))
+@pytest.mark.parametrize("year", [2000, 2002, 2004, 2006])
+@pytest.mark.parametrize("database", ["DB1_A", "DB2_A", "DB3_B", "DB4_B"])
+def test_fvc_has_its_published_counts_and_pairs(tmp_path, year, database):
+    root = trees.fvc(tmp_path, year, (database,), "bmp" if year == 2006 else "tif")
+    held = records(Source.fvc, root)
+    whole = published(f"FVC{year}/{database}")
+    assert len(held) == whole.images and len(by_identity(held)) == whole.fingers
+    assert set(Counter(record.identity for record in held).values()) == {whole.impressions}
+    made = pairs(held, Protocol.fvc)
+    expected = {
+        ("A", False): (2800, 4950), ("B", False): (280, 45), ("A", True): (9240, 9730), ("B", True): (660, 45),
+    }  # fmt: skip
+    assert (made.genuine.sum(), (~made.genuine).sum()) == expected[database[-1], year == 2006]
+    first = {record.identity: k for k, record in reversed(list(enumerate(held)))}
+    impostors = set(made.first[~made.genuine]) | set(made.second[~made.genuine])
+    assert impostors == set(first.values())
+    ppi = {2000: (500,) * 4, 2002: (500, 569, 500, 500), 2004: (500, 500, 512, 500), 2006: (250, 569, 500, 500)}
+    assert {record.ppi for record in held} == {ppi[year][int(database[2]) - 1]}
 
 
-def fvc_tree(root, databases=("DB1_B", "DB2_B"), ending="tif", fingers=range(101, 105)):
-    for d, database in enumerate(databases):
-        for finger in fingers:
-            for impression in (1, 2):
-                write_print(root / database / f"{finger}_{impression}.{ending}", finger + d)
-    return root
+def test_every_two_impressions_of_sd4s_fingers_are_f_and_s(tmp_path):
+    held = records(Source.sd4, trees.sd4(tmp_path / "sd04" / "png_txt"))
+    assert len(held) == 4000 and len(by_identity(held)) == 2000
+    made = pairs(held, Protocol.sd4, impostors=1000)
+    assert made.genuine.sum() == 2000 and (~made.genuine).sum() == 1000
+    assert {(held[a].impression, held[b].impression) for a, b in zip(made.first, made.second, strict=True)} == {
+        ("f", "s")
+    }
+    assert {record.finger for record in held} == set(range(1, 11))
 
 
-def test_fvc_folders(tmp_path):
-    held = sources.load(settings(fvc_tree(tmp_path)))
-    assert len(held) == 16 and held.grey.shape == (16, 128, 128)
-    assert held.finger[0] == "DB1_B/101" and len(held.finger) == 8
-    assert np.bincount(held.identity).tolist() == [2] * 8  # finger 101 of another database is another finger
+def test_sd4_all_its_impostors(tmp_path):
+    made = pairs(records(Source.sd4, trees.sd4(tmp_path, 50)), Protocol.sd4)
+    assert (made.genuine.sum(), (~made.genuine).sum()) == (50, 50 * 49)
 
 
-@pytest.mark.parametrize("layout", ["Dbs/Db1_a", "db1_b", "DB1_B"])
-def test_fvc_in_any_case_and_under_dbs(tmp_path, layout):
-    fvc_tree(tmp_path, databases=(layout,), ending="TIF" if layout.islower() else "bmp")
-    records = sources.fvc_records(tmp_path, settings(tmp_path))
-    assert len(records) == 8 and records[0].database in ("DB1_A", "DB1_B") and records[0].finger == "101"
+def test_a_subject_and_its_finger_are_the_identity_of_sd300(tmp_path):
+    found = part_records(part(Source.sd300, trees.sd300(tmp_path)))
+    held = found.records
+    assert {record.ppi for record in held} == {500}
+    assert len(held) == 5 * 20 and len(by_identity(held)) == 50  # ten fingers, rolled and plain
+    assert all(len(mates) == 2 for mates in by_identity(held).values())
+    assert sorted(found.left_out.values()) == [2 * 5 * 2, 5 * 20]  # slaps; 1000 ppi
+    assert {record.capture for record in held} == {"roll", "plain"}
+    thumb = [record for record in held if record.subject == "SD300/00001000" and record.finger == 1]
+    assert [record.path.name for record in thumb] == ["00001000_plain_500_11.png", "00001000_roll_500_01.png"]
 
 
-def test_fingers_are_in_natural_order(tmp_path):
-    fvc_tree(tmp_path, databases=("DB1_A",), fingers=(9, 10, 100))
-    records = sources.fvc_records(tmp_path, settings(tmp_path))
-    assert list(dict.fromkeys(r.finger for r in records)) == ["9", "10", "100"]
+def test_of_several_resolutions_the_lowest_from_500_on(tmp_path):
+    assert {r.ppi for r in records(Source.sd300, trees.sd300(tmp_path / "c", ppis=(1000, 2000)))} == {1000}
+    assert {r.ppi for r in records(Source.sd300, trees.sd300(tmp_path / "d", ppis=(2000,)), file_ppi=1999.0)} == {1999}
 
 
-@pytest.mark.parametrize("year, ppis", [(2002, [500, 569]), (2004, [500, 500]), (2006, [250, 569])])
-def test_fvc_ppi(tmp_path, year, ppis):
-    fvc_tree(tmp_path)
-    records = sources.fvc_records(tmp_path, settings(tmp_path, fvc_year=year))
-    assert sorted({r.ppi for r in records}) == sorted(set(ppis))
-    assert {r.ppi for r in sources.fvc_records(tmp_path, settings(tmp_path, file_ppi=1000.0))} == {1000}
+def test_sd301a_without_slaps_and_palms(tmp_path):
+    found = part_records(part(Source.sd301a, trees.sd301a(tmp_path)))
+    assert len(found.records) == 4 * 20 and sum(found.left_out.values()) == 4 * 5
+    assert {record.capture for record in found.records} == {"roll", "slap-segmented", "plain"}
+    assert all(len(mates) == 2 for mates in by_identity(found.records).values())
 
 
-def test_the_year_is_read_off_the_path_or_asked_for(tmp_path):
-    root = fvc_tree(tmp_path / "FVC2004" / "set_b")
-    assert sources.fvc_records(root, settings(root, fvc_year=None))
-    with pytest.raises(DataError, match="data.fvc_year"):
-        sources.fvc_records(fvc_tree(tmp_path / "mine"), settings(tmp_path, fvc_year=None))
+def test_sd302_shares_its_people_and_devices_are_impressions(tmp_path):
+    some = range(2302, 2306)
+    a = records(Source.sd302a, trees.sd302a(tmp_path / "a", some))
+    found = part_records(part(Source.sd302b, trees.sd302b(tmp_path / "b", some)))
+    b = found.records
+    assert len(a) == 4 * 10 * 8 and len(by_identity(a)) == 40
+    assert len(b) == 4 * 10 * 4 and {record.ppi for record in b} == {500}
+    assert found.left_out["slaps, palms and other parts of hands"] == 2 * 4 * 3
+    assert {record.identity for record in a} == {record.identity for record in b}
+    assert {record.device for record in b} == set("RSUV")
+    made = pairs(a, Protocol.sd302)
+    assert made.genuine.sum() == 40 * 28
+    assert (~made.genuine).sum() == 320 * 319 // 2 - 40 * 28
+    drawn = pairs(a, Protocol.sd302, impostors=500, seed=1)
+    assert drawn.genuine.sum() == 40 * 28 and (~drawn.genuine).sum() == 500
+    assert [r.device for r in records(Source.sd302a, tmp_path / "a", databases=("c", "H"))].count("C") == 40
 
 
-def test_chosen_databases_and_one_that_is_not_there(tmp_path):
-    fvc_tree(tmp_path)
-    assert len(sources.fvc_records(tmp_path, settings(tmp_path, databases=("db2_b",)))) == 8
-    with pytest.raises(DataError, match="no folder DB3_B.*found: DB1_B, DB2_B"):
-        sources.fvc_records(tmp_path, settings(tmp_path, databases=("DB3_B",)))
-
-
-def test_two_folders_of_one_name_are_not_chosen_between(tmp_path):
-    for year in ("FVC2000", "FVC2002"):
-        fvc_tree(tmp_path / year, databases=("DB1_B",))
-    with pytest.raises(DataError, match="FVC2000/DB1_B and .*FVC2002/DB1_B are both a DB1_B"):
-        sources.fvc_records(tmp_path, settings(tmp_path))
-
-
-def test_an_empty_root_says_what_was_looked_for(tmp_path):
-    for source, said in ((Source.fvc, "DB1_A"), (Source.folder, "no images")):
-        with pytest.raises(DataError, match=said):
-            sources.load(settings(tmp_path, source))
-    with pytest.raises(DataError, match="is not a folder"):
-        sources.load(settings(tmp_path / "none"))
+def test_identity_folders(tmp_path):
+    held = records(Source.fpgan, trees.fpgan(tmp_path / "fpgan"))
+    assert len(by_identity(held)) == 20 and all(len(mates) == 4 for mates in by_identity(held).values())
+    for source, name in ((Source.printsgan, "PrintsGAN"), (Source.molf, "MOLF"), (Source.folder, "mine")):
+        held = records(source, trees.folders(tmp_path / "mine"))
+        assert {record.database for record in held} == {name}
+        assert len(by_identity(held)) == 12 and all(len(mates) == 5 for mates in by_identity(held).values())
+        made = pairs(held, Protocol.all)
+        assert (made.genuine.sum(), (~made.genuine).sum()) == (12 * 10, 60 * 59 // 2 - 120)
 
 
 def test_a_folder_per_finger_and_loose_images(tmp_path):
-    for k, name in enumerate(("anna/left.png", "anna/right.png", "bert/x.png", "loose.png")):
-        write_print(tmp_path / name, k)
-    held = sources.load(settings(tmp_path, Source.folder))
-    assert {f.partition("/")[2] for f in held.finger} == {"anna", "bert", "loose"}
-    assert np.bincount(held.identity).tolist() == [2, 1, 1]
+    for name in ("anna/left/1.png", "anna/left/2.WSQ", "anna/right/1.png", "loose.png", "note.txt", "._anna.png"):
+        touch(tmp_path / "own" / name)
+    held = records(Source.folder, tmp_path / "own")
+    assert list(by_identity(held)) == ["own/anna/left", "own/anna/right", "own/loose"]
 
 
-def test_damaged_images_are_named_counted_and_limited(tmp_path, capsys):
-    fvc_tree(tmp_path)
-    damaged = tmp_path / "DB1_B" / "102_1.tif"
-    damaged.write_bytes(damaged.read_bytes()[:500])
-    with pytest.raises(DataError, match="1 of 16 images cannot be used(.|\n)*102_1.tif"):
-        sources.load(settings(tmp_path))
-    held = sources.load(settings(tmp_path, max_damaged=1))
-    assert len(held) == 15
-    assert "102_1.tif" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "layout", ["Dbs/Db1_a/9_1.tif", "db1_b/9_1.TIF", "my prints/fvc 2002 (1)/DB1_B/9_1.bmp", "DB1B/9_1.png"]
+)
+def test_any_case_and_any_folders_above(tmp_path, layout):
+    touch(tmp_path / layout)
+    (held,) = records(Source.fvc, tmp_path, fvc_year=2002)
+    assert held.database in ("FVC2002/DB1_A", "FVC2002/DB1_B") and held.identity.endswith("/9")
 
 
-def test_only_damaged_images_is_an_error_whatever_is_allowed(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match="1 of 1 images"):
-        sources.load(settings(tmp_path, Source.folder, max_damaged=9))
+def test_a_root_that_is_the_database_itself(tmp_path):
+    """data.root=.../DB1_B: the folder's own name says which database it is."""
+    root = trees.fvc(tmp_path) / "Dbs" / "DB1_B"
+    assert len(records(Source.fvc, root)) == 80
 
 
-def test_the_split_is_by_finger(tmp_path):
-    held = sources.load(settings(fvc_tree(tmp_path)))
-    for wanted, unseen in ((1, {"DB1_B/104", "DB2_B/104"}), (("102",), {"DB1_B/102", "DB2_B/102"}),
-                           (("DB2_B/101",), {"DB2_B/101"})):  # fmt: skip
-        trained, validated = sources.split(held, wanted)
-        assert {held.finger[k] for k in held.identity[validated]} == unseen
-        assert not set(held.identity[trained]) & set(held.identity[validated])
-        assert len(trained) + len(validated) == len(held)
+def test_a_read_only_root(tmp_path):
+    root = trees.sd302a(tmp_path / "sd302a", range(2302, 2303), "A")
+    folders = [folder for folder, _, _ in os.walk(root)]
+    for folder in folders:
+        os.chmod(folder, 0o555)
+    assert len(records(Source.sd302a, root)) == 10
+    for folder in folders:
+        os.chmod(folder, 0o755)
 
 
-def test_a_split_that_cannot_be(tmp_path):
-    held = sources.load(settings(fvc_tree(tmp_path)))
-    with pytest.raises(DataError, match="leaves no finger to train on"):
-        sources.split(held, 4)
-    with pytest.raises(DataError, match="no finger 999"):
-        sources.split(held, ("101", "999"))
+def test_fingers_are_in_natural_order(tmp_path):
+    for finger in (9, 10, 100):
+        touch(tmp_path / f"DB1_A/{finger}_1.tif")
+    assert [r.subject for r in records(Source.fvc, tmp_path, fvc_year=2004)] == [
+        f"FVC2004/DB1_A/{finger}" for finger in (9, 10, 100)
+    ]
 
 
-def test_the_fingerprint_is_the_datas(tmp_path):
-    first = sources.load(settings(fvc_tree(tmp_path / "a"))).fingerprint
-    assert sources.load(settings(fvc_tree(tmp_path / "b"))).fingerprint == first
-    changed = tmp_path / "a" / "DB1_B" / "101_1.tif"
-    whole = changed.read_bytes()
-    changed.write_bytes(whole[:20000] + bytes([whole[20000] ^ 1]) + whole[20001:])  # same name, same size
-    assert sources.load(settings(tmp_path / "a")).fingerprint != first
-    changed.unlink()
-    assert sources.load(settings(tmp_path / "a")).fingerprint != first
+def test_the_year_is_read_off_the_path_or_asked_for(tmp_path):
+    touch(tmp_path / "mine/DB3_A/1_1.tif")
+    with pytest.raises(DataError, match="data.fvc_year.*DB3_A"):
+        records(Source.fvc, tmp_path / "mine")
+    assert records(Source.fvc, tmp_path / "mine", fvc_year=2004)[0].ppi == 512
+    (own,) = records(Source.fvc, tmp_path / "mine", file_ppi=300.0)
+    assert own.ppi == 300 and own.database == "FVC/DB3_A"
+    for year in (2000, 2004):
+        touch(tmp_path / f"both/fvc{year}/DB3_A/1_1.tif")
+    held = records(Source.fvc, tmp_path / "both")
+    assert [(r.database, r.ppi) for r in held] == [("FVC2000/DB3_A", 500), ("FVC2004/DB3_A", 512)]
+    assert [r.database for r in records(Source.fvc, tmp_path / "both", fvc_year=2004)] == ["FVC2004/DB3_A"]
+
+
+def test_chosen_databases_and_one_that_is_not_there(tmp_path):
+    root = trees.fvc(tmp_path, databases=("DB1_B", "DB2_B"))
+    assert len(records(Source.fvc, root, databases=("db2_b",))) == 80
+    assert len(records(Source.fvc, root, databases=("FVC2002/DB2_B", "DB1_B"))) == 160
+    with pytest.raises(DataError, match="databases: there is no DB3_B; found: DB1_B, DB2_B"):
+        records(Source.fvc, root, databases=("DB3_B",))
+    with pytest.raises(DataError, match="an empty list"):
+        records(Source.fvc, root, databases=())
+
+
+def test_two_files_for_one_impression_are_not_chosen_between(tmp_path):
+    for folder in ("one", "two"):
+        touch(tmp_path / folder / "DB1_B" / "101_1.tif")
+    with pytest.raises(DataError, match="one/DB1_B/101_1.tif and .*two/DB1_B/101_1.tif are both impression 1"):
+        records(Source.fvc, tmp_path, fvc_year=2002)
+
+
+SAID = {
+    Source.fvc: "DB1_A/101_1.tif", Source.sd4: "f0001_01.png", Source.sd300: "roll_500_01", Source.sd301a: "dryrun-A",
+    Source.sd302a: "challengers", Source.sd302b: "baseline", Source.fpgan: "ID_0000001",
+    Source.printsgan: "no images", Source.molf: "no images", Source.folder: "no images",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", SAID, ids=str)
+def test_an_absent_or_empty_root_says_what_was_looked_for(tmp_path, source):
+    with pytest.raises(DataError, match="data.root: .*none is not a folder"):
+        records(source, tmp_path / "none")
+    with pytest.raises(DataError, match=SAID[source]):
+        records(source, tmp_path)
+    touch(tmp_path / "README.md")
+    with pytest.raises(DataError, match=SAID[source]):
+        records(source, tmp_path)
+
+
+def test_links_out_of_the_root_are_counted_and_left_out(tmp_path):
+    outside = trees.folders(tmp_path / "outside", 2, 2)
+    root = trees.folders(tmp_path / "root", 2, 2)
+    (root / "0000" / "link.png").symlink_to(outside / "0000" / "0.png")
+    (root / "whole").symlink_to(outside)
+    (root / "0001" / "same.png").symlink_to(root / "0000" / "0.png")
+    (root / "loop").symlink_to(root)
+    found = part_records(part(Source.folder, root))
+    assert found.left_out == {"links that lead out of the root": 2}
+    assert len(found.records) == 5
+    (tmp_path / "linked").symlink_to(root)  # the root itself may be a link
+    assert len(records(Source.folder, tmp_path / "linked")) == 5
+    only = tmp_path / "only"
+    only.mkdir()
+    (only / "DB1_B").symlink_to(outside)
+    with pytest.raises(DataError, match="1 links that lead out of the root .name the folder that they lead to"):
+        records(Source.fvc, only)
+
+
+@pytest.mark.parametrize("code, finger", [(1, 1), (5, 5), (6, 6), (10, 10), (11, 1), (12, 6), (13, None), (15, None),
+                                          (0, None), (21, None)])  # fmt: skip
+def test_finger_position_codes(code, finger):
+    assert finger_of(code) == finger

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from ifvit.data.loader import TRAIN, CopiedBatches
-from ifvit.data.sources import load
+from ifvit.data.batches import TRAIN, CopiedBatches, Place
+from ifvit.data.prints import load
 from ifvit.models.dense import DenseModel
 from ifvit.training.state import init_variables, make_optimizer, new_state
 from ifvit.training.step import make_eval_step, make_train_step
@@ -35,7 +35,7 @@ def set_up(tiny, tmp_path_factory, *overrides):
     config = tiny(folder, "trainer.batch_size=8", "data.pairs.impostor_share=0.5", *overrides)
     impressions = load(config.data)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    batches = CopiedBatches(config, impressions, np.arange(len(impressions)), TRAIN, sharding)
+    batches = CopiedBatches(config, impressions, np.arange(len(impressions)), Place(8, sharding, TRAIN))
     model = DenseModel.from_config(config.dense, np.float32)
     optimizer = make_optimizer(config, ())
     state = new_state(init_variables(model, 0, config.data.frame), optimizer)

@@ -1,0 +1,205 @@
+"""A table of impressions, CSV or Parquet: the general way in for images that no layout describes.
+
+The table comes from a stranger as much as the images do: every cell is checked, no path leads out of the table's own
+folder, and no name can act as a formula when it is written into another table later.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ifvit.data.records import PLAIN_THUMBS, DataError, Record, finger_of, listed
+
+NEEDED = ("path", "subject")
+OPTIONAL = ("finger", "impression", "ppi", "database", "device", "capture")
+LARGEST = 2**30  # bytes of a CSV file; tens of millions of rows
+MOST_ROWS = 20_000_000
+LONGEST = 200  # characters of a name
+CODES = range(1, 100)  # finger position codes of ANSI/NIST-ITL
+PPI = (50.0, 10000.0)
+FORMULA = ("=", "+", "-", "@")  # what makes a spreadsheet take a text for a formula
+
+
+def read_manifest(path: Path, ppi: float | None = None) -> tuple[list[Record], Counter[str]]:
+    """The records of a table, and how many rows were left out for what reason.
+
+    ppi: of the files, over the column of that name. Paths are relative to the table's folder; an image may be missing
+    or damaged there, which is found when it is read.
+
+    Raises:
+        DataError: the table cannot be read, lacks a column, or a cell is wrong; rows are counted from 1 after the head.
+    """
+    rows = _parquet_rows(path) if path.suffix.lower() in (".parquet", ".pq") else _csv_rows(path)
+    root, records, left_out, wrong = path.parent.resolve(), [], Counter(), []
+    for number, row in enumerate(rows, 1):
+        try:
+            record = _record(row, path.parent, root, path.stem, ppi)
+        except ValueError as error:
+            wrong.append(f"row {number}: {error}")
+            continue
+        if record is None:
+            left_out["slaps, palms and other parts of hands"] += 1
+        else:
+            records.append(record)
+    if wrong:
+        raise DataError(f"{path}: {listed(wrong)}")
+    if not records:
+        raise DataError(f"{path}: the table names no impression of a finger")
+    return records, left_out
+
+
+def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        if not path.is_file():
+            raise DataError(f"{path}: not a file; a manifest is a CSV or Parquet file")
+        if path.stat().st_size > LARGEST:
+            raise DataError(f"{path}: larger than {LARGEST // 2**20} MB; write it as Parquet")
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            _check_columns(path, reader.fieldnames or ())
+            for row in reader:
+                if None in row or None in row.values():
+                    raise DataError(f"{path}: line {reader.line_num} has another number of cells than the head")
+                yield {name.strip().lower(): cell for name, cell in row.items()}
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+    except csv.Error as error:
+        raise DataError(f"{path}: not a CSV table ({error})") from error
+
+
+def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise DataError(f"{path}: Parquet needs pyarrow: pip install 'ifvit[parquet]', or write it as CSV") from error
+    if not path.is_file():
+        raise DataError(f"{path}: not a file; a manifest is a CSV or Parquet file")
+    try:
+        with parquet.ParquetFile(path) as file:
+            if file.metadata.num_rows > MOST_ROWS:
+                raise DataError(f"{path}: claims {file.metadata.num_rows} rows, more than {MOST_ROWS}")
+            names = file.schema_arrow.names
+            _check_columns(path, names)
+            wanted = [name for name in names if name.strip().lower() in (*NEEDED, *OPTIONAL)]
+            for batch in file.iter_batches(batch_size=4096, columns=wanted):
+                for row in batch.to_pylist():
+                    yield {name.strip().lower(): value for name, value in row.items()}
+    except (OSError, pyarrow.ArrowException, ValueError, OverflowError) as error:
+        if isinstance(error, DataError):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise DataError(f"{path}: not a Parquet table that can be read ({reason})") from error
+
+
+def _check_columns(path: Path, names: Sequence[str]) -> None:
+    names = [str(name).strip().lower() for name in names]
+    missing = [name for name in NEEDED if name not in names]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if missing or twice:
+        what = f"lacks the column {listed(missing)}" if missing else f"has the column {listed(twice)} twice"
+        raise DataError(
+            f"{path}: {what}; needed are {', '.join(NEEDED)}, welcome {', '.join(OPTIONAL)}; "
+            f"found: {listed(name[:LONGEST] for name in names) or 'none'}"
+        )
+
+
+def _record(row: Mapping[str, Any], folder: Path, root: Path, name: str, ppi: float | None) -> Record | None:
+    """The record of a row, None for what is no finger.
+
+    Raises:
+        ValueError: a cell is wrong.
+    """
+    relative = _text(row, "path", 4096)
+    if not relative:
+        raise ValueError("path: empty")
+    # Also through links: what a table from elsewhere names must lie where the table lies.
+    path = folder / relative
+    if "\0" in relative or not Path(os.path.realpath(path)).is_relative_to(root):
+        raise ValueError(f"path: {relative!r} leads out of the table's folder; put the table above its images")
+    subject = _name(row, "subject")
+    if not subject:
+        raise ValueError("subject: empty")
+    database = _name(row, "database") or name
+    code = _number(row, "finger")
+    if code is not None and (code != int(code) or int(code) not in CODES):
+        raise ValueError(f"finger: expected a finger position code like 1-10, or nothing, got {row['finger']!r}")
+    finger = None if code is None else finger_of(int(code))
+    if code is not None and finger is None:
+        return None
+    told = _number(row, "ppi")
+    if told is not None and not PPI[0] <= told <= PPI[1]:
+        raise ValueError(f"ppi: expected {PPI[0]:g} to {PPI[1]:g}, or nothing, got {row['ppi']!r}")
+    impression = _name(row, "impression")
+    if not impression:
+        impression = Path(relative).stem
+        _check_name("path", impression)
+    elif code in PLAIN_THUMBS:
+        impression += f"-{int(code)}"
+    return Record(
+        path=path,
+        database=database,
+        subject=f"{database}/{subject}",
+        finger=finger,
+        impression=impression,
+        device=_name(row, "device"),
+        capture=_name(row, "capture"),
+        ppi=ppi or told,
+    )
+
+
+def _text(row: Mapping[str, Any], column: str, longest: int = LONGEST) -> str:
+    value = row.get(column)
+    text = "" if value is None else str(value).strip()
+    if len(text) > longest:
+        raise ValueError(f"{column}: longer than {longest} characters")
+    return text
+
+
+def _name(row: Mapping[str, Any], column: str) -> str | None:
+    """A cell as a name, or None where it is empty."""
+    value = row.get(column)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{column}: expected a name, got {value!r}")
+        # A table of numbers with gaps makes 7 into 7.0.
+        value = int(value) if value == int(value) else value
+    text = _text({column: value}, column)
+    _check_name(column, text)
+    return text or None
+
+
+def _check_name(column: str, text: str) -> None:
+    if text.startswith(FORMULA):
+        raise ValueError(f"{column}: {text!r} begins like a spreadsheet's formula")
+    if not text.isprintable():
+        raise ValueError(f"{column}: {text!r} holds characters that cannot be printed")
+
+
+def _number(row: Mapping[str, Any], column: str) -> float | None:
+    text = _text(row, column)
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{column}: expected a number or nothing, got {row[column]!r}")
+    return number
+
+
+def table(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as CSV text."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([heading, *rows])
+    return text.getvalue()

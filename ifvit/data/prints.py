@@ -1,0 +1,211 @@
+"""The real impressions of a run: every file read and checked once at the start, and canvases from then on.
+
+What is damaged is known before training begins, and no step waits for a disk while `data.memory_gb` holds all canvases
+(grey and mask take 128 KB at 128 px, so 4 GB are 32,000 images). What is beyond is decoded again, in the threads of
+the loader, whenever a batch needs it. Either way a canvas is a function of its file alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ifvit import image
+from ifvit.config import DataConfig, Enhancement
+from ifvit.data.pairs import CANVAS
+from ifvit.data.records import DataError, Record
+from ifvit.data.sources import find
+from ifvit.progress import Progress
+from ifvit.recognition.enhancement import Enhancer
+
+AT_ONCE = 256  # images read before any of them is put away
+CANVAS_RECIPE = 2  # raise it when a file becomes another canvas: runs trained on the old ones are then not gone on with
+
+
+def load(data: DataConfig) -> Prints:
+    """The impressions of the configured sources.
+
+    Raises:
+        DataError: nothing found, or more than `data.max_damaged` files cannot be used.
+    """
+    return Prints(find(data), data)
+
+
+class Checked(NamedTuple):
+    """What reading a file gave: its canvas, or why there is none, and its content's sums."""
+
+    record: Record
+    canvas: image.Canvas | image.ImageError
+    crc: int
+    digest: bytes
+
+
+class Prints:
+    """N impressions.
+
+    records: of all that can be used; part: (N,) the name of the source of each; identity: int (N,), equal for one
+    finger; names: the identities' names; fingerprint: what the data is, for comparison on resume.
+
+    Raises:
+        DataError: more than `data.max_damaged` files cannot be used, or none can.
+    """
+
+    def __init__(self, sources: Mapping[str, Sequence[Record]], data: DataConfig):
+        self._data = data
+        self._frame = tuple(CANVAS * side for side in data.frame)
+        self._enhancer = Enhancer(data.enhancement, data.cache_dir)
+        self._kept: dict[int, image.Canvas] = {}
+        self.records: list[Record] = []
+        self._digests: list[bytes] = []
+        listing, damaged, part = [], [], []
+        total = sum(map(len, sources.values()))
+        self._progress = Progress("reading images", total)
+        room = int(data.memory_gb * 2**30)
+        for name, checked in self._survey(sources):
+            if isinstance(checked.canvas, image.ImageError):
+                damaged.append(checked.canvas)
+                continue
+            size = checked.canvas.grey.nbytes + checked.canvas.ridges.nbytes
+            if room >= size:
+                self._kept[len(self.records)] = checked.canvas
+                room -= size
+            self.records.append(checked.record._replace(ppi=checked.canvas.ppi))
+            self._digests.append(checked.digest)
+            part.append(name)
+            listing.append(_line(name, checked, data))
+        _report_damaged(damaged, total, data.max_damaged)
+        self.part = np.array(part)
+        self.names = tuple(dict.fromkeys(record.identity for record in self.records))
+        number = {name: k for k, name in enumerate(self.names)}
+        self.identity = np.array([number[record.identity] for record in self.records])
+        content = hashlib.sha256("\n".join([f"canvas {CANVAS_RECIPE}", *listing]).encode()).hexdigest()
+        self.fingerprint = f"{len(listing)} images, {content[:16]}"
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def in_memory(self) -> int:
+        """How many canvases are kept ready."""
+        return len(self._kept)
+
+    def canvas(self, k: int) -> image.Canvas:
+        """Impression k in a frame CANVAS times the network's; safe in several threads.
+
+        Raises:
+            ImageError: its file has changed since it was checked.
+        """
+        if k in self._kept:
+            return self._kept[k]
+        made = next(self._canvases([self.records[k]], map))
+        if isinstance(made, image.ImageError):
+            raise made
+        return made
+
+    def copies(self, first: np.ndarray, second: np.ndarray) -> tuple[Path, Path] | None:
+        """Two files of the same content, one among `first` and one among `second`; None when there are none."""
+        there = {self._digests[k]: k for k in first}
+        for k in second:
+            if self._digests[k] in there:
+                return self.records[there[self._digests[k]]].path, self.records[k].path
+        return None
+
+    def _survey(self, sources: Mapping[str, Sequence[Record]]) -> Iterator[tuple[str, Checked]]:
+        """Every file, read in parallel; a bounded number of canvases is on its way at any time."""
+        said: defaultdict[str, int] = defaultdict(int)
+        with ThreadPoolExecutor() as pool:
+            for name, records in sources.items():
+                for start in range(0, len(records), AT_ONCE):
+                    some = records[start : start + AT_ONCE]
+                    sums = pool.map(_sums, some)
+                    for record, canvas, (crc, digest) in zip(some, self._canvases(some, pool.map), sums, strict=True):
+                        self._progress.step()
+                        if isinstance(canvas, image.Canvas):
+                            said["assumed"] += canvas.ppi_from is image.PpiFrom.assumed
+                            said["inverted"] += canvas.inverted
+                        yield name, Checked(record, canvas, crc, digest)
+        if said["assumed"]:
+            print(
+                f"{said['assumed']} of {len(self)} images say nowhere what their resolution is: {image.DEFAULT_PPI:g} "
+                "ppi are assumed (file_ppi sets it)",
+                file=sys.stderr,
+            )
+        if said["inverted"]:
+            print(f"{said['inverted']} images with light ridges on a dark ground were turned over", file=sys.stderr)
+
+    def _canvases(self, records: Sequence[Record], apply) -> Iterator[image.Canvas | image.ImageError]:
+        """The canvases of some records, or why there is none; `apply` is map, or a pool's."""
+        if self._data.enhancement is Enhancement.none:
+            return iter(apply(self._loaded, records))
+        scans = list(apply(_scan, records))
+        good = [k for k, scan in enumerate(scans) if isinstance(scan, image.Scan)]
+        ppis = [image.choose_ppi(scans[k], records[k].ppi)[0] for k in good]
+        masks = self._enhancer.ridges_many([scans[k].grey for k in good], ppis)
+        ridges = dict(zip(good, masks, strict=True))
+        return iter(apply(lambda k: self._placed(records[k], scans[k], ridges.get(k)), range(len(records))))
+
+    def _loaded(self, record: Record) -> image.Canvas | image.ImageError:
+        try:
+            return image.load_canvas(record.path, record.ppi, self._data.ppi, *self._frame)
+        except image.ImageError as error:
+            return error
+
+    def _placed(self, record: Record, scan: image.Scan, ridges) -> image.Canvas | image.ImageError:
+        if isinstance(scan, image.ImageError):
+            return scan
+        try:
+            return image.canvas_of(scan, ridges, record.ppi, self._data.ppi, *self._frame)
+        except image.ImageError as error:
+            return image.ImageError(f"{record.path}: {error}")
+
+
+def _scan(record: Record) -> image.Scan | image.ImageError:
+    try:
+        return image.read(record.path)
+    except image.ImageError as error:
+        return error
+
+
+def _sums(record: Record) -> tuple[int, bytes]:
+    """A checksum, which goes into the fingerprint, and a digest, by which copies are found; of the file's content."""
+    try:
+        content = record.path.read_bytes() if record.path.is_file() else b""
+    except OSError:
+        content = b""  # what reading it says is said by the image's own reading
+    return zlib.crc32(content), hashlib.blake2b(content, digest_size=16).digest()
+
+
+def _line(name: str, checked: Checked, data: DataConfig) -> str:
+    """An impression in the listing that the fingerprint is of."""
+    part = data.parts[name]
+    root = Path(part.root)
+    path = checked.record.path.relative_to(root if root.is_dir() else root.parent)
+    # The files' content rather than the canvases': another release of OpenCV may resample to other bits.
+    line = f"{path} {checked.crc} {checked.canvas.ppi}"
+    return line if len(data.parts) == 1 else f"{name}/{line}"
+
+
+def _report_damaged(damaged: Sequence[image.ImageError], total: int, max_damaged: int) -> None:
+    lines = [f"  {error}" for error in damaged[:20]]
+    if len(damaged) > 20:
+        lines.append(f"  and {len(damaged) - 20} more")
+    if len(damaged) > max_damaged or len(damaged) == total:
+        raise DataError(
+            f"data: {len(damaged)} of {total} images cannot be used, data.max_damaged={max_damaged} allows fewer:\n"
+            + "\n".join(lines)
+        )
+    if damaged:
+        print(
+            f"{len(damaged)} of {total} images cannot be used and are left out:",
+            *lines,
+            sep="\n",
+            file=sys.stderr,
+        )

@@ -1,0 +1,210 @@
+"""Who trains, who validates and who is kept for tests: a split by subject, frozen as a table.
+
+A subject is in one part with all fingers and impressions, so that no database lends its people to another. The table
+lies in the run directory as split.csv; its digest is remembered beside the states, and a run goes on only under the
+split that it began with.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ifvit.config import DataConfig
+from ifvit.data.manifest import table
+from ifvit.data.records import DataError, Record, listed
+
+TRAIN, VALIDATE, TEST, UNUSED = "train", "validate", "test", "unused"
+PARTS = (TRAIN, VALIDATE, TEST, UNUSED)
+HEADING = ("subject", "part")
+PAPER = "paper"
+LARGEST = 2**28  # bytes of a split's table
+
+# The published split (SPEC of the paper: Qiu et al. 2024). SD302a's people are divided, by fingers.
+PAPER_TRAIN = ("FVC2002/DB1_A", "FVC2002/DB2_A", "FVC2002/DB3_A", "SD301a", "SD302a", "MOLF")
+PAPER_TEST = ("FVC2004/DB1_A", "FVC2004/DB2_A", "FVC2004/DB3_A", "SD4", "SD302a")
+PAPER_TRAIN_IMAGES = 25090
+PAPER_DIVIDED = "SD302a"
+PAPER_TEST_FINGERS, PAPER_VALIDATE_FINGERS = 200, 152  # of SD302a; the paper trains on the other 1,437
+
+
+@dataclass(frozen=True)
+class Split:
+    """The part of each subject."""
+
+    part: Mapping[str, str]
+
+    def text(self) -> str:
+        """The table, in one order whatever the files' order."""
+        return table(HEADING, sorted(self.part.items()))
+
+    def digest(self) -> str:
+        """What the split is, for comparison."""
+        return hashlib.sha256(self.text().encode()).hexdigest()[:16]
+
+    def indices(self, records: Sequence[Record], part: str) -> list[int]:
+        """The records of a part's subjects."""
+        return [k for k, record in enumerate(records) if self.part.get(record.subject) == part]
+
+    def refuse_seen(self, records: Iterable[Record], where: str) -> None:
+        """Refuse to test on subjects that a run trained on or validated on.
+
+        Raises:
+            DataError: naming them.
+        """
+        seen = dict.fromkeys(r.subject for r in records if self.part.get(r.subject) in (TRAIN, VALIDATE))
+        if seen:
+            raise DataError(
+                f"{where}: {len(seen)} of its subjects were trained or validated on ({listed(seen)}); "
+                "a test on them says nothing of unseen fingers"
+            )
+
+
+def split_of(data: DataConfig, sources: Mapping[str, Sequence[Record]]) -> Split:
+    """The configured split of the records, by source.
+
+    Raises:
+        DataError: a name that is not there, a split that leaves nobody to train or validate on, or a table that does
+        not fit the records.
+    """
+    records = [record for some in sources.values() for record in some]
+    if data.split == PAPER:
+        split = paper_split(records)
+    elif data.split:
+        split = read_split(Path(data.split))
+        missing = dict.fromkeys(r.subject for r in records if r.subject not in split.part)
+        if missing:
+            raise DataError(
+                f"data.split: {data.split} says nothing of {len(missing)} subjects ({listed(missing)}); give each one "
+                f"a part ({', '.join(PARTS)}), or set data.split=null"
+            )
+    else:
+        parts = {name: _held_out(sources[name], part.val_fingers) for name, part in data.parts.items()
+                 if name in sources}  # fmt: skip
+        held = set().union(*parts.values())
+        split = Split({record.subject: VALIDATE if record.subject in held else TRAIN for record in records})
+    for part in (TRAIN, VALIDATE):
+        if not split.indices(records, part):
+            raise DataError(f"data.split: no subject is left to {part} on")
+    return split
+
+
+def _held_out(records: Sequence[Record], val_fingers: int | Sequence[str]) -> set[str]:
+    """The subjects that validate: those of the fingers named, or the last of every database, as many as have
+    `val_fingers` fingers.
+    """
+    databases = _fingers(records)
+    if not isinstance(val_fingers, int):
+        return _named(records, val_fingers)
+    held: set[str] = set()
+    for subjects in databases.values():
+        count = 0
+        for subject, fingers in reversed(subjects.items()):
+            if count >= val_fingers:
+                break
+            held.add(subject)
+            count += len(fingers)
+    if held.issuperset(record.subject for record in records):
+        there = ", ".join(
+            f"{sum(map(len, subjects.values()))} fingers of {len(subjects)} subjects in {name}"
+            for name, subjects in databases.items()
+        )
+        raise DataError(f"data.val_fingers: holding out {val_fingers} of {there} leaves no finger to train on")
+    return held
+
+
+def _fingers(records: Sequence[Record]) -> dict[str, dict[str, set[str]]]:
+    """The identities of each subject of each database."""
+    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for record in records:
+        found[record.database][record.subject].add(record.identity)
+    return found
+
+
+def _named(records: Sequence[Record], wanted: Sequence[str]) -> set[str]:
+    def called(name: str) -> Callable[[Record], bool]:
+        return lambda record: any(
+            whole == name or whole.endswith("/" + name) for whole in (record.identity, record.subject)
+        )
+
+    held = {name: {record.subject for record in records if called(name)(record)} for name in wanted}
+    unknown = [name for name, found in held.items() if not found]
+    if unknown:
+        there = dict.fromkeys(record.identity for record in records)
+        raise DataError(f"data.val_fingers: no finger {', '.join(unknown)}; there are {listed(there)}")
+    return set().union(*held.values())
+
+
+def paper_split(records: Sequence[Record]) -> Split:
+    """The published split, as far as its databases are there; what is missing is said on standard error.
+
+    SD302a is divided by subject in an order that its names alone decide, until 200 fingers test and 152 validate.
+    Without it the last two subjects of each training database validate.
+    """
+    there = {record.database for record in records}
+    missing = [name for name in dict.fromkeys((*PAPER_TRAIN, *PAPER_TEST)) if name not in there]
+    part = {}
+    for record in records:
+        if record.database in PAPER_TRAIN:
+            part[record.subject] = TRAIN
+        else:
+            part[record.subject] = TEST if record.database in PAPER_TEST else UNUSED
+    if PAPER_DIVIDED in there:
+        part |= _divided(_fingers(records)[PAPER_DIVIDED])
+    else:
+        trained = [record for record in records if record.database in PAPER_TRAIN]
+        part |= dict.fromkeys(_held_out(trained, 2), VALIDATE) if trained else {}
+    split = Split(part)
+    count = len(split.indices(records, TRAIN))
+    print(
+        f"the paper's split: {count} of its {PAPER_TRAIN_IMAGES} training images are here; missing: "
+        f"{', '.join(missing) or 'no database'}",
+        file=sys.stderr,
+    )
+    return split
+
+
+def _divided(subjects: Mapping[str, set[str]]) -> dict[str, str]:
+    """SD302a's subjects: first those that test, then those that validate."""
+    part, count = {}, Counter()
+    for subject in sorted(subjects, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
+        if count[TEST] < PAPER_TEST_FINGERS:
+            chosen = TEST
+        else:
+            chosen = VALIDATE if count[VALIDATE] < PAPER_VALIDATE_FINGERS else TRAIN
+        part[subject] = chosen
+        count[chosen] += len(subjects[subject])
+    return part
+
+
+def read_split(path: Path) -> Split:
+    """A split's table.
+
+    Raises:
+        DataError: it is none, or puts a subject in two parts.
+    """
+    try:
+        if not path.is_file() or path.stat().st_size > LARGEST:
+            raise DataError(f"data.split: {path} is not a split's table (split.csv of a run), nor `paper`")
+        rows = list(csv.reader(io.StringIO(path.read_text("utf-8-sig")), strict=True))
+    except OSError as error:
+        raise DataError(f"data.split: {path} cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"data.split: {path} is not a CSV table ({error})") from error
+    if not rows or tuple(rows[0]) != HEADING or any(len(row) != 2 for row in rows):
+        raise DataError(f"data.split: {path} is not a split's table; its columns must be {', '.join(HEADING)}")
+    part: dict[str, str] = {}
+    for number, (subject, chosen) in enumerate(rows[1:], 1):
+        if chosen not in PARTS:
+            raise DataError(f"data.split: {path}, row {number}: expected {', '.join(PARTS)}, got {chosen!r}")
+        if part.setdefault(subject, chosen) != chosen:
+            raise DataError(
+                f"data.split: {path}, row {number}: {subject} is in two parts, {part[subject]} and {chosen}"
+            )
+    return Split(part)

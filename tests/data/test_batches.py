@@ -1,0 +1,125 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from ifvit.config import build
+from ifvit.data.batches import TRAIN, VALIDATE, CopiedBatches, Place
+from ifvit.data.records import DataError
+from ifvit.image import Canvas
+from ifvit.launch import compose_tree
+
+FINGERS, EACH, SIDE = 5, 3, 32
+
+
+@pytest.fixture(scope="module")
+def config():
+    overrides = [
+        "debug=smoke",
+        f"data.image_size={SIDE}",
+        "data.pairs.elastic_px=0.5",
+        "trainer.batch_size=8",
+    ]
+    return build(compose_tree(overrides))
+
+
+class Drawn:
+    """Canvases of noise in place of prints."""
+
+    identity = np.repeat(np.arange(FINGERS), EACH)
+
+    def __init__(self):
+        grey = np.random.default_rng(0).integers(0, 255, (FINGERS * EACH, 2 * SIDE, 2 * SIDE)).astype(np.uint8)
+        self.canvases = [Canvas(one, np.ones(one.shape, bool), 255) for one in grey]
+        self.asked = []
+
+    def __len__(self):
+        return len(self.canvases)
+
+    def canvas(self, k):
+        self.asked.append(k)
+        return self.canvases[k]
+
+
+@pytest.fixture(scope="module")
+def impressions():
+    return Drawn()
+
+
+def batches(config, impressions, stream=TRAIN, chosen=None, **changes):
+    trainer, pairs = config.trainer, config.data.pairs
+    pairs = dataclasses.replace(pairs, impostor_share=changes.pop("impostor_share", pairs.impostor_share))
+    data = dataclasses.replace(config.data, pairs=pairs, threads=changes.pop("threads", 0))
+    config = dataclasses.replace(config, data=data, trainer=trainer, **changes)
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    chosen = np.arange(len(impressions)) if chosen is None else chosen
+    return CopiedBatches(config, impressions, chosen, Place(config.trainer.batch_size, sharding, stream))
+
+
+def test_batch_n_is_a_function_of_seed_and_n(config, impressions):
+    whole = [p.image_b for p in batches(config, impressions).pairs(0, 4)]
+    resumed = [p.image_b for p in batches(config, impressions).pairs(2, 4)]
+    for one, other in zip(whole[2:], resumed, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not np.array_equal(whole[0], whole[1])
+    other_seed = next(batches(config, impressions, seed=1).pairs(0, 1)).image_b
+    assert not np.array_equal(whole[0], other_seed)
+    validation = next(batches(config, impressions, VALIDATE).pairs(0, 1)).image_b
+    assert not np.array_equal(whole[0], validation)
+
+
+def test_threads_change_nothing(config, impressions):
+    alone = [p.image_a for p in batches(config, impressions, threads=0).pairs(0, 6)]
+    threaded = [p.image_a for p in batches(config, impressions, threads=3).pairs(0, 6)]
+    for one, other in zip(alone, threaded, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_an_epoch_sees_every_impression_once(config, impressions):
+    held = batches(config, impressions)
+    seen = np.concatenate([held.choose(n)[0] for n in range(15)])  # 15 x 8 = 8 epochs of 15
+    for epoch in range(8):
+        assert sorted(seen[15 * epoch : 15 * (epoch + 1)]) == list(range(15))
+    assert seen[:15].tolist() != seen[15:30].tolist()
+
+
+def test_impostors_are_other_fingers_and_genuine_pairs_the_same_impression(config, impressions):
+    held = batches(config, impressions, impostor_share=0.4)
+    drawn = [held.choose(n) for n in range(200)]
+    first, second, genuine = (np.concatenate(part) for part in zip(*drawn, strict=True))
+    assert (first[genuine] == second[genuine]).all()
+    assert (impressions.identity[first] != impressions.identity[second])[~genuine].all()
+    assert np.mean(~genuine) == pytest.approx(0.4, abs=0.04)
+    assert len(set(second[~genuine])) == 15
+
+
+def test_only_the_chosen_impressions_are_used(config, impressions):
+    chosen = np.arange(3, 9)
+    held = batches(config, impressions, chosen=chosen, impostor_share=0.5)
+    for n in range(20):
+        first, second, _ = held.choose(n)
+        assert set(first) | set(second) <= set(chosen)
+
+
+def test_one_finger_has_no_impostors(config, impressions):
+    with pytest.raises(DataError, match="impostor_share"):
+        batches(config, impressions, chosen=np.arange(3))
+    batches(config, impressions, chosen=np.arange(3), impostor_share=0.0)
+
+
+def test_a_canvas_is_asked_for_once_a_batch(config, impressions):
+    held = batches(config, impressions)
+    first, second, _ = held.choose(5)
+    impressions.asked.clear()
+    held.on_host(5)
+    assert sorted(impressions.asked) == sorted({*first.tolist(), *second.tolist()})
+
+
+def test_sources_of_a_mixture_draw_by_their_names(config, impressions):
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    drawn = [
+        CopiedBatches(config, impressions, np.arange(15), Place(8, sharding, TRAIN, name)).choose(0)[0].tolist()
+        for name in ("", "one", "other")
+    ]
+    assert len({tuple(one) for one in drawn}) == 3
