@@ -53,6 +53,14 @@ def test_directions_are_averaged_across_zero():
     assert apart(theta, slope)[8:-8, 8:-8].max() < 0.06
 
 
+@pytest.mark.parametrize("period", [4.8, 10.0, 19.0])
+def test_bent_ridges_are_measured(period):
+    """Small windows see them straighter, and must not take the longest period they can tell for the ridges'."""
+    y, x = np.mgrid[:300, :300]
+    wave = sum(np.cos(2 * np.pi / period * np.hypot(x - cx, y)) for cx in (40, 260))
+    assert ridge_period((128 - 60 * np.sign(wave)).astype(np.uint8)) == pytest.approx(period, rel=0.1)
+
+
 @pytest.mark.parametrize("side", [16, 40, 200])
 def test_a_blank_has_no_ridges(side):
     grey = np.full((side, side), 200, np.uint8)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ifvit.recognition import gabor
+from ifvit.recognition.fields import Fields
 from ifvit.recognition.gabor import enhance_gabor, print_fields, sure_ridges
 from tests.recognition.conftest import grating
 
@@ -44,6 +45,21 @@ def test_periods_and_directions_between_the_banks_are_met(period):
         inner = np.zeros_like(everywhere)
         inner[12:-12, 12:-12] = True
         assert correlation(found, 128.0 - grey, inner) > 0.95
+
+
+@pytest.mark.parametrize("period", [5.5, 12.5])
+def test_only_the_ridges_own_period_passes(period):
+    """Ridges under a wave as strong, of the same direction and another period (pores, or the sensor's own lines)."""
+    other = 18.0 - period
+    both = grating(192, 192, 0.7, period).astype(int) + grating(192, 192, 0.7, other)
+    shape = (16, 16)
+    fields = Fields(*(np.full(shape, v, np.float32) for v in (0.7, period, 1.0)), block=12)
+    everywhere = np.ones(both.shape, bool)
+    found = enhance_gabor((both // 2).astype(np.uint8), everywhere, fields)
+    inner = np.s_[16:-16, 16:-16]
+    waves = (128.0 - grating(192, 192, 0.7, p)[inner].astype(float) for p in (period, other))
+    wanted, unwanted = (np.corrcoef(-found[inner].ravel(), wave.ravel())[0, 1] for wave in waves)
+    assert wanted > 0.9 and abs(unwanted) < 0.3
 
 
 def test_few_shapes_are_compiled(finger):
