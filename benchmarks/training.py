@@ -47,17 +47,23 @@ def main() -> None:
     fresh = batches.pairs(0, 1 + (ROUNDS + 1) * STEPS)
     held = itertools.repeat(next(fresh))
     rates: dict[str, list[float]] = {"fresh": [], "held": []}
+    waits = []
     for turn in range(ROUNDS + 1):
         for name, source in (("fresh", fresh), ("held", held)):
+            batches.waited_s = 0.0
             state, seconds = timed(step, state, source)
             if turn:  # the first round compiles
                 rates[name].append(STEPS * config.trainer.batch_size / seconds)
+                waits += [batches.waited_s / seconds] if name == "fresh" else []
     compilations = step._cache_size()
     medians = {name: statistics.median(values) for name, values in rates.items()}
     print(f"{devices}; batches of {config.trainer.batch_size}, {ROUNDS} rounds of {STEPS} steps")
     for name, values in rates.items():
         print(f"{name:6} {medians[name]:7.1f} pairs/s (from {min(values):.1f} to {max(values):.1f})")
-    print(f"ratio  {medians['fresh'] / medians['held']:.2f}; compilations of the step: {compilations}")
+    print(
+        f"ratio  {medians['fresh'] / medians['held']:.2f}; input wait {statistics.median(waits):.1%}; "
+        f"compilations of the step: {compilations}"
+    )
 
 
 def timed(step, state, source: Iterator[Pairs]) -> tuple[object, float]:

@@ -28,8 +28,20 @@ class Taught(NamedTuple):
     held: jax.Array
 
 
-def found_matches(log_p: jax.Array, grids: Grids, dense: DenseConfig, most: int | None = None) -> Matches:
-    """The matches of log_p (B, Na, Nb) under the config's threshold and border; `most` in place of its number."""
+def found_matches(
+    log_p: jax.Array,
+    grids: Grids,
+    dense: DenseConfig,
+    ridges: tuple[jax.Array, jax.Array] | None = None,
+    most: int | None = None,
+) -> Matches:
+    """The matches of log_p (B, Na, Nb) under the config's threshold and border; `most` in place of its number.
+
+    ridges: bool (B, Na) and (B, Nb), the cells that show ridges: only between these are there matches.
+    """
+    if ridges:
+        # Not as masks of `extract_matches`, which would count the border from the ridges' edge.
+        log_p = jnp.where(ridges[0][:, :, None] & ridges[1][:, None, :], log_p, -jnp.inf)
     return extract_matches(
         log_p,
         *grids,

@@ -12,6 +12,7 @@ import optax
 from ifvit import losses, metrics
 from ifvit.config import Config, LossConfig, LossForm
 from ifvit.data.pairs import Pairs, Truth, truth_of
+from ifvit.geometry import at_cells
 from ifvit.models.dense import DenseModel, DenseOutput
 from ifvit.models.matching import Matches
 from ifvit.training.matches import Grids, found_matches, taught_matches
@@ -78,7 +79,7 @@ def make_train_step(model: DenseModel, optimizer: optax.GradientTransformation, 
     def fine_term(params: Any, output: DenseOutput, pairs: Pairs, truth: Truth, whole: Whole) -> jax.Array:
         grids = grids_of(model, pairs)
         everything = output.log_p.shape[1]
-        found = found_matches(jax.lax.stop_gradient(output.log_p), grids, config.dense, everything)
+        found = found_matches(jax.lax.stop_gradient(output.log_p), grids, config.dense, most=everything)
         taught = taught_matches(model, found, grids, truth, whole.order, config.loss)
         refined = model.apply({"params": params}, output, taught.cells, method="refine")
         return losses.fine(refined.offset, refined.spread, taught.target, taught.held).total.sum() / whole.taught
@@ -151,7 +152,8 @@ def make_eval_step(model: DenseModel, config: Config) -> Callable[[TrainState, P
         truth = truth_of(pairs, model.stride)
         output = model.apply(state.variables, pairs.image_a, pairs.image_b, train=False)
         grids = grids_of(model, pairs)
-        found = found_matches(output.log_p, grids, config.dense)
+        ridges = at_cells(pairs.ridges_a, model.stride), at_cells(pairs.ridges_b, model.stride)
+        found = found_matches(output.log_p, grids, config.dense, ridges)
         right = metrics.right_matches(found.cells, truth.points, truth.shown, grids[1], model.stride)
         points = {"coarse": metrics.points_of(jnp.maximum(found.cells[..., 1], 0), grids[1], model.stride)}
         terms = loss_parts(output.log_p, truth, config.loss)

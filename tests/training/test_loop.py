@@ -44,6 +44,7 @@ def test_what_a_run_leaves(finished):
         "metrics.json",
         "matches.png",
         "placements.png",
+        "split.csv",
         "states",
         "best",
         "tb",

@@ -3,11 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ifvit.config import LossConfig, LossForm
+from ifvit.config import LossConfig, LossForm, build
 from ifvit.data.pairs import Truth
 from ifvit.models.dense import DenseModel
 from ifvit.models.matching import Matches
-from ifvit.training.matches import taught_matches
+from ifvit.launch import compose_tree
+from ifvit.training.matches import found_matches, taught_matches
 
 GRID = (3, 4)
 CELLS = GRID[0] * GRID[1]
@@ -94,3 +95,19 @@ def test_another_order_draws_other_cells(identity):
     drawn = got.cells[0, :, 0]
     best = sorted(range(8), key=lambda i: -order[i])[:4]
     assert drawn.tolist() == best
+
+
+@pytest.mark.parametrize("border", [0, 1])
+def test_only_cells_with_ridges_match(border):
+    """Every cell matches itself; those without ridges in A or in B drop out, and the border stays the image's."""
+    dense = build(compose_tree([f"dense.border={border}", "dense.threshold=0.2"])).dense
+    log_p = jnp.log(0.9 * jnp.eye(CELLS)[None] + 1e-6)
+    ridges_a, ridges_b = jnp.ones((1, CELLS), bool).at[0, 5].set(False), jnp.ones((1, CELLS), bool).at[0, 7].set(False)
+
+    def cells(*ridges):
+        matched = found_matches(log_p, (GRID, GRID), dense, *ridges).cells[0, :, 0]
+        return sorted(matched[matched >= 0].tolist())
+
+    inner = [5, 6] if border else list(range(CELLS))
+    assert cells() == inner
+    assert cells((ridges_a, ridges_b)) == [k for k in inner if k not in (5, 7)]

@@ -3,6 +3,9 @@
 import pytest
 
 from ifvit import checkpoint
+from ifvit.data import splits
+from ifvit.data.loader import Supply
+from ifvit.data.splits import Split
 from ifvit.training import run_dir
 from ifvit.training.run_dir import RunDirError
 
@@ -63,9 +66,34 @@ def test_states_without_their_config_are_refused(held, tmp_path):
         claim()
 
 
+def supplied(fingerprint, **part):
+    return Supply(fingerprint, Split(part) if part else None, None, None)
+
+
 def test_other_data_is_refused(held, tiny, tmp_path):
     held()
     config = tiny(tmp_path / "run")
-    run_dir.same_data(config, "these")
+    run_dir.same_data(config, supplied("these"))
     with pytest.raises(RunDirError, match="trained on other data .these; now those."):
-        run_dir.same_data(config, "those")
+        run_dir.same_data(config, supplied("those"))
+
+
+def test_the_split_is_frozen_and_remembered(held, tiny, tmp_path):
+    """Who was trained on must not validate later, whatever the config or a table now says."""
+    held()
+    config, split = tiny(tmp_path / "run"), supplied("these", anna="train", bert="validate")
+    run_dir.same_data(config, split)  # a run of before remembers no split
+    run_dir.remember(config, split)
+    assert splits.read_split(tmp_path / "run" / "split.csv") == split.split
+    assert checkpoint.read_json(tmp_path / "run" / "config.json")["split"] == split.split.digest()
+    run_dir.same_data(config, split)
+    with pytest.raises(RunDirError, match="another split .*go on with data.split=.*run/split.csv"):
+        run_dir.same_data(config, supplied("these", anna="validate", bert="train"))
+
+
+def test_synthetic_fingers_have_no_split(held, tiny, tmp_path):
+    held()
+    config = tiny(tmp_path / "run")
+    run_dir.remember(config, supplied("these"))
+    assert not (tmp_path / "run" / "split.csv").exists()
+    run_dir.same_data(config, supplied("these"))
