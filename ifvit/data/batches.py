@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -66,12 +66,13 @@ class Place:
 class Batches:
     """Batches of pairs. What one is made of is prepared on the host, ahead of time, and what becomes of it on the
     device: subclasses say how.
+
+    size: pairs a batch; fingers: the number of identities; parts: a mixture's sources by name, of one source none.
     """
 
-    fingers: int  # the number of identities
-
-    def __init__(self, threads: int):
-        self._threads = threads
+    def __init__(self, size: int, fingers: int, threads: int):
+        self.size, self.fingers, self._threads = size, fingers, threads
+        self.parts: Mapping[str, Batches] = {}
         self.waited_s = 0.0  # time that `pairs` spent waiting for the host, since it was last set to 0
 
     def __len__(self) -> int:
@@ -108,11 +109,10 @@ class DrawnBatches(Batches):
     """Batches of pairs from some of the identities' impressions."""
 
     def __init__(self, config: Config, identity: np.ndarray, chosen: np.ndarray, place: Place):
-        super().__init__(config.data.threads)
-        self._data, self._size, self._sharding = config.data, place.size, place.sharding
+        super().__init__(place.size, len(set(identity[chosen])), config.data.threads)
+        self._data, self._sharding = config.data, place.sharding
         self._identity, self._chosen = identity, chosen
         self._seed, self._key = place.seed(config.seed), place.key(config.seed)
-        self.fingers = len(set(identity[chosen]))
         if config.data.pairs.impostor_share > 0 and self.fingers < 2:
             raise DataError(
                 "data.pairs.impostor_share: pairs of different fingers need two fingers, there is one "
@@ -140,11 +140,11 @@ class DrawnBatches(Batches):
 
         A goes through a new order of all impressions every epoch; B is the same impression, or another finger's.
         """
-        places = n * self._size + np.arange(self._size)
+        places = n * self.size + np.arange(self.size)
         count = len(self._chosen)
         first = np.array([self._order(int(p // count))[p % count] for p in places])
         rng = np.random.default_rng([*self._seed, 1, n])
-        genuine = rng.random(self._size) >= self._data.pairs.impostor_share
+        genuine = rng.random(self.size) >= self._data.pairs.impostor_share
         second = first.copy()
         if not genuine.all():
             second[~genuine] = self._others(rng, first[~genuine])
@@ -191,26 +191,26 @@ class RenderedBatches(DrawnBatches):
         pool = self._grown()
         if self._trains:
             pool.move_to(n)
-        draws = draw_pairs(jax.random.fold_in(self._key, n), self._size, data=self._data)
+        draws = draw_pairs(jax.random.fold_in(self._key, n), self.size, data=self._data)
         return render_pairs(draws, pool.waves, prepared, self._data, self._sharding)
 
 
 class MixedBatches(Batches):
     """Batches of which every one holds the same number of pairs of each source."""
 
-    def __init__(self, parts: Sequence[Batches], threads: int, sharding: Sharding):
-        super().__init__(threads)
-        self._parts = parts
-        self.fingers = sum(part.fingers for part in parts)
+    def __init__(self, parts: Mapping[str, Batches], threads: int, sharding: Sharding):
+        held = parts.values()
+        super().__init__(sum(part.size for part in held), sum(part.fingers for part in held), threads)
+        self.parts = parts
         self._join = jax.jit(
             lambda *pairs: jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *pairs), out_shardings=sharding
         )
 
     def __len__(self) -> int:
-        return sum(map(len, self._parts))
+        return sum(map(len, self.parts.values()))
 
     def on_host(self, n: int) -> list[Any]:
-        return [part.on_host(n) for part in self._parts]
+        return [part.on_host(n) for part in self.parts.values()]
 
     def on_device(self, n: int, prepared: list[Any]) -> Pairs:
-        return self._join(*(part.on_device(n, some) for part, some in zip(self._parts, prepared, strict=True)))
+        return self._join(*(part.on_device(n, some) for part, some in zip(self.parts.values(), prepared, strict=True)))

@@ -88,7 +88,7 @@ def _batches(config: Config, makers: Mapping[str, Maker], sharding: NamedShardin
         len(held) if data.parts[name].weight is None else data.parts[name].weight for name, held in there.items()
     ]
     sizes = shares(weights, size, sharding.mesh.size) if there else []
-    parts = [makers[name](Place(share, sharding, stream, name)) for name, share in zip(there, sizes, strict=True)]
+    parts = {name: makers[name](Place(share, sharding, stream, name)) for name, share in zip(there, sizes, strict=True)}
     return _some(MixedBatches(parts, data.threads, sharding) if parts else None, stream)
 
 

@@ -8,6 +8,7 @@ the loader, whenever a batch needs it. Either way a canvas is a function of its 
 from __future__ import annotations
 
 import hashlib
+import io
 import sys
 import zlib
 from collections import defaultdict
@@ -24,7 +25,7 @@ from ifvit.data.pairs import CANVAS
 from ifvit.data.records import DataError, Record
 from ifvit.data.sources import find
 from ifvit.progress import Progress
-from ifvit.recognition.enhancement import Enhancer
+from ifvit.recognition.enhancement import Enhancer, fits
 
 AT_ONCE = 256  # images read before any of them is put away
 CANVAS_RECIPE = 2  # raise it when a file becomes another canvas: runs trained on the old ones are then not gone on with
@@ -145,7 +146,7 @@ class Prints:
         """The canvases of some records, or why there is none; `apply` is map, or a pool's."""
         if self._data.enhancement is Enhancement.none:
             return iter(apply(self._loaded, records))
-        scans = list(apply(_scan, records))
+        scans = [_unless_too_large(record, scan) for record, scan in zip(records, apply(_scan, records), strict=True)]
         good = [k for k, scan in enumerate(scans) if isinstance(scan, image.Scan)]
         ppis = [image.choose_ppi(scans[k], records[k].ppi)[0] for k in good]
         masks = self._enhancer.ridges_many([scans[k].grey for k in good], ppis)
@@ -174,13 +175,24 @@ def _scan(record: Record) -> image.Scan | image.ImageError:
         return error
 
 
+def _unless_too_large(record: Record, scan: image.Scan | image.ImageError) -> image.Scan | image.ImageError:
+    """The scan, where enhancement can take it; a wrong ppi would ask for more memory than there is."""
+    if isinstance(scan, image.ImageError) or fits(scan.grey, image.choose_ppi(scan, record.ppi)[0]):
+        return scan
+    return image.ImageError(f"{record.path}: larger than a hand at its ppi, which must be wrong (file_ppi sets it)")
+
+
 def _sums(record: Record) -> tuple[int, bytes]:
     """A checksum, which goes into the fingerprint, and a digest, by which copies are found; of the file's content."""
+    crc, digest = 0, hashlib.blake2b(digest_size=16)
     try:
-        content = record.path.read_bytes() if record.path.is_file() else b""
+        with open(record.path, "rb") if record.path.is_file() else io.BytesIO() as file:
+            while piece := file.read(2**20):  # whatever its size, it takes no more memory
+                crc = zlib.crc32(piece, crc)
+                digest.update(piece)
     except OSError:
-        content = b""  # what reading it says is said by the image's own reading
-    return zlib.crc32(content), hashlib.blake2b(content, digest_size=16).digest()
+        pass  # what reading it says is said by the image's own reading
+    return crc, digest.digest()
 
 
 def _line(name: str, checked: Checked, data: DataConfig) -> str:

@@ -24,7 +24,7 @@ from ifvit.recognition.errors import EnhancementError
 from ifvit.recognition.gabor import enhance_gabor, print_fields, sure_ridges
 from ifvit.recognition.networks import Networks, pyfing_version
 
-__all__ = ["Enhanced", "Enhancer", "EnhancementError"]
+__all__ = ["Enhanced", "Enhancer", "EnhancementError", "fits"]
 
 RECIPE = 1  # raise it when a print comes out otherwise: what older versions kept is then not taken for it
 PPI = 500.0  # what the methods were made for
@@ -198,6 +198,11 @@ def _chunks(images: Iterable[np.ndarray], ppis: Iterable[float]) -> Iterator[lis
         yield chunk
 
 
+def fits(grey: np.ndarray, ppi: float) -> bool:
+    """Whether a print, uint8 (H, W), of `ppi` is small enough to be enhanced."""
+    return grey.size * (PPI / ppi) ** 2 <= LARGEST
+
+
 def _checked(index: int, grey: np.ndarray, ppi: float) -> _Print:
     if not isinstance(grey, np.ndarray) or grey.dtype != np.uint8 or grey.ndim != 2:
         what = f"{grey.dtype} {grey.shape}" if isinstance(grey, np.ndarray) else type(grey).__name__
@@ -207,7 +212,7 @@ def _checked(index: int, grey: np.ndarray, ppi: float) -> _Print:
         raise EnhancementError(f"image {index}: {width}x{height} px is too small for a fingerprint")
     if not (math.isfinite(ppi) and ppi > 0):
         raise EnhancementError(f"image {index}: {ppi} is no resolution in pixels per inch")
-    if grey.size * (PPI / ppi) ** 2 > LARGEST:
+    if not fits(grey, ppi):
         raise EnhancementError(
             f"image {index}: {width}x{height} px at {ppi:g} ppi is larger than a hand; is the ppi right?"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,6 +61,14 @@ def begun_from(report: MergeReport | None, config: Config) -> str:
     if report:
         return f"merged from {report.source}"
     return "LoFTR's encoder from scratch, no pretrained weights" if config.dense.use_loftr else "from scratch"
+
+
+def _described(batches: Batches | None, source: Source) -> str:
+    if batches is None:
+        return "nobody"
+    if source is Source.synthetic:
+        return f"{batches.fingers} fingers"
+    return f"{len(batches)} impressions of {batches.fingers} fingers"
 
 
 class _Run:
@@ -125,8 +133,7 @@ class _Run:
             "model": f"{dense.backbone} (stride {dense.stride}) + {encoder} encoder: {dense.num_layers} layers, "
             f"width {dense.d_model}, {dense.num_heads} heads{fine}; {parameter_count(self.state.params):,} parameters",
             "weights": weights,
-            "data": f"{self._described(self.train_batches)} to train, {self._described(self.val_batches)} unseen to "
-            f"validate; {self._where()}",
+            "data": f"\n{' ' * 12}".join(self._sources()),
             "input": f"{width}x{height} px at {data.ppi:g} ppi, {rows}x{columns} cells",
             "training": f"{trainer.max_steps} steps of {trainer.batch_size} pairs, AdamW at {config.optimizer.lr:g}, "
             f"seed {config.seed}",
@@ -135,20 +142,20 @@ class _Run:
         }
         return "\n".join([f"IFViT {__version__}, stage {config.stage}", *(f"  {k:9} {v}" for k, v in lines.items())])
 
-    def _described(self, batches: Batches) -> str:
-        if self.config.data.source is Source.synthetic:
-            return f"{batches.fingers} fingers"
-        return f"{len(batches)} impressions of {batches.fingers} fingers"
-
-    def _where(self) -> str:
-        """Each source, and where it lies."""
+    def _sources(self) -> Iterator[str]:
+        """A line for each source: where it lies, who of it trains and who validates, its share of a batch."""
         data = self.config.data
-        renewed = f", {data.renew} new ones every step" if data.renew else ""
-        places = {
-            name: f"grown here{renewed}" if part.source is Source.synthetic else str(part.root)
-            for name, part in data.parts.items()
-        }
-        return "; ".join(f"{name} ({place})" for name, place in places.items())
+        for name, part in data.parts.items():
+            mixed = data.source is Source.mixture
+            trains, validates = (
+                batches.parts.get(name) if mixed else batches for batches in (self.train_batches, self.val_batches)
+            )
+            where = str(part.root)
+            if part.source is Source.synthetic:
+                where = "grown here" + (f", {data.renew} new ones every step" if data.renew else "")
+            who = f"{_described(trains, part.source)} to train, {_described(validates, part.source)} unseen to validate"
+            share = f"; {trains.size if trains else 0} of {self.train_batches.size} pairs" if mixed else ""
+            yield f"{name} ({where}): {who}{share}"
 
     def train(self) -> Outcome:
         """The loop. Its order: evaluate the old state -> save -> next batch -> step -> log -> stop?

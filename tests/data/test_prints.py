@@ -96,3 +96,9 @@ def test_copies_are_found(root):
     first, second = np.flatnonzero(held.identity == 0), np.flatnonzero(held.identity == 3)
     assert [path.name for path in held.copies(first, second)] == ["0.png", "2.png"]
     assert held.copies(first, np.flatnonzero(held.identity == 1)) is None
+
+
+def test_a_ppi_that_would_ask_for_too_much_is_a_damaged_image(root, tmp_path):
+    more = ("data.enhancement=gabor", f"data.cache_dir={tmp_path / 'cache'}", "data.file_ppi=5")
+    with pytest.raises(DataError, match="8 of 8 images(.|\n)*finger0/0.png: larger than a hand at its ppi"):
+        load(settings(root, *more))
