@@ -5,9 +5,9 @@ import pytest
 
 from ifvit.config import LossConfig, LossForm, build
 from ifvit.data.pairs import Truth
+from ifvit.launch import compose_tree
 from ifvit.models.dense import DenseModel
 from ifvit.models.matching import Matches
-from ifvit.launch import compose_tree
 from ifvit.training.matches import found_matches, taught_matches
 
 GRID = (3, 4)
