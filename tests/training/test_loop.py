@@ -180,3 +180,21 @@ def test_synthetic_fingers_that_are_renewed_resume_bit_for_bit(tiny, tmp_path, m
     assert "resumed after step 1" in said and "2 fingers to train, 2 fingers unseen to validate" in said
     assert "2 new ones every step" in said
     assert same_bits(arrays_of(tmp_path / "cut", 4), arrays_of(tmp_path / "whole", 4))
+
+
+def test_a_mixture_resumes_bit_for_bit_with_other_threads_and_from_disk(tiny, prints, tmp_path, monkeypatch, capsys):
+    """Real and synthetic fingers in every batch; the resumed part reads every image again, by more threads."""
+    monkeypatch.setattr(pool, "BLOCK", 4)
+    sources = (
+        "data=mixture", "data.root=null", "data.file_ppi=null", "data.fingers=4", "data.mixture.synthetic.val_fingers=2",
+        f"data.mixture.folder.root={prints}", "data.mixture.folder.file_ppi=250", f"data.cache_dir={tmp_path / 'cache'}",
+    )  # fmt: skip
+    train(tiny(tmp_path / "whole", *sources, "data.threads=1"))
+    train(tiny(tmp_path / "parts", *sources, "data.threads=1", "trainer.max_hours=1e-9"))
+    train(tiny(tmp_path / "parts", *sources, "data.threads=3", "data.memory_gb=0"))
+    said = capsys.readouterr().out
+    assert "resumed after step 1" in said and "synthetic (grown here): 2 fingers to train, 2 fingers unseen" in said
+    assert f"folder ({prints}): 4 impressions of 2 fingers to train, 4 impressions of 2 fingers unseen" in said
+    assert same_bits(arrays_of(tmp_path / "parts", 4), arrays_of(tmp_path / "whole", 4))
+    with pytest.raises(RunDirError, match="another config .data.mixture.synthetic.weight: 1.0 -> 0.0"):
+        train(tiny(tmp_path / "parts", *sources, "data.mixture.synthetic.weight=0"))
