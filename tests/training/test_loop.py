@@ -186,8 +186,9 @@ def test_a_mixture_resumes_bit_for_bit_with_other_threads_and_from_disk(tiny, pr
     """Real and synthetic fingers in every batch; the resumed part reads every image again, by more threads."""
     monkeypatch.setattr(pool, "BLOCK", 4)
     sources = (
-        "data=mixture", "data.root=null", "data.file_ppi=null", "data.fingers=4", "data.mixture.synthetic.val_fingers=2",
-        f"data.mixture.folder.root={prints}", "data.mixture.folder.file_ppi=250", f"data.cache_dir={tmp_path / 'cache'}",
+        "data=mixture", "data.root=null", "data.file_ppi=null", "data.fingers=4", f"data.cache_dir={tmp_path / 'c'}",
+        "data.mixture.synthetic.val_fingers=2", f"data.mixture.folder.root={prints}",
+        "data.mixture.folder.file_ppi=250",
     )  # fmt: skip
     train(tiny(tmp_path / "whole", *sources, "data.threads=1"))
     train(tiny(tmp_path / "parts", *sources, "data.threads=1", "trainer.max_hours=1e-9"))
