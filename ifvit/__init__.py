@@ -1,3 +1,11 @@
 """IFViT: interpretable fingerprint matching with a vision transformer, in JAX."""
 
+import os
+
 __version__ = "0.1.0"
+
+# OpenCV reads these once, when it loads, and several rooms load it: so here, before any of them. The first is a second
+# guard behind `image`'s own check of sizes. The second: a damaged file is told by one ImageError, and OpenCV's and
+# libtiff's own lines would tell it again without the file's name.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")

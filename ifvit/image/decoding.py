@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
-from ifvit.image.errors import MAX_PIXELS, ImageError
-from ifvit.image.headers import Header
-
-# OpenCV reads these once, when it loads. The first is a second guard behind the header's check. The second: a damaged
-# file is told by one ImageError, and OpenCV's and libtiff's own lines would tell it again without the file's name.
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-
 import cv2
 import numpy as np
+
+from ifvit.image.errors import ImageError
+from ifvit.image.headers import Header
 
 DEPTHS = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))
 OVERSHOOT = 0.05  # of the full scale: what resampling adds to floating-point images
