@@ -149,7 +149,7 @@ def _pairs(arguments: argparse.Namespace) -> None:
     from ifvit.launch import prepare_process, refuse
 
     prepare_process()
-    from ifvit.data.doctor import recognise
+    from ifvit.data.discovery import recognise
     from ifvit.data.protocols import Protocol, pairs
     from ifvit.data.records import DataError, check_unique
     from ifvit.files import write_whole

@@ -11,97 +11,27 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ifvit import image, plots
-from ifvit.config import PartConfig, Source
 from ifvit.data import layouts
+from ifvit.data.discovery import recognise
+from ifvit.data.findings import Database, Finding, Report
 from ifvit.data.records import DataError, Record, by_identity, listed
-from ifvit.data.sources import LINKS, Found, list_files, one_resolution, part_records
 from ifvit.data.splits import Split
 from ifvit.progress import Progress
-from ifvit.recognition.fields import ridge_period
+from ifvit.recognition.fields import USUAL_PERIOD, ridge_period
 
-TABLES = (".csv", ".parquet", ".pq")
-USUAL_PERIOD = 9.0  # px at 500 ppi, the mean of adult fingers
-# Of the databases' medians at 500 ppi; those of FVC2002 B lie between 7.1 and 9.3 px. Half or twice the true ppi lies
+# Of the databases' medians at 500 ppi; those of FVC2002 B lie between 7.0 and 9.0 px. Half or twice the true ppi lies
 # outside for each of them.
 PERIODS = (6.0, 12.5)
 APART = 1.55  # of an image's period from its database's median; fingers differ by less
 LEAST_CONTRAST = 12  # grey levels between the 1st and the 99th percentile: an empty sensor's noise has fewer
 AT_ONCE = 256  # images
 SHEET_IMAGES, SHEET_PPI, SHEET_SIDE = 8, 250, 256
-
-
-@dataclass
-class Database:
-    """What one database is found to be."""
-
-    name: str
-    subjects: int
-    fingers: int
-    images: int
-    impressions: str  # of a finger: one number, or the fewest and the most
-    ppi: str
-    published: dict[str, int | None]
-    ridge_period_px: float | None = None  # median
-    ridge_ppi: float | None = None  # that the ridges speak for
-    findings: dict[str, int] = field(default_factory=dict)  # how many of each kind
-
-
-class Finding(NamedTuple):
-    """kind: a word; problem: whether it makes the check fail; database: '' where it is none's; text: in plain words."""
-
-    kind: str
-    problem: bool
-    database: str
-    text: str
-
-
-@dataclass
-class Report:
-    databases: list[Database]
-    findings: list[Finding]
-
-    @property
-    def healthy(self) -> bool:
-        """Whether there is no problem."""
-        return not any(finding.problem for finding in self.findings)
-
-    def tree(self) -> dict[str, Any]:
-        """The report for JSON."""
-        return {
-            "healthy": self.healthy,
-            "databases": [asdict(database) for database in self.databases],
-            "findings": [finding._asdict() for finding in self.findings],
-        }
-
-    def text(self) -> str:
-        """A table of the databases, then the findings, problems first."""
-        heading = ("database", "subjects", "fingers", "each", "images", "published", "ppi", "ridges say", "problems")
-        rows = [heading, *(_row(database, self.findings) for database in self.databases)]
-        widths = [max(len(row[k]) for row in rows) for k in range(len(heading))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        for finding in sorted(self.findings, key=lambda finding: not finding.problem):
-            where = f"{finding.database}: " if finding.database else ""
-            lines.append(f"{'PROBLEM' if finding.problem else 'note'}  {finding.kind}: {where}{finding.text}")
-        count = sum(finding.problem for finding in self.findings)
-        lines.append(f"{count} problems" if count else "no problems")
-        # Names from a stranger's disk, without what would act on a terminal.
-        return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
-
-
-def _row(database: Database, findings: Sequence[Finding]) -> tuple[str, ...]:
-    whole = database.published["images"]
-    said = "-" if database.ridge_ppi is None else f"{database.ridge_ppi:.0f} ({database.ridge_period_px:.1f} px)"
-    problems = sum(finding.problem and finding.database == database.name for finding in findings)
-    numbers = map(str, (database.subjects, database.fingers, database.impressions, database.images, whole or "-"))
-    return (database.name, *numbers, database.ppi, said, str(problems or ""))
 
 
 class Seen(NamedTuple):
@@ -143,77 +73,6 @@ def examine(roots: Sequence[Path], ppi: float | None = None, split: Split | None
         _judge_resolution(database, [one for one in seen if one.record.database == database.name], findings)
         database.findings = dict(Counter(finding.kind for finding in findings if finding.database == database.name))
     return Report(databases, findings), records
-
-
-def recognise(root: Path, ppi: float | None, findings: list[Finding]) -> list[Record]:
-    """The records under a root, whatever databases they are of; files that are none are found to be strangers.
-
-    A table is read as a manifest. Where no file is named as a known database names them, a folder is a finger.
-    """
-    if root.suffix.lower() in TABLES:
-        found = part_records(PartConfig(Source.manifest, str(root), None, None, ppi, 1, 1.0))
-        _say_left_out(found, root, findings)
-        return found.records
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder, nor a table ({', '.join(TABLES)})")
-    listing = list_files(root)
-    known, strangers, left_out = _by_names(root, listing.files)
-    if listing.links_out:
-        left_out[LINKS] = listing.links_out
-    if not known:
-        found = part_records(PartConfig(Source.folder, str(root), None, None, ppi, 1, 1.0))
-        findings.append(
-            Finding("unknown layout", False, "", f"{root}: read as a folder for each finger, as none is known")
-        )
-        _say_left_out(found, root, findings)
-        return found.records
-    records = []
-    for some in known.values():
-        records += one_resolution(some, left_out)
-    _say_left_out(Found(records, left_out), root, findings)
-    images = [path for path in strangers if path.suffix.lower() in layouts.IMAGE_ENDINGS]
-    others = [path for path in strangers if path.suffix.lower() not in layouts.IMAGE_ENDINGS]
-    if images:
-        findings.append(
-            Finding(
-                "stranger",
-                True,
-                "",
-                f"{root}: {len(images)} images bear no name of their database: {listed(images)}",
-            )
-        )
-    if others:
-        findings.append(Finding("other files", False, "", f"{root}: {len(others)} are no images: {listed(others)}"))
-    return [record._replace(ppi=ppi or record.ppi) for record in records]
-
-
-def _by_names(
-    root: Path, files: Sequence[PurePosixPath]
-) -> tuple[dict[str, list[Record]], list[PurePosixPath], Counter[str]]:
-    """Records by database, files that are named like no database's, and what is left out."""
-    known: dict[str, list[Record]] = defaultdict(list)
-    strangers, left_out = [], Counter()
-    year = partial(_year, root.resolve(), root)
-    for relative in files:
-        named = (layouts.by_name(source, root, relative, year) for source in layouts.LAYOUTS)
-        named = next((one for one in named if one), None)
-        if named is None:
-            strangers.append(relative)
-        elif named.record is None:
-            left_out[named.left_out] += 1
-        else:
-            known[named.record.database].append(named.record)
-    return known, strangers, left_out
-
-
-def _year(home: Path, root: Path, folder: Path) -> int | None:
-    return layouts.fvc_year(home / folder.relative_to(root))
-
-
-def _say_left_out(found: Found, root: Path, findings: list[Finding]) -> None:
-    for reason, count in found.left_out.items():
-        kind = "link" if reason == LINKS else "left out"
-        findings.append(Finding(kind, reason == LINKS, "", f"{root}: {count} files, {reason}"))
 
 
 def _databases(records: Sequence[Record], findings: list[Finding]) -> list[Database]:
