@@ -246,7 +246,8 @@ def sample_sheet(records: Sequence[Record]) -> np.ndarray:
     for name in dict.fromkeys(record.database for record in records):
         mine = [record for record in records if record.database == name]
         shown = []
-        for k in dict.fromkeys(np.linspace(0, len(mine) - 1, 2 * SHEET_IMAGES).astype(int).tolist()):
+        spread = np.linspace(0, len(mine) - 1, 2 * SHEET_IMAGES).astype(int).tolist()
+        for k in dict.fromkeys(spread[::2] + spread[1::2]):  # the latter stand in for what cannot be used
             try:
                 canvas = image.load_canvas(mine[k].path, mine[k].ppi, SHEET_PPI, SHEET_SIDE, SHEET_SIDE)
             except image.ImageError:
