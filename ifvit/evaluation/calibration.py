@@ -1,0 +1,95 @@
+"""What a score means: how often two different fingers reach it, by the impostor scores of one evaluation.
+
+The answer is never too low in the sense of a test: it is the upper end of the one-sided 95 % confidence interval of the
+FMR at that score. Where no impostor pair reaches a score, that is the rule of three: 3 / N of N pairs, not nothing. The
+interval takes pairs for independent. Pairs that share a finger are not quite, and other sensors or other people give
+other scores: the table holds for prints like those that it was made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+NORMAL_95 = 1.66  # the standard normal's 95 % point, 1.645, raised until no bound lies below the exact one
+RULE_OF_THREE = 3.0  # -ln 0.05 = 2.996: none seen of N leaves a rate of 3 / N
+STEP = 0.02  # of the bound: a row of the table that would change it by less is left out
+
+
+class Calibration(NamedTuple):
+    """A table of upper bounds of the FMR.
+
+    impostors: how many pairs it was made from.
+    above: float (K,), scores, ascending. fmr: float (K + 1,) in (0, 1], never rising: fmr[0] holds up to and at
+        above[0], fmr[k] for scores greater than above[k - 1].
+    """
+
+    impostors: int
+    above: np.ndarray
+    fmr: np.ndarray
+
+    def fmr_at(self, score: float | np.ndarray) -> float | np.ndarray:
+        """The bound at a score, or at each of an array of any shape.
+
+        Raises:
+            ValueError: a score is NaN.
+        """
+        if np.isnan(score).any():
+            raise ValueError("a score that is not a number (NaN) has no FMR")
+        bound = self.fmr[np.searchsorted(self.above, score, side="left")]
+        return float(bound) if np.ndim(score) == 0 else bound
+
+    def tree(self) -> dict:
+        """The table as numbers and lists, for JSON; `from_tree` reads it."""
+        return {"impostors": self.impostors, "above": self.above.tolist(), "fmr": self.fmr.tolist()}
+
+
+def calibration(impostor_scores: np.ndarray) -> Calibration:
+    """The table of N >= 1 impostor scores, float (N,) without NaN; failures to register have theirs too.
+
+    A row that changes the bound by less than 2 % is left out and the higher bound before it kept, so that millions of
+    scores make a table of some hundred rows that is still an upper bound.
+    """
+    scores, counts = np.unique(impostor_scores, return_counts=True)
+    total = len(impostor_scores)
+    bounds = _upper_bound(total - np.concatenate([[0], np.cumsum(counts)]), total)
+    kept, last = [], bounds[0]
+    for k, bound in enumerate(bounds[1:]):
+        if bound <= (1 - STEP) * last:
+            kept.append(k)
+            last = bound
+    return Calibration(total, scores[kept], np.concatenate([bounds[:1], bounds[1:][kept]]))
+
+
+def from_tree(tree: Mapping) -> Calibration:
+    """The table back from what `Calibration.tree` made.
+
+    Raises:
+        ValueError: it is none, says in what way.
+    """
+    names = set(Calibration._fields)
+    if not isinstance(tree, Mapping) or set(tree) != names:
+        raise ValueError(f"a calibration table has {', '.join(sorted(names))} and nothing else")
+    if not isinstance(tree["impostors"], int) or tree["impostors"] < 1:
+        raise ValueError("a calibration table names how many impostor pairs it was made from, at least one")
+    made = Calibration(tree["impostors"], *(np.asarray(tree[name], np.float64) for name in ("above", "fmr")))
+    if made.above.ndim != 1 or made.fmr.shape != (len(made.above) + 1,):
+        raise ValueError("a calibration table has one bound more than scores, both in plain lists")
+    if not (np.diff(made.above) > 0).all() or not (np.diff(made.fmr) <= 0).all():
+        raise ValueError("a calibration table's scores rise and its bounds never do")
+    if not ((made.fmr > 0) & (made.fmr <= 1)).all():
+        raise ValueError("a calibration table's bounds lie above 0 and up to 1")
+    return made
+
+
+def _upper_bound(count: np.ndarray, total: int) -> np.ndarray:
+    """The one-sided 95 % upper bound of a rate of which `count` (...) of `total` were seen.
+
+    Byar's approximation of the Poisson distribution's bound (Breslow and Day, Statistical methods in cancer research
+    II, IARC 1987, 2.3), which for rates is itself no less than the binomial distribution's.
+    """
+    more = count + 1.0
+    byar = more * (1 - 1 / (9 * more) + NORMAL_95 / (3 * np.sqrt(more))) ** 3
+    return np.minimum(1.0, np.maximum(byar, RULE_OF_THREE) / total)
