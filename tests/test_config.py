@@ -197,13 +197,38 @@ def test_a_mixture_holds_what_is_in_use(mixture):
         ("weight", None, "data.mixture: the weights of the sources in use must be all numbers, or all null"),
         ("val_fingers", 0, "data.mixture.fvc2002.val_fingers: expected at least one finger"),
         ("fvc_year", 2001, "data.mixture.fvc2002.fvc_year: expected 2000, 2002, 2004 or 2006, got 2001"),
-        ("file_ppi", 0.0, "data.mixture.fvc2002.file_ppi: expected above 0"),
+        ("file_ppi", 0.0, "data.mixture.fvc2002.file_ppi: expected 50 to 10000, got 0.0"),
         ("wieght", 1, "data.mixture.fvc2002.wieght: unknown key; did you mean data.mixture.fvc2002.weight?"),
     ],
 )
 def test_each_source_of_a_mixture_is_checked(mixture, key, value, said):
-    mixture["data"]["mixture"]["fvc2002"][key] = value
+    mixture["data"]["mixture"]["fvc2002"] |= {"fvc_year": None, key: value}
     (line,) = problems_of(mixture)
+    assert line.startswith(said)
+
+
+@pytest.mark.parametrize("key, value", [("root", "/x"), ("databases", ["DB1_A"]), ("file_ppi", 500.0),
+                                        ("fvc_year", 2002), ("val_fingers", ["109"])])  # fmt: skip
+def test_keys_of_one_source_are_not_ignored_in_a_mixture(mixture, key, value):
+    mixture["data"][key] = value
+    assert problems_of(mixture) == [f"data.{key}: data=mixture does not read it; set data.mixture.NAME.{key}"]
+
+
+def test_sources_that_are_not_in_use_change_nothing(mixture):
+    before = config.as_tree(config.build(mixture))
+    mixture["data"]["mixture"]["sd4"]["val_fingers"] = 7
+    mixture["data"]["mixture"]["new"] = {"source": "folder"}  # of a later release
+    assert config.differences(before, config.as_tree(config.build(mixture))) == []
+
+
+@pytest.mark.parametrize("overrides, said", [
+    (["data=fvc", "data.root="], "data.root: expected a folder, got an empty text"),
+    (["data=fvc", "data.root=/x", "data.file_ppi=50000"], "data.file_ppi: expected 50 to 10000, got 50000"),
+    (["data=sd4", "data.root=/x", "data.fvc_year=2002"], "data.fvc_year: only of data=fvc; this is sd4"),
+    (["data=paper"], "data.mixture: none of its sources is in use"),
+])  # fmt: skip
+def test_misfits_of_a_source(overrides, said):
+    (line,) = problems_of(compose_tree(overrides))
     assert line.startswith(said)
 
 
@@ -235,11 +260,10 @@ def test_a_folder_may_move_and_a_source_may_not_change(mixture):
 
 @pytest.mark.parametrize("source", sorted(str(source) for source in config.Source))
 def test_every_source_has_its_yaml(source):
-    root = [] if source == "synthetic" else ["data.root=/x"]
-    more = ["data.mixture.sd4.root=/x"] if source == "mixture" else []
-    built = config.build(compose_tree([f"data={source}", *root, *more]))
+    root = {"synthetic": [], "mixture": ["data.mixture.sd4.root=/x"]}.get(source, ["data.root=/x"])
+    built = config.build(compose_tree([f"data={source}", *root]))
     assert built.data.source == source
-    if root and source != "mixture":
+    if source not in ("synthetic", "mixture"):
         assert problems_of(compose_tree([f"data={source}"]))[0].startswith(f"data.root: data={source} needs")
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ifvit.config.rules import check
-from ifvit.config.schema import Config, PartConfig, Parts
+from ifvit.config.schema import Config, PartConfig, Parts, Source
 
 
 class ConfigError(ValueError):
@@ -93,10 +93,21 @@ def as_tree(config: Any) -> Any:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """`key: old -> new` for every key on which two configs' trees differ and that may not change on resume."""
-    before, after = ADDED | dict(_leaves(old)), ADDED | dict(_leaves(new))
+    before, after = (ADDED | dict(_leaves(_in_use(tree))) for tree in (old, new))
     keys = sorted(k for k in before.keys() | after.keys() if k not in MAY_CHANGE and not MIXTURE_ROOT.fullmatch(k))
     keys = [k for k in keys if k in before or not k.startswith(ADDED_GROUPS)]
     return [f"{k}: {before.get(k)} -> {after.get(k)}" for k in keys if before.get(k) != after.get(k)]
+
+
+def _in_use(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A config's tree without the sources of a mixture that it does not use."""
+    data = tree.get("data", {})
+    used = {
+        name: part
+        for name, part in data.get("mixture", {}).items()
+        if part["weight"] != 0 and (part["root"] is not None or part["source"] == Source.synthetic)
+    }
+    return {**tree, "data": {**data, "mixture": used}} if data else tree
 
 
 def near(path: str) -> str:

@@ -133,7 +133,7 @@ def _part_rules(config: Config) -> Rules:
     )
     real = [part for part in data.parts.values() if part.source is not Source.synthetic]
     yield (
-        data.split is None or len(real) > 0,
+        data.split is None or len(real) > 0 or not data.parts,
         "data.split: synthetic fingers are split by data.val_fingers; set data.split=null",
     )
     synthetic = len(data.parts) - len(real)
@@ -147,8 +147,12 @@ def _part_rules(config: Config) -> Rules:
         len(counted) < 2,
         "data.mixture: the weights of the sources in use must be all numbers, or all null (by their images)",
     )
-    for name, part in (data.mixture if mixed else data.parts).items():
-        yield from _one_part_rules(f"data.mixture.{name}." if mixed else "data.", part, config)
+    plain = {key: getattr(data, key) for key in ("root", "databases", "fvc_year", "file_ppi")}
+    plain["val_fingers"] = None if isinstance(data.val_fingers, int) else data.val_fingers
+    for key, value in plain.items() if mixed else ():
+        yield value is None, f"data.{key}: data=mixture does not read it; set data.mixture.NAME.{key}"
+    for name, part in data.parts.items():
+        yield from _one_part_rules(data.key_of(name), part, config)
 
 
 def _one_part_rules(key: str, part: PartConfig, config: Config) -> Rules:
@@ -161,7 +165,16 @@ def _one_part_rules(key: str, part: PartConfig, config: Config) -> Rules:
         "data.root=" + ("FILE" if part.source is Source.manifest else "FOLDER"),
     )
     yield part.weight is None or part.weight >= 0, f"{key}weight: expected 0 or more, or null, got {part.weight}"
-    yield part.file_ppi is None or part.file_ppi > 0, f"{key}file_ppi: expected above 0, got {part.file_ppi}"
+    yield part.root is None or part.root.strip() != "", f"{key}root: expected a folder, got an empty text"
+    low, high = FILE_PPI
+    yield (
+        part.file_ppi is None or low <= part.file_ppi <= high,
+        f"{key}file_ppi: expected {low} to {high}, got {part.file_ppi}",
+    )
+    yield (
+        part.fvc_year is None or part.source is Source.fvc,
+        f"{key}fvc_year: only of data=fvc; this is {part.source}",
+    )
     yield (
         part.fvc_year in (None, 2000, 2002, 2004, 2006),
         f"{key}fvc_year: expected 2000, 2002, 2004 or 2006, got {part.fvc_year}",
@@ -180,6 +193,7 @@ def _one_part_rules(key: str, part: PartConfig, config: Config) -> Rules:
     )
 
 
+FILE_PPI = 50, 10000  # beyond these it is no fingerprint's
 _WHAT_ROOT_IS = {Source.manifest: "the CSV or Parquet file that names the images"}
 
 # Upper ends: half a turn; what leaves part of the print in the frame; twice SFinGe's range, beyond which little more of

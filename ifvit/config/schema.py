@@ -72,6 +72,7 @@ class LossForm(enum.StrEnum):
     focal = "focal"
 
 
+PAPER = "paper"  # data.split: the published one
 # Input pixels a cell and number of stages of each backbone. A test holds them against ifvit.models.
 STRIDES = {Backbone.resnet18: 16, Backbone.resnet_fpn_8_2: 8, Backbone.resnet_fpn_16_4: 16}
 STAGES = {Backbone.resnet18: 3, Backbone.resnet_fpn_8_2: 3, Backbone.resnet_fpn_16_4: 4}
@@ -191,6 +192,10 @@ class DataConfig:
         if isinstance(self.image_size, int):
             return self.image_size, self.image_size
         return self.image_size[0], self.image_size[1]
+
+    def key_of(self, name: str) -> str:
+        """What the keys of a source begin with, for messages."""
+        return f"data.mixture.{name}." if self.source is Source.mixture else "data."
 
     @property
     def parts(self) -> Parts:

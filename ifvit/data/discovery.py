@@ -9,53 +9,58 @@ from pathlib import Path, PurePosixPath
 
 from ifvit.config import PartConfig, Source
 from ifvit.data import layouts
-from ifvit.data.findings import Finding
+from ifvit.data.findings import Finding, counted
 from ifvit.data.records import DataError, Record, listed
-from ifvit.data.sources import LINKS, Found, list_files, one_resolution, part_records
+from ifvit.data.sources import DEAD_LINKS, LINKS, ODD_NAMES, list_files, one_resolution, part_records, year_of
 
 TABLES = (".csv", ".parquet", ".pq")
 
 
-def recognise(root: Path, ppi: float | None, findings: list[Finding]) -> list[Record]:
+def recognise(
+    root: Path, findings: list[Finding], source: Source | None = None, ppi: float | None = None
+) -> list[Record]:
     """The records under a root, whatever databases they are of; files that are none are found to be strangers.
 
-    A table is read as a manifest. Where no file is named as a known database names them, a folder is a finger.
+    source: what it is, if it is known. Else a table is read as a manifest; and where no file is named as a known
+    database names them, a folder is taken for a finger, which is a problem as long as nobody says so.
     """
-    if root.suffix.lower() in TABLES:
-        found = part_records(PartConfig(Source.manifest, str(root), None, None, ppi, 1, 1.0))
-        _say_left_out(found, root, findings)
-        return found.records
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder, nor a table ({', '.join(TABLES)})")
+    if root.suffix.lower() in TABLES and source is None:
+        source = Source.manifest
+    if source is None and not root.is_dir():
+        there = f"is not a folder, nor a table ({', '.join(TABLES)})" if root.exists() else "is not there"
+        raise DataError(f"{root} {there}")
+    if source is not None:
+        return _described(root, source, ppi, findings)
     listing = list_files(root)
     known, strangers, left_out = _by_names(root, listing.files)
-    if listing.links_out:
-        left_out[LINKS] = listing.links_out
     if not known:
-        found = part_records(PartConfig(Source.folder, str(root), None, None, ppi, 1, 1.0))
-        findings.append(
-            Finding("unknown layout", False, "", f"{root}: read as a folder for each finger, as none is known")
-        )
-        _say_left_out(found, root, findings)
-        return found.records
-    records = []
+        records = _described(root, Source.folder, ppi, findings)
+        fingers = len({record.identity for record in records})
+        text = f"{root}: no known database's names; a folder is taken for a finger, which makes {fingers}. "
+        findings.append(Finding("unknown layout", True, "", text + "If that is right, say --source folder"))
+        return records
+    records, left_out = [], left_out + listing.left_out
     for some in known.values():
         records += one_resolution(some, left_out)
-    _say_left_out(Found(records, left_out), root, findings)
+    _say_left_out(left_out, root, findings)
     images = [path for path in strangers if path.suffix.lower() in layouts.IMAGE_ENDINGS]
     others = [path for path in strangers if path.suffix.lower() not in layouts.IMAGE_ENDINGS]
     if images:
-        findings.append(
-            Finding(
-                "stranger",
-                True,
-                "",
-                f"{root}: {len(images)} images bear no name of their database: {listed(images)}",
-            )
-        )
+        text = f"{root}: {counted(len(images), 'image')} not named as a known database names them: {listed(images)}"
+        findings.append(Finding("stranger", True, "", text))
     if others:
-        findings.append(Finding("other files", False, "", f"{root}: {len(others)} are no images: {listed(others)}"))
+        text = f"{root}: {counted(len(others), 'file')} that are no images: {listed(others)}"
+        findings.append(Finding("other files", False, "", text))
     return [record._replace(ppi=ppi or record.ppi) for record in records]
+
+
+def _described(root: Path, source: Source, ppi: float | None, findings: list[Finding]) -> list[Record]:
+    part = PartConfig(
+        source=source, root=str(root), databases=None, fvc_year=None, file_ppi=ppi, val_fingers=1, weight=1.0
+    )
+    found = part_records(part, key="", name=str(source))
+    _say_left_out(found.left_out, root, findings)
+    return found.records
 
 
 def _by_names(
@@ -64,7 +69,7 @@ def _by_names(
     """Records by database, files that are named like no database's, and what is left out."""
     known: dict[str, list[Record]] = defaultdict(list)
     strangers, left_out = [], Counter()
-    year = partial(_year, root.resolve(), root)
+    year = partial(year_of, root, None)
     for relative in files:
         named = (layouts.by_name(source, root, relative, year) for source in layouts.LAYOUTS)
         named = next((one for one in named if one), None)
@@ -77,11 +82,7 @@ def _by_names(
     return known, strangers, left_out
 
 
-def _year(home: Path, root: Path, folder: Path) -> int | None:
-    return layouts.fvc_year(home / folder.relative_to(root))
-
-
-def _say_left_out(found: Found, root: Path, findings: list[Finding]) -> None:
-    for reason, count in found.left_out.items():
-        kind = "link" if reason == LINKS else "left out"
-        findings.append(Finding(kind, reason == LINKS, "", f"{root}: {count} files, {reason}"))
+def _say_left_out(left_out: Counter[str], root: Path, findings: list[Finding]) -> None:
+    for reason, count in left_out.items():
+        problem = reason in (LINKS, DEAD_LINKS, ODD_NAMES)
+        findings.append(Finding("left out", problem, "", f"{root}: {count} {reason}"))

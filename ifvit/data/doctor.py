@@ -8,18 +8,21 @@ A finding is a problem, which makes the check fail, or a note.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from ifvit import image, plots
+from ifvit.config import Source
 from ifvit.data import layouts
 from ifvit.data.discovery import recognise
-from ifvit.data.findings import Database, Finding, Report
+from ifvit.data.findings import Database, Finding, Report, counted
 from ifvit.data.records import DataError, Record, by_identity, listed
 from ifvit.data.splits import Split
 from ifvit.progress import Progress
@@ -29,6 +32,7 @@ from ifvit.recognition.fields import USUAL_PERIOD, ridge_period
 # outside for each of them.
 PERIODS = (6.0, 12.5)
 APART = 1.55  # of an image's period from its database's median; fingers differ by less
+BLANK = re.compile(r": blank, every pixel is \d+$")  # what reading an image says of one
 LEAST_CONTRAST = 12  # grey levels between the 1st and the 99th percentile: an empty sensor's noise has fewer
 AT_ONCE = 256  # images
 SHEET_IMAGES, SHEET_PPI, SHEET_SIDE = 8, 250, 256
@@ -47,57 +51,85 @@ class Seen(NamedTuple):
     error: str | None = None
 
 
-def examine(roots: Sequence[Path], ppi: float | None = None, split: Split | None = None) -> tuple[Report, list[Record]]:
+def examine(
+    roots: Sequence[Path], source: Source | None = None, ppi: float | None = None, split: Split | None = None
+) -> tuple[Report, list[Record]]:
     """The report on everything under the roots, and the records of all that are impressions of fingers.
 
-    ppi: of all files, over what names and tags say. split: of a run; subjects that it trained or validated on are a
-    problem, as if the data were to test it.
+    source: what the roots are, if it is known. ppi: of all files, over what names and tags say. split: of a run;
+    subjects that it trained or validated on are a problem, as if the data were to test it.
 
     Raises:
-        DataError: a root is absent or holds no images at all.
+        DataError: a root is absent, holds no images at all, or is given twice.
     """
     findings: list[Finding] = []
     records: list[Record] = []
+    check_roots(roots)
     for root in roots:
-        records += recognise(root, ppi, findings)
+        records += recognise(root, findings, source, ppi)
     if split:
-        try:
-            split.refuse_seen(records, "the data")
-        except DataError as error:
-            findings.append(Finding("leakage", True, "", str(error)))
-    databases = _databases(records, findings)
-    seen = list(_look_at(records))
-    _judge_images(seen, findings)
-    _judge_copies(seen, findings)
+        _judge_split(split, records, findings)
+    by_database: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        by_database[record.database].append(record)
+    databases = [_database(name, mine, findings) for name, mine in sorted(by_database.items())]
+    _judge_shared(records, findings)
+    seen: dict[str, list[Seen]] = defaultdict(list)
+    for one in _look_at(records):
+        seen[one.record.database].append(one)
+    _judge_copies([one for some in seen.values() for one in some], findings)
     for database in databases:
-        _judge_resolution(database, [one for one in seen if one.record.database == database.name], findings)
-        database.findings = dict(Counter(finding.kind for finding in findings if finding.database == database.name))
+        _judge_images(database.name, seen[database.name], findings)
+        _judge_resolution(database, seen[database.name], findings)
+    kinds = Counter((finding.database, finding.kind) for finding in findings)
+    for database in databases:
+        database.findings = {kind: count for (name, kind), count in kinds.items() if name == database.name}
     return Report(databases, findings), records
 
 
-def _databases(records: Sequence[Record], findings: list[Finding]) -> list[Database]:
-    """The databases, their counts held against the published ones, their identities looked at."""
-    made = []
-    for name in dict.fromkeys(record.database for record in records):
-        mine = [record for record in records if record.database == name]
-        fingers = by_identity(mine)
-        each = Counter(len(mates) for mates in fingers.values())
-        ppis = sorted({f"{record.ppi:g}" if record.ppi else "?" for record in mine})
-        whole = layouts.published(name)
-        database = Database(
-            name=name,
-            subjects=len({record.subject for record in mine}),
-            fingers=len(fingers),
-            images=len(mine),
-            impressions=str(min(each)) if len(each) == 1 else f"{min(each)}-{max(each)}",
-            ppi=",".join(ppis),
-            published=whole._asdict(),
-        )
-        made.append(database)
-        _judge_counts(database, whole, findings)
-        _judge_identities(database, mine, fingers, whole, findings)
-    _judge_shared(records, findings)
-    return made
+def check_roots(roots: Sequence[Path]) -> None:
+    """Refuse a root that is given twice, or lies in another.
+
+    Raises:
+        DataError: naming both.
+    """
+    real = [root.resolve() for root in roots]
+    for k, one in enumerate(real):
+        for other in real[:k]:
+            if one.is_relative_to(other) or other.is_relative_to(one):
+                raise DataError(f"{one} and {other} hold the same files; name each folder once")
+
+
+def _judge_split(split: Split, records: Sequence[Record], findings: list[Finding]) -> None:
+    people = {record.subject for record in records}
+    known = sum(subject in split.part for subject in people)
+    text = f"the split knows {known} of the data's {counted(len(people), 'subject')}"
+    if known == 0:
+        text += ", so it says nothing of them: were they named otherwise in that run (--source)?"
+    findings.append(Finding("split", known == 0, "", text))
+    try:
+        split.refuse_seen(records, "the data")
+    except DataError as error:
+        findings.append(Finding("leakage", True, "", str(error)))
+
+
+def _database(name: str, mine: Sequence[Record], findings: list[Finding]) -> Database:
+    """A database, its counts held against the published ones, its identities looked at."""
+    fingers = by_identity(mine)
+    each = Counter(len(mates) for mates in fingers.values())
+    whole = layouts.published(name)
+    database = Database(
+        name=name,
+        subjects=len({record.subject for record in mine}),
+        fingers=len(fingers),
+        images=len(mine),
+        impressions=str(min(each)) if len(each) == 1 else f"{min(each)}-{max(each)}",
+        ppi=",".join(sorted({f"{record.ppi:g}" if record.ppi else "?" for record in mine})),
+        published=whole._asdict(),
+    )
+    _judge_counts(database, whole, findings)
+    _judge_identities(database, mine, fingers, whole, findings)
+    return database
 
 
 def _judge_counts(database: Database, whole: layouts.Published, findings: list[Finding]) -> None:
@@ -113,21 +145,21 @@ def _judge_identities(
     if whole.impressions:
         odd = [f"{name} has {len(mates)}" for name, mates in fingers.items() if len(mates) != whole.impressions]
         if odd:
-            text = f"{len(odd)} fingers have another number of impressions than {whole.impressions}: {listed(odd)}"
+            text = f"{counted(len(odd), 'finger')} of other than {whole.impressions} impressions: {listed(odd)}"
             findings.append(Finding("impressions", True, database.name, text))
     else:
         alone = [name for name, mates in fingers.items() if len(mates) == 1]
         if alone:
-            text = f"{len(alone)} fingers have one impression, and so no genuine pair: {listed(alone)}"
+            text = f"{counted(len(alone), 'finger')} of one impression, and so without a genuine pair: {listed(alone)}"
             findings.append(Finding("no mate", False, database.name, text))
     claims = Counter((record.identity, record.impression) for record in mine)
-    twice = [f"{impression} of {identity}" for (identity, impression), count in claims.items() if count > 1]
+    twice = [f"impression {impression} of {identity}" for (identity, impression), count in claims.items() if count > 1]
     if twice:
         text = (
             f"{len(twice)} impressions have two files each, so that one print may stand on both sides: {listed(twice)}"
         )
         findings.append(Finding("same impression", True, database.name, text))
-    if database.name.startswith("FVC/"):
+    if database.name.startswith("FVC/") and database.ppi == "?":
         text = "the path does not say which competition it is, and so not the ppi; name it like FVC2002 or set --ppi"
         findings.append(Finding("unknown year", True, database.name, text))
 
@@ -164,48 +196,42 @@ def _seen(record: Record) -> Seen:
     return Seen(record, digest.digest(), contrast, ridge_period(scan.grey), ppi, ppi_from, scan.inverted)
 
 
-def _judge_images(seen: Sequence[Seen], findings: list[Finding]) -> None:
-    assumed, inverted = Counter(), Counter()
-    unclear: dict[str, list[Path]] = defaultdict(list)
+def _judge_images(name: str, seen: Sequence[Seen], findings: list[Finding]) -> None:
+    unclear: list[Path] = []
     for one in seen:
-        name = one.record.database
         if one.error:
-            kind = "blank" if ": blank" in one.error else "unreadable"
+            kind = "blank" if BLANK.search(one.error) else "unreadable"
             findings.append(Finding(kind, True, name, one.error))
-            continue
-        if one.contrast < LEAST_CONTRAST:
-            text = f"{one.record.path}: blank, its grey levels differ by {one.contrast:.0f}"
+        elif one.contrast < LEAST_CONTRAST:
+            text = f"{one.record.path}: its grey levels differ by {one.contrast:.0f}"
             findings.append(Finding("blank", True, name, text))
         elif one.period is None:
-            unclear[name].append(one.record.path)
-        assumed[name] += one.ppi_from is image.PpiFrom.assumed
-        inverted[name] += one.inverted
-    for name, paths in unclear.items():
-        text = f"in {len(paths)} images no regular ridges were found, look at them: {listed(paths)}"
+            unclear.append(one.record.path)
+    if unclear:
+        text = f"no regular ridges were found in {counted(len(unclear), 'image')}, look at them: {listed(unclear)}"
         findings.append(Finding("no clear ridges", False, name, text))
-    for name, count in assumed.items():
-        if count:
-            text = f"{count} files say nowhere what their ppi is; {image.DEFAULT_PPI:g} is assumed"
-            findings.append(Finding("ppi assumed", False, name, text))
-    for name, count in inverted.items():
-        if count:
-            findings.append(Finding("inverted", False, name, f"{count} images have light ridges; they are turned over"))
+    if count := sum(one.ppi_from is image.PpiFrom.assumed for one in seen):
+        text = f"nothing says what the ppi of {counted(count, 'file')} is; {image.DEFAULT_PPI:g} is assumed"
+        findings.append(Finding("ppi assumed", False, name, text))
+    if inverted := [one.record.path for one in seen if one.inverted]:
+        text = f"light ridges on a dark ground, turned over: {counted(len(inverted), 'image')}, {listed(inverted)}"
+        findings.append(Finding("inverted", False, name, text))
 
 
 def _judge_copies(seen: Sequence[Seen], findings: list[Finding]) -> None:
-    """The same pixels under two names."""
-    copies: dict[bytes, list[Record]] = defaultdict(list)
+    """The same pixels under two names; told together for each two databases, which may be copies as a whole."""
+    first: dict[bytes, Record] = {}
+    found: dict[tuple[str, str, bool], list[str]] = defaultdict(list)
     for one in seen:
         if one.digest:
-            copies[one.digest].append(one.record)
-    for records in copies.values():
-        if len(records) > 1:
-            fingers = dict.fromkeys(record.identity for record in records)
-            whose = (
-                f"of {len(fingers)} fingers ({listed(fingers)})" if len(fingers) > 1 else f"of {records[0].identity}"
-            )
-            text = f"{len(records)} files {whose} are one image: {listed([record.path for record in records])}"
-            findings.append(Finding("duplicate", True, records[0].database, text))
+            held = first.setdefault(one.digest, one.record)
+            if held is not one.record:
+                key = held.database, one.record.database, held.identity == one.record.identity
+                found[key].append(f"{held.path} = {one.record.path}")
+    for (one, other, same), copies in found.items():
+        whose = "of one finger" if same else "of different fingers"
+        text = f"{counted(len(copies), 'image')} under two names, {whose}: {listed(copies)}"
+        findings.append(Finding("duplicate", True, one, text if one == other else f"also in {other}, {text}"))
 
 
 def _judge_resolution(database: Database, seen: Sequence[Seen], findings: list[Finding]) -> None:
@@ -231,16 +257,14 @@ def _judge_resolution(database: Database, seen: Sequence[Seen], findings: list[F
         if not 1 / APART <= period / median <= APART:
             text = (
                 f"{one.record.path} looks like {one.ppi * period / median:.0f} ppi instead of {one.ppi:g}: its "
-                f"ridges lie {one.period:.1f} px apart, those of the others {median * one.ppi / 500:.1f}"
+                f"ridges lie {one.period:.1f} px apart, at {one.ppi:g} ppi they would {median * one.ppi / 500:.1f}"
             )
             findings.append(Finding("ppi", True, database.name, text))
 
 
-def sample_sheet(records: Sequence[Record]) -> np.ndarray:
-    """Some impressions of each database, spread over it, as they come to the network: uint8 RGB (H, W, 3).
-
-    Raises:
-        DataError: none can be used.
+def sample_sheet(records: Sequence[Record]) -> np.ndarray | None:
+    """Some impressions of each database, spread over it, as they come to the network: uint8 RGB (H, W, 3); None where
+    no image can be shown.
     """
     rows = {}
     for name in dict.fromkeys(record.database for record in records):
@@ -252,11 +276,9 @@ def sample_sheet(records: Sequence[Record]) -> np.ndarray:
                 canvas = image.load_canvas(mine[k].path, mine[k].ppi, SHEET_PPI, SHEET_SIDE, SHEET_SIDE)
             except image.ImageError:
                 continue
-            shown.append(canvas.grey)
+            shown.append(cv2.copyMakeBorder(canvas.grey, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=160))  # white on white
             if len(shown) == SHEET_IMAGES:
                 break
         if shown:
             rows[name] = np.stack(shown)
-    if not rows:
-        raise DataError("no image can be shown")
-    return plots.contact_sheet(rows, f"samples of each database at {SHEET_PPI} ppi", 0.6)
+    return plots.contact_sheet(rows, f"samples of each database at {SHEET_PPI} ppi", 0.6) if rows else None

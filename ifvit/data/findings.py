@@ -7,6 +7,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 
+def counted(count: int, what: str) -> str:
+    """'1 image', '2 images'."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 @dataclass
 class Database:
     """What one database is found to be."""
@@ -60,7 +65,7 @@ class Report:
             where = f"{finding.database}: " if finding.database else ""
             lines.append(f"{'PROBLEM' if finding.problem else 'note'}  {finding.kind}: {where}{finding.text}")
         count = sum(finding.problem for finding in self.findings)
-        lines.append(f"{count} problems" if count else "no problems")
+        lines.append(counted(count, "problem") if count else "no problems")
         # Names from a stranger's disk, without what would act on a terminal.
         return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
 

@@ -11,8 +11,6 @@ Finger F of a seed is finger F - 1 of `data.pool`: to test on what was not train
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator
 from functools import partial
@@ -28,6 +26,7 @@ from ifvit import plots
 from ifvit.config import ImpressionConfig, as_tree
 from ifvit.data.pool import RECIPE, finger_keys
 from ifvit.data.records import DataError
+from ifvit.data.tables import table
 from ifvit.files import write_whole
 from ifvit.geometry import inside
 from ifvit.progress import Progress
@@ -190,7 +189,7 @@ def _write_finger(folder: Path, finger: int, shown: Shown) -> None:
         image, minutiae, maps = (folder / name for name in _names(finger, i))
         content = cv2.imencode(".png", shown.image[i])[1].tobytes()
         write_whole(image, lambda file, content=content: file.write(content))
-        _write_text(minutiae, _table(("id", "x", "y", "angle", "kind"), _minutiae_rows(shown, i)))
+        _write_text(minutiae, table(("id", "x", "y", "angle", "kind"), _minutiae_rows(shown, i)))
         held = {name: getattr(shown, name)[i] for name in ("to_finger", "from_finger", "shown")}
         write_whole(maps, lambda file, held=held: np.savez_compressed(file, **held))
 
@@ -212,14 +211,7 @@ def _write_manifest(folder: Path, seed: int, fingers: int, impressions: int, set
             look = Pattern(patterns[finger]).name.lower(), settings.sensors[sensors[i]]
             rows.append((_names(finger, i)[0], finger + 1, 1, i + 1, FRAME_PPI, *look))
     heading = ("path", "subject", "finger", "impression", "ppi", "pattern", "sensor")
-    _write_text(folder / "manifest.csv", _table(heading, rows))
-
-
-def _table(heading: tuple[str, ...], rows: list[tuple]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([heading, *rows])
-    return text.getvalue()
+    _write_text(folder / "manifest.csv", table(heading, rows))
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -112,7 +112,9 @@ LAYOUTS = {
 # Whose files lie in a folder for each finger, with the database's name and the files' ppi.
 FOLDERS = {Source.printsgan: ("PrintsGAN", 500.0), Source.molf: ("MOLF", None)}
 SINGLE = {"roll", "plain", "slap-segmented"}  # captures that show one finger
-OTHER_PARTS = "slaps, palms and other parts of hands"
+OTHER_PARTS = "slaps, palms and whatever else is no single finger"
+# Whose people a database shows, where that is not its own name: those of one collection are the same.
+PEOPLE = {"SD302a": "SD302", "SD302b": "SD302", "SD301a": "SD301"}
 # What a complete database holds, by its name.
 PUBLISHED = {
     "SD4": Published(2000, 2000, 2, 4000),

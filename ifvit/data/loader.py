@@ -14,7 +14,7 @@ from ifvit.data import splits
 from ifvit.data.batches import PURPOSE, TRAIN, VALIDATE, Batches, CopiedBatches, MixedBatches, Place, RenderedBatches
 from ifvit.data.pool import RECIPE, Pool
 from ifvit.data.prints import Prints
-from ifvit.data.records import DataError
+from ifvit.data.records import DataError, Record
 from ifvit.data.sources import find
 from ifvit.data.splits import Split, split_of
 
@@ -42,15 +42,23 @@ def supply(config: Config, sharding: NamedSharding) -> Supply:
     """
     data = config.data
     sources = find(data)
-    prints = Prints(sources, data) if sources else None
+    # Before any image is read, which may take hours; and of those whom nobody trains or validates on none is.
     split = split_of(data, sources) if sources else None
-    if prints:
-        _refuse_copies(prints, split)
+    prints = Prints(_seen(sources, split), data) if split else None
     said = [prints.fingerprint] if prints else []
     if any(part.source is Source.synthetic for part in data.parts.values()):
         said.append(f"synthetic fingers {data.fingers}, seed {config.seed}, recipe {RECIPE}")
     makers = {name: _maker(config, name, prints, split, sharding) for name in data.parts}
     return Supply("; ".join(said), split, prints, partial(_batches, config, makers, sharding))
+
+
+def _seen(sources: Mapping[str, Sequence[Record]], split: Split) -> dict[str, list[Record]]:
+    """Those whom a run trains or validates on."""
+    parts = (splits.TRAIN, splits.VALIDATE)
+    return {
+        name: [record for record in records if split.part.get(record.subject) in parts]
+        for name, records in sources.items()
+    }
 
 
 Maker = Callable[[Place], Batches | None]  # None where the split leaves a source nobody for the stream
@@ -94,18 +102,11 @@ def _batches(config: Config, makers: Mapping[str, Maker], sharding: NamedShardin
 
 def _some(batches: Batches | None, stream: int) -> Batches:
     if batches is None:
-        raise DataError(f"data: no impression is left {PURPOSE[stream]}: all of them were damaged, or others' part")
-    return batches
-
-
-def _refuse_copies(prints: Prints, split: Split) -> None:
-    """One image under two subjects, one trained on and one validated on, would make the validation a lie."""
-    mine = (np.array(split.indices(prints.records, part), np.int64) for part in (splits.TRAIN, splits.VALIDATE))
-    if copies := prints.copies(*mine):
         raise DataError(
-            f"data: {copies[0]} and {copies[1]} are one image, and would be trained on and validated on; "
-            "remove one, or hold out others (data.val_fingers)"
+            f"data: no impression is left {PURPOSE[stream]}: none of those fingers' images can be used; "
+            "hold out others (val_fingers)"
         )
+    return batches
 
 
 def shares(weights: Sequence[float], total: int, unit: int) -> list[int]:

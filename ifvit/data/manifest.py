@@ -7,15 +7,16 @@ folder, and no name can act as a formula when it is written into another table l
 from __future__ import annotations
 
 import csv
-import io
 import math
 import os
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ifvit.data.records import PLAIN_THUMBS, DataError, Record, finger_of, listed
+from ifvit.data.layouts import OTHER_PARTS, PEOPLE
+from ifvit.data.records import NAMED, PLAIN_THUMBS, DataError, Record, finger_of, listed
 
 NEEDED = ("path", "subject")
 OPTIONAL = ("finger", "impression", "ppi", "database", "device", "capture")
@@ -27,32 +28,60 @@ PPI = (50.0, 10000.0)
 FORMULA = ("=", "+", "-", "@")  # what makes a spreadsheet take a text for a formula
 
 
-def read_manifest(path: Path, ppi: float | None = None) -> tuple[list[Record], Counter[str]]:
+def read_manifest(path: Path, ppi: float | None = None, name: str = "manifest") -> tuple[list[Record], Counter[str]]:
     """The records of a table, and how many rows were left out for what reason.
 
-    ppi: of the files, over the column of that name. Paths are relative to the table's folder; an image may be missing
-    or damaged there, which is found when it is read.
+    ppi: of the files, over the column of that name. name: of the database where no column says it. Paths are relative
+    to the table's folder; an image may be missing or damaged there, which is found when it is read.
 
     Raises:
         DataError: the table cannot be read, lacks a column, or a cell is wrong; rows are counted from 1 after the head.
     """
     rows = _parquet_rows(path) if path.suffix.lower() in (".parquet", ".pq") else _csv_rows(path)
-    root, records, left_out, wrong = path.parent.resolve(), [], Counter(), []
+    root, records, left_out, wrong = path.parent.resolve(), [], Counter(), Wrong()
     for number, row in enumerate(rows, 1):
+        if number > MOST_ROWS:
+            raise DataError(f"{path}: more than {MOST_ROWS} rows")
         try:
-            record = _record(row, path.parent, root, path.stem, ppi)
+            record = _record(row, path.parent, root, name, ppi)
         except ValueError as error:
-            wrong.append(f"row {number}: {error}")
+            wrong.add(f"row {number}: {error}")
             continue
         if record is None:
-            left_out["slaps, palms and other parts of hands"] += 1
+            left_out[OTHER_PARTS] += 1
         else:
             records.append(record)
-    if wrong:
-        raise DataError(f"{path}: {listed(wrong)}")
+    if wrong.count:
+        raise DataError(f"{path}: {wrong}")
     if not records:
         raise DataError(f"{path}: the table names no impression of a finger")
+    _check_fingers(path, records)
     return records, left_out
+
+
+class Wrong:
+    """What is wrong with a table: the first few, and how many there are."""
+
+    def __init__(self):
+        self.count, self._first = 0, []
+
+    def add(self, text: str) -> None:
+        """One more."""
+        self.count += 1
+        if self.count <= NAMED:
+            self._first.append(text)
+
+    def __str__(self) -> str:
+        more = f" and {self.count - NAMED} more rows" if self.count > NAMED else ""
+        return ", ".join(self._first) + more
+
+
+def _check_fingers(path: Path, records: Sequence[Record]) -> None:
+    """A subject with and without fingers would be several people to one question and one to another."""
+    numbered = {record.subject for record in records if record.finger is not None}
+    both = dict.fromkeys(r.subject for r in records if r.finger is None and r.subject in numbered)
+    if both:
+        raise DataError(f"{path}: some rows of a subject name a finger and some do not: {listed(both)}")
 
 
 def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -129,6 +158,8 @@ def _record(row: Mapping[str, Any], folder: Path, root: Path, name: str, ppi: fl
     subject = _name(row, "subject")
     if not subject:
         raise ValueError("subject: empty")
+    if "/" in subject or re.search(r" finger \d+$", subject):
+        raise ValueError(f"subject: {subject!r} may hold no '/' and not end like ' finger 1': identities are named so")
     database = _name(row, "database") or name
     code = _number(row, "finger")
     if code is not None and (code != int(code) or int(code) not in CODES):
@@ -141,14 +172,14 @@ def _record(row: Mapping[str, Any], folder: Path, root: Path, name: str, ppi: fl
         raise ValueError(f"ppi: expected {PPI[0]:g} to {PPI[1]:g}, or nothing, got {row['ppi']!r}")
     impression = _name(row, "impression")
     if not impression:
-        impression = Path(relative).stem
+        impression = relative
         _check_name("path", impression)
     elif code in PLAIN_THUMBS:
         impression += f"-{int(code)}"
     return Record(
         path=path,
         database=database,
-        subject=f"{database}/{subject}",
+        subject=f"{PEOPLE.get(database, database)}/{subject}",
         finger=finger,
         impression=impression,
         device=_name(row, "device"),
@@ -196,10 +227,3 @@ def _number(row: Mapping[str, Any], column: str) -> float | None:
     if not math.isfinite(number):
         raise ValueError(f"{column}: expected a number or nothing, got {row[column]!r}")
     return number
-
-
-def table(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Rows as CSV text."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([heading, *rows])
-    return text.getvalue()

@@ -14,7 +14,6 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -41,12 +40,11 @@ def load(data: DataConfig) -> Prints:
 
 
 class Checked(NamedTuple):
-    """What reading a file gave: its canvas, or why there is none, and its content's sums."""
+    """What reading a file gave: its canvas, or why there is none, and its content's checksum."""
 
     record: Record
     canvas: image.Canvas | image.ImageError
     crc: int
-    digest: bytes
 
 
 class Prints:
@@ -56,7 +54,8 @@ class Prints:
     finger; names: the identities' names; fingerprint: what the data is, for comparison on resume.
 
     Raises:
-        DataError: more than `data.max_damaged` files cannot be used, or none can.
+        DataError: more than `data.max_damaged` files cannot be used, or none can; one image bears the names of two
+            fingers.
     """
 
     def __init__(self, sources: Mapping[str, Sequence[Record]], data: DataConfig):
@@ -79,7 +78,7 @@ class Prints:
                 self._kept[len(self.records)] = checked.canvas
                 room -= size
             self.records.append(checked.record._replace(ppi=checked.canvas.ppi))
-            self._digests.append(checked.digest)
+            self._digests.append(_digest(checked.canvas))
             part.append(name)
             listing.append(_line(name, checked, data))
         _report_damaged(damaged, total, data.max_damaged)
@@ -87,6 +86,7 @@ class Prints:
         self.names = tuple(dict.fromkeys(record.identity for record in self.records))
         number = {name: k for k, name in enumerate(self.names)}
         self.identity = np.array([number[record.identity] for record in self.records])
+        self._refuse_copies()
         content = hashlib.sha256("\n".join([f"canvas {CANVAS_RECIPE}", *listing]).encode()).hexdigest()
         self.fingerprint = f"{len(listing)} images, {content[:16]}"
 
@@ -109,15 +109,20 @@ class Prints:
         made = next(self._canvases([self.records[k]], map))
         if isinstance(made, image.ImageError):
             raise made
+        if _digest(made) != self._digests[k]:
+            raise image.ImageError(f"{self.records[k].path}: has changed since it was checked")
         return made
 
-    def copies(self, first: np.ndarray, second: np.ndarray) -> tuple[Path, Path] | None:
-        """Two files of the same content, one among `first` and one among `second`; None when there are none."""
-        there = {self._digests[k]: k for k in first}
-        for k in second:
-            if self._digests[k] in there:
-                return self.records[there[self._digests[k]]].path, self.records[k].path
-        return None
+    def _refuse_copies(self) -> None:
+        """One image under two fingers is a genuine pair called an impostor one, and may be trained and validated on."""
+        first: dict[bytes, Record] = {}
+        for record, digest in zip(self.records, self._digests, strict=True):
+            held = first.setdefault(digest, record)
+            if held.identity != record.identity:
+                raise DataError(
+                    f"data: {held.path} and {record.path} are one image, of {held.identity} and of {record.identity}; "
+                    "remove one of them (python -m ifvit data check finds all)"
+                )
 
     def _survey(self, sources: Mapping[str, Sequence[Record]]) -> Iterator[tuple[str, Checked]]:
         """Every file, read in parallel; a bounded number of canvases is on its way at any time."""
@@ -126,13 +131,13 @@ class Prints:
             for name, records in sources.items():
                 for start in range(0, len(records), AT_ONCE):
                     some = records[start : start + AT_ONCE]
-                    sums = pool.map(_sums, some)
-                    for record, canvas, (crc, digest) in zip(some, self._canvases(some, pool.map), sums, strict=True):
+                    sums = pool.map(_crc, some)
+                    for record, canvas, crc in zip(some, self._canvases(some, pool.map), sums, strict=True):
                         self._progress.step()
                         if isinstance(canvas, image.Canvas):
                             said["assumed"] += canvas.ppi_from is image.PpiFrom.assumed
                             said["inverted"] += canvas.inverted
-                        yield name, Checked(record, canvas, crc, digest)
+                        yield name, Checked(record, canvas, crc)
         if said["assumed"]:
             print(
                 f"{said['assumed']} of {len(self)} images say nowhere what their resolution is: {image.DEFAULT_PPI:g} "
@@ -182,26 +187,30 @@ def _unless_too_large(record: Record, scan: image.Scan | image.ImageError) -> im
     return image.ImageError(f"{record.path}: larger than a hand at its ppi, which must be wrong (file_ppi sets it)")
 
 
-def _sums(record: Record) -> tuple[int, bytes]:
-    """A checksum, which goes into the fingerprint, and a digest, by which copies are found; of the file's content."""
-    crc, digest = 0, hashlib.blake2b(digest_size=16)
+def _crc(record: Record) -> int:
+    """The checksum of a file's content."""
+    crc = 0
     try:
         with open(record.path, "rb") if record.path.is_file() else io.BytesIO() as file:
             while piece := file.read(2**20):  # whatever its size, it takes no more memory
                 crc = zlib.crc32(piece, crc)
-                digest.update(piece)
     except OSError:
         pass  # what reading it says is said by the image's own reading
-    return crc, digest.digest()
+    return crc
+
+
+def _digest(canvas: image.Canvas) -> bytes:
+    """Of what a canvas shows: the same for the same pixels in whatever file."""
+    digest = hashlib.blake2b(canvas.grey.tobytes(), digest_size=16)
+    digest.update(np.packbits(canvas.ridges).tobytes())
+    return digest.digest()
 
 
 def _line(name: str, checked: Checked, data: DataConfig) -> str:
-    """An impression in the listing that the fingerprint is of."""
-    part = data.parts[name]
-    root = Path(part.root)
-    path = checked.record.path.relative_to(root if root.is_dir() else root.parent)
+    """An impression in the listing that the fingerprint is of: who it is and what, but not where it lies."""
+    record = checked.record
     # The files' content rather than the canvases': another release of OpenCV may resample to other bits.
-    line = f"{path} {checked.crc} {checked.canvas.ppi}"
+    line = f"{record.database} {record.identity} {record.impression} {checked.crc} {checked.canvas.ppi}"
     return line if len(data.parts) == 1 else f"{name}/{line}"
 
 
@@ -211,8 +220,8 @@ def _report_damaged(damaged: Sequence[image.ImageError], total: int, max_damaged
         lines.append(f"  and {len(damaged) - 20} more")
     if len(damaged) > max_damaged or len(damaged) == total:
         raise DataError(
-            f"data: {len(damaged)} of {total} images cannot be used, data.max_damaged={max_damaged} allows fewer:\n"
-            + "\n".join(lines)
+            f"data: {len(damaged)} of {total} images cannot be used; data.max_damaged={max_damaged} allows fewer "
+            f"(data.max_damaged={len(damaged)} would leave them out):\n" + "\n".join(lines)
         )
     if damaged:
         print(

@@ -11,13 +11,13 @@ all        every two impressions
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
 
-from ifvit.data.manifest import table
 from ifvit.data.records import DataError, Record, by_identity, listed, natural
+from ifvit.data.tables import pieces
 
 MOST_PAIRS = 50_000_000  # beyond this a list is a mistake rather than a protocol
 
@@ -50,13 +50,13 @@ class PairList:
     def __len__(self) -> int:
         return len(self.genuine)
 
-    def text(self, records: Sequence[Record]) -> str:
-        """The list as CSV: the two files, and whether they are mates."""
+    def lines(self, records: Sequence[Record]) -> Iterator[str]:
+        """The list as CSV, by and by: the two files, and whether they are mates."""
         rows = (
             (records[a].path, records[b].path, int(g))
             for a, b, g in zip(self.first, self.second, self.genuine, strict=True)
         )
-        return table(("first", "second", "genuine"), rows)
+        return pieces(("first", "second", "genuine"), rows)
 
 
 def pairs(records: Sequence[Record], protocol: Protocol, impostors: int | None = None, seed: int = 0) -> PairList:
@@ -74,8 +74,10 @@ def pairs(records: Sequence[Record], protocol: Protocol, impostors: int | None =
     else:
         made = _every(records, impostors, seed)
         impostors = None
-    if not len(made) or not made.genuine.any():
+    if not made.genuine.any():
         raise DataError(f"protocol {protocol}: no finger has two impressions, so that there is no genuine pair")
+    if made.genuine.all():
+        raise DataError(f"protocol {protocol}: there are no two fingers, so that there is no impostor pair")
     return made if impostors is None else _thinned(records, made, impostors, seed)
 
 
@@ -90,6 +92,8 @@ def _table(pairs: Iterable[tuple[int, int]]) -> np.ndarray:
 
 
 def _genuine(fingers: Iterable[Sequence[int]]) -> list[tuple[int, int]]:
+    fingers = list(fingers)
+    _bounded(sum(len(impressions) * (len(impressions) - 1) // 2 for impressions in fingers))
     return [pair for impressions in fingers for pair in combinations(impressions, 2)]
 
 

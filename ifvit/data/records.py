@@ -44,7 +44,7 @@ class Record(NamedTuple):
     @property
     def identity(self) -> str:
         """The finger, as its subject's name and its number."""
-        return self.subject if self.finger is None else f"{self.subject}/{self.finger}"
+        return self.subject if self.finger is None else f"{self.subject} finger {self.finger}"
 
 
 def finger_of(code: int) -> int | None:
@@ -53,9 +53,10 @@ def finger_of(code: int) -> int | None:
     return code if code in FINGERS else None
 
 
-def natural(text: str) -> list[tuple[int, int | str]]:
-    """A sorting key by which 9 comes before 10."""
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", text) if part]
+def natural(text: str) -> tuple[list[tuple[int, int | str]], str]:
+    """A sorting key by which 9 comes before 10; no two texts are equal by it."""
+    parts = [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", text) if part]
+    return parts, text
 
 
 def listed(names: Iterable[object]) -> str:
@@ -77,7 +78,7 @@ def check_unique(records: Sequence[Record], where: str) -> None:
         if key in seen:
             raise DataError(
                 f"{where}: {seen[key]} and {record.path} are both impression {record.impression} of "
-                f"{record.identity} in {record.database}; name the folder of one of them"
+                f"{record.identity} in {record.database}; keep one of them, or name the folder that holds one of them"
             )
         seen[key] = record.path
 

@@ -14,21 +14,23 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from ifvit.config import DataConfig, PartConfig, Source
+from ifvit.config import PAPER, DataConfig, PartConfig, Source
 from ifvit.data import layouts
 from ifvit.data.manifest import read_manifest
 from ifvit.data.records import DataError, Record, check_unique, listed, natural
 
 SKIPPED_FOLDERS = {"__MACOSX"}
-LINKS = "links that lead out of the root"
+LINKS = "links that lead out of the root (name the folder that they lead to)"
+DEAD_LINKS = "links that lead nowhere"
+ODD_NAMES = "names that cannot be printed"
 LOWEST_PPI = 500  # of what is taken where a database comes in several resolutions; enhancement sees 500
 
 
 class Listing(NamedTuple):
-    """The files under a root, relative to it, in natural order, and the number of links that lead out of it."""
+    """The files under a root, relative to it, in natural order, and how many entries were left out for what reason."""
 
     files: list[PurePosixPath]
-    links_out: int
+    left_out: Counter[str]
 
 
 class Found(NamedTuple):
@@ -48,40 +50,53 @@ def find(data: DataConfig) -> dict[str, list[Record]]:
     for name, part in data.parts.items():
         if part.source is Source.synthetic:
             continue
-        key = f"data.mixture.{name}." if data.source is Source.mixture else "data."
-        records, left_out = part_records(part, key)
+        key = data.key_of(name)
+        # The paper's split takes what is there of its databases, and says what is missing.
+        records, left_out = part_records(part, key, name, all_wanted=data.split != PAPER)
         for reason, count in left_out.items():
-            print(f"{key}root: {count} files left out: {reason}", file=sys.stderr)
+            print(f"{key}root: left out: {count} {reason}", file=sys.stderr)
         found[name] = records
     check_unique([record for records in found.values() for record in records], "data")
     return found
 
 
-def part_records(part: PartConfig, key: str = "data.") -> Found:
-    """The records of one source; `key` is what its config keys begin with, for messages.
+def part_records(part: PartConfig, key: str = "data.", name: str | None = None, all_wanted: bool = True) -> Found:
+    """The records of one source.
+
+    key: what its config keys begin with, for messages. name: of the database, where neither files nor table say it: so
+    that a folder may be moved and renamed, and two folders of one name are not taken for one. all_wanted: whether each
+    of `part.databases` must be there.
 
     Raises:
         DataError: as `find`.
     """
-    root = Path(part.root or "")
+    name = name or str(part.source)
+    if not part.root:
+        raise DataError(f"{key}root: empty; name a folder")
+    root = Path(part.root)
     if part.source is Source.manifest:
-        found = Found(*read_manifest(root, part.file_ppi))
+        try:
+            found = Found(*read_manifest(root, part.file_ppi, name))
+        except DataError as error:
+            raise DataError(f"{key}root: {error}") from error
     else:
         if not root.is_dir():
-            raise DataError(f"{key}root: {root} is not a folder")
+            there = "is not a folder" if root.exists() else "is not there"
+            table = "; a table of images is data=manifest" if root.is_file() else ""
+            raise DataError(f"{key}root: {root} {there}{table}")
         listing = list_files(root)
         if part.source in layouts.LAYOUTS:
             found = _by_layout(part, key, root, listing)
         else:
-            found = _by_folder(part, key, root, listing)
-    records = _wanted(found.records, part.databases, key)
+            found = _by_folder(part, key, root, listing, name)
+    records = _wanted(found.records, part.databases, key, all_wanted)
     check_unique(records, f"{key}root")
     return Found(records, found.left_out)
 
 
 def list_files(root: Path) -> Listing:
-    """The files under `root`, hidden ones apart. Links to folders are not followed."""
-    home, files, links_out = Path(os.path.realpath(root)), [], 0
+    """The files under `root`, hidden ones apart. Links to folders are not followed, and none that leads out of it."""
+    home, files, left_out = Path(os.path.realpath(root)), [], Counter()
     folders = [PurePosixPath()]
     while folders:
         folder = folders.pop()
@@ -92,47 +107,68 @@ def list_files(root: Path) -> Listing:
         for entry in entries:
             if entry.name.startswith(".") or entry.name in SKIPPED_FOLDERS:
                 continue
-            inside = not entry.is_symlink() or Path(os.path.realpath(entry.path)).is_relative_to(home)
-            if not inside:
-                links_out += 1
+            if reason := _odd(entry, home):
+                left_out[reason] += 1
             elif entry.is_dir(follow_symlinks=False):
                 folders.append(folder / entry.name)
             elif entry.is_file():
                 files.append(folder / entry.name)
-    return Listing(sorted(files, key=lambda path: natural(str(path))), links_out)
+    return Listing(sorted(files, key=lambda path: natural(str(path))), left_out)
+
+
+def _odd(entry: os.DirEntry, home: Path) -> str | None:
+    """Why an entry is left out, whatever it is; None when it is not."""
+    # A name of bytes that are no text could not be written into a table, one of control characters not be shown.
+    if not entry.name.isprintable():
+        return ODD_NAMES
+    if not entry.is_symlink():
+        return None
+    try:
+        os.stat(entry.path)
+    except OSError:
+        return DEAD_LINKS
+    return None if Path(os.path.realpath(entry.path)).is_relative_to(home) else LINKS
 
 
 def _by_layout(part: PartConfig, key: str, root: Path, listing: Listing) -> Found:
     """The records of a database whose file names say what they are."""
-    year = partial(_year, part, Path(os.path.realpath(root)), root)
-    records, left_out = [], Counter()
+    layout = layouts.LAYOUTS[part.source]
+    year = partial(year_of, root, part.fvc_year)
+    records, left_out, otherwise = [], Counter(listing.left_out), 0
     for relative in listing.files:
         named = layouts.by_name(part.source, root, relative, year)
         if named is None:
-            continue
-        if named.record is None:
+            otherwise += relative.suffix.lower() in layouts.IMAGE_ENDINGS
+        elif named.record is None:
             left_out[named.left_out] += 1
         else:
             records.append(named.record)
-    if part.fvc_year:
-        records = [r for r in records if r.database.startswith(f"FVC{part.fvc_year}")]
     if not records:
-        raise DataError(_nothing(key, root, layouts.LAYOUTS[part.source], listing, left_out))
+        raise DataError(_nothing(key, root, layout, listing, left_out))
+    if part.fvc_year:
+        others = dict.fromkeys(r.database.partition("/")[0] for r in records)
+        records = [r for r in records if r.database.startswith(f"FVC{part.fvc_year}")]
+        if not records:
+            raise DataError(f"{key}fvc_year: {part.fvc_year} is asked for; those in {root} are of {', '.join(others)}")
     if part.source is Source.fvc and part.file_ppi is None:
         for record in records:
             if record.ppi is None:
                 raise DataError(_no_year(key, record.path.parent))
-    if listing.links_out:
-        left_out[LINKS] = listing.links_out
+    if otherwise:
+        left_out[f"images that are not named like {layout.example}"] = otherwise
     records = one_resolution(records, left_out)
     if part.file_ppi:
         records = [record._replace(ppi=part.file_ppi) for record in records]
     return Found(records, left_out)
 
 
-def _year(part: PartConfig, home: Path, root: Path, folder: Path) -> int | None:
-    """The competition of a folder under `root`: as its path says, else as configured."""
-    return layouts.fvc_year(home / folder.relative_to(root)) or part.fvc_year
+def year_of(root: Path, asked: int | None, folder: Path) -> int | None:
+    """The competition of a folder under `root`: as the path from the root's own name on says, else as asked for, else
+    as the path above says.
+    """
+    home = Path(os.path.realpath(root))
+    below = Path(home.name) / folder.relative_to(root)
+    return layouts.fvc_year(below) or asked or layouts.fvc_year(home)
 
 
 def _no_year(key: str, folder: Path) -> str:
@@ -144,9 +180,7 @@ def _no_year(key: str, folder: Path) -> str:
 
 def _nothing(key: str, root: Path, layout: layouts.Layout, listing: Listing, left_out: Counter[str]) -> str:
     """What was looked for, where, and what was there instead."""
-    there = [f"{count} files that are {reason}" for reason, count in left_out.items()]
-    if listing.links_out:
-        there.append(f"{listing.links_out} {LINKS} (name the folder that they lead to)")
+    there = [f"{count} {reason}" for reason, count in left_out.items()]
     there.append(f"{len(listing.files)} files" + (f" like {listed(listing.files[:2])}" if listing.files else ""))
     return (
         f"{key}root: {root} holds no file named as {layout.title} names them, like {layout.example} "
@@ -155,47 +189,72 @@ def _nothing(key: str, root: Path, layout: layouts.Layout, listing: Listing, lef
 
 
 def one_resolution(records: Sequence[Record], left_out: Counter[str]) -> list[Record]:
-    """The records of the lowest resolution from 500 ppi on: the others show the same impressions again."""
-    several = {record.ppi for record in records if record.ppi}
-    databases = {record.database for record in records}
-    if len(several) < 2 or any(name.startswith("FVC") for name in databases):
-        return list(records)
-    chosen = min((ppi for ppi in several if ppi >= LOWEST_PPI), default=max(several))
-    kept = [record for record in records if record.ppi == chosen]
-    left_out[f"the same impressions at another resolution than {chosen:g} ppi"] = len(records) - len(kept)
-    return kept
+    """Of each impression the lowest resolution from 500 ppi on; the others show the same impression again."""
+    chosen: dict[tuple, Record] = {}
+    others = 0
+    for record in records:
+        key = record.database, record.identity, record.impression
+        held = chosen.get(key)
+        if held is None or held.ppi is None or record.ppi is None or held.ppi == record.ppi:
+            key = key if held is None else (*key, record.path)  # two files for one impression: not for us to choose
+            chosen[key] = record
+            continue
+        others += 1
+        chosen[key] = min(held, record, key=lambda one: (one.ppi < LOWEST_PPI, abs(one.ppi - LOWEST_PPI)))
+    if others:
+        left_out["images that show an impression again at another resolution"] = others
+    return list(chosen.values())
 
 
-def _by_folder(part: PartConfig, key: str, root: Path, listing: Listing) -> Found:
-    """All images under `root`: a subfolder is a finger; an image directly in `root` is a finger of its own."""
-    name, ppi = layouts.FOLDERS.get(part.source, (root.resolve().name, None))
+def _by_folder(part: PartConfig, key: str, root: Path, listing: Listing, name: str) -> Found:
+    """All images under `root`: a subfolder is a finger; an image directly in `root` is a finger of its own.
+
+    Of PrintsGAN and MOLF the innermost folder is the finger, and those above say where it was taken.
+    """
+    if part.source is Source.folder:
+        _refuse_known(root, key, listing)
+    database, ppi = layouts.FOLDERS.get(part.source, (name, None))
     records = []
     for relative in listing.files:
         if relative.suffix.lower() in layouts.IMAGE_ENDINGS:
-            folder = str(relative.parent)
-            subject = relative.stem if folder == "." else folder
+            inner = relative.parent.name if part.source in layouts.FOLDERS else str(relative.parent)
+            above = relative.parent.parent
+            device = str(above) if part.source in layouts.FOLDERS and str(above) != "." else None
+            loose = relative.parent == PurePosixPath()
             records.append(
                 Record(
                     path=root / relative,
-                    database=name,
-                    subject=f"{name}/{subject}",
+                    database=database,
+                    subject=f"{database}/{relative.name if loose else inner}",
                     finger=None,
-                    impression=relative.name,
+                    impression=str(relative) if device else relative.name,
+                    device=device,
                     ppi=part.file_ppi or ppi,
                 )
             )
-    links = Counter({LINKS: listing.links_out} if listing.links_out else {})
     if not records:
-        said = f"; {listing.links_out} {LINKS} were left out" if listing.links_out else ""
-        raise DataError(f"{key}root: {root} holds no images ({', '.join(layouts.IMAGE_ENDINGS)}){said}")
-    return Found(records, links)
+        others = "".join(f"; left out: {count} {reason}" for reason, count in listing.left_out.items())
+        raise DataError(f"{key}root: {root} holds no images ({', '.join(layouts.IMAGE_ENDINGS)}){others}")
+    return Found(records, Counter(listing.left_out))
 
 
-def _wanted(records: Sequence[Record], names: Sequence[str] | None, key: str) -> list[Record]:
+def _refuse_known(root: Path, key: str, listing: Listing) -> None:
+    """A database of the field in which each folder were taken for a finger would have all identities wrong."""
+    images = [path for path in listing.files if path.suffix.lower() in layouts.IMAGE_ENDINGS]
+    for source, layout in layouts.LAYOUTS.items():
+        named = [path for path in images if layouts.by_name(source, root, path, lambda _: None)]
+        if len(named) > len(images) / 2:
+            raise DataError(
+                f"{key}root: the files in {root} are named as {layout.title} names them, like {named[0]}: use {source} "
+                "instead of folder (or, if a folder is a finger nevertheless, a manifest)"
+            )
+
+
+def _wanted(records: Sequence[Record], names: Sequence[str] | None, key: str, all_wanted: bool) -> list[Record]:
     """The records of the databases, devices or captures that were named; all when none was.
 
     Raises:
-        DataError: one is not there.
+        DataError: one is not there, or none where not all need be.
     """
     if names is None:
         return list(records)
@@ -206,7 +265,7 @@ def _wanted(records: Sequence[Record], names: Sequence[str] | None, key: str) ->
 
     there = {name for record in records for name in called(record)}
     missing = [name for name in names if name.lower() not in there]
-    if missing or not names:
+    if (missing and all_wanted) or len(missing) == len(names):
         known = dict.fromkeys(record.database.rpartition("/")[2] for record in records)
         devices = dict.fromkeys(record.device for record in records if record.device)
         raise DataError(

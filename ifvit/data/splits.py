@@ -11,19 +11,18 @@ import csv
 import hashlib
 import io
 import sys
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ifvit.config import DataConfig
-from ifvit.data.manifest import table
+from ifvit.config import PAPER, DataConfig
 from ifvit.data.records import DataError, Record, listed
+from ifvit.data.tables import table
 
 TRAIN, VALIDATE, TEST, UNUSED = "train", "validate", "test", "unused"
 PARTS = (TRAIN, VALIDATE, TEST, UNUSED)
 HEADING = ("subject", "part")
-PAPER = "paper"
 LARGEST = 2**28  # bytes of a split's table
 
 # The published split (SPEC of the paper: Qiu et al. 2024). SD302a's people are divided, by fingers.
@@ -31,7 +30,9 @@ PAPER_TRAIN = ("FVC2002/DB1_A", "FVC2002/DB2_A", "FVC2002/DB3_A", "SD301a", "SD3
 PAPER_TEST = ("FVC2004/DB1_A", "FVC2004/DB2_A", "FVC2004/DB3_A", "SD4", "SD302a")
 PAPER_TRAIN_IMAGES = 25090
 PAPER_DIVIDED = "SD302a"
-PAPER_TEST_FINGERS, PAPER_VALIDATE_FINGERS = 200, 152  # of SD302a; the paper trains on the other 1,437
+# The shares of SD302a's people; the paper has 200, 152 and 1,437 fingers. SALT is chosen so that of 00002302-00002501
+# exactly 20 people test and 16 validate.
+PAPER_TESTS, PAPER_VALIDATES, SALT = 0.1, 0.08, 19
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,9 @@ class Split:
         return table(HEADING, sorted(self.part.items()))
 
     def digest(self) -> str:
-        """What the split is, for comparison."""
-        return hashlib.sha256(self.text().encode()).hexdigest()[:16]
+        """Who trains and who validates, for comparison; that others are kept for tests changes nothing."""
+        seen = sorted((subject, part) for subject, part in self.part.items() if part in (TRAIN, VALIDATE))
+        return hashlib.sha256(table(HEADING, seen).encode()).hexdigest()[:16]
 
     def indices(self, records: Sequence[Record], part: str) -> list[int]:
         """The records of a part's subjects."""
@@ -85,23 +87,24 @@ def split_of(data: DataConfig, sources: Mapping[str, Sequence[Record]]) -> Split
                 f"a part ({', '.join(PARTS)}), or set data.split=null"
             )
     else:
-        parts = {name: _held_out(sources[name], part.val_fingers) for name, part in data.parts.items()
-                 if name in sources}  # fmt: skip
-        held = set().union(*parts.values())
+        held: set[str] = set()
+        for name, some in sources.items():
+            held |= _held_out(some, data.parts[name].val_fingers, data.key_of(name))
         split = Split({record.subject: VALIDATE if record.subject in held else TRAIN for record in records})
     for part in (TRAIN, VALIDATE):
         if not split.indices(records, part):
-            raise DataError(f"data.split: no subject is left to {part} on")
+            of_paper = f" (the paper trains on {', '.join(PAPER_TRAIN)})" if data.split == PAPER else ""
+            raise DataError(f"data.split: no subject is left to {part} on{of_paper}")
     return split
 
 
-def _held_out(records: Sequence[Record], val_fingers: int | Sequence[str]) -> set[str]:
+def _held_out(records: Sequence[Record], val_fingers: int | Sequence[str], key: str = "data.") -> set[str]:
     """The subjects that validate: those of the fingers named, or the last of every database, as many as have
     `val_fingers` fingers.
     """
     databases = _fingers(records)
     if not isinstance(val_fingers, int):
-        return _named(records, val_fingers)
+        return _named(records, val_fingers, key)
     held: set[str] = set()
     for subjects in databases.values():
         count = 0
@@ -111,11 +114,11 @@ def _held_out(records: Sequence[Record], val_fingers: int | Sequence[str]) -> se
             held.add(subject)
             count += len(fingers)
     if held.issuperset(record.subject for record in records):
-        there = ", ".join(
-            f"{sum(map(len, subjects.values()))} fingers of {len(subjects)} subjects in {name}"
-            for name, subjects in databases.items()
+        there = ", ".join(f"{sum(map(len, subjects.values()))} in {name}" for name, subjects in databases.items())
+        raise DataError(
+            f"{key}val_fingers: {val_fingers} of every database are to be held out, which leaves no finger to train on "
+            f"(fingers: {there}); set a smaller {key}val_fingers"
         )
-        raise DataError(f"data.val_fingers: holding out {val_fingers} of {there} leaves no finger to train on")
     return held
 
 
@@ -127,7 +130,7 @@ def _fingers(records: Sequence[Record]) -> dict[str, dict[str, set[str]]]:
     return found
 
 
-def _named(records: Sequence[Record], wanted: Sequence[str]) -> set[str]:
+def _named(records: Sequence[Record], wanted: Sequence[str], key: str) -> set[str]:
     def called(name: str) -> Callable[[Record], bool]:
         return lambda record: any(
             whole == name or whole.endswith("/" + name) for whole in (record.identity, record.subject)
@@ -137,18 +140,19 @@ def _named(records: Sequence[Record], wanted: Sequence[str]) -> set[str]:
     unknown = [name for name, found in held.items() if not found]
     if unknown:
         there = dict.fromkeys(record.identity for record in records)
-        raise DataError(f"data.val_fingers: no finger {', '.join(unknown)}; there are {listed(there)}")
+        raise DataError(f"{key}val_fingers: no finger {', '.join(unknown)}; there are {listed(there)}")
     return set().union(*held.values())
 
 
 def paper_split(records: Sequence[Record]) -> Split:
     """The published split, as far as its databases are there; what is missing is said on standard error.
 
-    SD302a is divided by subject in an order that its names alone decide, until 200 fingers test and 152 validate.
-    Without it the last two subjects of each training database validate.
+    SD302a is divided by its subjects' names alone, whatever else is there. Without it the last two fingers of each
+    training database validate.
     """
     there = {record.database for record in records}
-    missing = [name for name in dict.fromkeys((*PAPER_TRAIN, *PAPER_TEST)) if name not in there]
+    missing = [name for name in PAPER_TRAIN if name not in there]
+    tests = [name for name in PAPER_TEST if name not in there]
     part = {}
     for record in records:
         if record.database in PAPER_TRAIN:
@@ -156,55 +160,51 @@ def paper_split(records: Sequence[Record]) -> Split:
         else:
             part[record.subject] = TEST if record.database in PAPER_TEST else UNUSED
     if PAPER_DIVIDED in there:
-        part |= _divided(_fingers(records)[PAPER_DIVIDED])
+        part |= {record.subject: _divided(record.subject) for record in records if record.database == PAPER_DIVIDED}
     else:
         trained = [record for record in records if record.database in PAPER_TRAIN]
         part |= dict.fromkeys(_held_out(trained, 2), VALIDATE) if trained else {}
     split = Split(part)
     count = len(split.indices(records, TRAIN))
     print(
-        f"the paper's split: {count} of its {PAPER_TRAIN_IMAGES} training images are here; missing: "
-        f"{', '.join(missing) or 'no database'}",
+        f"the paper's split: {count} of its {PAPER_TRAIN_IMAGES} training images are here; missing to train on: "
+        f"{', '.join(missing) or 'nothing'}; to test on: {', '.join(tests) or 'nothing'}",
         file=sys.stderr,
     )
     return split
 
 
-def _divided(subjects: Mapping[str, set[str]]) -> dict[str, str]:
-    """SD302a's subjects: first those that test, then those that validate."""
-    part, count = {}, Counter()
-    for subject in sorted(subjects, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
-        if count[TEST] < PAPER_TEST_FINGERS:
-            chosen = TEST
-        else:
-            chosen = VALIDATE if count[VALIDATE] < PAPER_VALIDATE_FINGERS else TRAIN
-        part[subject] = chosen
-        count[chosen] += len(subjects[subject])
-    return part
+def _divided(subject: str) -> str:
+    """The part of one of SD302a's subjects."""
+    place = int(hashlib.sha256(f"{SALT} {subject}".encode()).hexdigest()[:8], 16) / 2**32
+    if place < PAPER_TESTS:
+        return TEST
+    return VALIDATE if place < PAPER_TESTS + PAPER_VALIDATES else TRAIN
 
 
-def read_split(path: Path) -> Split:
-    """A split's table.
+def read_split(path: Path, key: str = "data.split") -> Split:
+    """A split's table; `key` is how it was asked for, for messages.
 
     Raises:
         DataError: it is none, or puts a subject in two parts.
     """
     try:
+        if path.is_dir():
+            raise DataError(f"{key}: {path} is a folder; a run's split is {path / 'split.csv'}")
         if not path.is_file() or path.stat().st_size > LARGEST:
-            raise DataError(f"data.split: {path} is not a split's table (split.csv of a run), nor `paper`")
+            raise DataError(f"{key}: {path} is not there, or no split's table (split.csv of a run)")
         rows = list(csv.reader(io.StringIO(path.read_text("utf-8-sig")), strict=True))
     except OSError as error:
-        raise DataError(f"data.split: {path} cannot be read ({error.strerror})") from error
+        raise DataError(f"{key}: {path} cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"data.split: {path} is not a CSV table ({error})") from error
+        raise DataError(f"{key}: {path} is not a CSV table ({error})") from error
+    rows = [row for row in rows if row]
     if not rows or tuple(rows[0]) != HEADING or any(len(row) != 2 for row in rows):
-        raise DataError(f"data.split: {path} is not a split's table; its columns must be {', '.join(HEADING)}")
+        raise DataError(f"{key}: {path} is not a split's table; its columns must be {', '.join(HEADING)}")
     part: dict[str, str] = {}
     for number, (subject, chosen) in enumerate(rows[1:], 1):
         if chosen not in PARTS:
-            raise DataError(f"data.split: {path}, row {number}: expected {', '.join(PARTS)}, got {chosen!r}")
+            raise DataError(f"{key}: {path}, row {number}: expected {', '.join(PARTS)}, got {chosen!r}")
         if part.setdefault(subject, chosen) != chosen:
-            raise DataError(
-                f"data.split: {path}, row {number}: {subject} is in two parts, {part[subject]} and {chosen}"
-            )
+            raise DataError(f"{key}: {path}, row {number}: {subject} is in two parts, {part[subject]} and {chosen}")
     return Split(part)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from ifvit import cli
+from ifvit.config import Source
+from ifvit.data import doctor
 from ifvit.data.doctor import examine, sample_sheet
 from ifvit.data.records import DataError
 from ifvit.data.splits import TRAIN, Split
@@ -124,15 +126,15 @@ def a_missing_impression(folder):
 @planted("same impression")
 def two_files_for_one_impression(folder):
     draw(folder / "101_1.png", 3000)
-    return "1 of FVC2002/DB1_B/101"
+    return "impression 1 of FVC2002/DB1_B/101"
 
 
-@planted("link")
+@planted("left out")
 def link(folder):
     outside = folder.parent.parent / "outside.tif"
     draw(outside, 1)
     (folder / "112_1.tif").symlink_to(outside)
-    return "1 files, links that lead out"
+    return "1 links that lead out of the root"
 
 
 @pytest.mark.parametrize("name", PLANTED)
@@ -161,7 +163,8 @@ def test_notes_are_no_problems(whole, tmp_path):
     cv2.imwrite(str(root / "DB1_B/101_1.tif"), 255 - picture)
     report, _ = examine([root])
     notes = {finding.kind: finding.text for finding in report.findings if not finding.problem}
-    assert report.healthy and "README.txt" in notes["other files"] and "1 images have light ridges" in notes["inverted"]
+    assert report.healthy and "README.txt" in notes["other files"]
+    assert "turned over: 1 image, " in notes["inverted"] and "101_1.tif" in notes["inverted"]
 
 
 def test_people_shared_between_databases_and_slaps(tmp_path):
@@ -171,21 +174,25 @@ def test_people_shared_between_databases_and_slaps(tmp_path):
     report, _ = examine([tmp_path])
     notes = {finding.kind: finding.text for finding in report.findings if not finding.problem}
     assert "2 subjects are in all of SD302a, SD302b" in notes["shared subjects"]
-    assert "6 files, slaps, palms" in notes["left out"]
+    assert "6 slaps, palms" in notes["left out"]
     assert dict(problems(report))["count"] == "2 subjects, published are 200"
 
 
 def test_a_trained_subject_among_the_tests_is_a_problem(whole):
     report, _ = examine([whole], split=Split({"FVC2002/DB1_B/104": TRAIN}))
     assert dict(problems(report))["leakage"].startswith("the data: 1 of its subjects were trained")
+    report, _ = examine([whole], split=Split({"else": TRAIN}))
+    assert "knows 0 of the data's 10 subjects" in dict(problems(report))["split"]
 
 
 def test_an_unknown_layout_is_a_folder_for_each_finger(tmp_path):
     for seed, name in enumerate(("anna/1.png", "anna/2.png", "bert/1.png")):
         draw(tmp_path / name, seed)
     report, records = examine([tmp_path])
-    assert {finding.kind for finding in report.findings} >= {"unknown layout", "no mate", "ppi assumed"}
+    assert {finding.kind for finding in report.findings} == {"unknown layout", "no mate", "ppi assumed"}
     assert len(records) == 3 and report.databases[0].fingers == 2
+    assert "which makes 2. If that is right, say --source folder" in dict(problems(report))["unknown layout"]
+    assert examine([tmp_path], Source.folder)[0].healthy  # somebody says so
     # Given as a table, it is known.
     (tmp_path / "t.csv").write_text("path,subject,ppi\nanna/1.png,anna,500\nanna/2.png,anna,500\n")
     report, records = examine([tmp_path / "t.csv"])
@@ -193,15 +200,36 @@ def test_an_unknown_layout_is_a_folder_for_each_finger(tmp_path):
 
 
 def test_names_from_strangers_do_not_act_on_the_terminal(tmp_path):
-    draw(tmp_path / "anna\x1b[2J" / "1.png", 1)
-    report, _ = examine([tmp_path])
+    for name in ("anna\x1b[2J", "bert"):
+        draw(tmp_path / name / "1.png", 1)
+    report, records = examine([tmp_path], Source.folder)
+    assert dict(problems(report))["left out"].endswith("1 names that cannot be printed") and len(records) == 1
     assert "\x1b" not in report.text()
 
 
 def test_nothing_there(tmp_path):
-    for root, said in ((tmp_path / "none", "is not a folder"), (tmp_path, "holds no images")):
+    for root, said in ((tmp_path / "none", "is not there"), (tmp_path, "holds no images")):
         with pytest.raises(DataError, match=said):
             examine([root])
+
+
+def test_a_root_twice(whole):
+    for other in (whole, whole / "DB1_B"):
+        with pytest.raises(DataError, match="hold the same files; name each folder once"):
+            examine([whole, other])
+
+
+def test_a_copied_database_is_one_finding(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "copy" / "FVC2004")
+    report, _ = examine([whole, tmp_path / "copy"])
+    (said,) = [text for kind, text in problems(report) if kind == "duplicate"]
+    assert "also in FVC2004/DB1_B, 80 images under two names, of different fingers" in said and "and 74 more" in said
+
+
+def test_a_resolution_that_is_given_is_known(whole, tmp_path):
+    root = shutil.copytree(whole, tmp_path / "prints")
+    assert dict(problems(examine([root])[0]))["unknown year"]
+    assert "unknown year" not in dict(problems(examine([root], ppi=500)[0]))
 
 
 def test_samples_of_each_database(whole):
@@ -221,9 +249,20 @@ def test_the_command(copy, tmp_path, capsys):
         cli.main(["data", "check", str(copy.parent), "--json", str(tmp_path / "r.json")])
     assert status.value.code == 1
     assert json.loads((tmp_path / "r.json").read_text())["databases"][0]["findings"] == {"unreadable": 1}
+    for wrong in ([str(tmp_path / "none")], [str(copy), "--json", str(tmp_path)], [str(copy), "--source", "fcv"]):
+        with pytest.raises(SystemExit) as status:
+            cli.main(["data", "check", *wrong])
+        assert status.value.code == 2
+
+
+def test_interrupted_it_ends_in_a_line(copy, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "_seen", interrupt)
     with pytest.raises(SystemExit) as status:
-        cli.main(["data", "check", str(tmp_path / "none")])
-    assert status.value.code == 2
+        cli.main(["data", "check", str(copy.parent)])
+    assert status.value.code == 75 and capsys.readouterr().err.startswith("interrupted")
 
 
 def test_the_pairs_command(copy, tmp_path, capsys):
@@ -233,6 +272,21 @@ def test_the_pairs_command(copy, tmp_path, capsys):
     with pytest.raises(SystemExit) as status:
         cli.main(["data", "pairs", str(copy.parent), "--protocol", "sd4", "--out", str(tmp_path / "p.csv")])
     assert status.value.code == 2 and "lack their f or their s" in capsys.readouterr().err
+
+
+def test_no_pairs_of_what_is_not_recognised(whole, tmp_path, capsys):
+    """A database in a folder of another name would be one finger with 80 impressions."""
+    root = shutil.copytree(whole / "DB1_B", tmp_path / "DB1_B_orig")
+    command = ["data", "pairs", str(root), "--protocol", "all", "--out", str(tmp_path / "p.csv")]
+    with pytest.raises(SystemExit) as status:
+        cli.main(command)
+    assert status.value.code == 2 and "which makes 80" in capsys.readouterr().err
+    stranger(shutil.copytree(whole, tmp_path / "FVC2002") / "DB1_B")
+    command[2] = str(tmp_path / "FVC2002")
+    with pytest.raises(SystemExit) as status:
+        cli.main(command)
+    assert status.value.code == 2 and "IMG_2931.tif" in capsys.readouterr().err
+    assert not (tmp_path / "p.csv").exists()
 
 
 def test_real_prints_are_healthy_and_planted_faults_are_found(shared_dir, tmp_path):

@@ -111,6 +111,17 @@ def test_a_mixture_with_synthetic_fingers_is_the_same_whatever_the_threads(mixtu
         jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+def test_who_is_kept_for_tests_is_not_even_read(prints, tmp_path, capsys):
+    root = shutil.copytree(prints, tmp_path / "prints")
+    (root / "finger2" / "0.png").write_bytes(b"damaged")
+    parts = enumerate(("train", "validate", "test", "unused"))
+    (tmp_path / "split.csv").write_text("subject,part\n" + "".join(f"folder/finger{k},{part}\n" for k, part in parts))
+    overrides = ["debug=smoke", "data=folder", f"data.root={root}", f"data.split={tmp_path / 'split.csv'}",
+                 "data.pairs.impostor_share=0"]  # fmt: skip
+    held = loader.supply(build(compose_tree(overrides)), mesh_sharding())
+    assert len(held.prints) == 4 and len(held.split.part) == 4
+
+
 def test_one_image_on_both_sides_of_the_split_is_refused(prints, tmp_path):
     root = shutil.copytree(prints, tmp_path / "prints")
     shutil.copy(root / "finger0" / "0.png", root / "finger3" / "again.png")
@@ -121,7 +132,7 @@ def test_one_image_on_both_sides_of_the_split_is_refused(prints, tmp_path):
 
 def test_a_stream_that_nobody_is_left_for(prints, tmp_path):
     (tmp_path / "split.csv").write_text("subject,part\n" + "".join(
-        f"{prints.name}/finger{k},{part}\n" for k, part in enumerate(("train", "train", "unused", "test"))
+        f"folder/finger{k},{part}\n" for k, part in enumerate(("train", "train", "unused", "test"))
     ))  # fmt: skip
     overrides = ["debug=smoke", "data=folder", f"data.root={prints}", f"data.split={tmp_path / 'split.csv'}"]
     with pytest.raises(DataError, match="no subject is left to validate on"):

@@ -3,8 +3,10 @@ import random
 
 import pytest
 
-from ifvit.data.manifest import read_manifest, table
+from ifvit.data.layouts import OTHER_PARTS
+from ifvit.data.manifest import read_manifest
 from ifvit.data.records import DataError, by_identity
+from ifvit.data.tables import table
 from tests.data.trees import touch
 
 GOOD = """path,subject,finger,impression,ppi
@@ -24,19 +26,29 @@ def written(folder, text, name="prints.csv"):
 
 
 def test_a_table_becomes_records(tmp_path):
-    records, left_out = read_manifest(written(tmp_path, GOOD))
-    assert [record.identity for record in records] == ["prints/anna/1", "prints/anna/1", "prints/anna/6", "prints/bert"]
-    assert [record.impression for record in records] == ["1", "1-11", "roll", "4"]  # a plain thumb is another one
+    records, left_out = read_manifest(written(tmp_path, GOOD), name="m")
+    assert [record.identity for record in records] == [
+        "m/anna finger 1",
+        "m/anna finger 1",
+        "m/anna finger 6",
+        "m/bert",
+    ]
+    assert [record.impression for record in records] == [
+        "1",
+        "1-11",
+        "roll",
+        "b, c/4.png",
+    ]  # a plain thumb is another one
     assert [record.ppi for record in records] == [500, 1000, None, None]
     assert records[3].path == tmp_path / "b, c" / "4.png"
-    assert dict(left_out) == {"slaps, palms and other parts of hands": 1}
+    assert dict(left_out) == {OTHER_PARTS: 1}
     assert {record.ppi for record in read_manifest(tmp_path / "prints.csv", 300.0)[0]} == {300}
 
 
 def test_two_columns_are_enough_and_others_are_ignored(tmp_path):
     text = "\ufeffPath , SUBJECT,note,database,device\n1.png,7,=1+1,DBX,S\n2.png,8,,,\n"
     records, _ = read_manifest(written(tmp_path, text))
-    assert list(by_identity(records)) == ["DBX/7", "prints/8"] and records[0].device == "S"
+    assert list(by_identity(records)) == ["DBX/7", "manifest/8"] and records[0].device == "S"
 
 
 WRONG = [
@@ -57,6 +69,10 @@ WRONG = [
     ("path,subject\n1.png,@SUM(1+1)\n", "formula"),
     ("path,subject\n1.png,+1\n", "formula"),
     ("path,subject\n=1.png,a\n", "formula"),
+    ("path,subject\n1.png,a/1\n", "subject: 'a/1' may hold no '/'"),
+    ("path,subject\n1.png,a finger 1\n", "not end like ' finger 1'"),
+    ("path,subject,finger\n1.png,a,1\n2.png,a,\n", "some rows of a subject name a finger and some do not: manifest/a"),
+    ("path,subject\n" + ",a\n" * 9, "row 6: path: empty and 3 more rows"),
     ('path,subject\n1.png,"a\nb"\n', "cannot be printed"),
     ("path,subject\n1.png,a\x1b[31m\n", "cannot be printed"),
     ("path,subject\n1.png," + "a" * 300 + "\n", "longer than 200"),
@@ -119,10 +135,10 @@ def test_parquet(tmp_path):
     from pyarrow import parquet
 
     path = tmp_path / "prints.parquet"
-    columns = {"path": ["1.png", "2.png"], "subject": [7, 7], "finger": [1.0, None], "ppi": [500, None]}
+    columns = {"path": ["1.png", "2.png"], "subject": [7, 8], "finger": [1.0, None], "ppi": [500, None]}
     parquet.write_table(pyarrow.table(columns), path)
     records, _ = read_manifest(path)
-    assert [record.identity for record in records] == ["prints/7/1", "prints/7"] and records[0].ppi == 500
+    assert [record.identity for record in records] == ["manifest/7 finger 1", "manifest/8"] and records[0].ppi == 500
     parquet.write_table(pyarrow.table({"path": ["1.png"], "subject": [float("nan")]}), path)
     with pytest.raises(DataError, match="row 1: subject"):
         read_manifest(path)
@@ -145,4 +161,16 @@ def test_parquet(tmp_path):
 def test_a_table_is_written_as_it_is_read(tmp_path):
     text = table(("path", "subject"), [("a, b.png", 'say "so"')])
     records, _ = read_manifest(written(tmp_path, text))
-    assert records[0].path.name == "a, b.png" and records[0].subject == 'prints/say "so"'
+    assert records[0].path.name == "a, b.png" and records[0].subject == 'manifest/say "so"'
+
+
+def test_a_table_may_name_the_people_of_a_database(tmp_path):
+    """So that they are never split from those whom its files show."""
+    text = "path,subject,finger,database\n1.png,00002302,1,SD302b\n"
+    records, _ = read_manifest(written(tmp_path, text))
+    assert records[0].identity == "SD302/00002302 finger 1" and records[0].database == "SD302b"
+
+
+def test_images_of_one_name_in_two_folders_are_two_impressions(tmp_path):
+    records, _ = read_manifest(written(tmp_path, "path,subject\ns1/1.png,a\ns2/1.png,a\n"))
+    assert len({record.impression for record in records}) == 2

@@ -24,7 +24,7 @@ def settings(root, *more):
 def test_every_image_is_read_once_and_kept(root):
     held = load(settings(root))
     assert len(held) == held.in_memory == 8
-    assert held.names == tuple(f"prints/finger{k}" for k in range(4))
+    assert held.names == tuple(f"folder/finger{k}" for k in range(4))
     assert held.identity.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     canvas = held.canvas(3)
     assert canvas.grey.shape == canvas.ridges.shape == (128, 128) and 0.05 < canvas.ridges.mean() < 0.5
@@ -45,7 +45,7 @@ def test_beyond_the_memory_images_are_read_again_to_the_same_bits(root, tmp_path
 
 def test_the_fingerprint_is_the_datas(root, tmp_path):
     first = load(settings(root)).fingerprint
-    assert load(settings(shutil.copytree(root, tmp_path / "moved" / "prints"))).fingerprint == first
+    assert load(settings(shutil.copytree(root, tmp_path / "moved" / "renamed"))).fingerprint == first
     assert load(settings(root, "data.file_ppi=260")).fingerprint != first
     changed = root / "finger0" / "0.png"
     picture = cv2.imread(str(changed), cv2.IMREAD_GRAYSCALE)
@@ -76,6 +76,9 @@ def test_only_damaged_images_is_an_error_whatever_is_allowed(tmp_path):
 
 def test_a_file_that_vanishes_after_it_was_checked_is_named(root):
     held = load(settings(root, "data.memory_gb=0"))
+    shutil.copy(held.records[0].path, held.records[1].path)
+    with pytest.raises(image.ImageError, match="finger0/1.png: has changed since it was checked"):
+        held.canvas(1)
     held.records[2].path.unlink()
     with pytest.raises(image.ImageError, match="finger1/0.png"):
         held.canvas(2)
@@ -90,15 +93,24 @@ def test_what_is_assumed_and_turned_over_is_said(root, capsys):
     assert "1 images with light ridges" in said and {record.ppi for record in held.records} == {500}
 
 
-def test_copies_are_found(root):
-    shutil.copy(root / "finger0" / "0.png", root / "finger3" / "2.png")
-    held = load(settings(root))
-    first, second = np.flatnonzero(held.identity == 0), np.flatnonzero(held.identity == 3)
-    assert [path.name for path in held.copies(first, second)] == ["0.png", "2.png"]
-    assert held.copies(first, np.flatnonzero(held.identity == 1)) is None
+def test_one_image_of_two_fingers_is_refused_whatever_its_file(root):
+    picture = cv2.imread(str(root / "finger0" / "0.png"), cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(str(root / "finger0" / "again.bmp"), picture)
+    assert len(load(settings(root))) == 9  # of one finger it does no harm
+    cv2.imwrite(str(root / "finger3" / "2.bmp"), picture)
+    with pytest.raises(DataError, match="finger0/0.png and .*finger3/2.bmp are one image, of folder/finger0 and of"):
+        load(settings(root))
+
+
+def test_who_is_shown_is_in_the_fingerprint(root, tmp_path):
+    first = load(settings(root)).fingerprint
+    (root / "finger0" / "0.png").rename(root / "finger1" / "9.png")
+    assert load(settings(root)).fingerprint != first
 
 
 def test_a_ppi_that_would_ask_for_too_much_is_a_damaged_image(root, tmp_path):
-    more = ("data.enhancement=gabor", f"data.cache_dir={tmp_path / 'cache'}", "data.file_ppi=5")
-    with pytest.raises(DataError, match="8 of 8 images(.|\n)*finger0/0.png: larger than a hand at its ppi"):
+    noise = np.random.default_rng(0).integers(0, 255, (500, 500)).astype(np.uint8)
+    cv2.imwrite(str(root / "finger0" / "0.png"), noise)
+    more = ("data.enhancement=gabor", f"data.cache_dir={tmp_path / 'cache'}", "data.file_ppi=50")
+    with pytest.raises(DataError, match="images cannot be used(.|\n)*finger0/0.png: larger than a hand at its ppi"):
         load(settings(root, *more))

@@ -73,14 +73,17 @@ def test_a_wrong_label_is_caught_whatever_made_the_list():
 def test_records_that_do_not_suit():
     with pytest.raises(DataError, match="no finger has two impressions"):
         pairs(hand(5, 1, 1), Protocol.fvc)
-    with pytest.raises(DataError, match="sd4: 4 fingers lack their f or their s .db/0/1"):
+    with pytest.raises(DataError, match="sd4: 4 fingers lack their f or their s .db/0 finger 1"):
         pairs(hand(2), Protocol.sd4)
-    with pytest.raises(DataError, match="more than"):
-        pairs(hand(8000, 1, 2), Protocol.all)
+    with pytest.raises(DataError, match="no two fingers, so that there is no impostor pair"):
+        pairs(hand(1, 1, 5), Protocol.fvc)
+    for records, count in ((hand(8000, 1, 2), None), (hand(2, 1, 11000), 10)):
+        with pytest.raises(DataError, match="more than"):
+            pairs(records, Protocol.all, count)
 
 
 def test_the_list_as_a_table():
     records = hand(1, 2, 2)
-    assert pairs(records, Protocol.fvc).text(records).splitlines() == [
+    assert "".join(pairs(records, Protocol.fvc).lines(records)).splitlines() == [
         "first,second,genuine", "0_1_0.png,0_1_1.png,1", "0_2_0.png,0_2_1.png,1", "0_1_0.png,0_2_0.png,0",
     ]  # fmt: skip

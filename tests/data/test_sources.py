@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 
 from ifvit.config import Source
-from ifvit.data.layouts import published
+from ifvit.data.layouts import OTHER_PARTS, published
 from ifvit.data.protocols import Protocol, pairs
 from ifvit.data.records import DataError, by_identity, finger_of
 from ifvit.data.sources import part_records
@@ -58,7 +58,7 @@ def test_a_subject_and_its_finger_are_the_identity_of_sd300(tmp_path):
     assert {record.ppi for record in held} == {500}
     assert len(held) == 5 * 20 and len(by_identity(held)) == 50  # ten fingers, rolled and plain
     assert all(len(mates) == 2 for mates in by_identity(held).values())
-    assert sorted(found.left_out.values()) == [2 * 5 * 2, 5 * 20]  # slaps; 1000 ppi
+    assert sorted(found.left_out.values()) == [2 * 5 * 2, 5 * 20]  # slaps; at 1000 ppi again
     assert {record.capture for record in held} == {"roll", "plain"}
     thumb = [record for record in held if record.subject == "SD300/00001000" and record.finger == 1]
     assert [record.path.name for record in thumb] == ["00001000_plain_500_11.png", "00001000_roll_500_01.png"]
@@ -83,7 +83,7 @@ def test_sd302_shares_its_people_and_devices_are_impressions(tmp_path):
     b = found.records
     assert len(a) == 4 * 10 * 8 and len(by_identity(a)) == 40
     assert len(b) == 4 * 10 * 4 and {record.ppi for record in b} == {500}
-    assert found.left_out["slaps, palms and other parts of hands"] == 2 * 4 * 3
+    assert found.left_out[OTHER_PARTS] == 2 * 4 * 3
     assert {record.identity for record in a} == {record.identity for record in b}
     assert {record.device for record in b} == set("RSUV")
     made = pairs(a, Protocol.sd302)
@@ -97,7 +97,7 @@ def test_sd302_shares_its_people_and_devices_are_impressions(tmp_path):
 def test_identity_folders(tmp_path):
     held = records(Source.fpgan, trees.fpgan(tmp_path / "fpgan"))
     assert len(by_identity(held)) == 20 and all(len(mates) == 4 for mates in by_identity(held).values())
-    for source, name in ((Source.printsgan, "PrintsGAN"), (Source.molf, "MOLF"), (Source.folder, "mine")):
+    for source, name in ((Source.printsgan, "PrintsGAN"), (Source.molf, "MOLF"), (Source.folder, "folder")):
         held = records(source, trees.folders(tmp_path / "mine"))
         assert {record.database for record in held} == {name}
         assert len(by_identity(held)) == 12 and all(len(mates) == 5 for mates in by_identity(held).values())
@@ -106,10 +106,38 @@ def test_identity_folders(tmp_path):
 
 
 def test_a_folder_per_finger_and_loose_images(tmp_path):
-    for name in ("anna/left/1.png", "anna/left/2.WSQ", "anna/right/1.png", "loose.png", "note.txt", "._anna.png"):
+    names = ("anna/left/1.png", "anna/left/2.WSQ", "anna/right/1.png", "loose.png", "loose.bmp", "note.txt", "._a.png")
+    for name in (*names, "loose/x.png"):
         touch(tmp_path / "own" / name)
     held = records(Source.folder, tmp_path / "own")
-    assert list(by_identity(held)) == ["own/anna/left", "own/anna/right", "own/loose"]
+    assert set(by_identity(held)) == {
+        "folder/anna/left", "folder/anna/right", "folder/loose.png", "folder/loose.bmp", "folder/loose",
+    }  # fmt: skip
+
+
+def test_a_known_database_is_not_read_as_a_folder_for_each_finger(tmp_path):
+    root = trees.fvc(tmp_path)
+    with pytest.raises(DataError, match="named as FVC2000-2006 names them, like Dbs/DB1_B/101_1.tif: use fvc instead"):
+        records(Source.folder, root)
+
+
+def test_a_folder_of_sensors_is_one_of_fingers(tmp_path):
+    """MOLF's databases show the same fingers: the innermost folder is the finger, the sensor an impression's."""
+    for sensor in ("DB1", "DB2"):
+        trees.folders(tmp_path / sensor, 3, 2)
+    held = records(Source.molf, tmp_path)
+    assert set(by_identity(held)) == {f"MOLF/{k:04d}" for k in range(3)} and len(held) == 12
+    assert {record.device for record in held} == {"DB1", "DB2"}
+
+
+def test_an_impression_at_one_resolution_only_is_kept(tmp_path):
+    trees.sd302b(tmp_path, range(2302, 2304), "R", (500,))
+    trees.sd302b(tmp_path, range(2304, 2306), "S", (1000,))
+    trees.sd302b(tmp_path, range(2304, 2305), "R", (500, 1000))
+    found = part_records(part(Source.sd302b, tmp_path))
+    assert len({record.subject for record in found.records}) == 4 and len(found.records) == 50
+    assert {record.ppi for record in found.records if record.device == "S"} == {1000}
+    assert dict(found.left_out) == {"images that show an impression again at another resolution": 10}
 
 
 @pytest.mark.parametrize(
@@ -157,6 +185,14 @@ def test_the_year_is_read_off_the_path_or_asked_for(tmp_path):
     held = records(Source.fvc, tmp_path / "both")
     assert [(r.database, r.ppi) for r in held] == [("FVC2000/DB3_A", 500), ("FVC2004/DB3_A", 512)]
     assert [r.database for r in records(Source.fvc, tmp_path / "both", fvc_year=2004)] == ["FVC2004/DB3_A"]
+    with pytest.raises(DataError, match="fvc_year: 2002 is asked for; those in .*both are of FVC2000, FVC2004"):
+        records(Source.fvc, tmp_path / "both", fvc_year=2002)
+
+
+def test_a_year_above_the_root_gives_way_to_the_one_asked_for(tmp_path):
+    touch(tmp_path / "proj-fvc2004/mine/DB3_A/1_1.tif")
+    assert records(Source.fvc, tmp_path / "proj-fvc2004/mine")[0].database == "FVC2004/DB3_A"
+    assert records(Source.fvc, tmp_path / "proj-fvc2004/mine", fvc_year=2002)[0].database == "FVC2002/DB3_A"
 
 
 def test_chosen_databases_and_one_that_is_not_there(tmp_path):
@@ -185,8 +221,12 @@ SAID = {
 
 @pytest.mark.parametrize("source", SAID, ids=str)
 def test_an_absent_or_empty_root_says_what_was_looked_for(tmp_path, source):
-    with pytest.raises(DataError, match="data.root: .*none is not a folder"):
+    with pytest.raises(DataError, match="data.root: .*none is not there"):
         records(source, tmp_path / "none")
+    touch(tmp_path / "table.csv")
+    with pytest.raises(DataError, match="table.csv is not a folder; a table of images is data=manifest"):
+        records(source, tmp_path / "table.csv")
+    (tmp_path / "table.csv").unlink()
     with pytest.raises(DataError, match=SAID[source]):
         records(source, tmp_path)
     touch(tmp_path / "README.md")
@@ -202,7 +242,12 @@ def test_links_out_of_the_root_are_counted_and_left_out(tmp_path):
     (root / "0001" / "same.png").symlink_to(root / "0000" / "0.png")
     (root / "loop").symlink_to(root)
     found = part_records(part(Source.folder, root))
-    assert found.left_out == {"links that lead out of the root": 2}
+    (root / "dead").symlink_to(root / "none")
+    (root / "itself.png").symlink_to(root / "itself.png")
+    found = part_records(part(Source.folder, root))
+    assert dict(found.left_out) == {
+        "links that lead out of the root (name the folder that they lead to)": 2, "links that lead nowhere": 2,
+    }  # fmt: skip
     assert len(found.records) == 5
     (tmp_path / "linked").symlink_to(root)  # the root itself may be a link
     assert len(records(Source.folder, tmp_path / "linked")) == 5
@@ -211,6 +256,23 @@ def test_links_out_of_the_root_are_counted_and_left_out(tmp_path):
     (only / "DB1_B").symlink_to(outside)
     with pytest.raises(DataError, match="1 links that lead out of the root .name the folder that they lead to"):
         records(Source.fvc, only)
+
+
+def test_names_that_no_table_could_hold_are_left_out(tmp_path):
+    for name in (b"caf\xe9.png", b"a\nb.png", b"\x1b[2J.png", "\u00e9.png".encode()):
+        with open(os.fsencode(tmp_path) + b"/" + name, "wb"):
+            pass
+    found = part_records(part(Source.folder, tmp_path))
+    assert [record.path.name for record in found.records] == ["\u00e9.png"]
+    assert dict(found.left_out) == {"names that cannot be printed": 3}
+
+
+def test_images_of_other_names_are_counted(tmp_path):
+    trees.sd302a(tmp_path, range(2302, 2303), "A")
+    for name in ("00002302_A_roll_1.png", "x.png", "README.txt"):
+        touch(tmp_path / name)
+    found = part_records(part(Source.sd302a, tmp_path))
+    assert [count for reason, count in found.left_out.items() if "not named like" in reason] == [2]
 
 
 @pytest.mark.parametrize("code, finger", [(1, 1), (5, 5), (6, 6), (10, 10), (11, 1), (12, 6), (13, None), (15, None),

@@ -65,7 +65,7 @@ def test_splits_that_cannot_be(tmp_path, data):
     root = trees.fvc(tmp_path)
     for held, said in (
         (10, "leaves no finger to train on"),
-        (("101", "999"), "no finger 999; there are FVC2002/DB1_B/"),
+        (("101", "999"), "data.mixture.fvc.val_fingers: no finger 999; there are FVC2002/DB1_B/"),
     ):
         parts = {"fvc": part(Source.fvc, root, val_fingers=held)}
         with pytest.raises(DataError, match=said):
@@ -105,8 +105,9 @@ def test_a_split_that_leaks_or_is_none_is_refused(tmp_path, text, said):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(DataError, match=said):
         read_split(path)
-    with pytest.raises(DataError, match="nor `paper`"):
-        read_split(tmp_path / "none.csv")
+    for path, said in ((tmp_path / "none.csv", "is not there"), (tmp_path, "a run's split is .*split.csv")):
+        with pytest.raises(DataError, match=said):
+            read_split(path)
 
 
 def test_a_test_on_trained_subjects_is_refused(tmp_path, data):
@@ -146,9 +147,9 @@ def test_the_papers_split_as_far_as_its_databases_are_there(paper_trees, data, c
     assert {name.rpartition("/")[0] for name in held[UNUSED]} == {"FVC2002/DB4_A"}
     assert {name.split("/")[0] for name in held[TEST]} == {"FVC2004", "SD302", "SD4"}
     fingers = {c: len({r.identity for r in found["sd302a"] if r.subject in held[c]}) for c in (TEST, VALIDATE, TRAIN)}
-    assert fingers == {TEST: 200, VALIDATE: 160, TRAIN: 1640}  # whole people: the first 152 fingers are 16 people's
+    assert fingers == {TEST: 200, VALIDATE: 160, TRAIN: 1640}  # 20, 16 and 164 people
     said = capsys.readouterr().err
-    assert "missing: FVC2002/DB2_A, FVC2002/DB3_A, SD301a, MOLF, FVC2004/DB2_A, FVC2004/DB3_A" in said
+    assert "missing to train on: FVC2002/DB2_A, FVC2002/DB3_A, SD301a, MOLF; to test on: FVC2004/DB2_A, FVC2004" in said
     assert f"{len(split.indices(everyone, TRAIN))} of its 25090 training images" in said
 
 
@@ -157,14 +158,17 @@ def test_the_papers_split_of_sd302a_depends_on_nothing_else(paper_trees, data):
     some = sources_of(sd302a=part(Source.sd302a, paper_trees / "sd302a", databases=("B",)))["sd302a"]
     one, other = splits.paper_split(alone), splits.paper_split(list(reversed(some)))
     assert one.part == other.part
+    few = splits.paper_split([record for record in alone if record.subject > "SD302/00002450"])
+    assert few.part == {subject: part for subject, part in one.part.items() if subject > "SD302/00002450"}
 
 
 def test_the_papers_split_without_its_training_data_is_refused(paper_trees, data):
     parts = {"sd4": part(Source.sd4, paper_trees / "sd4")}
-    with pytest.raises(DataError, match="no subject is left to train on"):
+    with pytest.raises(DataError, match="no subject is left to train on .the paper trains on FVC2002/DB1_A"):
         split_of(configured(data, parts, split="paper"), sources_of(**parts))
 
 
 def test_the_digest_is_the_splits_and_not_its_orders():
     one = Split({"a": TRAIN, "b": VALIDATE})
+    assert Split({**one.part, "c": TEST}).digest() == one.digest()  # tests may be added
     assert Split({"b": VALIDATE, "a": TRAIN}).digest() == one.digest() != Split({"a": VALIDATE, "b": TRAIN}).digest()
