@@ -56,7 +56,8 @@ def test_each_refusal_is_one_line(capsys, override, said):
 def test_every_config_composes_and_is_valid(group):
     names = sorted(path.stem for path in (REPOSITORY / "configs" / group).glob("*.yaml"))
     for name in set(names) - {"base"}:
-        root = ["data.root=/somewhere"] if group == "data" else []
+        root = {"mixture": ["data.mixture.sd4.root=/somewhere"], "paper": ["data.mixture.sd4.root=/somewhere"]}
+        root = root.get(name, ["data.root=/somewhere"]) if group == "data" else []
         launch.compose_config([f"{group}={name}", *root])
 
 

@@ -93,21 +93,28 @@ def as_tree(config: Any) -> Any:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """`key: old -> new` for every key on which two configs' trees differ and that may not change on resume."""
-    before, after = (ADDED | dict(_leaves(_in_use(tree))) for tree in (old, new))
+    sources = [_sources(tree) for tree in (old, new)]
+    common = sources[0].keys() & sources[1].keys()
+    trees = []
+    for tree, held in zip((old, new), sources, strict=True):
+        mixture = {name: held[name] for name in common}
+        trees.append(ADDED | dict(_leaves({**tree, "data": {**tree.get("data", {}), "mixture": mixture}})))
+    before, after = trees
     keys = sorted(k for k in before.keys() | after.keys() if k not in MAY_CHANGE and not MIXTURE_ROOT.fullmatch(k))
     keys = [k for k in keys if k in before or not k.startswith(ADDED_GROUPS)]
-    return [f"{k}: {before.get(k)} -> {after.get(k)}" for k in keys if before.get(k) != after.get(k)]
+    changed = [f"{k}: {before.get(k)} -> {after.get(k)}" for k in keys if before.get(k) != after.get(k)]
+    come, gone = (sorted(one.keys() - common) for one in reversed(sources))
+    changed += [f"data.mixture.{name}: not in use -> in use" for name in come]
+    return changed + [f"data.mixture.{name}: in use -> not in use" for name in gone]
 
 
-def _in_use(tree: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A config's tree without the sources of a mixture that it does not use."""
-    data = tree.get("data", {})
-    used = {
+def _sources(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The sources of a mixture that a config's tree uses; those that it does not use may change."""
+    return {
         name: part
-        for name, part in data.get("mixture", {}).items()
+        for name, part in tree.get("data", {}).get("mixture", {}).items()
         if part["weight"] != 0 and (part["root"] is not None or part["source"] == Source.synthetic)
     }
-    return {**tree, "data": {**data, "mixture": used}} if data else tree
 
 
 def near(path: str) -> str:
