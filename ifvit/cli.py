@@ -1,4 +1,4 @@
-"""`python -m ifvit COMMAND`: train, data, synthesize, convert, export, verify."""
+"""`python -m ifvit COMMAND`: train, register, data, synthesize, convert, export, verify."""
 
 from __future__ import annotations
 
@@ -34,6 +34,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     commands.add_parser("train", help="train; takes Hydra overrides, like train.py", add_help=False)
+
+    register = commands.add_parser("register", help="lay one print on another with a trained Module 1, or say why not")
+    register.add_argument("a", type=Path, metavar="A", help="an image of a print")
+    register.add_argument("b", type=Path, metavar="B", help="another one")
+    register.add_argument(
+        "--run", dest="run_dir", required=True, type=Path, metavar="RUN_DIR", help="run_dir of a trained Module 1"
+    )
+    register.add_argument("--ppi", type=_at_least(50), metavar="N", help="of both files; default: their tags, else 500")
+    register.add_argument("--picture", type=Path, metavar="PNG", help="draw both prints, the matches and the overlay")
+    register.add_argument("--json", action="store_true", help="print the result as JSON")
+    register.set_defaults(run=_register)
 
     _add_data(commands)
 
@@ -127,6 +138,37 @@ def _at_least(least: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+def _register(arguments: argparse.Namespace) -> None:
+    from ifvit.launch import EXIT_FAILED, prepare_process, refuse
+
+    prepare_process()
+    import json
+
+    from ifvit.checkpoint import CheckpointError
+    from ifvit.image import ImageError
+    from ifvit.recognition.errors import EnhancementError
+    from ifvit.recognition.pair import register_files
+    from ifvit.recognition.trained import load_dense
+
+    if arguments.picture and arguments.picture.is_dir():
+        refuse([f"--picture: {arguments.picture} is a folder; name a file"])
+    try:
+        pair = register_files(load_dense(arguments.run_dir), arguments.a, arguments.b, arguments.ppi)
+        if arguments.picture and pair.registered.aligned:
+            pair.save(arguments.picture)
+    except (CheckpointError, EnhancementError, ImageError, OSError) as error:
+        refuse([str(error)])
+    drawn = arguments.picture if pair.registered.aligned else None
+    if arguments.json:
+        print(json.dumps(pair.tree() | {"picture": str(drawn) if drawn else None}, indent=2))
+    else:
+        print(pair.text())
+        if drawn:
+            print(f"look at  {drawn}")
+    if pair.registered.refusal:
+        raise SystemExit(EXIT_FAILED)
 
 
 def _check(arguments: argparse.Namespace) -> None:

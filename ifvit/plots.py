@@ -66,6 +66,64 @@ def draw_pair(pair: MatchedPair, zoom: int) -> np.ndarray:
     return np.vstack([_text(pair.title, sheet.shape[1]), sheet])
 
 
+class Laid(NamedTuple):
+    """A registered pair: greys uint8 (H, W) of A, of B, and of A laid on B; ridges bool (H, W) of A, as it is laid, and
+    of B; points (M, 2) px of the matches in A and in B, confidence (M,), inliers (M,) bool; roi: (top, left, height,
+    width).
+    """
+
+    grey_a: np.ndarray
+    grey_b: np.ndarray
+    laid_a: np.ndarray
+    ridges_a: np.ndarray
+    ridges_b: np.ndarray
+    points_a: np.ndarray
+    points_b: np.ndarray
+    confidence: np.ndarray
+    inliers: np.ndarray
+    roi: tuple[int, int, int, int]
+
+
+COMMON, ONLY_A, ONLY_B = (25, 25, 25), (225, 90, 30), (40, 110, 215)  # RGB
+
+
+def draw_registration(laid: Laid, heading: Sequence[str], zoom: int = 4) -> np.ndarray:
+    """The two prints with their matches, and A laid on B: ridges of both dark, of A alone orange, of B alone blue."""
+    pair = MatchedPair(
+        laid.grey_a / 255, laid.grey_b / 255, laid.points_a, laid.points_b, laid.confidence, laid.inliers,
+        f"A and B: {laid.inliers.sum()} of {len(laid.inliers)} matches agree (green); faint = unsure",
+    )  # fmt: skip
+    over = overlay(laid, zoom)
+    title = "A laid on B: ridges of both dark, of A alone orange, of B alone blue; grey line: overlap, box: middle"
+    sheet = [draw_pair(pair, zoom), np.vstack([_text(title, over.shape[1]), over])]
+    height = max(drawing.shape[0] for drawing in sheet) + MARGIN
+    row = np.hstack([_padded(drawing, height, drawing.shape[1] + 2 * MARGIN) for drawing in sheet])
+    return np.vstack([*(_text(line, row.shape[1]) for line in heading), row])
+
+
+def overlay(laid: Laid, zoom: int) -> np.ndarray:
+    """The ridges of A, as it is laid, and of B in one frame, with the overlap's outline and the region of interest."""
+    masks = laid.ridges_a, laid.ridges_b
+    dark_a, dark_b = (_dark(grey, mask, zoom) for grey, mask in zip((laid.laid_a, laid.grey_b), masks, strict=True))
+    sheet = np.full((*dark_a.shape, 3), PAPER, np.uint8)
+    for where, colour in ((dark_a & ~dark_b, ONLY_A), (dark_b & ~dark_a, ONLY_B), (dark_a & dark_b, COMMON)):
+        sheet[where] = colour
+    both = cv2.resize((masks[0] & masks[1]).astype(np.uint8), sheet.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    outlines, _ = cv2.findContours(both, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(sheet, outlines, -1, (150, 150, 150), 1, cv2.LINE_AA)
+    top, left, height, width = (zoom * value for value in laid.roi)
+    cv2.rectangle(sheet, (left, top), (left + width - 1, top + height - 1), (120, 120, 120), 1)
+    return sheet
+
+
+def _dark(grey: np.ndarray, mask: np.ndarray, zoom: int) -> np.ndarray:
+    """Where an enlarged print is darker than around: its ridges, within the mask; bool (zoom H, zoom W)."""
+    big = cv2.resize(grey, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    # The surroundings are a period and a half of ridges 9 px apart at 500 ppi, as networks see them at half of that.
+    dark = big < cv2.GaussianBlur(big, (0, 0), 3.5 * zoom) - 3
+    return dark & (cv2.resize(mask.astype(np.uint8), dark.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+
+
 def match_sheet(pairs: Sequence[MatchedPair], heading: Sequence[str], columns: int = 2, zoom: int = 3) -> np.ndarray:
     """Several pairs on one sheet, under the heading's lines and a legend."""
     drawn = [draw_pair(pair, zoom) for pair in pairs]

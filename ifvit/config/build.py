@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ifvit.config.rules import check
-from ifvit.config.schema import Config, PartConfig, Parts, Source
+from ifvit.config.schema import Config, DenseConfig, PartConfig, Parts, Source
 
 
 class ConfigError(ValueError):
@@ -77,6 +77,21 @@ def build(tree: Mapping[str, Any]) -> Config:
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def dense_of(tree: Mapping[str, Any]) -> DenseConfig:
+    """Module 1's config of a run's config tree, an earlier version's too.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    group = tree.get("dense") if isinstance(tree, Mapping) else None
+    older = {key.removeprefix("dense."): value for key, value in ADDED.items() if key.startswith("dense.")}
+    problems: list[str] = []
+    dense = _build(DenseConfig, older | dict(group) if isinstance(group, Mapping) else group, "dense", problems)
+    if problems:
+        raise ConfigError(problems)
+    return dense
 
 
 def as_tree(config: Any) -> Any:

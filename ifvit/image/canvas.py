@@ -28,7 +28,8 @@ class Canvas(NamedTuple):
     """An impression placed in a frame: its ridge region centred, nothing squashed.
 
     grey: uint8 (H, W); ridges: bool (H, W), where there are ridges; background: the grey level around the print;
-    ppi: the file's, before it was resampled; inverted: the file had light ridges and was turned over.
+    ppi: the file's, before it was resampled; inverted: the file had light ridges and was turned over; left, top: where
+    the frame begins in the resampled image, px.
     """
 
     grey: np.ndarray
@@ -37,6 +38,12 @@ class Canvas(NamedTuple):
     ppi: float = DEFAULT_PPI
     ppi_from: PpiFrom = PpiFrom.assumed
     inverted: bool = False
+    left: int = 0
+    top: int = 0
+
+    def to_file(self, points: np.ndarray, target: float) -> np.ndarray:
+        """Where points (..., 2) px of the frame, which is at `target` ppi, lie in the file's image, px."""
+        return (points + (self.left, self.top) + 0.5) * (self.ppi / target) - 0.5
 
 
 def choose_ppi(scan: Scan, ppi: float | None) -> tuple[float, PpiFrom]:
@@ -93,7 +100,7 @@ def place(grey: np.ndarray, ridges: np.ndarray, height: int, width: int) -> Canv
     x0, x1 = max(left, 0), min(left + width, grey.shape[1])
     to = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
     placed[to], mask[to] = grey[y0:y1, x0:x1], ridges[y0:y1, x0:x1]
-    return Canvas(placed, mask, background)
+    return Canvas(placed, mask, background, left=int(left), top=int(top))
 
 
 def canvas_of(

@@ -114,3 +114,16 @@ def test_real_prints_are_found(shared_dir):
         canvas = image.load_canvas(shared_dir / "data" / "fvc2002" / f"{name}.tif", ppi, 250, 256, 256)
         assert 0.1 < canvas.ridges.mean() < 0.5
         assert canvas.grey[canvas.ridges].mean() < canvas.background
+
+
+@pytest.mark.parametrize("ppi", [250, 500, 569])
+def test_the_frames_pixels_lie_where_the_file_has_them(tmp_path, ppi):
+    """A dark spot in the file is found in the frame, and its place is told in the file's pixels."""
+    grey = print_like()[0]
+    spot = np.array([140.0, 150.0])
+    cv2.circle(grey, (140, 150), 9, 0, -1)
+    cv2.imwrite(str(tmp_path / "a.png"), grey)
+    canvas = image.load_canvas(tmp_path / "a.png", ppi, 250, 192, 176)
+    dark = cv2.GaussianBlur(255.0 - canvas.grey, (0, 0), 9 * 250 / ppi)
+    y, x = np.unravel_index(dark.argmax(), dark.shape)
+    assert np.abs(canvas.to_file(np.array([x, y]), 250) - spot).max() < 2 * ppi / 250

@@ -1,0 +1,77 @@
+"""A trained Module 1 as its run directory holds it: nothing has to be said again, and so nothing can differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from ifvit import image
+from ifvit.checkpoint import CheckpointError, read_json, read_variables
+from ifvit.config import ConfigError, DenseConfig, Enhancement, dense_of
+from ifvit.image import Canvas
+from ifvit.models.dense import DenseModel
+from ifvit.recognition.enhancement import Enhancer
+from ifvit.recognition.registration import Registrar
+
+
+class Trained(NamedTuple):
+    """The best state of a run, else its latest (`which`), after `step` updates.
+
+    frame: (height, width) px of the images it was trained on; ppi: theirs; enhancement: what found their ridges.
+    """
+
+    which: str
+    step: int
+    model: DenseModel
+    variables: Mapping[str, Any]
+    dense: DenseConfig
+    frame: tuple[int, int]
+    ppi: float
+    enhancement: Enhancement
+
+    def registrar(self, **settings: Any) -> Registrar:
+        """What lays prints on one another with it; `settings` as of `Registrar`."""
+        return Registrar(self.model, self.variables, self.dense, self.frame, self.ppi, **settings)
+
+    def canvas(self, path: Path, ppi: float | None = None, cache_dir: str | None = None) -> Canvas:
+        """A file's print as this model sees prints. ppi: of the file, over its own tag; 500 where neither says it.
+
+        Raises:
+            ImageError: the file cannot be used; names it.
+            EnhancementError: the method that found the training's ridges is not installed.
+        """
+        scan = image.read(path)
+        ridges = None
+        if self.enhancement is not Enhancement.none:
+            used, _ = image.choose_ppi(scan, ppi)
+            (ridges,) = Enhancer(self.enhancement, cache_dir).ridges_many([scan.grey], [used])
+        try:
+            return image.canvas_of(scan, ridges, ppi, self.ppi, *self.frame)
+        except image.ImageError as error:
+            raise image.ImageError(f"{path}: {error}") from error
+
+
+def load_dense(run_dir: Path) -> Trained:
+    """The Module 1 of a run directory, which is only read.
+
+    Raises:
+        CheckpointError: it is no run directory, holds no state yet, or its state is damaged.
+    """
+    held = read_json(run_dir / "config.json")
+    try:
+        tree = held["config"]
+        data, dense = tree["data"], dense_of(tree)
+        size, ppi = data["image_size"], float(data["ppi"])
+        frame = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+        enhancement = Enhancement(data.get("enhancement", "none"))
+    except (TypeError, KeyError, ValueError, ConfigError) as error:
+        raise CheckpointError(
+            f"{run_dir}: no run directory (it has no config.json of a run); give the run_dir of a training run"
+        ) from error
+    which, step, variables = read_variables(run_dir)
+    # float32 whatever it was trained in: the same figures on every device.
+    model = DenseModel.from_config(dense, jnp.float32)
+    return Trained(which, step, model, variables, dense, frame, ppi, enhancement)
