@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+LEAST_CONTRAST = 1.5  # grey levels; ridges of less could not be told from an empty sensor's noise
 RIDGE_PERIOD_MM = 0.46  # 9 px at 500 ppi, the mean of adult fingers
 
 
@@ -27,7 +28,7 @@ def ridge_mask(grey: np.ndarray, ppi: float) -> np.ndarray:
 def _one_region(contrast: np.ndarray, period: float) -> np.ndarray:
     """uint8 (H, W) of 0 and 1: the largest region of high contrast, closed; period: px of this array."""
     # A third of the strong contrast: far above sensor noise, and faint ridges still pass.
-    mask = (contrast > 0.33 * np.percentile(contrast, 95)).astype(np.uint8)
+    mask = (contrast > max(0.33 * np.percentile(contrast, 95), LEAST_CONTRAST)).astype(np.uint8)
     size = _odd(3 * period)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel)
