@@ -1,4 +1,4 @@
-"""`python -m ifvit COMMAND`: train, register, data, synthesize, convert, export, verify."""
+"""`python -m ifvit COMMAND`: train, register, evaluate, data, synthesize, convert, export, verify."""
 
 from __future__ import annotations
 
@@ -45,6 +45,14 @@ def _parser() -> argparse.ArgumentParser:
     register.add_argument("--picture", type=Path, metavar="PNG", help="draw both prints, the matches and the overlay")
     register.add_argument("--json", action="store_true", help="print the result as JSON")
     register.set_defaults(run=_register)
+
+    evaluate = commands.add_parser("evaluate", help="judge a trained Module 1 by a verification protocol")
+    evaluate.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run_dir of a trained Module 1")
+    evaluate.add_argument("overrides", nargs="*", help="the data: data=fvc data.root=FOLDER data.databases=[DB1_B]")
+    evaluate.add_argument("--protocol", choices=["fvc", "sd4", "sd302", "all"], help="default: the data's usual one")
+    evaluate.add_argument("--impostors", type=_at_least(1), metavar="N", help="at most so many, drawn; default: all")
+    evaluate.add_argument("--out", type=Path, metavar="DIR", help="default: RUN_DIR/evaluation")
+    evaluate.set_defaults(run=_evaluate)
 
     _add_data(commands)
 
@@ -169,6 +177,31 @@ def _register(arguments: argparse.Namespace) -> None:
             print(f"look at  {drawn}")
     if pair.registered.refusal:
         raise SystemExit(EXIT_FAILED)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from ifvit.launch import compose_config, prepare_process, refuse
+
+    other = [text for text in arguments.overrides if not text.startswith(("data=", "data.", "+data."))]
+    if other:
+        refuse([f"{text}: the model comes from the run; only data=... and data.* are read" for text in other])
+    data = compose_config(arguments.overrides).data
+    prepare_process()
+    from ifvit.checkpoint import CheckpointError
+    from ifvit.data.protocols import Protocol
+    from ifvit.evaluation.run import evaluate
+    from ifvit.recognition.errors import EnhancementError
+
+    out = arguments.out or arguments.run_dir / "evaluation"
+    with _border("the evaluation; the same command goes on"):
+        try:
+            protocol = Protocol(arguments.protocol) if arguments.protocol else None
+            found = evaluate(arguments.run_dir, data, protocol, arguments.impostors, out)
+        except (CheckpointError, EnhancementError) as error:
+            refuse([str(error)])
+    for name, figures in found.items():
+        print("\n  ".join([name, *figures.text()]))
+    print(f"look at  {out / 'report.html'}\nfigures  {out / 'results.json'}\npairs    {out / 'pairs.csv'}")
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -1,0 +1,101 @@
+"""An evaluation as files: figures as JSON, every pair as CSV, pictures, and one HTML page that needs none of them.
+
+results.json   figures of each database, what was compared, calibration
+pairs.csv      every pair: files, genuine or not, score
+det.png        FNMR over FMR, a curve for each database; DATABASE.png its scores
+worst/         the genuine pairs of the lowest scores, the impostor pairs of the highest
+report.html    all of it on one page
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ifvit import plots
+from ifvit.checkpoint import write_json
+from ifvit.data.protocols import PairList
+from ifvit.data.records import Record
+from ifvit.data.tables import pieces
+from ifvit.evaluation.comparisons import Comparisons
+from ifvit.evaluation.curves import COLOURS, draw_det, draw_histogram
+from ifvit.evaluation.verification import Figures
+from ifvit.files import write_whole
+
+HEADING = ("first", "second", "genuine", "database", "score", "failed", "agreeing_matches", "matches", "overlap")
+STYLE = "body{font-family:sans-serif;max-width:70em;margin:2em auto;padding:0 1em}img{max-width:100%}pre{overflow:auto}"
+
+
+def write_report(
+    out: Path,
+    told: Mapping[str, Any],
+    figures: Mapping[str, Figures],
+    worst: Sequence[tuple[str, np.ndarray]],
+) -> None:
+    """results.json, the pictures and report.html.
+
+    told: what was evaluated, by name. figures: by database. worst: captions and pictures, uint8 RGB.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    write_json(out / "results.json", {**told, "databases": {name: one.tree() for name, one in figures.items()}})
+    heading = [f"{name}: {value}" for name, value in told.items() if name in ("protocol", "run")]
+    pictures = {}
+    if len(figures) <= len(COLOURS):
+        pictures["det"] = draw_det(figures, heading)
+    pictures |= {name.replace("/", "_"): draw_histogram(one, [name, *heading]) for name, one in figures.items()}
+    for name, picture in pictures.items():
+        plots.save(out / f"{name}.png", picture)
+    (out / "worst").mkdir(exist_ok=True)
+    for k, (_, picture) in enumerate(worst):
+        plots.save(out / "worst" / f"{k:02d}.png", picture)
+    page = _page(told, figures, pictures, worst).encode()
+    write_whole(out / "report.html", lambda file: file.write(page))
+
+
+def write_pairs(out: Path, records: Sequence[Record], pairs: PairList, comparisons: Comparisons) -> None:
+    """pairs.csv."""
+    rows = (
+        (
+            records[a].path, records[b].path, int(pairs.genuine[k]), records[a].database,
+            f"{comparisons.score[k]:.6g}", int(comparisons.failed[k]), comparisons.agree[k], comparisons.made[k],
+            f"{comparisons.overlap[k]:.4f}",
+        )
+        for k, (a, b) in enumerate(zip(pairs.first, pairs.second, strict=True))
+    )  # fmt: skip
+    lines = (piece.encode() for piece in pieces(HEADING, rows))
+    write_whole(out / "pairs.csv", lambda file: file.writelines(lines))
+
+
+def _page(told: Mapping, figures: Mapping[str, Figures], pictures: Mapping[str, np.ndarray], worst: Sequence) -> str:
+    """One HTML page with its pictures inside; every text in it is escaped, names of files are strangers'."""
+    parts = [f"<!doctype html><meta charset=utf-8><title>IFViT evaluation</title><style>{STYLE}</style>"]
+    parts.append("<h1>Verification</h1><table>")
+    parts += [f"<tr><td>{_text(name)}</td><td>{_text(value)}</td></tr>" for name, value in told.items()]
+    parts.append("</table>")
+    if "det" in pictures:
+        parts.append(_image(pictures["det"]))
+    for name, one in figures.items():
+        parts.append(f"<h2>{_text(name)}</h2><pre>{_text(chr(10).join(one.text()))}</pre>")
+        parts.append(_image(pictures[name.replace("/", "_")]))
+    parts.append("<h2>The worst pairs</h2>" if worst else "")
+    parts += [f"<h3>{_text(caption)}</h3>{_image(picture)}" for caption, picture in worst]
+    return "\n".join(parts)
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value))
+
+
+def _image(picture: np.ndarray) -> str:
+    done, content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise OSError("a picture could not be encoded")
+    return f'<img src="data:image/png;base64,{base64.b64encode(content.tobytes()).decode()}">'

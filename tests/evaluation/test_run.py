@@ -1,0 +1,153 @@
+"""From a run and a database to figures and a report: every pair once, and what was compared is kept."""
+
+import csv
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ifvit import cli
+from ifvit.config import build
+from ifvit.data.protocols import Protocol, pairs
+from ifvit.data.records import DataError, Record
+from ifvit.evaluation import comparisons as module
+from ifvit.evaluation import run as run_module
+from ifvit.evaluation.comparisons import Comparisons, Gallery, compare_all, worst
+from ifvit.evaluation.run import evaluate
+from ifvit.image import ImageError
+from ifvit.launch import compose_tree
+from ifvit.training.loop import train
+
+FINGERS, EACH = 4, 3
+
+
+@pytest.fixture
+def records():
+    return [Record(Path(f"{f}_{i}.png"), "db", f"db/{f}", None, str(i)) for f in range(FINGERS) for i in range(EACH)]
+
+
+class Judge:
+    """In place of a registrar: prints of one finger agree in nine matches, others in one; print 5 fails with all."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def register_many(self, some):
+        for a, b in some:
+            self.asked += 1
+            agree = 9 if a.finger == b.finger else 1
+            failed = 5 in (a.number, b.number)
+            yield SimpleNamespace(
+                inliers=np.arange(10) < agree,
+                matches=SimpleNamespace(confidence=np.full(10, 0.5)),
+                aligned=None if failed else SimpleNamespace(share=0.8),
+            )
+
+
+@pytest.fixture
+def gallery(records, monkeypatch):
+    def canvas(path, ppi):
+        if path.name == "3_2.png":
+            raise ImageError("3_2.png: damaged")
+        finger, number = (int(part) for part in path.stem.split("_"))
+        grey = np.full((4, 4), 10 * finger + number, np.uint8)
+        return SimpleNamespace(finger=finger, number=EACH * finger + number, grey=grey)
+
+    return Gallery(SimpleNamespace(canvas=canvas), records)
+
+
+def test_every_pair_is_compared_once_and_kept(records, gallery, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK", 7)
+    listed, judge = pairs(records, Protocol.all), Judge()
+    made = compare_all(judge, gallery, listed, tmp_path, {"state": "x"})
+    usable = 11 * 10 // 2  # of 12 impressions one cannot be used
+    assert judge.asked == usable and len(made.score) == 66
+    ok = ~made.failed
+    np.testing.assert_allclose(made.score[ok & listed.genuine], 4.5)
+    np.testing.assert_allclose(made.score[ok & ~listed.genuine], 0.5)
+    assert made.failed.sum() == 11 + 11 - 1 and (made.score[made.failed] == 0).all() and (made.overlap[ok] == 0.8).all()
+    assert gallery.unusable == {11: "3_2.png: damaged"}
+    # Typed again, nothing is compared again, but for a block that is missing or damaged.
+    (tmp_path / "00002.npz").unlink()
+    (tmp_path / "00004.npz").write_bytes(b"damaged")
+    again = Judge()
+    for one, other in zip(made, compare_all(again, gallery, listed, tmp_path, {"state": "x"}), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert 0 < again.asked <= 14
+    with pytest.raises(DataError, match="holds another evaluation .state differ.; name another --out"):
+        compare_all(judge, gallery, listed, tmp_path, {"state": "y"})
+
+
+def test_prints_of_which_none_can_be_used(records):
+    def canvas(path, ppi):
+        raise ImageError(f"{path}: damaged")
+
+    with pytest.raises(DataError, match="none of 12 images can be used: 0_0.png: damaged"):
+        Gallery(SimpleNamespace(canvas=canvas), records)
+
+
+def test_the_worst_are_low_genuine_and_high_impostor_pairs(records):
+    listed = pairs(records, Protocol.fvc)
+    score = np.arange(len(listed), dtype=float)
+    told = list(worst(listed, Comparisons(score, *[None] * 4), 2))
+    genuine, impostor = np.flatnonzero(listed.genuine), np.flatnonzero(~listed.genuine)
+    assert told == [
+        ("genuine", genuine[0]),
+        ("genuine", genuine[1]),
+        ("impostor", impostor[-1]),
+        ("impostor", impostor[-2]),
+    ]
+
+
+@pytest.fixture(scope="module")
+def run_dir(tiny, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("evaluated") / "run"
+    train(tiny(run_dir, "trainer.max_steps=1", "trainer.validate_every=1", "trainer.checkpoint_every=1"))
+    (run_dir / "split.csv").rename(run_dir / "kept.csv")  # most tests here judge it on what it was trained on
+    return run_dir
+
+
+@pytest.fixture
+def chosen(prints):
+    return ["data=folder", f"data.root={prints}", "data.file_ppi=250"]
+
+
+def test_what_an_evaluation_leaves(run_dir, chosen, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run_module, "WORST", 2)
+    cli.main(["evaluate", str(run_dir), *chosen, "--out", str(tmp_path / "out")])
+    said = capsys.readouterr().out
+    assert "4 genuine pairs" in said and "24 impostor pairs" in said and "report.html" in said
+    told = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert told["protocol"] == "all" and told["databases"]["folder"]["pairs"]["genuine"] == 4
+    rows = list(csv.DictReader((tmp_path / "out" / "pairs.csv").open()))
+    assert len(rows) == 28 and sum(row["genuine"] == "1" for row in rows) == 4
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2 + 4 and 'src="http' not in page
+    assert len(list((tmp_path / "out" / "worst").iterdir())) == 4 and (tmp_path / "out" / "det.png").exists()
+
+
+def test_people_whom_the_run_has_seen_are_refused(run_dir, chosen, tmp_path):
+    data = build(compose_tree(chosen)).data
+    (run_dir / "split.csv").write_bytes((run_dir / "kept.csv").read_bytes())
+    try:
+        with pytest.raises(DataError, match="4 of its subjects were trained or validated on"):
+            evaluate(run_dir, data, None, None, tmp_path / "out")
+    finally:
+        (run_dir / "split.csv").unlink()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        (["dense=loftr"], "the model comes from the run"),
+        (["data=synthetic"], "synthetic fingers are evaluated as a set"),
+        (["data=folder", "data.root=/nowhere"], "is not there"),
+    ],
+)
+def test_refusals(run_dir, more, said, tmp_path, capsys):
+    with pytest.raises(SystemExit) as status:
+        cli.main(["evaluate", str(run_dir), *more, "--out", str(tmp_path)])
+    assert status.value.code == 2 and said in capsys.readouterr().err
