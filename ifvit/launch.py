@@ -6,6 +6,7 @@ of a sweep takes no GPU from its children.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import math
@@ -87,6 +88,13 @@ def _in_one_line(error: Exception) -> str:
     unknown = re.match(r"Could not override '([^']+)'", lines[0]) if lines else None
     if unknown:
         return f"{unknown[1]}: unknown key; {near(unknown[1])}"
+    absent = re.search(r"Could not find '([^'/]+)/([^']+)'", " ".join(lines))
+    if absent and (config_dir() / absent[1]).is_dir():
+        group, name = absent.groups()
+        known = sorted(path.stem for path in (config_dir() / group).glob("*.yaml") if path.stem != "base")
+        close = difflib.get_close_matches(name, known, n=1)
+        meant = f"did you mean {close[0]}? " if close else ""
+        return f"{group}={name}: there is no such choice; {meant}known are {', '.join(known)}"
     return " ".join(lines).partition(" Config search path:")[0]
 
 

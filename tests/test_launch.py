@@ -27,10 +27,7 @@ def refused(capsys, *overrides):
         ("+dense.typo=1", "error: dense.typo: unknown key; known are dense.use_loftr"),
         ("+typo=1", "error: typo: unknown key; known are stage, seed, run_dir"),
         ("+a.b.c=1", "error: a: unknown key; known are stage"),
-        (
-            "dense=foo",
-            "error: In 'train': Could not find 'dense/foo' Available options in 'dense': dense loftr",
-        ),
+        ("dense=foo", "error: dense=foo: there is no such choice; known are dense, loftr, loftr_full"),
         ("trainer.device=cuda", "error: trainer.device: expected one of auto, cpu, gpu, tpu, got 'cuda'"),
         ("seed=one", "error: seed: expected a whole number, got 'one'"),
         (
@@ -43,6 +40,7 @@ def refused(capsys, *overrides):
             "error: dense.loftr_pretrained_ckpt: LoFTR's weights only fit LoFTR's",
         ),
         ("data=fvc", "error: data.root: data=fvc needs the folder of the images"),
+        ("data=fcv", "error: data=fcv: there is no such choice; did you mean fvc? known are folder, fpgan"),
         ("run_dir=${nothing}", "error: "),
         ("seed", "error: "),
     ],

@@ -113,10 +113,12 @@ class TrainLog:
 def summary(means: Mapping[str, float]) -> str:
     """The figures of a validation on one line."""
     pck = ", ".join(f"@{px} {means[f'pck_{px}']:.2f}" for px in PCK_PX)
+    # Before a match is made there is nothing that could be precise.
+    precision = "-" if math.isnan(means["precision"]) else f"{means['precision']:.2f}"
     return (
         f"loss {means['loss']:.3f}, cells exact {means['exact']:.3f}, within one {means['within_one']:.3f}, "
         f"end-point error {means['end_point_error']:.1f} px, PCK {pck}, "
-        f"matches {means['matches']:.1f} a pair, precision {means['precision']:.2f}, recall {means['recall']:.2f}"
+        f"matches {means['matches']:.1f} a pair, precision {precision}, recall {means['recall']:.2f}"
     )
 
 
@@ -124,7 +126,9 @@ def placements(means: Mapping[str, float]) -> str:
     """How far off the matches are, on one line: the coarse stage's, then the fine one's where there is one."""
     stages = []
     for stage in ("coarse", "fine"):
-        if f"{stage}_median" in means:
+        if math.isnan(means.get(f"{stage}_median", 0.0)):
+            stages.append(f"{stage} no match yet")
+        elif f"{stage}_median" in means:
             pck = ", ".join(f"@{px} {means[f'{stage}_pck_{px}']:.2f}" for px in PCK_PX)
             stages.append(f"{stage} median {means[f'{stage}_median']:.2f} px, PCK {pck}")
     return "matches off by: " + "; ".join(stages)

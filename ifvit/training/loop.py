@@ -53,6 +53,7 @@ def train(config: Config) -> Outcome:
     try:
         return _Run(config, started).train()
     finally:
+        run_dir.leave_nothing(config)
         lock.close()
 
 

@@ -52,6 +52,14 @@ def claim(config: Config) -> Any:
     return handle
 
 
+def leave_nothing(config: Config) -> None:
+    """Remove the run directory of a run that was refused before it wrote anything; its lock must still be held."""
+    run_dir = Path(config.run_dir)
+    if run_dir.is_dir() and [path.name for path in run_dir.iterdir()] == [".lock"]:
+        (run_dir / ".lock").unlink()
+        run_dir.rmdir()
+
+
 def has_states(run_dir: Path) -> bool:
     """Whether a state was saved there."""
     return bool(checkpoint.saved_steps(run_dir / "states"))

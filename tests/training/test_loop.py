@@ -10,6 +10,7 @@ import pytest
 from ifvit import checkpoint
 from ifvit.checkpoint import CheckpointError
 from ifvit.data import pool
+from ifvit.data.records import DataError
 from ifvit.training import loop
 from ifvit.training.log import NotFiniteError
 from ifvit.training.loop import train
@@ -135,6 +136,12 @@ def test_resume_from_a_read_only_run(finished, tiny, tmp_path):
 def test_resume_from_nothing_is_refused(tiny, tmp_path):
     with pytest.raises(RunDirError, match="init.resume_from: .* holds no saved state"):
         train(tiny(tmp_path / "run", f"init.resume_from={tmp_path / 'none'}"))
+
+
+def test_a_refused_run_leaves_nothing(tiny, tmp_path):
+    with pytest.raises(DataError, match="is not there"):
+        train(tiny(tmp_path / "run", f"data.root={tmp_path / 'none'}"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_is_not_saved(tiny, tmp_path):
