@@ -220,7 +220,9 @@ class _Run:
             return self._judge(step)
 
     def _judge(self, step: int) -> dict[str, float]:
-        report = validate(self.evaluate, self.state, self._val_pairs(), self.config.loss, self.model.stride)
+        source = self.train_batches if self.config.trainer.overfit else self.val_batches
+        shares = {name: batches.size for name, batches in source.parts.items()}
+        report = validate(self.evaluate, self.state, self._val_pairs(), self.config.loss, self.model.stride, shares)
         means = report.means
         whose = "the batch it learns by heart" if self.config.trainer.overfit else "unseen fingers"
         pictures = {
@@ -230,6 +232,12 @@ class _Run:
         self.log.validation(step, means, pictures, whose)
         held = read_json(self.dir / "metrics.json") or {}
         told = {"step": step, "pairs": report.pairs, **plain(means)}
+        if report.sources:
+            told["sources"] = {name: plain(own) for name, own in report.sources.items()}
+            print("  " + "; ".join(
+                f"{name}: exact {own['exact']:.3f}, within one {own['within_one']:.3f}"
+                for name, own in report.sources.items()
+            ), flush=True)  # fmt: skip
         best = held.get("best")
         if step and not math.isnan(means["exact"]) and (best is None or means["exact"] > best["exact"]):
             self.checkpoints.save_best(step, self.state)

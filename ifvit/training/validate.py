@@ -15,26 +15,35 @@ from ifvit.training.state import TrainState
 from ifvit.training.step import Validation
 
 SHOWN_PAIRS = 6
+PER_SOURCE = ("exact", "within_one")  # told of each source of a mixture
 SHOWN_PLACEMENTS = 3  # larger, for they show errors of single pixels
 
 Evaluate = Callable[[TrainState, Pairs], Validation]
 
 
 class Report(NamedTuple):
-    """A validation: the means over all pairs, the first pairs with their matches and with where these lie, and the
-    number of pairs.
+    """A validation: the means over all pairs, the first pairs with their matches and with where these lie, the number
+    of pairs, and of a mixture the means of PER_SOURCE by source.
     """
 
     means: dict[str, float]
     shown: list[plots.MatchedPair]
     placed: list[plots.PlacedPair]
     pairs: int
+    sources: dict[str, dict[str, float]]
 
 
 def validate(
-    evaluate: Evaluate, state: TrainState, batches: Iterable[Pairs], settings: LossConfig, stride: int
+    evaluate: Evaluate,
+    state: TrainState,
+    batches: Iterable[Pairs],
+    settings: LossConfig,
+    stride: int,
+    shares: Mapping[str, int] | None = None,
 ) -> Report:
     """Judge all batches.
+
+    shares: of a mixture, how many pairs of each batch are of which source, in their order.
 
     The means are those of `metrics.dense` and `metrics.matches`, `loss` and its terms, and those of
     `metrics.over_matches` for each stage, like `coarse_median` and `fine_pck_3`; nan where nothing was counted.
@@ -44,9 +53,16 @@ def validate(
     shown: list[plots.MatchedPair] = []
     placed: list[plots.PlacedPair] = []
     pairs = 0
+    own: dict[str, dict[str, np.ndarray]] = {name: {} for name in shares or {}}
     for batch in batches:
         judged = jax.device_get(evaluate(state, batch))
         pairs += len(judged.right)
+        start = 0
+        for source, count in (shares or {}).items():
+            for name in PER_SOURCE:
+                summed = np.array([part[start : start + count].sum(dtype=np.float64) for part in judged.totals[name]])
+                own[source][name] = own[source].get(name, 0) + summed
+            start += count
         for name, parts in judged.totals.items():
             sums[name] = sums.get(name, 0) + np.array([part.sum(dtype=np.float64) for part in parts])
         for stage, found in judged.errors.items():
@@ -60,7 +76,7 @@ def validate(
     means["loss"] = sum(weight * np.nan_to_num(means.get(name, 0.0)) for name, weight in weights.items())
     for stage, found in errors.items():
         means |= {f"{stage}_{name}": value for name, value in metrics.over_matches(np.concatenate(found)).items()}
-    return Report(means, shown, placed, pairs)
+    return Report(means, shown, placed, pairs, {name: metrics.mean(sums) for name, sums in own.items()})
 
 
 def matched_pairs(batch: Pairs, judged: Validation, stride: int, most: int) -> list[plots.MatchedPair]:

@@ -204,5 +204,9 @@ def test_a_mixture_resumes_bit_for_bit_with_other_threads_and_from_disk(tiny, pr
     assert "resumed after step 1" in said and "synthetic (grown here): 2 fingers to train, 2 fingers unseen" in said
     assert f"folder ({prints}): 4 impressions of 2 fingers to train, 4 impressions of 2 fingers unseen" in said
     assert same_bits(arrays_of(tmp_path / "parts", 4), arrays_of(tmp_path / "whole", 4))
+    told = json.loads((tmp_path / "parts" / "metrics.json").read_text())
+    assert told["sources"].keys() == {"synthetic", "folder"} and "folder: exact " in said
+    own = [means["exact"] for means in told["sources"].values() if means["exact"] is not None]
+    assert own and min(own) <= told["exact"] <= max(own)
     with pytest.raises(RunDirError, match="another config .data.mixture.synthetic: in use -> not in use"):
         train(tiny(tmp_path / "parts", *sources, "data.mixture.synthetic.weight=0"))
