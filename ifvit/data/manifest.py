@@ -7,6 +7,7 @@ folder, and no name can act as a formula when it is written into another table l
 from __future__ import annotations
 
 import csv
+import difflib
 import math
 import os
 import re
@@ -132,6 +133,11 @@ def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
 
 def _check_columns(path: Path, names: Sequence[str]) -> None:
     names = [str(name).strip().lower() for name in names]
+    for name in names:
+        meant = difflib.get_close_matches(name, set(NEEDED + OPTIONAL) - set(names), n=1, cutoff=0.8)
+        if name not in NEEDED + OPTIONAL and meant:
+            # Read past, a table without its fingers would make one of all that a subject has.
+            raise DataError(f"{path}: has a column {name[:LONGEST]!r}; did you mean {meant[0]}? Others are not read")
     missing = [name for name in NEEDED if name not in names]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if missing or twice:

@@ -56,6 +56,7 @@ WRONG = [
     ("a,b\n1,2\n", "lacks the column path, subject.*found: a, b"),
     ("path,subject,subject\n1.png,a,b\n", "has the column subject twice"),
     ("path;subject\n1.png;a\n", "lacks the column"),
+    ("path,subject,fingr\n1.png,a,1\n", "has a column 'fingr'; did you mean finger"),
     ("path,subject\n", "names no impression"),
     ("path,subject\n1.png\n", "line 2 has another number of cells"),
     ("path,subject\n1.png,a,b\n", "line 2 has another number of cells"),
