@@ -138,7 +138,7 @@ def test_a_sweep_needs_no_run_dir(tmp_path):
     """Its jobs lie beside the run directory that the same command would have without -m."""
     ended = ran("-m", "ifvit", "train", "-m", "seed=1,2", "dense=loftr", cwd=tmp_path)
     assert ended.returncode == 2 and "loftr_transformer.npz does not exist" in ended.stderr
-    assert (tmp_path / "checkpoints" / "dense-loftr-synthetic_sweep" / "seed=1").is_dir()
+    assert "seed=1 -> checkpoints/dense-loftr-synthetic_sweep/seed=1" in ended.stdout
 
 
 def test_a_failing_sweep_job_is_said(tmp_path):
