@@ -1,4 +1,4 @@
-"""The registration loss L_D and the fine stage's, per sample. Pure JAX, in log space.
+"""The registration loss L_D and the fine stage's, and Module 2's of its vectors, per sample. Pure JAX, in log space.
 
 Every function returns sums and counts of shape (B,): the caller reduces, so that a sample without positives (a pair of
 different fingers) neither divides by zero nor weighs as an average of nothing.
@@ -85,3 +85,39 @@ def fine(offset: jax.Array, spread: jax.Array, target: jax.Array, held: jax.Arra
     # Twice `where`: a target that is no number must not reach the gradient through the unused branch.
     missed = jnp.where(inside[..., None], offset - jnp.where(inside[..., None], target, 0.0), 0.0)
     return Sum((weight * (missed**2).sum(-1)).sum(-1), count)
+
+
+def embedding(cosine: jax.Array, genuine: jax.Array, margin: float) -> Sum:
+    """The cosine embedding loss L_E of each pair: 1 - cos of mates, max(0, cos - margin) of others.
+
+    Args:
+        cosine: (B,). genuine: (B,) bool.
+    """
+    total = jnp.where(genuine, 1 - cosine, jnp.maximum(cosine - margin, 0.0))
+    return Sum(total, jnp.ones_like(total))
+
+
+def arcface(vectors: jax.Array, classes: jax.Array, labels: jax.Array, *, scale: float, margin: float) -> Sum:
+    """The additive angular margin loss L_A: softmax over classes, the true one's angle widened by `margin`.
+
+    Where angle + margin would pass pi, beyond which its cosine rises again and a worse vector would cost less, the
+    cosine is lowered by margin * sin(margin) instead, as the authors' code does. Source: Deng et al. 2019 (ArcFace).
+
+    Args:
+        vectors: (B, D) of length 1. classes: (C, D), of any length: a direction for each class.
+        labels: (B,) int in [0, C); a label beyond gives nan, which stops a run, rather than another class's loss.
+        scale: of the logits. margin: rad.
+    """
+    directions = classes * jax.lax.rsqrt(jnp.sum(classes**2, axis=-1, keepdims=True) + SMALLEST)
+    cosine = vectors @ directions.T  # (B, C)
+    count = len(classes)
+    known = (labels >= 0) & (labels < count)
+    true = jnp.take_along_axis(cosine, jnp.clip(labels, 0, count - 1)[:, None], axis=-1)
+    # Bounded inside the root, whose slope is infinite at 0.
+    sine = jnp.sqrt(jnp.maximum(1 - true**2, SMALLEST))
+    widened = true * jnp.cos(margin) - sine * jnp.sin(margin)
+    widened = jnp.where(true > jnp.cos(jnp.pi - margin), widened, true - margin * jnp.sin(margin))
+    is_true = jnp.arange(count) == labels[:, None]
+    logits = scale * jnp.where(is_true, widened, cosine)
+    total = jax.nn.logsumexp(logits, axis=-1) - scale * widened[:, 0]
+    return Sum(jnp.where(known, total, jnp.nan), jnp.ones_like(total))

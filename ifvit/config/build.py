@@ -30,6 +30,8 @@ MAY_CHANGE = frozenset(
     {
         "run_dir",
         "init.resume_from",
+        "init.dense",
+        "init.matcher",
         "dense.loftr_pretrained_ckpt",
         "data.root",
         "data.cache_dir",
@@ -44,6 +46,8 @@ MAY_CHANGE = frozenset(
         "trainer.validate_every",
         "trainer.checkpoint_every",
         "trainer.val_pairs",
+        "matcher.global_weight",
+        "matcher.local_weight",
     }
 )
 
@@ -59,9 +63,11 @@ ADDED = {
     "data.enhancement": "none",
     "data.memory_gb": 4.0,
     "data.split": None,
+    "data.pairs.slip_deg": 3.0,
+    "data.pairs.slip_px": 2.0,
 }
-# Groups that earlier configs lack and that only synthetic fingers read, whose recipe has changed with them.
-ADDED_GROUPS = ("data.impression.",)
+# Groups that earlier configs lack: one that only synthetic fingers read, whose recipe has changed with it, and Module 2.
+ADDED_GROUPS = ("data.impression.", "matcher.")
 
 
 def build(tree: Mapping[str, Any]) -> Config:

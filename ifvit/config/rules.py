@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import pi
 
 from ifvit.config.schema import (
     DEFAULT_COARSE_WIDTH,
@@ -14,6 +15,7 @@ from ifvit.config.schema import (
     ImpressionConfig,
     PartConfig,
     Source,
+    Stage,
 )
 
 Rules = Iterator[tuple[bool, str]]
@@ -22,7 +24,7 @@ Rules = Iterator[tuple[bool, str]]
 def check(config: Config) -> list[str]:
     """Every rule that ranges or pairs of keys must keep; the empty list when all hold."""
     return [
-        line for rules in (_dense_rules, _data_rules, _training_rules) for holds, line in rules(config) if not holds
+        line for rules in (_dense_rules, _matcher_rules, _data_rules, _training_rules) for holds, line in rules(config) if not holds
     ]
 
 
@@ -85,6 +87,54 @@ def _fine_rules(config: Config) -> Rules:
     )
 
 
+def _matcher_rules(config: Config) -> Rules:
+    matcher = config.matcher
+    yield matcher.vector > 0, f"matcher.vector: expected at least 1, got {matcher.vector}"
+    for name in ("dense_weight", "embedding_weight", "arc_weight", "global_weight", "local_weight"):
+        value = getattr(matcher, name)
+        yield value >= 0, f"matcher.{name}: expected 0 or more, got {value}"
+    yield (
+        matcher.global_weight + matcher.local_weight > 0,
+        "matcher.global_weight, matcher.local_weight: both 0, which leaves no score",
+    )
+    yield (
+        -1 <= matcher.embedding_margin < 1,
+        f"matcher.embedding_margin: expected a cosine, -1 to below 1, got {matcher.embedding_margin}",
+    )
+    yield matcher.arc_scale > 0, f"matcher.arc_scale: expected above 0, got {matcher.arc_scale}"
+    yield (
+        0 <= matcher.arc_margin < pi / 2,
+        f"matcher.arc_margin: expected 0 to below a quarter turn ({pi / 2:.2f} rad), got {matcher.arc_margin}",
+    )
+    if config.stage is Stage.matcher:
+        yield from _stage_matcher_rules(config)
+        return
+    for name in ("dense", "matcher"):
+        yield getattr(config.init, name) is None, f"init.{name}: only of stage=matcher; add stage=matcher, or remove it"
+    for name, part in config.data.parts.items():
+        yield (
+            part.source is not Source.prepared,
+            f"{config.data.key_of(name)}source: prepared pairs are Module 2's; add stage=matcher",
+        )
+
+
+def _stage_matcher_rules(config: Config) -> Rules:
+    init = config.init
+    yield (
+        (init.dense is None) != (init.matcher is None),
+        "init.dense: stage=matcher begins from a trained Module 1 (init.dense=RUN_DIR) or goes on from a trained "
+        "Module 2 (init.matcher=RUN_DIR): "
+        + ("name one of them" if init.dense is None else "both are named, remove one of them"),
+    )
+    for name, part in config.data.parts.items():
+        yield (
+            part.source in (Source.synthetic, Source.prepared, Source.mixture),
+            f"{config.data.key_of(name)}source: Module 2 trains on pairs that Module 1 has registered; prepare them "
+            "first: python -m ifvit data prepare RUN_DIR data=... --out DIR, then data=prepared data.root=DIR",
+        )
+    yield not config.trainer.overfit, "trainer.overfit: only of stage=dense"
+
+
 def _data_rules(config: Config) -> Rules:
     data, stride = config.data, config.dense.stride
     size = data.image_size
@@ -110,6 +160,9 @@ def _data_rules(config: Config) -> Rules:
     # Beyond this the smooth displacement of ifvit.data.pairs could fold the skin over itself.
     bound = 0.03 * min(data.frame) if shaped else 0
     yield pairs.elastic_px <= bound, f"data.pairs.elastic_px: expected at most {bound:g} px, got {pairs.elastic_px}"
+    for name in ("slip_deg", "slip_px"):
+        value = getattr(pairs, name)
+        yield value >= 0, f"data.pairs.{name}: expected 0 or more, got {value}"
     for name in ("partial_share", "noise", "dryness", "pressure"):
         value = getattr(pairs, name)
         yield 0 <= value <= 1, f"data.pairs.{name}: expected 0 to 1, got {value}"
@@ -194,7 +247,10 @@ def _one_part_rules(key: str, part: PartConfig, config: Config) -> Rules:
 
 
 FILE_PPI = 50, 10000  # beyond these it is no fingerprint's
-_WHAT_ROOT_IS = {Source.manifest: "the CSV or Parquet file that names the images"}
+_WHAT_ROOT_IS = {
+    Source.manifest: "the CSV or Parquet file that names the images",
+    Source.prepared: "the folder that `python -m ifvit data prepare` wrote",
+}
 
 # Upper ends: half a turn; what leaves part of the print in the frame; twice SFinGe's range, beyond which little more of
 # a drawn bend survives the limit on stretching; where no ridge or no valley is left; where no print is left to see.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 class Stage(enum.StrEnum):
     dense = "dense"
+    matcher = "matcher"
 
 
 class Backbone(enum.StrEnum):
@@ -39,6 +40,7 @@ class Source(enum.StrEnum):
     molf = "molf"
     folder = "folder"
     manifest = "manifest"
+    prepared = "prepared"
     mixture = "mixture"
 
 
@@ -111,6 +113,23 @@ class DenseConfig:
 
 
 @dataclass(frozen=True)
+class MatcherConfig:
+    """Module 2. Keys are documented in configs/matcher/matcher.yaml."""
+
+    vector: int
+    shared: bool
+    enhancement: Enhancement
+    dense_weight: float
+    embedding_weight: float
+    embedding_margin: float
+    arc_weight: float
+    arc_scale: float
+    arc_margin: float
+    global_weight: float
+    local_weight: float
+
+
+@dataclass(frozen=True)
 class PairsConfig:
     """How a training pair is made from an impression. Lengths in px of the network's frame."""
 
@@ -122,6 +141,8 @@ class PairsConfig:
     noise: float
     dryness: float
     pressure: float
+    slip_deg: float
+    slip_px: float
 
 
 @dataclass(frozen=True)
@@ -248,6 +269,8 @@ class TrainerConfig:
 @dataclass(frozen=True)
 class InitConfig:
     resume_from: str | None
+    dense: str | None
+    matcher: str | None
 
 
 @dataclass(frozen=True)
@@ -259,6 +282,7 @@ class Config:
     run_dir: str
     init: InitConfig
     dense: DenseConfig
+    matcher: MatcherConfig
     data: DataConfig
     loss: LossConfig
     optimizer: OptimizerConfig

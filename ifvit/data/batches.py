@@ -34,13 +34,14 @@ READ_AHEAD = 4  # batches
 @dataclass(frozen=True)
 class Place:
     """Where batches stand: their size, the devices they are split over, their stream of random numbers, TRAIN or
-    VALIDATE, and in a mixture the name of their source.
+    VALIDATE, in a mixture the name of their source, and where their classes begin among those of all sources.
     """
 
     size: int
     sharding: Sharding
     stream: int
     source: str = ""
+    first_class: int = 0
 
     @property
     def of(self) -> str:
@@ -67,8 +68,11 @@ class Batches:
     """Batches of pairs. What one is made of is prepared on the host, ahead of time, and what becomes of it on the
     device: subclasses say how.
 
-    size: pairs a batch; fingers: the number of identities; parts: a mixture's sources by name, of one source none.
+    size: pairs a batch; fingers: the number of identities; parts: a mixture's sources by name, of one source none;
+    classes: how many of the identities Module 2 is to tell apart.
     """
+
+    classes = 0
 
     def __init__(self, size: int, fingers: int, threads: int):
         self.size, self.fingers, self._threads = size, fingers, threads
@@ -83,11 +87,11 @@ class Batches:
         """What batch n is made of, as NumPy arrays."""
         raise NotImplementedError
 
-    def on_device(self, n: int, prepared: Any) -> Pairs:
-        """Batch n's pairs, made on the device of what `on_host` prepared."""
+    def on_device(self, n: int, prepared: Any) -> Any:
+        """Batch n's pairs (`Pairs`, for Module 2 `LaidPairs`), made on the device of what `on_host` prepared."""
         raise NotImplementedError
 
-    def pairs(self, start: int, stop: int) -> Iterator[Pairs]:
+    def pairs(self, start: int, stop: int) -> Iterator[Any]:
         """Batches start..stop-1; each is on its way to the device before it is asked for."""
         if start >= stop:
             return
@@ -202,6 +206,7 @@ class MixedBatches(Batches):
         held = parts.values()
         super().__init__(sum(part.size for part in held), sum(part.fingers for part in held), threads)
         self.parts = parts
+        self.classes = sum(part.classes for part in held)
         self._join = jax.jit(
             lambda *pairs: jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *pairs), out_shardings=sharding
         )
@@ -212,5 +217,5 @@ class MixedBatches(Batches):
     def on_host(self, n: int) -> list[Any]:
         return [part.on_host(n) for part in self.parts.values()]
 
-    def on_device(self, n: int, prepared: list[Any]) -> Pairs:
+    def on_device(self, n: int, prepared: list[Any]) -> Any:
         return self._join(*(part.on_device(n, some) for part, some in zip(self.parts.values(), prepared, strict=True)))

@@ -9,9 +9,10 @@ from functools import cache, partial
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from ifvit.config import Config, Source
+from ifvit.config import Config, Source, Stage
 from ifvit.data import splits
 from ifvit.data.batches import PURPOSE, TRAIN, VALIDATE, Batches, CopiedBatches, MixedBatches, Place, RenderedBatches
+from ifvit.data.laid_batches import LaidRenderedBatches
 from ifvit.data.pool import RECIPE, Pool
 from ifvit.data.prints import Prints
 from ifvit.data.records import DataError, Record
@@ -73,7 +74,8 @@ def _maker(config: Config, name: str, prints: Prints | None, split: Split | None
         everywhere = NamedSharding(sharding.mesh, PartitionSpec())
         numbers = np.split(np.arange(data.fingers), [data.fingers - part.val_fingers])
         grown = cache(partial(Pool, data, config.seed, everywhere))
-        return lambda place: RenderedBatches(config, grown, numbers[place.stream != TRAIN], place)
+        kind = LaidRenderedBatches if config.stage is Stage.matcher else RenderedBatches
+        return lambda place: kind(config, grown, numbers[place.stream != TRAIN], place)
 
     def copied(place: Place) -> Batches | None:
         chosen = np.array(split.indices(prints.records, SPLIT_PART[place.stream]), np.int64)
@@ -96,7 +98,10 @@ def _batches(config: Config, makers: Mapping[str, Maker], sharding: NamedShardin
         len(held) if data.parts[name].weight is None else data.parts[name].weight for name, held in there.items()
     ]
     sizes = shares(weights, size, sharding.mesh.size) if there else []
-    parts = {name: makers[name](Place(share, sharding, stream, name)) for name, share in zip(there, sizes, strict=True)}
+    parts, classes = {}, 0
+    for name, share in zip(there, sizes, strict=True):
+        parts[name] = makers[name](Place(share, sharding, stream, name, classes))
+        classes += parts[name].classes
     return _some(MixedBatches(parts, data.threads, sharding) if parts else None, stream)
 
 

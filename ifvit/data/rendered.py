@@ -7,8 +7,9 @@ B is turned against A by `data.pairs.rotation_deg` and its frame moved by `data.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +74,14 @@ def _draw(key: jax.Array, data: DataConfig) -> Draw:
 
 
 def render_pairs(draws: Draw, waves: jax.Array, picks: Picks, data: DataConfig, sharding: Sharding) -> Pairs:
-    """The B pairs that were drawn, split as `sharding` says; every device renders its own.
+    """The B pairs that were drawn, split as `sharding` says; every device renders its own. See `by_device`."""
+    return by_device(render_share, draws, waves, picks, data, sharding)
+
+
+def by_device(
+    share_of: Callable[..., Any], draws: Any, waves: jax.Array, picks: Picks, data: DataConfig, sharding: Sharding
+) -> Any:
+    """`share_of` (draws, picks, waves, data) of each device's part of a batch, joined as `sharding` says.
 
     waves: int8 (F, 480, 400), the pool's, on each of the devices. A pair has the same bits whatever the batch and the
     number of devices: each device runs the program that one device alone would run, because one program that is split
@@ -84,7 +92,7 @@ def render_pairs(draws: Draw, waves: jax.Array, picks: Picks, data: DataConfig, 
     parts = []
     for shards in zip(*(leaf.addressable_shards for leaf in leaves), strict=True):
         share = tree.unflatten([shard.data for shard in shards])
-        parts.append(render_share(*share, everywhere[shards[0].device], data))
+        parts.append(share_of(*share, everywhere[shards[0].device], data))
 
     def joined(*leaves: jax.Array) -> jax.Array:
         shape = (len(picks.genuine), *leaves[0].shape[1:])
@@ -96,14 +104,22 @@ def render_pairs(draws: Draw, waves: jax.Array, picks: Picks, data: DataConfig, 
 @partial(jax.jit, static_argnames="data")
 def render_share(draws: Draw, picks: Picks, waves: jax.Array, data: DataConfig) -> Pairs:
     """What one device renders of a batch."""
-    pairs = each(lambda item: _pair(*item, waves=waves, data=data), (draws, picks))
+    return stacked(each(lambda item: _pair(*item, waves=waves, data=data), (draws, picks)))
+
+
+def stacked(pairs: Pairs) -> Pairs:
+    """Pairs of `pair_of` with their maps as every other pair's."""
     return pairs._replace(map_ab=jnp.stack(pairs.map_ab, -1), map_ba=jnp.stack(pairs.map_ba, -1))
 
 
 def _pair(draw: Draw, pick: Picks, waves: jax.Array, data: DataConfig) -> Pairs:
-    """One pair, its maps as (x, y), each (H, W): a CPU is several times slower at computing what it stacks."""
     a = View(draw.a, frame_points(*data.frame, data.ppi, draw.middle_a))
     b = View(draw.b, frame_points(*data.frame, data.ppi, draw.middle_b))
+    return pair_of(a, b, pick, waves, data)
+
+
+def pair_of(a: View, b: View, pick: Picks, waves: jax.Array, data: DataConfig) -> Pairs:
+    """One pair, its maps as (x, y), each (H, W): a CPU is several times slower at computing what it stacks."""
     shown = ((unpack(waves[pick.finger_a]), a), (unpack(waves[pick.finger_b]), b))
     images = (render(wave, view.impression, view.points, data.ppi) for wave, view in shown)
     ridges_a, ridges_b = (touched(view.impression, view.points) for view in (a, b))

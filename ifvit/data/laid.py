@@ -1,0 +1,228 @@
+"""Pairs for Module 2: A already laid on B, as registration lays it, with what is known of where they still differ.
+
+Of synthetic fingers A is rendered where the similarity nearest to the exact map puts it, and slips by as much as
+Module 1 errs (`data.pairs.slip_*`); the map that is left is exact. Two fingers are laid frame on frame, so that cores
+of one class come together, as registration brings them. Of real prints (`data.prepared`) A is warped by the homography
+that Module 1 found beforehand, slips likewise, and what is left is taken for nothing else. Pure JAX.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Sharding
+
+from ifvit import geometry
+from ifvit.config import DataConfig, PairsConfig
+from ifvit.data import corruption
+from ifvit.data.pairs import Pairs, mask_at
+from ifvit.data.rendered import Draw, Picks, View, by_device, pair_of, stacked
+from ifvit.recognition.inputs import LaidPair
+from ifvit.synthesis.each import each
+from ifvit.synthesis.impression import Impression, clean, frame_points, touched
+from ifvit.synthesis.orientation import FRAME_PPI
+from ifvit.synthesis.ridges import unpack
+
+SLIP_STREAM = 7  # of random numbers under a batch's key
+NO_CLASS = -1
+
+
+class LaidPairs(NamedTuple):
+    """B pairs in B's frame.
+
+    pairs: image_a is A laid on B, and the maps are those between it and B; enhanced_a, enhanced_b: float32 (B, H, W)
+    in [0, 1], dark ridges; label_a, label_b: int32 (B,), the class of each print's finger, NO_CLASS for those that are
+    not trained on.
+    """
+
+    pairs: Pairs
+    enhanced_a: jax.Array
+    enhanced_b: jax.Array
+    label_a: jax.Array
+    label_b: jax.Array
+
+    @property
+    def laid(self) -> LaidPair:
+        """What Module 2's inputs are made of."""
+        pairs = self.pairs
+        return LaidPair(
+            self.enhanced_a, self.enhanced_b, pairs.image_a, pairs.image_b, pairs.ridges_a & pairs.ridges_b
+        )
+
+
+class Slip(NamedTuple):
+    """How far off a pair is laid: turn () rad and shift (2,) px of the network's frame, about its middle."""
+
+    turn: jax.Array
+    shift: jax.Array
+
+
+@partial(jax.jit, static_argnames=("count", "settings"))
+def draw_slips(key: jax.Array, count: int, settings: PairsConfig) -> Slip:
+    """`count` slips, normally distributed; pair i draws from `fold_in(key, i)`."""
+
+    def one(key: jax.Array) -> Slip:
+        turn, *shift = jax.random.normal(jax.random.fold_in(key, SLIP_STREAM), (3,))
+        return Slip(jnp.deg2rad(settings.slip_deg) * turn, settings.slip_px * jnp.stack(shift))
+
+    return jax.vmap(lambda i: one(jax.random.fold_in(key, i)))(jnp.arange(count))
+
+
+class LaidView(NamedTuple):
+    """An impression seen through another's frame: pixel (x, y) of the view is the place origin + step * (x + iy) of
+    the impression's frame, both as complex numbers, px at 500 ppi; points (H, W, 2) are these places.
+    """
+
+    impression: Impression
+    points: jax.Array
+    origin: jax.Array
+    step: jax.Array
+
+    def pixel(self, points: jax.Array, scale: float) -> jax.Array:
+        """The pixel of the view, (..., 2), at points (..., 2) of the impression's frame."""
+        return _plane((_complex(points) - self.origin) / self.step)
+
+
+def _complex(points: jax.Array) -> jax.Array:
+    return jax.lax.complex(points[..., 0], points[..., 1])
+
+
+def _plane(values: jax.Array) -> jax.Array:
+    return jnp.stack([values.real, values.imag], axis=-1)
+
+
+def laid_on(a: Impression, b: View, slip: Slip) -> LaidView:
+    """A seen through the frame of B, by the similarity nearest to the exact map where both show skin, and the slip."""
+    height, width = b.points.shape[:2]
+    there = a.from_finger(b.impression.to_finger(b.points))
+    weight = (touched(b.impression, b.points) & touched(a, there)).astype(jnp.float32)
+    # Where the two share no skin there is no pair; any way to lay it is as good, but it must be a number.
+    weight = jnp.where(weight.sum() > 0, weight, 1.0)
+    weight /= weight.sum()
+    pixels, places = _complex(geometry.pixel_grid(height, width)), _complex(there)
+    middle, at = (weight * pixels).sum(), (weight * places).sum()
+    spread = (weight * jnp.abs(pixels - middle) ** 2).sum()
+    step = (weight * jnp.conj(pixels - middle) * (places - at)).sum() / jnp.maximum(spread, 1.0)
+    # Turned about the overlap's middle and moved by px of the frame.
+    step *= jnp.exp(1j * slip.turn)
+    origin = at - step * (middle - _complex(slip.shift))
+    return LaidView(a, _plane(origin + step * pixels), origin, step)
+
+
+def render_laid(
+    draws: tuple[Draw, Slip], waves: jax.Array, picks: Picks, data: DataConfig, sharding: Sharding
+) -> tuple[Pairs, jax.Array, jax.Array]:
+    """The pairs that were drawn and both prints enhanced; see `rendered.by_device`."""
+    return by_device(_render_share, draws, waves, picks, data, sharding)
+
+
+@partial(jax.jit, static_argnames="data")
+def _render_share(
+    draws: tuple[Draw, Slip], picks: Picks, waves: jax.Array, data: DataConfig
+) -> tuple[Pairs, jax.Array, jax.Array]:
+    pairs, *enhanced = each(lambda item: _laid_pair(*item, waves=waves, data=data), (draws, picks))
+    return stacked(pairs), *enhanced
+
+
+def _laid_pair(
+    drawn: tuple[Draw, Slip], pick: Picks, waves: jax.Array, data: DataConfig
+) -> tuple[Pairs, jax.Array, jax.Array]:
+    draw, slip = drawn
+    b = View(draw.b, frame_points(*data.frame, data.ppi, draw.middle_b))
+    a = laid_on(draw.a, b, slip)
+    pairs = pair_of(a, b, pick, waves, data)
+
+    def enhanced(view: View | LaidView, finger: jax.Array, ridges: jax.Array) -> jax.Array:
+        """What an enhancement would make of it at best: the skin's own ridges, black on white."""
+        wave = clean(unpack(waves[finger]), view.impression, view.points)
+        return jnp.where(ridges, (1 - wave) / 2, 1.0)
+
+    return pairs, enhanced(a, pick.finger_a, pairs.ridges_a), enhanced(b, pick.finger_b, pairs.ridges_b)
+
+
+class Sheets(NamedTuple):
+    """What the host hands over for B prepared pairs: of each side grey and enhanced uint8 (B, H, W), ridges bool
+    (B, H, W), background uint8 (B,); homography: float32 (B, 3, 3), A -> B; genuine: bool (B,); label_a, label_b:
+    int32 (B,).
+    """
+
+    grey_a: jax.Array
+    enhanced_a: jax.Array
+    ridges_a: jax.Array
+    background_a: jax.Array
+    grey_b: jax.Array
+    enhanced_b: jax.Array
+    ridges_b: jax.Array
+    background_b: jax.Array
+    homography: jax.Array
+    genuine: jax.Array
+    label_a: jax.Array
+    label_b: jax.Array
+
+
+@partial(jax.jit, static_argnames="settings")
+def lay_sheets(key: jax.Array, sheets: Sheets, settings: PairsConfig) -> LaidPairs:
+    """B fresh pairs of prepared prints: both turned and moved together, A slipped, both worn (`data.pairs`).
+
+    Sample i draws from `fold_in(key, i)`.
+    """
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(sheets.genuine.shape[0]))
+    return jax.vmap(partial(_lay, settings=settings))(keys, sheets)
+
+
+def _lay(key: jax.Array, sheets: Sheets, settings: PairsConfig) -> LaidPairs:
+    view_key, slip_key, wear_a, wear_b = jax.random.split(key, 4)
+    frame = sheets.grey_b.shape
+    pixels = geometry.pixel_grid(*frame)
+    middle = jnp.array([frame[1] - 1, frame[0] - 1]) / 2
+    turn, *shift = jax.random.uniform(view_key, (3,), minval=-1.0, maxval=1.0)
+    turn = jnp.deg2rad(settings.rotation_deg) * turn
+    shift = settings.shift_px * jnp.stack(shift)
+    slipped, *slip = jax.random.normal(slip_key, (3,))
+    slipped, slip = jnp.deg2rad(settings.slip_deg) * slipped, settings.slip_px * jnp.stack(slip)
+
+    def seen(points: jax.Array) -> jax.Array:
+        """The point of B, unturned, at points of the view."""
+        return geometry.rotate(points - middle, turn) + middle + shift
+
+    def unseen(points: jax.Array) -> jax.Array:
+        return geometry.rotate(points - middle - shift, -turn) + middle
+
+    def slips(points: jax.Array) -> jax.Array:
+        return geometry.rotate(points - middle, slipped) + middle + slip
+
+    def unslips(points: jax.Array) -> jax.Array:
+        return geometry.rotate(points - middle - slip, -slipped) + middle
+
+    of_b = seen(pixels)
+    of_a = _projected(jnp.linalg.inv(sheets.homography), slips(of_b))
+    grey_a, enhanced_a, ridges_a = _look(sheets.grey_a, sheets.enhanced_a, sheets.ridges_a, sheets.background_a, of_a)
+    grey_b, enhanced_b, ridges_b = _look(sheets.grey_b, sheets.enhanced_b, sheets.ridges_b, sheets.background_b, of_b)
+    map_ba, map_ab = unseen(unslips(of_b)), unseen(slips(of_b))
+    pairs = Pairs(
+        image_a=corruption.corrupt(wear_a, grey_a, settings),
+        image_b=corruption.corrupt(wear_b, grey_b, settings),
+        map_ab=map_ab,
+        map_ba=map_ba,
+        ridges_a=ridges_a,
+        ridges_b=ridges_b,
+        valid_ab=sheets.genuine & ridges_a & mask_at(ridges_b, map_ab),
+        valid_ba=sheets.genuine & ridges_b & mask_at(ridges_a, map_ba),
+        genuine=sheets.genuine,
+    )
+    return LaidPairs(pairs, enhanced_a, enhanced_b, sheets.label_a, sheets.label_b)
+
+
+def _look(grey, enhanced, ridges, background, points) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """A print at points (H, W, 2): grey and enhanced in [0, 1], and where its ridges are."""
+    seen = geometry.sample(grey.astype(jnp.float32), points, background.astype(jnp.float32)) / 255
+    lines = geometry.sample(enhanced.astype(jnp.float32), points, 255.0) / 255
+    return seen, lines, mask_at(ridges, points)
+
+
+def _projected(homography: jax.Array, points: jax.Array) -> jax.Array:
+    x, y, w = (points[..., 0] * row[0] + points[..., 1] * row[1] + row[2] for row in homography)
+    return jnp.stack([x / w, y / w], axis=-1)
