@@ -5,7 +5,7 @@ it, `polarity` tells which way round it is. `canvas` takes those to a frame, wit
 Grey means uint8 (H, W), dark ridges on a light ground. Lengths are px of the image at hand unless said otherwise.
 """
 
-from ifvit.image.canvas import DEFAULT_PPI, Canvas, PpiFrom, canvas_of, choose_ppi, load_canvas, place, to_ppi
+from ifvit.image.canvas import DEFAULT_PPI, Canvas, PpiFrom, canvas_of, choose_ppi, framed, load_canvas, place, to_ppi
 from ifvit.image.errors import SMALLEST_SIDE, ImageError
 from ifvit.image.polarity import is_inverted
 from ifvit.image.reading import Scan, read, read_grey
@@ -22,6 +22,7 @@ __all__ = [
     "background_level",
     "canvas_of",
     "choose_ppi",
+    "framed",
     "is_inverted",
     "load_canvas",
     "place",

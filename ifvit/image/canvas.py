@@ -94,13 +94,20 @@ def place(grey: np.ndarray, ridges: np.ndarray, height: int, width: int) -> Canv
     top = (rows[0] + rows[-1] + 1) // 2 - height // 2
     left = (cols[0] + cols[-1] + 1) // 2 - width // 2
     background = background_level(grey, ridges)
-    placed = np.full((height, width), background, np.uint8)
-    mask = np.zeros((height, width), bool)
-    y0, y1 = max(top, 0), min(top + height, grey.shape[0])
-    x0, x1 = max(left, 0), min(left + width, grey.shape[1])
-    to = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
-    placed[to], mask[to] = grey[y0:y1, x0:x1], ridges[y0:y1, x0:x1]
+    placed = framed(grey, left, top, height, width, background)
+    mask = framed(ridges, left, top, height, width, False)
     return Canvas(placed, mask, background, left=int(left), top=int(top))
+
+
+def framed(values: np.ndarray, left: int, top: int, height: int, width: int, outside: float) -> np.ndarray:
+    """The part of an image (H, W) that a (height, width) frame shows, which begins at (left, top) px and may reach
+    beyond it: there is `outside`.
+    """
+    placed = np.full((height, width), outside, values.dtype)
+    y0, y1 = max(top, 0), min(top + height, values.shape[0])
+    x0, x1 = max(left, 0), min(left + width, values.shape[1])
+    placed[y0 - top : y1 - top, x0 - left : x1 - left] = values[y0:y1, x0:x1]
+    return placed
 
 
 def canvas_of(

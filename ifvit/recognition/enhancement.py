@@ -59,12 +59,12 @@ class Enhancer:
     """
 
     def __init__(self, method: Enhancement, cache_dir: str | None = None):
-        self._method = Enhancement(method)
+        self.method, self.cache_dir = Enhancement(method), cache_dir
         self._finder: _Finder | None = None
-        if self._method is Enhancement.none:
+        if self.method is Enhancement.none:
             return
-        self._made_by = f"{self._method} {RECIPE} {jax.default_backend()} jax{jax.__version__}"
-        if self._method is Enhancement.pyfing:
+        self._made_by = f"{self.method} {RECIPE} {jax.default_backend()} jax{jax.__version__}"
+        if self.method is Enhancement.pyfing:
             self._made_by += f" pyfing{pyfing_version()}"
         try:
             folder = cache_folder(cache_dir)
@@ -87,7 +87,7 @@ class Enhancer:
                 fingerprint or larger than a hand, or pyfing cannot be used. The message counts images from 0.
         """
         for prints in _chunks(images, ppis):
-            if self._method is Enhancement.none:
+            if self.method is Enhancement.none:
                 yield from (Enhanced(p.grey, ridge_mask(p.grey, p.ppi)) for p in prints)
                 continue
             for p, held in zip(prints, self._remembered(self._enhanced, prints, self._find_all), strict=True):
@@ -99,7 +99,7 @@ class Enhancer:
         Errors as in `enhance_many`.
         """
         for prints in _chunks(images, ppis):
-            if self._method is Enhancement.none:
+            if self.method is Enhancement.none:
                 yield from (ridge_mask(p.grey, p.ppi) for p in prints)
                 continue
             for p, held in zip(prints, self._remembered(self._ridges, prints, self._find_ridges), strict=True):
@@ -118,7 +118,7 @@ class Enhancer:
         """Of the cache file: what the result follows from."""
         digest = hashlib.sha256(f"{self._made_by} {p.grey.shape} {p.ppi!r}".encode())
         digest.update(np.ascontiguousarray(p.grey).data)
-        return f"{self._method}-{digest.hexdigest()}"
+        return f"{self.method}-{digest.hexdigest()}"
 
     def _find_ridges(self, prints: list[_Print]) -> list[dict[str, np.ndarray]]:
         masks = self._methods().masks([p.resampled() for p in prints])
@@ -130,7 +130,7 @@ class Enhancer:
 
     def _methods(self) -> _Finder:
         if self._finder is None:  # pyfing takes seconds to import, so not where all is cached
-            self._finder = Networks() if self._method is Enhancement.pyfing else _Gabor()
+            self._finder = Networks() if self.method is Enhancement.pyfing else _Gabor()
         return self._finder
 
 

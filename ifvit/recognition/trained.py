@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ifvit import image
 from ifvit.checkpoint import CheckpointError, read_json, read_variables
@@ -31,6 +34,16 @@ class Trained(NamedTuple):
     frame: tuple[int, int]
     ppi: float
     enhancement: Enhancement
+
+    def digest(self) -> str:
+        """Which Module 1 this is: of its variables' names and bytes, so that a copy of the run is the same one."""
+        digest = hashlib.sha256()
+        leaves, _ = jax.tree_util.tree_flatten_with_path(dict(self.variables))
+        for path, leaf in leaves:
+            values = np.asarray(leaf)
+            digest.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape}".encode())
+            digest.update(values.tobytes())
+        return digest.hexdigest()
 
     def registrar(self, **settings: Any) -> Registrar:
         """What lays prints on one another with it; `settings` as of `Registrar`."""

@@ -38,6 +38,15 @@ def test_everything_comes_from_the_run(run_dir, files):
     assert canvas.grey.shape == (64, 64) and canvas.ridges.any()
 
 
+def test_a_copy_of_a_run_is_the_same_module_1_and_another_state_is_not(run_dir, tmp_path):
+    trained = load_dense(run_dir)
+    assert trained.digest() == load_dense(shutil.copytree(run_dir, tmp_path / "copy")).digest()
+    other = jax.tree.map(np.copy, trained.variables)
+    leaf = jax.tree.leaves(other["batch_stats"])[-1]
+    leaf.ravel()[-1] += 1e-6
+    assert trained._replace(variables=other).digest() != trained.digest()
+
+
 def test_an_earlier_versions_run_too(run_dir, tmp_path):
     old = shutil.copytree(run_dir, tmp_path / "old")
     held = json.loads((old / "config.json").read_text())
