@@ -7,13 +7,13 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS = {
-    5: {"train", "launch", "cli", "__main__"},
+    5: {"train", "launch", "cli", "cli_common", "cli_data", "__main__"},
     4: {"training", "evaluation"},
     3: {"data"},
     2: {"synthesis", "recognition"},
     1: {
-        "config", "image", "geometry", "models", "weights", "losses", "metrics", "cache", "checkpoint", "plots",
-        "progress",
+        "config", "image", "geometry", "models", "weights", "losses", "metrics", "rates", "calibration", "cache",
+        "checkpoint", "plots", "progress",
     },
     0: {"files"},
 }  # fmt: skip

@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ifvit.evaluation.calibration import RULE_OF_THREE, Calibration, calibration
-from ifvit.evaluation.rates import Ladder, Rates, auc, det, equal_error, lowest_fnmr, zero_fnmr
+from ifvit.calibration import RULE_OF_THREE, Calibration, calibration
+from ifvit.rates import Ladder, Rates, auc, det, equal_error, lowest_fnmr, zero_fnmr
 
 FARS = (0.01, 0.001, 0.0001, 0.00001)  # at which TAR is given
 RESAMPLES = 1000

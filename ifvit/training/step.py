@@ -20,7 +20,7 @@ from ifvit.training.state import TrainState, schedule
 
 TAUGHT_STREAM = 5  # of random numbers under the run's seed
 
-TrainStep = Callable[[TrainState, Pairs], tuple[TrainState, dict[str, jax.Array]]]
+TrainStep = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
 
 
 class Whole(NamedTuple):
@@ -52,8 +52,7 @@ def loss_parts(log_p: jax.Array, truth: Truth, settings: LossConfig) -> LossPart
 
 
 def make_train_step(model: DenseModel, optimizer: optax.GradientTransformation, config: Config) -> TrainStep:
-    """The update: (state, pairs) -> (state, metrics of () arrays)."""
-    rate, parts = schedule(config), config.trainer.accumulate
+    """The update of Module 1: (state, pairs) -> (state, metrics of () arrays)."""
 
     def loss_of(params: Any, batch_stats: Any, pairs: Pairs, whole: Whole):
         """The share that `pairs` have in the loss of the whole batch."""
@@ -84,29 +83,6 @@ def make_train_step(model: DenseModel, optimizer: optax.GradientTransformation, 
         refined = model.apply({"params": params}, output, taught.cells, method="refine")
         return losses.fine(refined.offset, refined.spread, taught.target, taught.held).total.sum() / whole.taught
 
-    def gradients(params: Any, batch_stats: Any, pairs: Pairs, whole: Whole):
-        grad = jax.value_and_grad(loss_of, has_aux=True)
-        (_, (batch_stats, said)), grads = grad(params, batch_stats, pairs, whole)
-        return grads, batch_stats, said
-
-    def accumulated(params: Any, batch_stats: Any, pairs: Pairs, whole: Whole):
-        """The same, summed over `accumulate` parts of the batch, one after the other."""
-
-        def parted(leaf: jax.Array) -> jax.Array:
-            # Sample i goes to part i % parts: every device keeps its own samples, nothing is gathered.
-            return jnp.moveaxis(leaf.reshape(-1, parts, *leaf.shape[1:]), 1, 0)
-
-        def add(carry, part: Pairs):
-            batch_stats, sums = carry
-            grads, batch_stats, said = gradients(params, batch_stats, part, whole)
-            return (batch_stats, jax.tree.map(jnp.add, sums, (grads, said))), None
-
-        first = jax.tree.map(lambda x: parted(x)[0], pairs)
-        _, _, said = jax.eval_shape(gradients, params, batch_stats, first, whole)
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (params, said))
-        (batch_stats, (grads, said)), _ = jax.lax.scan(add, (batch_stats, zeros), jax.tree.map(parted, pairs))
-        return grads, batch_stats, said
-
     def whole_batch(step: jax.Array, pairs: Pairs) -> Whole:
         truth = truth_of(pairs, model.stride)
         cells = losses.positive_count(truth.labels)  # (B,)
@@ -118,9 +94,46 @@ def make_train_step(model: DenseModel, optimizer: optax.GradientTransformation, 
             order=jax.random.permutation(key, truth.labels.shape[1]),
         )
 
-    def train_step(state: TrainState, pairs: Pairs):
+    return make_update(loss_of, whole_batch, optimizer, config)
+
+
+def make_update(
+    loss_of: Callable, whole_batch: Callable, optimizer: optax.GradientTransformation, config: Config
+) -> TrainStep:
+    """The update of a loss, over `trainer.accumulate` parts of a batch one after the other.
+
+    Args:
+        loss_of: (params, batch_stats, part of the batch, whole) -> (its share in the loss, (batch_stats, metrics)).
+        whole_batch: (step, batch) -> `whole`, what the parts must know of the whole batch.
+    """
+    rate, parts = schedule(config), config.trainer.accumulate
+
+    def gradients(params: Any, batch_stats: Any, batch: Any, whole: Any):
+        grad = jax.value_and_grad(loss_of, has_aux=True)
+        (_, (batch_stats, said)), grads = grad(params, batch_stats, batch, whole)
+        return grads, batch_stats, said
+
+    def accumulated(params: Any, batch_stats: Any, batch: Any, whole: Any):
+        """The same, summed over the parts."""
+
+        def parted(leaf: jax.Array) -> jax.Array:
+            # Sample i goes to part i % parts: every device keeps its own samples, nothing is gathered.
+            return jnp.moveaxis(leaf.reshape(-1, parts, *leaf.shape[1:]), 1, 0)
+
+        def add(carry, part: Any):
+            batch_stats, sums = carry
+            grads, batch_stats, said = gradients(params, batch_stats, part, whole)
+            return (batch_stats, jax.tree.map(jnp.add, sums, (grads, said))), None
+
+        first = jax.tree.map(lambda x: parted(x)[0], batch)
+        _, _, said = jax.eval_shape(gradients, params, batch_stats, first, whole)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (params, said))
+        (batch_stats, (grads, said)), _ = jax.lax.scan(add, (batch_stats, zeros), jax.tree.map(parted, batch))
+        return grads, batch_stats, said
+
+    def train_step(state: TrainState, batch: Any):
         compute = gradients if parts == 1 else accumulated
-        grads, batch_stats, said = compute(state.params, state.batch_stats, pairs, whole_batch(state.step, pairs))
+        grads, batch_stats, said = compute(state.params, state.batch_stats, batch, whole_batch(state.step, batch))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         said |= {"grad_norm": optax.global_norm(grads), "lr": jnp.asarray(rate(state.step), jnp.float32)}

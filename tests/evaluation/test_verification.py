@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ifvit.evaluation import verification
-from ifvit.evaluation.calibration import from_tree
+from ifvit.calibration import from_tree
 from ifvit.evaluation.verification import figures
 
 HEADLINE = ("eer", "fmr100", "fmr1000", "zero_fmr")

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from ifvit.evaluation.calibration import STEP, _upper_bound, calibration, from_tree
+from ifvit.calibration import STEP, _upper_bound, calibration, from_tree
 
 
 def test_none_reached_is_the_rule_of_three():

@@ -3,7 +3,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from ifvit.evaluation.rates import Ladder, auc, det, equal_error, lowest_fnmr, zero_fnmr
+from ifvit.rates import Ladder, auc, det, equal_error, lowest_fnmr, zero_fnmr
 
 inf = float("inf")
 
