@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from ifvit import __version__
-from ifvit.config import Source
+from ifvit.cli_common import at_least, border
+from ifvit.cli_data import add_data
 
 _OUTPUT = "OUT.npz (this program's names) or OUT.safetensors (LoFTR's, for other programs)"
 
@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     register.add_argument(
         "--run", dest="run_dir", required=True, type=Path, metavar="RUN_DIR", help="run_dir of a trained Module 1"
     )
-    register.add_argument("--ppi", type=_at_least(50), metavar="N", help="of both files; default: their tags, else 500")
+    register.add_argument("--ppi", type=at_least(50), metavar="N", help="of both files; default: their tags, else 500")
     register.add_argument("--picture", type=Path, metavar="PNG", help="draw both prints, the matches and the overlay")
     register.add_argument("--json", action="store_true", help="print the result as JSON")
     register.set_defaults(run=_register)
@@ -50,22 +50,22 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run_dir of a trained Module 1")
     evaluate.add_argument("overrides", nargs="*", help="the data: data=fvc data.root=FOLDER data.databases=[DB1_B]")
     evaluate.add_argument("--protocol", choices=["fvc", "sd4", "sd302", "all"], help="default: the data's usual one")
-    evaluate.add_argument("--impostors", type=_at_least(1), metavar="N", help="at most so many, drawn; default: all")
+    evaluate.add_argument("--impostors", type=at_least(1), metavar="N", help="at most so many, drawn; default: all")
     evaluate.add_argument("--out", type=Path, metavar="DIR", help="default: RUN_DIR/evaluation")
     evaluate.set_defaults(run=_evaluate)
 
-    _add_data(commands)
+    add_data(commands)
 
     synthesize = commands.add_parser(
         "synthesize", help="make synthetic fingerprints: a set in FVC naming, a contact sheet"
     )
-    synthesize.add_argument("--fingers", type=_at_least(1), default=100, metavar="N", help="default: %(default)s")
+    synthesize.add_argument("--fingers", type=at_least(1), default=100, metavar="N", help="default: %(default)s")
     synthesize.add_argument(
-        "--impressions", type=_at_least(1), default=8, metavar="N", help="of each finger; %(default)s"
+        "--impressions", type=at_least(1), default=8, metavar="N", help="of each finger; %(default)s"
     )
     synthesize.add_argument("--out", type=Path, metavar="DIR", help="a new folder, or one that holds a part of the set")
     synthesize.add_argument("--sheet", type=Path, metavar="PNG", help="draw a finger of each class")
-    synthesize.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="default: %(default)s")
+    synthesize.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="default: %(default)s")
     synthesize.add_argument("overrides", nargs="*", help="like data.impression.wear=2 data.impression.sensors=[inked]")
     synthesize.set_defaults(run=_synthesize)
 
@@ -101,51 +101,6 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("overrides", nargs="*", help="like training's: dense=loftr dense.num_layers=8")
     verify.set_defaults(run=_verify)
     return parser
-
-
-def _add_data(commands: argparse._SubParsersAction) -> None:
-    data = commands.add_parser("data", help="look after databases: check them, list the pairs of a protocol")
-    actions = data.add_subparsers(required=True, metavar="ACTION")
-
-    check = actions.add_parser(
-        "check", help="counts, identities, resolution, damage: a table, and status 1 on problems"
-    )
-    check.add_argument(
-        "roots", nargs="+", type=Path, metavar="ROOT", help="a database's folder, several, or a manifest"
-    )
-    check.add_argument("--source", metavar="NAME", help="what the roots are, like folder or molf; else recognised")
-    check.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
-    check.add_argument("--sheet", type=Path, metavar="PNG", help="draw samples of each database")
-    check.add_argument("--ppi", type=_at_least(50), metavar="N", help="of all files, over what names and tags say")
-    check.add_argument("--split", type=Path, metavar="CSV", help="a run's split.csv: its people are a problem here")
-    check.set_defaults(run=_check)
-
-    pairs = actions.add_parser("pairs", help="write the genuine and impostor pairs of a protocol as CSV")
-    pairs.add_argument(
-        "roots", nargs="+", type=Path, metavar="ROOT", help="a database's folder, several, or a manifest"
-    )
-    pairs.add_argument("--source", metavar="NAME", help="what the roots are, like folder or molf; else recognised")
-    pairs.add_argument(
-        "--protocol",
-        required=True,
-        choices=["fvc", "sd4", "sd302", "all"],
-        help="fvc: impostors are first impressions; sd4: f against s; sd302, all: every two impressions",
-    )
-    pairs.add_argument("--out", required=True, type=Path, metavar="CSV")
-    pairs.add_argument(
-        "--impostors", type=_at_least(0), metavar="N", help="at most so many, drawn at random; default: all"
-    )
-    pairs.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="of that draw; default: %(default)s")
-    pairs.set_defaults(run=_pairs)
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number, {least} or more, got {text}")
-        return int(text)
-
-    return number
 
 
 def _register(arguments: argparse.Namespace) -> None:
@@ -193,7 +148,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from ifvit.recognition.errors import EnhancementError
 
     out = arguments.out or arguments.run_dir / "evaluation"
-    with _border("the evaluation; the same command goes on"):
+    with border("the evaluation; the same command goes on"):
         try:
             protocol = Protocol(arguments.protocol) if arguments.protocol else None
             found = evaluate(arguments.run_dir, data, protocol, arguments.impostors, out)
@@ -202,93 +157,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     for name, figures in found.items():
         print("\n  ".join([name, *figures.text()]))
     print(f"look at  {out / 'report.html'}\nfigures  {out / 'results.json'}\npairs    {out / 'pairs.csv'}")
-
-
-def _check(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import EXIT_FAILED, prepare_process, refuse
-
-    prepare_process()
-    from ifvit import plots
-    from ifvit.checkpoint import write_json
-    from ifvit.data.doctor import examine, sample_sheet
-    from ifvit.data.splits import read_split
-
-    with _border("the check"):
-        for option, path in (("--json", arguments.json), ("--sheet", arguments.sheet)):
-            if path and path.is_dir():
-                refuse([f"{option}: {path} is a folder; name a file"])
-        split = read_split(arguments.split, "--split") if arguments.split else None
-        report, records = examine(arguments.roots, _source(arguments.source), arguments.ppi, split)
-        print(report.text())
-        if arguments.json:
-            write_json(arguments.json, report.tree())
-            print(f"as JSON: {arguments.json}")
-        sheet = sample_sheet(records) if arguments.sheet else None
-        if sheet is not None:
-            arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
-            plots.save(arguments.sheet, sheet)
-            print(f"look at  {arguments.sheet}")
-        elif arguments.sheet:
-            print("no sheet: no image can be shown")
-    if not report.healthy:
-        raise SystemExit(EXIT_FAILED)
-
-
-def _pairs(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import prepare_process, refuse
-
-    prepare_process()
-    from ifvit.data.discovery import recognise
-    from ifvit.data.doctor import check_roots
-    from ifvit.data.protocols import Protocol, pairs
-    from ifvit.data.records import check_unique
-    from ifvit.files import write_whole
-
-    with _border("the list"):
-        if arguments.out.is_dir():
-            refuse([f"--out: {arguments.out} is a folder; name a file"])
-        findings, records = [], []
-        check_roots(arguments.roots)
-        for root in arguments.roots:
-            records += recognise(root, findings, _source(arguments.source))
-        for finding in findings:
-            if not finding.problem:
-                print(f"note: {finding.text}", file=sys.stderr)
-        if problems := [finding.text for finding in findings if finding.problem]:
-            refuse(problems)
-        check_unique(records, "the data")
-        made = pairs(records, Protocol(arguments.protocol), arguments.impostors, arguments.seed)
-        lines = (piece.encode() for piece in made.lines(records))
-        write_whole(arguments.out, lambda file: file.writelines(lines))
-    genuine = int(made.genuine.sum())
-    print(
-        f"{genuine} genuine and {len(made) - genuine} impostor pairs of {len(records)} impressions: {arguments.out}\n"
-        "the images themselves were not looked at: python -m ifvit data check"
-    )
-
-
-@contextmanager
-def _border(what: str) -> Iterator[None]:
-    """Where what goes wrong with data becomes a line and a status."""
-    from ifvit.data.records import DataError
-    from ifvit.launch import EXIT_RESUMABLE, refuse
-
-    try:
-        yield
-    except (DataError, OSError) as error:
-        refuse([str(error)])
-    except KeyboardInterrupt:
-        print(f"interrupted; {what} was not finished", file=sys.stderr)
-        raise SystemExit(EXIT_RESUMABLE) from None
-
-
-def _source(name: str | None) -> Source | None:
-    from ifvit.launch import refuse
-
-    known = [source for source in Source if source not in (Source.synthetic, Source.mixture)]
-    if name is not None and name not in known:
-        refuse([f"--source: expected one of {', '.join(known)}, got {name}"])
-    return None if name is None else Source(name)
 
 
 def _synthesize(arguments: argparse.Namespace) -> None:
