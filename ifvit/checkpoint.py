@@ -7,11 +7,13 @@ run_dir/
   metrics.json        the latest validation, the untrained figures, the best step
   states/STEP/        full training state after STEP updates, the latest two
   best/STEP/          the state that validated best
+  dense/              of a Module 2's run: the Module 1 that it began from, as config.json, split.csv and best/STEP
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -28,6 +30,7 @@ from ifvit.files import write_whole
 KEEP_LATEST = 2
 KEEP_BEST = 1
 BESIDE = ("config.json", "merge_report.json", "metrics.json", "split.csv")
+WITHIN = "dense"  # a run directory in a run directory, copied with it
 
 
 class CheckpointError(RuntimeError):
@@ -249,8 +252,37 @@ def copy_run(source: Path, run_dir: Path) -> int:
             shutil.copyfile(source / name, run_dir / name)
     for step in saved_steps(source / "best")[-1:]:
         _copy_tree(source / "best" / str(step), run_dir / "best" / str(step))
+    if (source / WITHIN).is_dir():
+        copy_best(source / WITHIN, run_dir / WITHIN)
     _copy_tree(source / "states" / str(steps[-1]), run_dir / "states" / str(steps[-1]))
     return steps[-1]
+
+
+def copy_best(source: Path, run_dir: Path) -> None:
+    """Copy the state that `read_variables` reads, and what lies beside it, into a folder of its own.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    which = next((name for name in ("best", "states") if saved_steps(source / name)), None)
+    if which is None or source.resolve() == run_dir.resolve():
+        return
+    step = saved_steps(source / which)[-1]
+    _copy_tree(source / which / str(step), run_dir / "best" / str(step))
+    for name in BESIDE:
+        if (source / name).exists():
+            shutil.copyfile(source / name, run_dir / name)
+
+
+def digest_of(variables: Any) -> str:
+    """What a model's variables are, whatever file they came from: of every array its path, dtype, shape and bytes."""
+    digest = hashlib.sha256()
+    for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(variables), key=lambda item: str(item[0])):
+        value = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {value.dtype} {value.shape}".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def saved_steps(folder: Path) -> list[int]:

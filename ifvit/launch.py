@@ -30,7 +30,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ifvit.config import Config, ConfigError, build, near
+from ifvit.config import Config, ConfigError, build, inherited, near
 
 PACKAGE = Path(__file__).resolve().parent
 EXIT_REFUSED = 2  # the command, the config or a file must be changed before it can run
@@ -46,7 +46,7 @@ def config_dir() -> Path:
 
 
 def train_command(argv: Sequence[str], program: Sequence[str]) -> float:
-    """`train.py` and `python -m ifvit train`: run what `argv` says; the validation's exact cell accuracy.
+    """`train.py` and `python -m ifvit train`: run what `argv` says; the validation's objective.
 
     program: how this command was typed, for the line that says how to resume. Ends the process with a status other
     than 0 when the run is refused, fails or stops before its last step.
@@ -61,7 +61,7 @@ def train_command(argv: Sequence[str], program: Sequence[str]) -> float:
 def compose_config(overrides: Sequence[str]) -> Config:
     """The validated config of Hydra overrides; a refusal is printed, one line a problem, and ends the process."""
     try:
-        return build(compose_tree(overrides))
+        return build(inherited(compose_tree(overrides), overrides))
     except ConfigError as error:
         refuse(error.problems)
     except (HydraException, OmegaConfBaseException) as error:
@@ -106,7 +106,7 @@ def refuse(problems: Sequence[str]) -> None:
 
 
 def run(config: Config, command: str) -> float:
-    """Train; the validation's exact cell accuracy. The border at which every error becomes a line and a status."""
+    """Train; the validation's objective. The border at which every error becomes a line and a status."""
     prepare_process()
     try:
         outcome = _trained(config)
@@ -116,7 +116,7 @@ def run(config: Config, command: str) -> float:
     if outcome.stopped:
         print(f"{outcome.stopped}; to go on:\n  {command}", file=sys.stderr)
         raise SystemExit(EXIT_RESUMABLE)
-    return outcome.exact
+    return outcome.value
 
 
 def _trained(config: Config) -> Any:
@@ -173,7 +173,8 @@ def _hydra_command(argv: Sequence[str]) -> float:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             result.append(sweep_job(HydraConfig.get().overrides.task, swept_keys(argv), plain_tree(tree), failed))
         else:
-            result.append(run(_built(plain_tree(tree)), shlex.join(sys.argv)))
+            overrides = HydraConfig.get().overrides.task
+            result.append(run(_built(plain_tree(tree), overrides), shlex.join(sys.argv)))
         return result[-1]
 
     if set(argv) & {"-m", "--multirun"}:
@@ -187,9 +188,9 @@ def _hydra_command(argv: Sequence[str]) -> float:
     return result[-1] if result else math.nan
 
 
-def _built(tree: Mapping[str, Any]) -> Config:
+def _built(tree: Mapping[str, Any], overrides: Sequence[str]) -> Config:
     try:
-        return build(tree)
+        return build(inherited(tree, overrides))
     except ConfigError as error:
         refuse(error.problems)
 
@@ -224,7 +225,8 @@ def sweep_job(overrides: Sequence[str], swept: Collection[str], tree: Mapping[st
     on. One that was refused or stopped ends the sweep; it goes on when the sweep is typed again.
     """
     name = job_name(overrides, swept)
-    directory = f"{_built(tree).run_dir}_sweep/{name}"
+    config = _built(tree, overrides)
+    directory = f"{config.run_dir}_sweep/{name}"
     print(f"sweep job {name} -> {directory}", flush=True)
     kept = [override for override in overrides if not override.startswith("run_dir=")]
     command = [sys.executable, "-m", "ifvit", "train", *kept, f"run_dir={quoted(directory)}"]
@@ -237,8 +239,8 @@ def sweep_job(overrides: Sequence[str], swept: Collection[str], tree: Mapping[st
         return math.nan
     if status:
         raise SystemExit(status if status > 0 else EXIT_FAILED)
-    exact = json.loads((Path(directory) / "metrics.json").read_text())["exact"]
-    return math.nan if exact is None else float(exact)
+    value = json.loads((Path(directory) / "metrics.json").read_text())[config.stage.objective]
+    return math.nan if value is None else float(value)
 
 
 def _wait(child: subprocess.Popen) -> int:

@@ -5,6 +5,7 @@ Nothing here imports JAX, Hydra or YAML: a wrong config is refused in a fraction
 """
 
 from ifvit.config.build import MAY_CHANGE, ConfigError, as_tree, build, dense_of, differences, known_keys, near
+from ifvit.config.inherit import inherited
 from ifvit.config.schema import (
     DEFAULT_COARSE_WIDTH,
     DEFAULT_FINE_WIDTH,
@@ -65,6 +66,7 @@ __all__ = [
     "build",
     "dense_of",
     "differences",
+    "inherited",
     "known_keys",
     "near",
 ]

@@ -24,7 +24,10 @@ Rules = Iterator[tuple[bool, str]]
 def check(config: Config) -> list[str]:
     """Every rule that ranges or pairs of keys must keep; the empty list when all hold."""
     return [
-        line for rules in (_dense_rules, _matcher_rules, _data_rules, _training_rules) for holds, line in rules(config) if not holds
+        line
+        for rules in (_dense_rules, _matcher_rules, _data_rules, _training_rules)
+        for holds, line in rules(config)
+        if not holds
     ]
 
 

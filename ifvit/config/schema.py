@@ -10,6 +10,11 @@ class Stage(enum.StrEnum):
     dense = "dense"
     matcher = "matcher"
 
+    @property
+    def objective(self) -> str:
+        """The validation's figure that tells the best state and that a sweep optimises; greater is better."""
+        return {"dense": "exact", "matcher": "auc"}[self.value]
+
 
 class Backbone(enum.StrEnum):
     resnet18 = "resnet18"

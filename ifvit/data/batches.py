@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import grain.python as grain
 import jax
@@ -64,15 +64,26 @@ class Place:
         return (zlib.crc32(self.source.encode()),) if self.source else ()
 
 
+class Renewal(NamedTuple):
+    """Before batch n > 0 the classes at places (n - 1) * each .. n * each - 1, modulo count, become other fingers;
+    places are counted from class `first` on. As `data.pool` fills them.
+    """
+
+    first: int
+    count: int
+    each: int
+
+
 class Batches:
     """Batches of pairs. What one is made of is prepared on the host, ahead of time, and what becomes of it on the
     device: subclasses say how.
 
     size: pairs a batch; fingers: the number of identities; parts: a mixture's sources by name, of one source none;
-    classes: how many of the identities Module 2 is to tell apart.
+    classes: how many of the identities Module 2 is to tell apart; renewal: which of these become others on the way.
     """
 
     classes = 0
+    renewal: Renewal | None = None
 
     def __init__(self, size: int, fingers: int, threads: int):
         self.size, self.fingers, self._threads = size, fingers, threads
@@ -207,6 +218,7 @@ class MixedBatches(Batches):
         super().__init__(sum(part.size for part in held), sum(part.fingers for part in held), threads)
         self.parts = parts
         self.classes = sum(part.classes for part in held)
+        self.renewal = next((part.renewal for part in held if part.renewal), None)
         self._join = jax.jit(
             lambda *pairs: jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *pairs), out_shardings=sharding
         )

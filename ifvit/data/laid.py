@@ -48,9 +48,7 @@ class LaidPairs(NamedTuple):
     def laid(self) -> LaidPair:
         """What Module 2's inputs are made of."""
         pairs = self.pairs
-        return LaidPair(
-            self.enhanced_a, self.enhanced_b, pairs.image_a, pairs.image_b, pairs.ridges_a & pairs.ridges_b
-        )
+        return LaidPair(self.enhanced_a, self.enhanced_b, pairs.image_a, pairs.image_b, pairs.ridges_a & pairs.ridges_b)
 
 
 class Slip(NamedTuple):

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from ifvit.config import Config
-from ifvit.data.batches import TRAIN, Place, RenderedBatches
+from ifvit.data.batches import TRAIN, Place, RenderedBatches, Renewal
 from ifvit.data.laid import NO_CLASS, LaidPairs, draw_slips, render_laid
 from ifvit.data.pool import Pool
 from ifvit.data.rendered import Picks, draw_pairs
@@ -25,6 +25,10 @@ class LaidRenderedBatches(RenderedBatches):
         if place.stream == TRAIN:
             self._labels[chosen] = place.first_class + np.arange(len(chosen))
             self.classes = len(chosen)
+            if config.data.renew:
+                # More than there are places, each is filled by the last.
+                each = min(config.data.renew, len(chosen))
+                self.renewal = Renewal(place.first_class, len(chosen), each)
 
     def on_device(self, n: int, prepared: Picks) -> LaidPairs:
         pool = self._grown()

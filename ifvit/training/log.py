@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ifvit import plots
 from ifvit.config import Config
 from ifvit.metrics import PCK_PX
 from ifvit.progress import clock
+from ifvit.training.stage import Judgement
 
 
 class NotFiniteError(RuntimeError):
@@ -25,8 +26,9 @@ class NotFiniteError(RuntimeError):
 class TrainLog:
     """Collects each step's metrics on the device and reads them only when a line is due, so that no step waits."""
 
-    def __init__(self, run_dir: Path, config: Config, start: int):
-        self._config, self._run_dir = config, run_dir
+    def __init__(self, run_dir: Path, config: Config, start: int, progress: Callable[[Mapping[str, float]], str]):
+        """progress: what a line says of the updates' means."""
+        self._config, self._run_dir, self._progress = config, run_dir, progress
         # What an earlier session logged beyond the step it resumes from would be shown twice.
         self._writer = SummaryWriter(str(run_dir / "tb"), purge_step=start, write_to_disk=True)
         self._pending: list[tuple[int, Mapping[str, jax.Array]]] = []  # not yet read off the device
@@ -75,10 +77,8 @@ class TrainLog:
         for name, value in means.items():
             self._writer.add_scalar(f"train/{name}", value, step)
         left = clock((trainer.max_steps - step) * seconds / steps)
-        fine = f"fine {means['fine']:.3f}  " if "fine" in means else ""
         print(
-            f"step {step}/{trainer.max_steps}  loss {means['loss']:.3f}  {fine}exact {means['exact']:.2f}  "
-            f"within one {means['within_one']:.2f}  {means['pairs_per_s']:.0f} pairs/s  "
+            f"step {step}/{trainer.max_steps}  {self._progress(means)}  {means['pairs_per_s']:.0f} pairs/s  "
             f"input wait {means['input_wait']:.0%}  {left} left",
             flush=True,
         )
@@ -95,15 +95,21 @@ class TrainLog:
         yield
         self._last_time += time.monotonic() - since
 
-    def validation(self, step: int, means: Mapping[str, float], pictures: Mapping[str, np.ndarray], whose: str) -> None:
-        """The validation after `step` updates, on `whose` pairs; pictures by name."""
-        for name, value in means.items():
+    def validation(self, step: int, judged: Judgement, whose: str) -> None:
+        """The validation after `step` updates, on `whose` pairs."""
+        for name, value in judged.means.items():
             if math.isfinite(value):
                 self._writer.add_scalar(f"validation/{name}", value, step)
-        for name, picture in pictures.items():
+        for name, picture in judged.pictures.items():
             self._writer.add_image(f"validation/{name}", picture, step, dataformats="HWC")
         self._writer.flush()
-        print(f"validation after {step} steps, {whose}: {summary(means)}\n  {placements(means)}", flush=True)
+        print(f"validation after {step} steps, {whose}: " + "\n  ".join(judged.lines), flush=True)
+        if judged.sources:
+            own = (
+                f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in means.items())
+                for name, means in judged.sources.items()
+            )
+            print("  " + "; ".join(own), flush=True)
 
     def close(self) -> None:
         """Write what is held back."""

@@ -1,4 +1,4 @@
-"""A run of Module 1, from a config to a validated model."""
+"""A run of Module 1 or Module 2, from a config to a validated model."""
 
 from __future__ import annotations
 
@@ -15,33 +15,36 @@ import jax
 
 from ifvit import __version__, plots
 from ifvit.checkpoint import Checkpoints, read_json, write_json
-from ifvit.config import Config, Source
+from ifvit.config import STRIDES, Config, Source
+from ifvit.config import Stage as StageName
 from ifvit.data.batches import TRAIN, VALIDATE, Batches
 from ifvit.data.loader import supply
-from ifvit.data.pairs import Pairs
-from ifvit.models.dense import DenseModel
 from ifvit.progress import clock
-from ifvit.training import pretrained, run_dir
+from ifvit.training import run_dir
+from ifvit.training.dense_stage import DenseStage
 from ifvit.training.devices import Devices
-from ifvit.training.log import TrainLog, placement_sheet, placements, sheet, summary
-from ifvit.training.state import TrainState, init_variables, make_optimizer, new_state, parameter_count
-from ifvit.training.step import make_eval_step, make_train_step
+from ifvit.training.log import TrainLog
+from ifvit.training.matcher_stage import MatcherStage
+from ifvit.training.stage import Judgement, Stage, Start
+from ifvit.training.state import TrainState, new_state
 from ifvit.training.stop import Stop
-from ifvit.training.validate import plain, validate
-from ifvit.weights.merge import MergeReport
+from ifvit.training.validate import plain
+
+NAMES = {"exact": "cells exact", "within_one": "within one", "auc": "AUC", "eer": "EER"}  # of figures, for people
+STAGES = {StageName.dense: DenseStage, StageName.matcher: MatcherStage}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: `exact`, the validation's exact cell accuracy; `stopped`, why it did before its last step."""
+    """How a run ended: `value`, the validation's objective (`config.Stage`); `stopped`, why it did before its last step."""
 
-    exact: float
+    value: float
     stopped: str | None
 
 
 def train(config: Config) -> Outcome:
     """Train until `trainer.max_steps`, from the first of: the run directory's latest state, `init.resume_from`'s,
-    pretrained weights, scratch. Everything it writes lies in `config.run_dir`.
+    pretrained weights (LoFTR's, or Module 1's for Module 2), scratch. Everything it writes lies in `config.run_dir`.
 
     Raises:
         RunDirError, DataError, DeviceError, WeightsError, CheckpointError: before anything was trained, in plain words.
@@ -57,13 +60,6 @@ def train(config: Config) -> Outcome:
         lock.close()
 
 
-def begun_from(report: MergeReport | None, config: Config) -> str:
-    """What the weights were before the first update."""
-    if report:
-        return f"merged from {report.source}"
-    return "LoFTR's encoder from scratch, no pretrained weights" if config.dense.use_loftr else "from scratch"
-
-
 def _described(batches: Batches | None, source: Source) -> str:
     if batches is None:
         return "nobody"
@@ -77,36 +73,35 @@ class _Run:
 
     def __init__(self, config: Config, started: float):
         self.config, self.started, self.dir = config, started, Path(config.run_dir)
-        if config.dense.loftr_pretrained_ckpt and not run_dir.has_states(self.dir):
-            # Before the data, which may take minutes.
-            pretrained.check_there(Path(config.dense.loftr_pretrained_ckpt))
         self.devices = Devices(config.trainer)
-        self.model = DenseModel.from_config(config.dense, self.devices.dtype)
+        self.stage: Stage = STAGES[config.stage](config, self.devices.dtype)
+        self.stage.check_start()
         data = supply(config, self.devices.split)
         run_dir.same_data(config, data)
+        self.stage.check_data(data)
         self.train_batches, self.val_batches = data.batches(TRAIN), data.batches(VALIDATE)
         self.checkpoints = Checkpoints(self.dir)
-        self.state, optimizer, weights = self._initial_state()
+        self.state, start, weights = self._initial_state()
+        step, evaluate = self.stage.steps(start, self.train_batches)
         everywhere, split_up = self.devices.everywhere, self.devices.split
         self.step = jax.jit(
-            make_train_step(self.model, optimizer, config),
+            step,
             donate_argnums=0,
             in_shardings=(everywhere, split_up),
             out_shardings=(everywhere, everywhere),
         )
-        self.evaluate = jax.jit(make_eval_step(self.model, config), in_shardings=(everywhere, split_up))
+        self.evaluate = jax.jit(evaluate, in_shardings=(everywhere, split_up))
         run_dir.remember(config, data)
-        self.log = TrainLog(self.dir, config, int(self.state.step))
+        self.log = TrainLog(self.dir, config, int(self.state.step), self.stage.progress)
         print(self._summary(weights), flush=True)
 
-    def _initial_state(self) -> tuple[TrainState, Any, str]:
+    def _initial_state(self) -> tuple[TrainState, Start, str]:
         """Own run directory -> init.resume_from (already copied there) -> pretrained weights -> scratch."""
         config, everywhere = self.config, self.devices.everywhere
-        fresh = partial(init_variables, self.model, config.seed, config.data.frame)
+        fresh = partial(self.stage.fresh, self.train_batches)
         if self.checkpoints.latest_step() is not None:
-            report = pretrained.kept_report(config)
-            optimizer = make_optimizer(config, pretrained.merged_params(report))
-            like = jax.eval_shape(lambda: new_state(fresh(), optimizer))
+            start = self.stage.resume()
+            like = jax.eval_shape(lambda: new_state(fresh(), start.optimizer))
             like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), like)
             state = self.checkpoints.restore(like)
             step = int(state.step)
@@ -115,27 +110,23 @@ class _Run:
                     f"trainer.max_steps: {self.dir} already holds step {step}, beyond {config.trainer.max_steps}; "
                     "raise it, or set run_dir=FOLDER for a new run"
                 )
-            return state, optimizer, f"resumed after step {step}; {begun_from(report, config)}"
+            return state, start, f"resumed after step {step}; {start.said}"
         # Compiled without optimisation: it runs once, and optimising it would take longer than all the rest.
         quickly = jax.jit(fresh, compiler_options={"xla_backend_optimization_level": "0"})
-        variables, report = pretrained.initial_variables(config, self.model, quickly())
-        optimizer = make_optimizer(config, pretrained.merged_params(report))
-        state = jax.jit(partial(new_state, optimizer=optimizer), out_shardings=everywhere)(variables)
-        return state, optimizer, begun_from(report, config)
+        variables, start = self.stage.begin(quickly())
+        state = jax.jit(partial(new_state, optimizer=start.optimizer), out_shardings=everywhere)(variables)
+        return state, start, start.said
 
     def _summary(self, weights: str) -> str:
         """What a person wants to know before waiting."""
-        config, dense, data, trainer = self.config, self.config.dense, self.config.data, self.config.trainer
+        config, data, trainer = self.config, self.config.data, self.config.trainer
         height, width = data.frame
-        rows, columns = self.model.grid(height, width)
-        fine = f" + LoFTR's fine stage (stride {self.model.fine_stride})" if self.model.has_fine else ""
-        encoder = "LoFTR" if dense.use_loftr else "plain"
+        stride = STRIDES[config.dense.backbone]
         lines = {
-            "model": f"{dense.backbone} (stride {dense.stride}) + {encoder} encoder: {dense.num_layers} layers, "
-            f"width {dense.d_model}, {dense.num_heads} heads{fine}; {parameter_count(self.state.params):,} parameters",
+            "model": self.stage.described(self.state.params),
             "weights": weights,
             "data": f"\n{' ' * 12}".join(self._sources()),
-            "input": f"{width}x{height} px at {data.ppi:g} ppi, {rows}x{columns} cells",
+            "input": f"{width}x{height} px at {data.ppi:g} ppi, {height // stride}x{width // stride} cells",
             "training": f"{trainer.max_steps} steps of {trainer.batch_size} pairs, AdamW at {config.optimizer.lr:g}, "
             f"seed {config.seed}",
             "devices": str(self.devices),
@@ -177,12 +168,12 @@ class _Run:
                     self.log.line(step + 1, self._take_waited())
                 if (reason := stop.reason()) and step + 1 < trainer.max_steps:
                     return self._stopped(step + 1, reason)
-            means = self._validate(trainer.max_steps)
+            judged = self._validate(trainer.max_steps)
             if trainer.max_steps > start:
                 self._save(trainer.max_steps)
             self._close()
-        print(self._closing(means))
-        return Outcome(means["exact"], None)
+        print(self._closing(judged))
+        return Outcome(judged.means[self.config.stage.objective], None)
 
     def _stopped(self, step: int, reason: str) -> Outcome:
         self._save(step)
@@ -193,12 +184,12 @@ class _Run:
         self.checkpoints.close()
         self.log.close()
 
-    def _train_pairs(self, start: int) -> Iterable[Pairs]:
+    def _train_pairs(self, start: int) -> Iterable[Any]:
         if self.config.trainer.overfit:
             return itertools.repeat(next(self.train_batches.pairs(0, 1)))
         return self.train_batches.pairs(start, self.config.trainer.max_steps)
 
-    def _val_pairs(self) -> Iterable[Pairs]:
+    def _val_pairs(self) -> Iterable[Any]:
         """The same pairs every time; when one batch is to be overfitted, that batch."""
         if self.config.trainer.overfit:
             return self.train_batches.pairs(0, 1)
@@ -214,49 +205,42 @@ class _Run:
         with self.log.paused():
             self.checkpoints.save(step, self.state)
 
-    def _validate(self, step: int) -> dict[str, float]:
+    def _validate(self, step: int) -> Judgement:
         """Judge the state on unseen fingers, write metrics.json, keep the state if it is the best."""
         with self.log.paused():
             return self._judge(step)
 
-    def _judge(self, step: int) -> dict[str, float]:
+    def _judge(self, step: int) -> Judgement:
         source = self.train_batches if self.config.trainer.overfit else self.val_batches
         shares = {name: batches.size for name, batches in source.parts.items()}
-        report = validate(self.evaluate, self.state, self._val_pairs(), self.config.loss, self.model.stride, shares)
-        means = report.means
         whose = "the batch it learns by heart" if self.config.trainer.overfit else "unseen fingers"
-        pictures = {
-            "matches": sheet(report.shown, step, means, whose),
-            "placements": placement_sheet(report.placed, step, means, whose),
-        }
-        self.log.validation(step, means, pictures, whose)
+        judged = self.stage.judge(self.evaluate, self.state, self._val_pairs(), shares, step, whose)
+        means = judged.means
+        self.log.validation(step, judged, whose)
         held = read_json(self.dir / "metrics.json") or {}
-        told = {"step": step, "pairs": report.pairs, **plain(means)}
-        if report.sources:
-            told["sources"] = {name: plain(own) for name, own in report.sources.items()}
-            print("  " + "; ".join(
-                f"{name}: exact {own['exact']:.3f}, within one {own['within_one']:.3f}"
-                for name, own in report.sources.items()
-            ), flush=True)  # fmt: skip
+        told = {"step": step, "pairs": judged.pairs, **plain(means)}
+        if judged.sources:
+            told["sources"] = {name: plain(own) for name, own in judged.sources.items()}
+        objective = self.config.stage.objective
         best = held.get("best")
-        if step and not math.isnan(means["exact"]) and (best is None or means["exact"] > best["exact"]):
+        if step and not math.isnan(means[objective]) and (best is None or means[objective] > best[objective]):
             self.checkpoints.save_best(step, self.state)
             self.checkpoints.wait()
-            best = {"step": step, "exact": told["exact"], "within_one": told["within_one"]}
+            best = {"step": step, **{name: told[name] for name in (objective, *self.stage.beside)}}
         untrained = held.get("untrained") if step else {k: told[k] for k in told if k != "step"}
         write_json(self.dir / "metrics.json", told | {"best": best, "untrained": untrained})
-        for name, picture in pictures.items():
+        for name, picture in judged.pictures.items():
             plots.save(self.dir / f"{name}.png", picture)
-        return means
+        return judged
 
-    def _closing(self, means: dict[str, float]) -> str:
+    def _closing(self, judged: Judgement) -> str:
         before = read_json(self.dir / "metrics.json")["untrained"] or {}
+        told = ", ".join(f"{NAMES[n]} {before.get(n)}" for n in (self.config.stage.objective, *self.stage.beside))
+        seen = ", ".join(str(self.dir / f"{name}.png") for name in judged.pictures)
         return (
             f"finished {self.config.trainer.max_steps} steps in {clock(time.monotonic() - self.started)}: "
-            f"{summary(means)}\n"
-            f"{placements(means)}\n"
-            f"untrained: cells exact {before.get('exact')}, within one {before.get('within_one')}\n"
-            f"look at  {self.dir / 'matches.png'}, {self.dir / 'placements.png'}\n"
+            + "\n".join(judged.lines)
+            + f"\nuntrained: {told}\nlook at  {seen}\n"
             f"figures  {self.dir / 'metrics.json'}\n"
             f"curves   tensorboard --logdir {self.dir / 'tb'}"
         )

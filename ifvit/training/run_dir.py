@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ifvit import checkpoint
-from ifvit.config import Config, as_tree, differences
+from ifvit.config import Config, Stage, as_tree, differences
 from ifvit.data.loader import Supply
 from ifvit.files import write_whole
 
-OWN = {".lock", "config.json", "merge_report.json", "metrics.json", "split.csv", "matches.png", "states", "best", "tb"}
+MODULE_1 = "dense"  # where a Module 2's run keeps the Module 1 it began from
+OWN = {
+    ".lock", "config.json", "merge_report.json", "metrics.json", "split.csv", "matches.png", "placements.png",
+    "scores.png", "states", "best", "tb", MODULE_1,
+}  # fmt: skip
 
 
 class RunDirError(RuntimeError):
@@ -79,15 +83,35 @@ def _same_run(config: Config, folder: Path) -> None:
 
 def _other_weights(config: Config, held: Mapping[str, Any]) -> list[str]:
     """What differs between the weights that a run started from and those asked for; their path may."""
-    path, before = config.dense.loftr_pretrained_ckpt, held.get("weights")
-    now = weights_digest(config)
-    if (path is None) == (before is None) and (now is None or now == before):
+    began, now = held.get("weights"), weights_digest(config)
+    if config.stage is Stage.matcher:
+        key = "init.matcher" if config.init.matcher else "init.dense"
+        other = now is not None and began is not None and now != began
+        return [f"{key}: {getattr(config.init, key[5:])}, whose weights are others than it began from"] if other else []
+    path = config.dense.loftr_pretrained_ckpt
+    if (path is None) == (began is None) and (now is None or now == began):
         return []
     return [f"dense.loftr_pretrained_ckpt: {held['config']['dense']['loftr_pretrained_ckpt']} -> {path}, other weights"]
 
 
+def module_1_of(config: Config) -> Path:
+    """The run directory of the Module 1 that a Module 2's run begins from, or its own copy."""
+    own = Path(config.run_dir) / MODULE_1
+    if has_states(Path(config.run_dir)) or config.init.matcher is None and config.init.dense is None:
+        return own
+    return Path(config.init.matcher) / MODULE_1 if config.init.matcher else Path(config.init.dense)
+
+
 def weights_digest(config: Config) -> str | None:
-    """What the configured weights file is; None without one, or where it is no longer there."""
+    """What the configured weights are: of a file, or of the run that a Module 2 begins from; None without any, or
+    where they are no longer there.
+    """
+    before = config.init.matcher or config.init.dense
+    if before:
+        try:
+            return checkpoint.digest_of(checkpoint.read_variables(Path(before))[2])
+        except checkpoint.CheckpointError:
+            return None
     path = config.dense.loftr_pretrained_ckpt
     if path is None or not Path(path).is_file():
         return None

@@ -31,7 +31,7 @@ def test_precision(tiny, tmp_path):
 
 def test_bfloat16_trains(tiny, tmp_path):
     outcome = train(tiny(tmp_path / "run", "trainer.precision=bfloat16", "trainer.max_steps=2"))
-    assert 0 <= outcome.exact <= 1
+    assert 0 <= outcome.value <= 1
 
 
 def run_on(devices, overrides, run_dir, *more):

@@ -51,7 +51,7 @@ def test_what_a_run_leaves(finished):
         "tb",
     }
     told = json.loads((run_dir / "metrics.json").read_text())
-    assert told["step"] == 4 and told["exact"] == pytest.approx(outcome.exact, abs=1e-6)
+    assert told["step"] == 4 and told["exact"] == pytest.approx(outcome.value, abs=1e-6)
     assert {"exact", "within_one", "pck_3", "end_point_error", "precision", "recall", "loss"} <= told.keys()
     assert {"coarse_median", "coarse_pck_1"} <= told.keys() and "fine_median" not in told
     assert told["untrained"].keys() >= {"exact", "within_one"} and told["best"]["step"] == 4
@@ -68,7 +68,7 @@ def test_two_steps_then_resumed_to_four_are_four_steps(finished, tiny, tmp_path)
     assert stopped.stopped.startswith("trainer.max_hours=1e-09 reached: stopped after step 1 of 4")
     assert checkpoint.saved_steps(tmp_path / "run" / "states") == [1]
     outcome = train(tiny(tmp_path / "run", "data.threads=0"))
-    assert outcome.exact == finished[1].exact
+    assert outcome.value == finished[1].value
     assert same_bits(arrays_of(tmp_path / "run", 4), arrays_of(finished[0], 4))
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["untrained"]["exact"] is not None
 

@@ -1,0 +1,98 @@
+"""What a Module 2's config takes from the run that it begins from: the network, and how that sees prints.
+
+Nothing has to be said twice, and nothing may be said otherwise: a key that was typed must be the run's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ifvit.config.build import ADDED, ConfigError
+from ifvit.config.schema import Stage
+
+SEEN = ("ppi", "image_size", "enhancement")  # keys of data that belong to the network
+LARGEST = 2**24  # bytes of a run's config
+
+
+def inherited(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The config's tree with the network of the run that stage=matcher begins from; any other tree as it is.
+
+    overrides: what was typed, like data.ppi=500.
+
+    Raises:
+        ConfigError: no such run, or a typed key that is not the run's.
+    """
+    tree = dict(tree)
+    if tree.get("stage") != Stage.matcher:
+        return tree
+    held = _config_of(tree)
+    if held is None:
+        return tree  # without a run to begin from it is refused by the rules
+    source, run = held
+    dense = {key.removeprefix("dense."): value for key, value in ADDED.items() if key.startswith("dense.")}
+    try:
+        # LoFTR's files were read for Module 1, and are not read again.
+        dense |= dict(run["dense"]) | {"loftr_pretrained_ckpt": None}
+        data = {key: run["data"].get(key, ADDED.get(f"data.{key}")) for key in SEEN}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError([f"{source}: no run's config.json"]) from error
+    problems = [line for line in _typed(tree, overrides, dense, data, source) if line]
+    if problems:
+        raise ConfigError(problems)
+    return tree | {"dense": dense, "data": {**tree["data"], **data}}
+
+
+def _config_of(tree: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any]] | None:
+    """The config to inherit from and where it lies: of the run named; where that is gone, of this very run, or of the
+    one it is a copy of.
+    """
+    init = tree.get("init") or {}
+    named = init.get("matcher") or init.get("dense")
+    if not named:
+        return None
+    for place in (named, tree.get("run_dir"), init.get("resume_from")):
+        path = Path(str(place)) / "config.json" if place else None
+        if path and path.is_file():
+            try:
+                if path.stat().st_size > LARGEST:
+                    raise ValueError("too large")
+                run = json.loads(path.read_text())["config"]
+                if not isinstance(run["data"], Mapping) or not isinstance(run["dense"], Mapping):
+                    raise TypeError("no config")
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise ConfigError([f"{path}: not a run's config.json ({error})"]) from error
+            key = "init.matcher" if init.get("matcher") else "init.dense"
+            wanted = Stage.matcher if init.get("matcher") else Stage.dense
+            if place == named and run.get("stage") != wanted:
+                other = "init.dense" if init.get("matcher") else "init.matcher"
+                raise ConfigError([f"{key}: {named} is a run of stage={run.get('stage')}; did you mean {other}?"])
+            return path, run
+    key = "init.matcher" if init.get("matcher") else "init.dense"
+    raise ConfigError(
+        [f"{key}: {named} is no run directory (it has no config.json); give the run_dir of a training run"]
+    )
+
+
+def _typed(tree: Mapping, overrides: Sequence[str], dense: Mapping, data: Mapping, source: Path):
+    """A line for each typed key that is not the run's."""
+    for override in overrides:
+        key = override.lstrip("+").partition("=")[0]
+        group, _, name = key.partition(".")
+        if key == "dense":
+            given, run = tree["dense"].get("use_loftr"), dense.get("use_loftr")
+            if given != run:
+                yield f"{override}: the Module 1 of {source.parent} has use_loftr={run}, which cannot be changed"
+        elif (group == "dense" and name in dense) or (group == "data" and name in SEEN):
+            given, run = tree[group].get(name), (dense if group == "dense" else data)[name]
+            if given != run and not (name == "loftr_pretrained_ckpt"):
+                yield (
+                    f"{key}: {_shown(given)} asked for, the Module 1 of {source.parent} has {_shown(run)}; it comes "
+                    "with that run: leave it out, or train another Module 1"
+                )
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
