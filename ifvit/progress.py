@@ -22,6 +22,10 @@ class Progress:
         self._what, self._total, self._done = what, total, 0
         self._start = self._said = time.monotonic()
 
+    def skip(self, count: int) -> None:
+        """`count` of them need not be done."""
+        self._total -= count
+
     def step(self, count: int = 1) -> None:
         """`count` more are done."""
         self._done += count

@@ -18,10 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ifvit.checkpoint import read_json, write_json
+from ifvit.data.blocks import Blocks, Kind, claim
 from ifvit.data.protocols import PairList
 from ifvit.data.records import DataError, Record
-from ifvit.files import write_whole
 from ifvit.image import Canvas, ImageError
 from ifvit.progress import Progress
 from ifvit.recognition.registration import Registered, Registrar
@@ -44,6 +43,9 @@ class Comparisons(NamedTuple):
     agree: np.ndarray
     made: np.ndarray
     overlap: np.ndarray
+
+
+KINDS = {"score": Kind("f8"), "failed": Kind("?"), "agree": Kind("i8"), "made": Kind("i8"), "overlap": Kind("f8")}
 
 
 class Gallery:
@@ -88,35 +90,14 @@ def compare_all(
     Raises:
         DataError: the folder holds another evaluation's.
     """
-    held = read_json(folder / "key.json")
-    if held is not None and held != key:
-        changed = [name for name in key.keys() | held.keys() if key.get(name) != held.get(name)]
-        raise DataError(f"{folder} holds another evaluation ({', '.join(sorted(changed))} differ); name another --out")
-    write_json(folder / "key.json", key)
-    progress = Progress("comparing pairs", len(pairs))
-    blocks = []
-    for number, start in enumerate(range(0, len(pairs), BLOCK)):
-        path = folder / f"{number:05d}.npz"
-        chosen = np.arange(start, min(start + BLOCK, len(pairs)))
-        block = _read(path, len(chosen))
-        if block is None:
-            block = _compared(registrar, gallery, pairs.first[chosen], pairs.second[chosen])
-            write_whole(path, lambda file, block=block: np.savez(file, **block._asdict()))
-        blocks.append(block)
-        progress.step(len(chosen))
+    claim(folder, key, "another evaluation")
+
+    def compared(numbers: np.ndarray) -> dict[str, np.ndarray]:
+        return _compared(registrar, gallery, pairs.first[numbers], pairs.second[numbers])._asdict()
+
+    made = Blocks(folder, KINDS, BLOCK).made(len(pairs), compared, Progress("comparing pairs", len(pairs)))
+    blocks = [[block[name] for name in Comparisons._fields] for block in made]
     return Comparisons(*map(np.concatenate, zip(*blocks, strict=True)))
-
-
-def _read(path: Path, count: int) -> Comparisons | None:
-    """A block that was compared before; None where it is not there, or damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as held:
-            block = Comparisons(*(held[name] for name in Comparisons._fields))
-    except FileNotFoundError:
-        return None
-    except Exception:  # a damaged zip makes zipfile, zlib and NumPy raise almost anything
-        return None
-    return block if all(values.shape == (count,) for values in block) else None
 
 
 def _compared(registrar: Registrar, gallery: Gallery, first: np.ndarray, second: np.ndarray) -> Comparisons:
