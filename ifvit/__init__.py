@@ -1,6 +1,7 @@
 """IFViT: interpretable fingerprint matching with a vision transformer, in JAX."""
 
 import os
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -9,3 +10,13 @@ __version__ = "0.1.0"
 # libtiff's own lines would tell it again without the file's name.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+
+
+def load(run_dir: Any, cache_dir: str | None = None) -> Any:
+    """A trained run, ready to compare prints: `load(RUN_DIR).compare("a.png", "b.png")`.
+
+    See `ifvit.recognition.comparison`, which is imported only now: `import ifvit` alone loads neither JAX nor OpenCV.
+    """
+    from ifvit.recognition.comparison import load as load_run
+
+    return load_run(run_dir, cache_dir)

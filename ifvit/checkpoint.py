@@ -30,7 +30,7 @@ from ifvit.files import write_whole
 KEEP_LATEST = 2
 KEEP_BEST = 1
 BESIDE = ("config.json", "merge_report.json", "metrics.json", "split.csv")
-WITHIN = "dense"  # a run directory in a run directory, copied with it
+MODULE_1 = "dense"  # a run directory in a Module 2's run directory, copied with it
 
 
 class CheckpointError(RuntimeError):
@@ -252,8 +252,8 @@ def copy_run(source: Path, run_dir: Path) -> int:
             shutil.copyfile(source / name, run_dir / name)
     for step in saved_steps(source / "best")[-1:]:
         _copy_tree(source / "best" / str(step), run_dir / "best" / str(step))
-    if (source / WITHIN).is_dir():
-        copy_best(source / WITHIN, run_dir / WITHIN)
+    if (source / MODULE_1).is_dir():
+        copy_best(source / MODULE_1, run_dir / MODULE_1)
     _copy_tree(source / "states" / str(steps[-1]), run_dir / "states" / str(steps[-1]))
     return steps[-1]
 

@@ -101,6 +101,52 @@ def draw_registration(laid: Laid, heading: Sequence[str], zoom: int = 4) -> np.n
     return np.vstack([*(_text(line, row.shape[1]) for line in heading), row])
 
 
+def draw_comparison(laid: Laid, enhanced_b: np.ndarray, heading: Sequence[str], zoom: int = 4) -> np.ndarray:
+    """The two prints, a line for each place of A that corresponds to one of B, coloured by how sure it is; and the
+    overlay of their ridges. `laid.laid_a` is A enhanced and laid on B, `enhanced_b` uint8 (H, W) B enhanced.
+    """
+    sides = [_enlarged(grey / 255, zoom) for grey in (laid.grey_a, laid.grey_b)]
+    gap = 3 * MARGIN
+    sheet = np.full((sides[0].shape[0], sides[0].shape[1] + gap + sides[1].shape[1], 3), PAPER, np.uint8)
+    sheet[:, : sides[0].shape[1]] = sides[0]
+    sheet[:, sides[0].shape[1] + gap :] = sides[1]
+    shift = np.array([sides[0].shape[1] + gap, 0])
+    order = np.argsort(laid.confidence)  # the surest on top
+    colours = _by_confidence(laid.confidence)
+    for k in order:
+        a, b = (tuple(int(v) for v in np.round(at)) for at in (laid.points_a[k] * zoom, laid.points_b[k] * zoom + shift))
+        cv2.line(sheet, a, b, colours[k], 1, cv2.LINE_AA)
+        for point in (a, b):
+            cv2.circle(sheet, point, 3, colours[k], -1, cv2.LINE_AA)
+    over = overlay(laid._replace(grey_b=enhanced_b), zoom)
+    titles = (
+        f"A and B: {len(laid.confidence)} places correspond; violet unsure, green, yellow sure",
+        "A laid on B: ridges of both dark, of A alone orange, of B alone blue; grey line: overlap, box: local part",
+    )
+    drawn = [np.vstack([_text(t, d.shape[1]), d]) for t, d in zip(titles, (sheet, over), strict=True)]
+    height = max(drawing.shape[0] for drawing in drawn) + MARGIN
+    row = np.hstack([_padded(drawing, height, drawing.shape[1] + 2 * MARGIN) for drawing in drawn])
+    return np.vstack([*(_text(line, row.shape[1]) for line in heading), row])
+
+
+def _by_confidence(confidence: np.ndarray) -> list[tuple[int, int, int]]:
+    """A colour for each confidence in [0, 1], RGB, dark violet to yellow (viridis)."""
+    steps = np.clip(np.round(255 * np.asarray(confidence)), 0, 255).astype(np.uint8)
+    if not len(steps):
+        return []
+    return [tuple(int(v) for v in bgr[::-1]) for bgr in cv2.applyColorMap(steps[:, None], cv2.COLORMAP_VIRIDIS)[:, 0]]
+
+
+def draw_refused(
+    grey_a: np.ndarray, grey_b: np.ndarray, points_a: np.ndarray, points_b: np.ndarray, confidence: np.ndarray,
+    inliers: np.ndarray, heading: Sequence[str], zoom: int = 4,
+) -> np.ndarray:  # fmt: skip
+    """Two prints, uint8 (H, W), that were not laid on one another, with what matches there were."""
+    title = f"{inliers.sum()} of {len(inliers)} matches agree (green)"
+    drawn = draw_pair(MatchedPair(grey_a / 255, grey_b / 255, points_a, points_b, confidence, inliers, title), zoom)
+    return np.vstack([*(_text(line, drawn.shape[1]) for line in heading), drawn])
+
+
 def overlay(laid: Laid, zoom: int) -> np.ndarray:
     """The ridges of A, as it is laid, and of B in one frame, with the overlap's outline and the region of interest."""
     masks = laid.ridges_a, laid.ridges_b

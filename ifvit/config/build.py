@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ifvit.config.rules import check
-from ifvit.config.schema import Config, DenseConfig, PartConfig, Parts, Source
+from ifvit.config.schema import Config, DenseConfig, MatcherConfig, PartConfig, Parts, Source
 
 
 class ConfigError(ValueError):
@@ -98,6 +98,19 @@ def dense_of(tree: Mapping[str, Any]) -> DenseConfig:
     if problems:
         raise ConfigError(problems)
     return dense
+
+
+def matcher_of(tree: Mapping[str, Any]) -> MatcherConfig:
+    """Module 2's config of a run's config tree.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    problems: list[str] = []
+    matcher = _build(MatcherConfig, tree.get("matcher"), "matcher", problems)
+    if problems:
+        raise ConfigError(problems)
+    return matcher
 
 
 def as_tree(config: Any) -> Any:

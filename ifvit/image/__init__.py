@@ -8,7 +8,7 @@ Grey means uint8 (H, W), dark ridges on a light ground. Lengths are px of the im
 from ifvit.image.canvas import DEFAULT_PPI, Canvas, PpiFrom, canvas_of, choose_ppi, framed, load_canvas, place, to_ppi
 from ifvit.image.errors import SMALLEST_SIDE, ImageError
 from ifvit.image.polarity import is_inverted
-from ifvit.image.reading import Scan, read, read_grey
+from ifvit.image.reading import Scan, read, read_grey, scan_of
 from ifvit.image.ridges import RIDGE_PERIOD_MM, background_level, ridge_mask
 
 __all__ = [
@@ -29,5 +29,6 @@ __all__ = [
     "read",
     "read_grey",
     "ridge_mask",
+    "scan_of",
     "to_ppi",
 ]

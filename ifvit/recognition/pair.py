@@ -31,9 +31,7 @@ class Pair(NamedTuple):
         """From pixels (x, y) of file A to those of file B, float64 (3, 3) with lower right 1; None if refused."""
         if self.registered.homography is None:
             return None
-        to_frame = np.linalg.inv(_to_file(self.canvas_a, self.ppi))
-        whole = _to_file(self.canvas_b, self.ppi) @ self.registered.homography @ to_frame
-        return whole / whole[2, 2]
+        return between_files(self.registered.homography, self.canvas_a, self.canvas_b, self.ppi)
 
     def tree(self) -> dict[str, Any]:
         """For JSON: lengths in px of the files, angles in degrees."""
@@ -124,6 +122,12 @@ def register_files(trained: Trained, path_a: Path, path_b: Path, ppi: float | No
     started = time.perf_counter()
     registered = registrar.register(*canvases)
     return Pair(path_a, path_b, *canvases, trained.ppi, registered, time.perf_counter() - started)
+
+
+def between_files(homography: np.ndarray, canvas_a: Canvas, canvas_b: Canvas, ppi: float) -> np.ndarray:
+    """A homography of two frames at `ppi` as one of the files' pixels, lower right 1."""
+    whole = _to_file(canvas_b, ppi) @ homography @ np.linalg.inv(_to_file(canvas_a, ppi))
+    return whole / whole[2, 2]
 
 
 def _to_file(canvas: Canvas, ppi: float) -> np.ndarray:

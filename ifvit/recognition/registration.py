@@ -21,6 +21,7 @@ from ifvit.config import DenseConfig
 from ifvit.image import Canvas
 from ifvit.models.dense import DenseModel
 from ifvit.recognition.alignment import Cause, Matches, Refusal, agreement, align, consensus, errors, transform
+from ifvit.recognition.inputs import local_box, local_sides
 from ifvit.recognition.thin_plate import Bend, bend_of
 from ifvit.recognition.views import Sides, search, view_angles
 
@@ -30,7 +31,6 @@ TURNS = 6  # 60 degrees apart, of which the nearest is never more than 30 away
 SKIN_MM = 0.4  # how far skin may be bent from what a homography tells
 EXACTNESS = 1 / 3  # standard deviation of a right match, in tolerances
 SMALLEST_SHARE = 0.15  # of the smaller print's ridges that the other must show
-ROI_SIDE = 90  # px (IFViT's local input)
 
 
 class Roi(NamedTuple):
@@ -197,7 +197,9 @@ def _matches(points_a: np.ndarray, points_b: np.ndarray, confidence: np.ndarray)
     return Matches(*(values[made].astype(np.float64) for values in (points_a, points_b, confidence)))
 
 
-def lay(a: Canvas, b: Canvas, homography: np.ndarray, bend: Bend | None = None) -> Aligned | Refusal:
+def lay(
+    a: Canvas, b: Canvas, homography: np.ndarray, bend: Bend | None = None, least_share: float = SMALLEST_SHARE
+) -> Aligned | Refusal:
     """A laid on B, or the refusal where too little of them overlaps."""
     y, x = np.mgrid[: b.grey.shape[0], : b.grey.shape[1]].astype(np.float64)
     points = np.stack([x, y], axis=-1)
@@ -205,7 +207,7 @@ def lay(a: Canvas, b: Canvas, homography: np.ndarray, bend: Bend | None = None) 
     ridges_a = warped(a.ridges, map_ba, 0)
     overlap = ridges_a & b.ridges
     share = float(overlap.sum() / max(1, min(a.ridges.sum(), b.ridges.sum())))
-    if share < SMALLEST_SHARE:
+    if share < least_share:
         text = f"the prints would overlap in {100 * share:.0f} % of the smaller one"
         return Refusal(Cause.small_overlap, text)
     return Aligned(map_ba, warped(a.grey, map_ba, a.background), ridges_a, overlap, share, roi_of(overlap))
@@ -226,11 +228,9 @@ _sampled = jax.jit(geometry.sample)
 
 
 def roi_of(overlap: np.ndarray) -> Roi:
-    """The box about the middle of an overlap, bool (H, W), that lies within the frame."""
-    sides = [min(ROI_SIDE, side) for side in overlap.shape]
-    middle = np.argwhere(overlap).mean(axis=0)  # row, column
-    top, left = (
-        int(np.clip(round(at - (side - 1) / 2), 0, whole - side))
-        for at, side, whole in zip(middle, sides, overlap.shape, strict=True)
-    )
-    return Roi(top, left, *sides)
+    """The box about the middle of an overlap, bool (H, W), that lies within the frame: Module 2's local input."""
+    top, left = (int(at[0]) for at in _box(overlap[None]))
+    return Roi(top, left, *local_sides(overlap.shape))
+
+
+_box = jax.jit(local_box)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ifvit import image
-from ifvit.checkpoint import CheckpointError, read_json, read_variables
-from ifvit.config import ConfigError, DenseConfig, Enhancement, dense_of
+from ifvit.checkpoint import MODULE_1, CheckpointError, digest_of, read_json, read_variables
+from ifvit.config import ConfigError, DenseConfig, Enhancement, Stage, dense_of
 from ifvit.image import Canvas
 from ifvit.models.dense import DenseModel
 from ifvit.recognition.enhancement import Enhancer
@@ -37,13 +34,7 @@ class Trained(NamedTuple):
 
     def digest(self) -> str:
         """Which Module 1 this is: of its variables' names and bytes, so that a copy of the run is the same one."""
-        digest = hashlib.sha256()
-        leaves, _ = jax.tree_util.tree_flatten_with_path(dict(self.variables))
-        for path, leaf in leaves:
-            values = np.asarray(leaf)
-            digest.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape}".encode())
-            digest.update(values.tobytes())
-        return digest.hexdigest()
+        return digest_of(self.variables)
 
     def registrar(self, **settings: Any) -> Registrar:
         """What lays prints on one another with it; `settings` as of `Registrar`."""
@@ -68,7 +59,7 @@ class Trained(NamedTuple):
 
 
 def load_dense(run_dir: Path) -> Trained:
-    """The Module 1 of a run directory, which is only read.
+    """The Module 1 of a run directory, which is only read; of a Module 2's run the one that it began from.
 
     Raises:
         CheckpointError: it is no run directory, holds no state yet, or its state is damaged.
@@ -76,11 +67,13 @@ def load_dense(run_dir: Path) -> Trained:
     held = read_json(run_dir / "config.json")
     try:
         tree = held["config"]
+        if tree.get("stage") == Stage.matcher:
+            return load_dense(run_dir / MODULE_1)
         data, dense = tree["data"], dense_of(tree)
         size, ppi = data["image_size"], float(data["ppi"])
         frame = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
         enhancement = Enhancement(data.get("enhancement", "none"))
-    except (TypeError, KeyError, ValueError, ConfigError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError, ConfigError) as error:
         raise CheckpointError(
             f"{run_dir}: no run directory (it has no config.json of a run); give the run_dir of a training run"
         ) from error

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from ifvit import plots
-from ifvit.checkpoint import CheckpointError, copy_best, read_variables
+from ifvit.checkpoint import MODULE_1, CheckpointError, copy_best, read_variables
 from ifvit.config import Config
 from ifvit.data.batches import Batches
 from ifvit.data.loader import Supply
@@ -24,7 +24,7 @@ from ifvit.recognition.inputs import LaidPair, branch_inputs
 from ifvit.recognition.trained import Trained, load_dense
 from ifvit.training import run_dir
 from ifvit.training.matcher_step import CLASSES, Judged, make_matcher_eval, make_matcher_step, new_classes
-from ifvit.training.run_dir import MODULE_1, RunDirError
+from ifvit.training.run_dir import RunDirError
 from ifvit.training.stage import Judgement, Start
 from ifvit.training.state import INIT_STREAM, TrainState, make_optimizer, parameter_count
 from ifvit.training.step import TrainStep

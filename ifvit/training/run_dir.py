@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ifvit import checkpoint
+from ifvit.checkpoint import MODULE_1
 from ifvit.config import Config, Stage, as_tree, differences
 from ifvit.data.loader import Supply
 from ifvit.files import write_whole
 
-MODULE_1 = "dense"  # where a Module 2's run keeps the Module 1 it began from
 OWN = {
     ".lock", "config.json", "merge_report.json", "metrics.json", "split.csv", "matches.png", "placements.png",
     "scores.png", "states", "best", "tb", MODULE_1,
