@@ -1,4 +1,4 @@
-"""`python -m ifvit COMMAND`: train, register, evaluate, data, synthesize, convert, export, verify."""
+"""`python -m ifvit COMMAND`: train, compare, register, evaluate, data, synthesize, convert, export, verify."""
 
 from __future__ import annotations
 
@@ -46,12 +46,27 @@ def _parser() -> argparse.ArgumentParser:
     register.add_argument("--json", action="store_true", help="print the result as JSON")
     register.set_defaults(run=_register)
 
-    evaluate = commands.add_parser("evaluate", help="judge a trained Module 1 by a verification protocol")
-    evaluate.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run_dir of a trained Module 1")
+    compare = commands.add_parser("compare", help="compare two prints with a trained Module 2, and say why")
+    compare.add_argument("a", type=Path, metavar="A", help="an image of a print")
+    compare.add_argument("b", type=Path, metavar="B", help="another one")
+    compare.add_argument(
+        "--run", dest="run_dir", required=True, type=Path, metavar="RUN_DIR", help="run_dir of a trained Module 2"
+    )
+    compare.add_argument("--ppi", type=at_least(50), metavar="N", help="of both files; default: their tags, else 500")
+    compare.add_argument("--picture", type=Path, metavar="PNG", help="draw both prints, what corresponds, the overlay")
+    compare.add_argument("--json", action="store_true", help="print the result as JSON")
+    compare.add_argument(
+        "--fmr", type=_share, default=0.01, metavar="P", help="decide at this false-match rate; default: %(default)s"
+    )
+    compare.set_defaults(run=_compare)
+
+    evaluate = commands.add_parser("evaluate", help="judge a trained run by a verification protocol, and calibrate it")
+    evaluate.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="of a trained Module 2, or of a Module 1")
     evaluate.add_argument("overrides", nargs="*", help="the data: data=fvc data.root=FOLDER data.databases=[DB1_B]")
     evaluate.add_argument("--protocol", choices=["fvc", "sd4", "sd302", "all"], help="default: the data's usual one")
     evaluate.add_argument("--impostors", type=at_least(1), metavar="N", help="at most so many, drawn; default: all")
     evaluate.add_argument("--out", type=Path, metavar="DIR", help="default: RUN_DIR/evaluation")
+    evaluate.add_argument("--no-calibration", action="store_true", help="leave the run's calibration as it is")
     evaluate.set_defaults(run=_evaluate)
 
     add_data(commands)
@@ -134,6 +149,48 @@ def _register(arguments: argparse.Namespace) -> None:
         raise SystemExit(EXIT_FAILED)
 
 
+def _share(text: str) -> float:
+    """A type for argparse: a rate above 0, below 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a rate above 0 and below 1, like 0.001, got {text}")
+    return value
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from ifvit.launch import EXIT_FAILED, prepare_process, refuse
+
+    prepare_process()
+    import json
+
+    from ifvit.checkpoint import CheckpointError
+    from ifvit.image import ImageError
+    from ifvit.recognition.comparison import load
+    from ifvit.recognition.errors import EnhancementError
+
+    if arguments.picture and arguments.picture.is_dir():
+        refuse([f"--picture: {arguments.picture} is a folder; name a file"])
+    try:
+        comparison = load(arguments.run_dir).compare(arguments.a, arguments.b, arguments.ppi)
+        if arguments.picture:
+            comparison.save(arguments.picture)
+    except (CheckpointError, EnhancementError, ImageError, OSError) as error:
+        refuse([str(error)])
+    if arguments.json:
+        decided = {"decision": comparison.decision(arguments.fmr), "decided_at_fmr": arguments.fmr}
+        picture = {"picture": str(arguments.picture) if arguments.picture else None}
+        print(json.dumps(comparison.to_dict() | decided | picture, indent=2))
+    else:
+        print(comparison.text(arguments.fmr))
+        if arguments.picture:
+            print(f"look at  {arguments.picture}")
+    if comparison.score is None:
+        raise SystemExit(EXIT_FAILED)
+
+
 def _evaluate(arguments: argparse.Namespace) -> None:
     from ifvit.launch import compose_config, prepare_process, refuse
 
@@ -151,11 +208,14 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     with border("the evaluation; the same command goes on"):
         try:
             protocol = Protocol(arguments.protocol) if arguments.protocol else None
-            found = evaluate(arguments.run_dir, data, protocol, arguments.impostors, out)
+            done = evaluate(
+                arguments.run_dir, data, protocol, arguments.impostors, out, calibrate=not arguments.no_calibration
+            )
         except (CheckpointError, EnhancementError) as error:
             refuse([str(error)])
-    for name, figures in found.items():
+    for name, figures in done.figures.items():
         print("\n  ".join([name, *figures.text()]))
+    print("\n".join([f"{done.ms:.0f} ms a pair", *done.notes]))
     print(f"look at  {out / 'report.html'}\nfigures  {out / 'results.json'}\npairs    {out / 'pairs.csv'}")
 
 

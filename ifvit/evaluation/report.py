@@ -28,7 +28,10 @@ from ifvit.evaluation.curves import COLOURS, draw_det, draw_histogram
 from ifvit.evaluation.verification import Figures
 from ifvit.files import write_whole
 
-HEADING = ("first", "second", "genuine", "database", "score", "failed", "agreeing_matches", "matches", "overlap")
+HEADING = (
+    "first", "second", "genuine", "database", "score", "global", "local", "failed", "agreeing_matches", "matches",
+    "overlap",
+)  # fmt: skip
 STYLE = "body{font-family:sans-serif;max-width:70em;margin:2em auto;padding:0 1em}img{max-width:100%}pre{overflow:auto}"
 
 
@@ -65,13 +68,17 @@ def write_pairs(out: Path, records: Sequence[Record], pairs: PairList, compariso
     rows = (
         (
             records[a].path, records[b].path, int(pairs.genuine[k]), records[a].database,
-            f"{comparisons.score[k]:.6g}", int(comparisons.failed[k]), comparisons.agree[k], comparisons.made[k],
-            f"{comparisons.overlap[k]:.4f}",
+            *(_cosine(values[k]) for values in (comparisons.score, comparisons.of_global, comparisons.of_local)),
+            int(comparisons.failed[k]), comparisons.agree[k], comparisons.made[k], f"{comparisons.overlap[k]:.4f}",
         )
         for k, (a, b) in enumerate(zip(pairs.first, pairs.second, strict=True))
     )  # fmt: skip
     lines = (piece.encode() for piece in pieces(HEADING, rows))
     write_whole(out / "pairs.csv", lambda file: file.writelines(lines))
+
+
+def _cosine(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.6g}"
 
 
 def _page(told: Mapping, figures: Mapping[str, Figures], pictures: Mapping[str, np.ndarray], worst: Sequence) -> str:

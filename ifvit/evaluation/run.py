@@ -1,103 +1,124 @@
-"""A trained Module 1 judged by a protocol of the field: registers every pair, scores it, writes the report."""
+"""A trained run judged by a protocol of the field: compares every pair, scores it, writes the report."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ifvit import plots
+from ifvit.calibration import calibration
+from ifvit.checkpoint import write_json
 from ifvit.config import DataConfig, Source
 from ifvit.data.protocols import PairList, Protocol, pairs
 from ifvit.data.records import DataError, Record
 from ifvit.data.sources import find
-from ifvit.data.splits import read_split
-from ifvit.evaluation.comparisons import AT_ONCE, SCORE, Comparisons, Gallery, compare_all, worst
+from ifvit.evaluation.comparisons import Comparisons, compare_all, gallery_digest, worst
+from ifvit.evaluation.judges import Gallery, Judge, MatcherJudge, judge_of, refuse_seen
 from ifvit.evaluation.report import write_pairs, write_report
 from ifvit.evaluation.verification import Figures, figures
-from ifvit.recognition.pair import Pair
-from ifvit.recognition.trained import Trained, load_dense
+from ifvit.recognition.comparer import CALIBRATION
 
 WORST = 10  # pairs drawn of each kind
 USUAL = {Source.fvc: Protocol.fvc, Source.sd4: Protocol.sd4}
 
 
-def evaluate(
-    run_dir: Path, data: DataConfig, protocol: Protocol | None, impostors: int | None, out: Path
-) -> dict[str, Figures]:
-    """The figures of each database; everything is written into `out`.
+class Evaluation(NamedTuple):
+    """figures: of each database; ms: median time of a comparison; notes: what else is to be said, in lines."""
 
-    protocol: None takes the data's usual one. impostors: how many to draw; None takes all.
+    figures: dict[str, Figures]
+    ms: float
+    notes: list[str]
+
+
+def evaluate(
+    run_dir: Path, data: DataConfig, protocol: Protocol | None, impostors: int | None, out: Path, calibrate: bool = True
+) -> Evaluation:
+    """The figures of each database; everything is written into `out`, and a Module 2's calibration into its run.
+
+    protocol: None takes the data's usual one. impostors: how many to draw; None takes all. calibrate: whether the
+    scores become the model's calibration.
 
     Raises:
         DataError: nothing found, data that do not suit the protocol, subjects that the run trained or validated on, or
             another evaluation's files in `out`.
         CheckpointError: no run, or a damaged one.
     """
-    trained = load_dense(run_dir)
+    judge = judge_of(run_dir, data.cache_dir)
     records = [record for some in find(data).values() for record in some]
     if not records:
         raise DataError("data: synthetic fingers are evaluated as a set (python -m ifvit synthesize), with data=fvc")
-    if (run_dir / "split.csv").exists():
-        read_split(run_dir / "split.csv", "split.csv").refuse_seen(records, "the data")
+    refuse_seen(run_dir, records)
     protocol = protocol or USUAL.get(data.source, Protocol.all)
     compared = pairs(records, protocol, impostors)
-    gallery = Gallery(trained, records)
-    key = {
-        "state": f"{trained.which} {trained.step} of {run_dir.resolve()}", "images": gallery.digest(),
-        "protocol": str(protocol), "pairs": len(compared), "impostors": impostors,
+    gallery = Gallery(judge, records)
+    key = judge.key | {
+        "images": gallery_digest(gallery), "protocol": str(protocol), "pairs": len(compared), "impostors": impostors,
     }  # fmt: skip
-    comparisons = compare_all(trained.registrar(at_once=AT_ONCE), gallery, compared, out / "comparisons", key)
-    found = _by_database(records, compared, comparisons)
-    told = {
-        "run": str(run_dir), "state": f"{trained.which}, step {trained.step}", "protocol": str(protocol),
-        "score": SCORE, "input": f"{trained.frame[1]}x{trained.frame[0]} px at {trained.ppi:g} ppi",
-        "images": len(records), "unusable": list(gallery.unusable.values()),
+    comparisons = compare_all(judge, gallery, compared, out / "comparisons", key)
+    found = by_database(records, compared, comparisons.score, comparisons.failed)
+    ms = float(np.median(comparisons.ms))
+    told = judge.told | {
+        "protocol": str(protocol), "score": judge.score, "ms a pair": round(ms, 1), "images": len(records),
+        "unusable": list(gallery.unusable.values()),
     }  # fmt: skip
     write_pairs(out, records, compared, comparisons)
-    write_report(out, told, found, _drawn(trained, records, gallery, compared, comparisons))
-    return found
+    notes = []
+    if calibrate and isinstance(judge, MatcherJudge):
+        notes.append(_calibrate(run_dir, judge, compared, comparisons, told | {"databases": list(found)}))
+    write_report(out, told, found, _drawn(judge, records, gallery, compared, comparisons))
+    return Evaluation(found, ms, notes)
 
 
-def _by_database(records: Sequence[Record], compared: PairList, comparisons: Comparisons) -> dict[str, Figures]:
+def by_database(
+    records: Sequence[Record], compared: PairList, score: np.ndarray, failed: np.ndarray
+) -> dict[str, Figures]:
+    """The figures of each database; a pair of two belongs to the first one's."""
     identity = np.array([record.identity for record in records])
     database = np.array([record.database for record in records])
     found = {}
     for name in dict.fromkeys(database.tolist()):
-        # A pair of two databases belongs to the first one's.
         k = np.flatnonzero(database[compared.first] == name)
         if compared.genuine[k].any() and not compared.genuine[k].all():
             sides = identity[compared.first[k]], identity[compared.second[k]]
-            found[name] = figures(comparisons.score[k], compared.genuine[k], *sides, comparisons.failed[k])
+            found[name] = figures(score[k], compared.genuine[k], *sides, failed[k])
     return found
 
 
+def _calibrate(
+    run_dir: Path, judge: MatcherJudge, compared: PairList, comparisons: Comparisons, told: Mapping[str, Any]
+) -> str:
+    """Store with the model how often different fingers reach a score; what was done, in a line."""
+    impostor = ~compared.genuine
+    # A pair that failed has no score and so reaches none.
+    scores = np.where(comparisons.failed, -np.inf, comparisons.score)[impostor]
+    if not len(scores):
+        return "not calibrated: there is no impostor pair"
+    lowest = scores[np.isfinite(scores)].min(initial=-1.0)
+    table = calibration(np.maximum(scores, lowest))
+    of = {name: told[name] for name in ("protocol", "databases", "images")}
+    try:
+        write_json(run_dir / CALIBRATION, {**judge.calibration_key, "of": of, "table": table.tree()})
+    except OSError as error:
+        print(f"{run_dir / CALIBRATION} cannot be written ({error.strerror}): not calibrated", file=sys.stderr)
+        return "not calibrated: the run's folder cannot be written"
+    return f"calibrated with {len(scores)} impostor pairs: {run_dir / CALIBRATION}"
+
+
 def _drawn(
-    trained: Trained, records: Sequence[Record], gallery: Gallery, compared: PairList, comparisons: Comparisons
+    judge: Judge, records: Sequence[Record], gallery: Gallery, compared: PairList, comparisons: Comparisons
 ) -> list[tuple[str, np.ndarray]]:
-    """The worst pairs, registered again and drawn."""
-    chosen = [(kind, k) for kind, k in worst(compared, comparisons, WORST)]
-    registrar = trained.registrar()
+    """The worst pairs, compared again and drawn."""
     drawn: list[tuple[str, np.ndarray]] = []
-    for kind, k in chosen:
+    for kind, k in worst(compared, comparisons, WORST):
         a, b = int(compared.first[k]), int(compared.second[k])
         if gallery[a] is None or gallery[b] is None:
             continue
-        registered = registrar.register(gallery[a], gallery[b])
-        pair = Pair(records[a].path, records[b].path, gallery[a], gallery[b], trained.ppi, registered, 0.0)
-        said = pair.text().splitlines()[0]
+        said, picture = judge.drawn((str(records[a].path), str(records[b].path)), gallery[a], gallery[b])
         caption = f"{kind}: {records[a].identity} {records[a].impression} and {records[b].identity} " + (
             f"{records[b].impression}, score {comparisons.score[k]:.3g}; {said}"
         )
-        drawn.append((caption, pair.picture() if registered.aligned else _refused(pair)))
+        drawn.append((caption, picture))
     return drawn
-
-
-def _refused(pair: Pair) -> np.ndarray:
-    """Two prints that were not laid on one another, with what matches there were."""
-    matches: Any = pair.registered.matches
-    greys = pair.canvas_a.grey / 255, pair.canvas_b.grey / 255
-    points = matches.points_a, matches.points_b, matches.confidence, pair.registered.inliers
-    return plots.draw_pair(plots.MatchedPair(*greys, *points, pair.text().splitlines()[0]), 4)

@@ -130,9 +130,7 @@ class Comparer:
         cells = judged.cells[made]
         laid_a, on_b = (stride * np.stack([side % columns, side // columns], -1) for side in cells.T)
         on_a = registered.aligned.map_ba[laid_a[:, 1], laid_a[:, 0]]
-        matches = Matches(
-            on_a.astype(np.float64), on_b.astype(np.float64), judged.confidence[made].astype(np.float64)
-        )
+        matches = Matches(on_a.astype(np.float64), on_b.astype(np.float64), judged.confidence[made].astype(np.float64))
         return Scored(registered, score, of_global, of_local, matches, enhanced)
 
 

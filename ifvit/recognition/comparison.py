@@ -1,9 +1,9 @@
 """Two prints in, a `Comparison` out: the score and what it rests on, for a person, a program or a picture.
 
-    import ifvit
-    m = ifvit.load("checkpoints/matcher")
-    c = m.compare("a.png", "b.png")
-    c.score, c.reason, c.save("pair.png"), c.to_dict()
+import ifvit
+m = ifvit.load("checkpoints/matcher")
+c = m.compare("a.png", "b.png")
+c.score, c.reason, c.save("pair.png"), c.to_dict()
 """
 
 from __future__ import annotations
@@ -146,9 +146,7 @@ class Comparison:
                 {"a": a, "b": b, "confidence": round(float(c), 4), "inlier": bool(right)}
                 for a, b, c, right in zip(*map(_listed, laid_by), found.confidence, registered.inliers, strict=True)
             ],
-            "ppi": {
-                name: {"value": one.canvas.ppi, "from": one.canvas.ppi_from.value} for name, one in self._prints()
-            },
+            "ppi": {name: {"value": one.canvas.ppi, "from": one.canvas.ppi_from.value} for name, one in self._prints()},
             "inverted": {name: one.canvas.inverted for name, one in self._prints()},
             "seconds": round(self.seconds, 3),
         }
@@ -183,7 +181,9 @@ class Comparison:
         heading = [f"A: {Path(self.name_a).name}   B: {Path(self.name_b).name}", self.headline()]
         if aligned is None:
             found = registered.matches
-            return plots.draw_refused(*greys, found.points_a, found.points_b, found.confidence, registered.inliers, heading)
+            return plots.draw_refused(
+                *greys, found.points_a, found.points_b, found.confidence, registered.inliers, heading
+            )
         matches = self.scored.matches
         laid = plots.Laid(
             *greys, self.scored.enhanced_a, aligned.ridges_a, self.print_b.canvas.ridges, matches.points_a,
@@ -273,12 +273,16 @@ class Matcher:
                     sides.append(read[key])
             prints = list(zip(sides[::2], sides[1::2], strict=True))
             bad = [next((one for one in pair if isinstance(one, ImageError)), None) for pair in prints]
-            found = iter(list(self._many.score_many(pair for pair, error in zip(prints, bad, strict=True) if not error)))
+            found = iter(
+                list(self._many.score_many(pair for pair, error in zip(prints, bad, strict=True) if not error))
+            )
             seconds = (time.perf_counter() - started) / len(some)
             for (a, b), pair, error in zip(some, prints, bad, strict=True):
                 yield error or self._comparison(a, b, *pair, next(found), seconds)
 
-    def _comparison(self, a: Image, b: Image, print_a: MatcherPrint, print_b: MatcherPrint, scored: Scored, seconds: float):
+    def _comparison(
+        self, a: Image, b: Image, print_a: MatcherPrint, print_b: MatcherPrint, scored: Scored, seconds: float
+    ):
         names = _name(a, "A"), _name(b, "B")
         comparer = self.comparer
         return Comparison(*names, print_a, print_b, comparer.module_1.ppi, scored, comparer.calibration, seconds)
