@@ -1,18 +1,21 @@
-"""`python -m ifvit data ACTION`: check, pairs."""
+"""`python -m ifvit data ACTION`: check, pairs, prepare."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
 from ifvit.cli_common import at_least, border
 from ifvit.config import Source
 
+OF_RUN = ("data.ppi", "data.image_size", "data.enhancement")  # keys that a trained model brings
+
 
 def add_data(commands: argparse._SubParsersAction) -> None:
     """Add `data` and its actions to the commands."""
-    data = commands.add_parser("data", help="look after databases: check them, list the pairs of a protocol")
+    data = commands.add_parser("data", help="look after databases: check them, list pairs, prepare them for Module 2")
     actions = data.add_subparsers(required=True, metavar="ACTION")
 
     check = actions.add_parser(
@@ -45,6 +48,26 @@ def add_data(commands: argparse._SubParsersAction) -> None:
     )
     pairs.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of that draw; default: %(default)s")
     pairs.set_defaults(run=_pairs)
+
+    prepare = actions.add_parser(
+        "prepare", help="register real prints by a trained Module 1, to train Module 2 on them"
+    )
+    prepare.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run_dir of a trained Module 1")
+    prepare.add_argument("overrides", nargs="*", help="the data: data=fvc data.root=FOLDER data.databases=[DB1_A]")
+    prepare.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="a new folder, or one that holds a part of the work"
+    )
+    prepare.add_argument(
+        "--enhancement",
+        choices=["none", "gabor", "pyfing"],
+        default="gabor",
+        help="what draws the ridges that Module 2's global branch sees; default: %(default)s",
+    )
+    prepare.add_argument(
+        "--impostors", type=at_least(0), metavar="N", help="pairs of different fingers; default: as many as genuine"
+    )
+    prepare.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of their draw; default: %(default)s")
+    prepare.set_defaults(run=_prepare)
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -110,10 +133,53 @@ def _pairs(arguments: argparse.Namespace) -> None:
     )
 
 
+def _prepare(arguments: argparse.Namespace) -> None:
+    from ifvit.launch import EXIT_FAILED, compose_config, prepare_process, refuse
+
+    keys = [text.lstrip("+").partition("=")[0] for text in arguments.overrides]
+    if other := [key for key in keys if key in OF_RUN or not (key == "data" or key.startswith("data."))]:
+        refuse(
+            [f"{key}: the model, and how it sees prints, come from the run; say where the data lie" for key in other]
+        )
+    data = compose_config(arguments.overrides).data
+    prepare_process()
+    from ifvit.checkpoint import CheckpointError
+    from ifvit.config import Enhancement
+    from ifvit.data.preparing import REGISTERED, prepare
+    from ifvit.recognition.errors import EnhancementError
+
+    enhancement, out = Enhancement(arguments.enhancement), arguments.out
+    with border("the preparing; the same command goes on"):
+        try:
+            told = prepare(arguments.run_dir, data, out, enhancement, arguments.impostors, arguments.seed)
+        except (CheckpointError, EnhancementError) as error:
+            refuse([str(error)])
+        except OSError as error:
+            print(f"error: {error}; see to it, and type the command again: what was written is whole", file=sys.stderr)
+            raise SystemExit(EXIT_FAILED) from error
+    for kind in ("genuine", "impostor"):
+        counts = told["pairs"][kind]
+        others = ", ".join(f"{count} {cause}" for cause, count in counts.items() if cause != REGISTERED)
+        print(f"{kind}: {counts.get(REGISTERED, 0)} of {sum(counts.values())} pairs registered ({others or 'all'})")
+    keys = {"init.dense": arguments.run_dir, "data.root": out, "data.split": out / "split.csv"}
+    print(
+        f"{told['prints']['listed'] - told['prints']['unusable']} prints in {out}; to train on them:\n  "
+        + " ".join(["python train.py stage=matcher data=prepared", *(_typed(*item) for item in keys.items())])
+    )
+
+
+def _typed(key: str, path: Path) -> str:
+    """An override as it is typed in a shell."""
+    from ifvit.launch import quoted
+
+    plain = f"{key}={path}"
+    return plain if shlex.quote(plain) == plain else shlex.quote(f"{key}={quoted(str(path))}")
+
+
 def _source(name: str | None) -> Source | None:
     from ifvit.launch import refuse
 
-    known = [source for source in Source if source not in (Source.synthetic, Source.mixture)]
+    known = [source for source in Source if source not in (Source.synthetic, Source.prepared, Source.mixture)]
     if name is not None and name not in known:
         refuse([f"--source: expected one of {', '.join(known)}, got {name}"])
     return None if name is None else Source(name)

@@ -261,10 +261,26 @@ def test_a_folder_may_move_and_a_source_may_not_change(mixture):
 @pytest.mark.parametrize("source", sorted(str(source) for source in config.Source))
 def test_every_source_has_its_yaml(source):
     root = {"synthetic": [], "mixture": ["data.mixture.sd4.root=/x"]}.get(source, ["data.root=/x"])
-    built = config.build(compose_tree([f"data={source}", *root]))
+    stage = ["stage=matcher", "init.dense=/run"] if source == "prepared" else []
+    built = config.build(compose_tree([f"data={source}", *root, *stage]))
     assert built.data.source == source
     if source not in ("synthetic", "mixture"):
-        assert problems_of(compose_tree([f"data={source}"]))[0].startswith(f"data.root: data={source} needs")
+        assert problems_of(compose_tree([f"data={source}", *stage]))[0].startswith(f"data.root: data={source} needs")
+
+
+@pytest.mark.parametrize("overrides, said", [
+    (["data=prepared", "data.root=/x"], "data.source: prepared pairs are Module 2's; add stage=matcher"),
+    (["data=mixture", "data.mixture.prepared.root=/x"], "data.mixture.prepared.source: prepared pairs are Module 2's"),
+    (["stage=matcher", "init.dense=/run", "data=fvc", "data.root=/x"], "data.source: Module 2 trains on pairs that "
+     "Module 1 has registered; prepare them first: python -m ifvit data prepare"),
+    (["stage=matcher", "init.dense=/run", "data=mixture", "data.mixture.sd4.root=/x"],
+     "data.mixture.sd4.source: Module 2 trains on pairs"),
+    (["stage=matcher", "init.dense=/run", "data=prepared", "data.root=/x", "data.file_ppi=500"],
+     "data.file_ppi: prepared prints have their resolution"),
+])  # fmt: skip
+def test_real_prints_are_prepared_for_module_2_and_only_for_it(overrides, said):
+    (line,) = problems_of(compose_tree(overrides))
+    assert line.startswith(said)
 
 
 def test_the_papers_data():

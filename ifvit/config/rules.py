@@ -228,6 +228,10 @@ def _one_part_rules(key: str, part: PartConfig, config: Config) -> Rules:
         f"{key}file_ppi: expected {low} to {high}, got {part.file_ppi}",
     )
     yield (
+        part.file_ppi is None or part.source is not Source.prepared,
+        f"{key}file_ppi: prepared prints have their resolution; say it where they are prepared",
+    )
+    yield (
         part.fvc_year is None or part.source is Source.fvc,
         f"{key}fvc_year: only of data=fvc; this is {part.source}",
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import jax
 import numpy as np
 
 from ifvit.config import Config
-from ifvit.data.batches import TRAIN, Place, RenderedBatches, Renewal
-from ifvit.data.laid import NO_CLASS, LaidPairs, draw_slips, render_laid
+from ifvit.data.batches import PURPOSE, TRAIN, Batches, Place, RenderedBatches, Renewal
+from ifvit.data.laid import NO_CLASS, LaidPairs, Sheets, draw_slips, lay_sheets, render_laid
 from ifvit.data.pool import Pool
+from ifvit.data.prepared import Prepared
+from ifvit.data.records import DataError
 from ifvit.data.rendered import Picks, draw_pairs
 
 
@@ -40,3 +43,88 @@ class LaidRenderedBatches(RenderedBatches):
         pairs, *enhanced = render_laid(draws, pool.waves, prepared, self._data, self._sharding)
         labels = (self._labels[side] for side in (prepared.finger_a, prepared.finger_b))
         return LaidPairs(pairs, *enhanced, *jax.device_put(tuple(labels), self._sharding))
+
+
+class PreparedBatches(Batches):
+    """Pairs of real prints that Module 1 registered beforehand, both of them of `chosen`, (N,) prints of `prepared`;
+    those that it could not register are left out. A finger's class is its place among those of `chosen`.
+
+    Raises:
+        DataError: there is no genuine pair, or no impostor pair where `data.pairs.impostor_share` asks for some.
+    """
+
+    def __init__(self, config: Config, prepared: Prepared, chosen: np.ndarray, place: Place):
+        identities = np.unique(prepared.identity[chosen])
+        super().__init__(place.size, len(identities), config.data.threads)
+        self._prepared, self._prints, self._sharding = prepared, len(chosen), place.sharding
+        self._settings = config.data.pairs
+        self._seed, self._key = place.seed(config.seed), place.key(config.seed)
+        self._labels = np.full(len(prepared), NO_CLASS, np.int32)
+        self._range = NO_CLASS, NO_CLASS
+        if place.stream == TRAIN:
+            self._labels[chosen] = place.first_class + np.searchsorted(identities, prepared.identity[chosen])
+            self.classes = len(identities)
+            self._range = place.first_class, place.first_class + self.classes - 1
+        both = np.isin(prepared.first, chosen) & np.isin(prepared.second, chosen)
+        laid = both & ~prepared.failed
+        self._pairs = np.flatnonzero(laid & ~prepared.genuine), np.flatnonzero(laid & prepared.genuine)
+        self._refuse_none(place, both)
+        # Looked up once per epoch rather than once per batch; two kinds, and the end of an epoch.
+        self._order = lru_cache(maxsize=4)(self._shuffled)
+
+    def __len__(self) -> int:
+        return self._prints
+
+    def _refuse_none(self, place: Place, both: np.ndarray) -> None:
+        impostors, genuine = map(len, self._pairs)
+        asked = self._settings.impostor_share > 0
+        if genuine and (impostors or not asked):
+            return
+        kind, wanted = ("impostor", ~self._prepared.genuine) if genuine else ("genuine", self._prepared.genuine)
+        there = int((both & wanted).sum())
+        why = f"Module 1 could register none of {there}" if there else f"its {self.fingers} fingers have none"
+        raise DataError(
+            f"data: no {kind} pair of prepared prints {PURPOSE[place.stream]}{place.of}: {why}; hold out others "
+            "(val_fingers), or prepare more" + (", or set data.pairs.impostor_share=0" if genuine else "")
+        )
+
+    def _shuffled(self, genuine: bool, epoch: int) -> np.ndarray:
+        rng = np.random.default_rng([*self._seed, 2 + genuine, epoch])
+        return rng.permutation(self._pairs[genuine])
+
+    def choose(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Batch n's pairs, numbers of `prepared`'s, and which of them change sides; (B,) each.
+
+        Place p of all batches is pair p of the genuine ones, in a new order every epoch, or the impostors' pair p
+        likewise.
+        """
+        rng = np.random.default_rng([*self._seed, 1, n])
+        genuine = rng.random(self.size) >= self._settings.impostor_share
+        swapped = rng.random(self.size) < 0.5
+        chosen = np.empty(self.size, np.int64)
+        for k, (place, kind) in enumerate(zip(n * self.size + np.arange(self.size), genuine.tolist(), strict=True)):
+            epoch, at = divmod(int(place), len(self._pairs[kind]))
+            chosen[k] = self._order(kind, epoch)[at]
+        return chosen, swapped
+
+    def on_host(self, n: int) -> Sheets:
+        held = self._prepared
+        chosen, swapped = self.choose(n)
+        sides = np.where(swapped, (held.second[chosen], held.first[chosen]), (held.first[chosen], held.second[chosen]))
+        labels = self._labels[sides]
+        if (labels < self._range[0]).any() or (labels > self._range[1]).any():
+            raise AssertionError("a print of another part of the split")
+        homography = held.homography[chosen]
+        homography[swapped] = _inverse(homography[swapped])
+        looks = [(held.grey[k], held.enhanced[k], held.ridges_of(k), held.background[k]) for k in sides]
+        return Sheets(*looks[0], *looks[1], homography, held.genuine[chosen], *labels)
+
+    def on_device(self, n: int, prepared: Sheets) -> LaidPairs:
+        placed = jax.device_put(prepared, self._sharding)
+        return lay_sheets(jax.random.fold_in(self._key, n), placed, self._settings)
+
+
+def _inverse(homography: np.ndarray) -> np.ndarray:
+    """The homographies (B, 3, 3) the other way, with lower right 1."""
+    back = np.linalg.inv(homography.astype(np.float64))
+    return (back / back[:, 2:, 2:]).astype(np.float32)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from ifvit.config import Config, Source, Stage
+from ifvit.config import Config, DataConfig, Source, Stage
 from ifvit.data import splits
 from ifvit.data.batches import PURPOSE, TRAIN, VALIDATE, Batches, CopiedBatches, MixedBatches, Place, RenderedBatches
-from ifvit.data.laid_batches import LaidRenderedBatches
+from ifvit.data.laid_batches import LaidRenderedBatches, PreparedBatches
 from ifvit.data.pool import RECIPE, Pool
+from ifvit.data.prepared import Prepared
 from ifvit.data.prints import Prints
 from ifvit.data.records import DataError, Record
 from ifvit.data.sources import find
@@ -25,14 +27,16 @@ SPLIT_PART = {TRAIN: splits.TRAIN, VALIDATE: splits.VALIDATE}
 @dataclass(frozen=True)
 class Supply:
     """A run's data: `fingerprint` says what it is, for comparison on resume; `split` who trains and who validates,
-    None where only synthetic fingers do; `prints` the real impressions; `batches` of a stream, TRAIN or VALIDATE,
-    raises DataError where it has too few fingers.
+    None where only synthetic fingers do; `prints` the real impressions that are read here, `module1` the digest of the
+    Module 1 that has prepared others, None where there are none; `batches` of a stream, TRAIN or VALIDATE, raises
+    DataError where it has too few fingers.
     """
 
     fingerprint: str
     split: Split | None
     prints: Prints | None
     batches: Callable[[int], Batches]
+    module1: str | None = None
 
 
 def supply(config: Config, sharding: NamedSharding) -> Supply:
@@ -45,12 +49,47 @@ def supply(config: Config, sharding: NamedSharding) -> Supply:
     sources = find(data)
     # Before any image is read, which may take hours; and of those whom nobody trains or validates on none is.
     split = split_of(data, sources) if sources else None
-    prints = Prints(_seen(sources, split), data) if split else None
+    seen = _seen(sources, split) if split else {}
+    prepared = {name: _prepared(config, name, seen.pop(name)) for name in list(seen) if _is_prepared(data, name)}
+    prints = Prints(seen, data) if seen else None
     said = [prints.fingerprint] if prints else []
+    said += [
+        f"{name}: {held.fingerprint}" if len(data.parts) > 1 else held.fingerprint for name, held in prepared.items()
+    ]
     if any(part.source is Source.synthetic for part in data.parts.values()):
         said.append(f"synthetic fingers {data.fingers}, seed {config.seed}, recipe {RECIPE}")
-    makers = {name: _maker(config, name, prints, split, sharding) for name in data.parts}
-    return Supply("; ".join(said), split, prints, partial(_batches, config, makers, sharding))
+    makers = {name: _maker(config, name, prepared.get(name, prints), split, sharding) for name in data.parts}
+    return Supply(
+        "; ".join(said), split, prints, partial(_batches, config, makers, sharding), _preparer(data, prepared)
+    )
+
+
+def _is_prepared(data: DataConfig, name: str) -> bool:
+    return data.parts[name].source is Source.prepared
+
+
+def _prepared(config: Config, name: str, records: Sequence[Record]) -> Prepared:
+    """A source's prepared prints, which must be as the run sees prints."""
+    data = config.data
+    held = Prepared(Path(data.parts[name].root), records)
+    told, where = held.told, f"{data.key_of(name)}root: {data.parts[name].root} was prepared"
+    if (told.frame, told.ppi) != (data.frame, data.ppi):
+        frames = [f"{width}x{height} px at {ppi:g} ppi" for (height, width), ppi in (told[1:3], (data.frame, data.ppi))]
+        raise DataError(f"{where} as {frames[0]}, this run sees {frames[1]}; prepare it with this run's Module 1")
+    if told.enhancement is not config.matcher.enhancement:
+        raise DataError(
+            f"{where} with the enhancement {told.enhancement}, this run has {config.matcher.enhancement}; set "
+            f"matcher.enhancement={told.enhancement}, or prepare it again"
+        )
+    return held
+
+
+def _preparer(data: DataConfig, prepared: Mapping[str, Prepared]) -> str | None:
+    """The Module 1 that has prepared the sources; they must have one."""
+    digests = {name: held.told.module1 for name, held in prepared.items()}
+    if len(set(digests.values())) > 1:
+        raise DataError(f"data: {', '.join(digests)} were prepared by different Modules 1; prepare them with one")
+    return next(iter(digests.values()), None)
 
 
 def _seen(sources: Mapping[str, Sequence[Record]], split: Split) -> dict[str, list[Record]]:
@@ -65,7 +104,9 @@ def _seen(sources: Mapping[str, Sequence[Record]], split: Split) -> dict[str, li
 Maker = Callable[[Place], Batches | None]  # None where the split leaves a source nobody for the stream
 
 
-def _maker(config: Config, name: str, prints: Prints | None, split: Split | None, sharding: NamedSharding) -> Maker:
+def _maker(
+    config: Config, name: str, prints: Prints | Prepared | None, split: Split | None, sharding: NamedSharding
+) -> Maker:
     """What makes the batches of a source."""
     data, part = config.data, config.data.parts[name]
     if part.source is Source.synthetic:
@@ -77,12 +118,19 @@ def _maker(config: Config, name: str, prints: Prints | None, split: Split | None
         kind = LaidRenderedBatches if config.stage is Stage.matcher else RenderedBatches
         return lambda place: kind(config, grown, numbers[place.stream != TRAIN], place)
 
+    def chosen_of(place: Place) -> np.ndarray:
+        return np.array(split.indices(prints.records, SPLIT_PART[place.stream]), np.int64)
+
+    def laid(place: Place) -> Batches | None:
+        chosen = chosen_of(place)
+        return PreparedBatches(config, prints, chosen, place) if len(chosen) else None
+
     def copied(place: Place) -> Batches | None:
-        chosen = np.array(split.indices(prints.records, SPLIT_PART[place.stream]), np.int64)
+        chosen = chosen_of(place)
         chosen = chosen[prints.part[chosen] == name]
         return CopiedBatches(config, prints, chosen, place) if len(chosen) else None
 
-    return copied
+    return laid if part.source is Source.prepared else copied
 
 
 def _batches(config: Config, makers: Mapping[str, Maker], sharding: NamedSharding, stream: int) -> Batches:

@@ -81,12 +81,12 @@ class Prints:
             self._digests.append(_digest(checked.canvas))
             part.append(name)
             listing.append(_line(name, checked, data))
-        _report_damaged(damaged, total, data.max_damaged)
+        report_damaged(damaged, total, data.max_damaged)
         self.part = np.array(part)
         self.names = tuple(dict.fromkeys(record.identity for record in self.records))
         number = {name: k for k, name in enumerate(self.names)}
         self.identity = np.array([number[record.identity] for record in self.records])
-        self._refuse_copies()
+        refuse_copies(self.records, self._digests)
         content = hashlib.sha256("\n".join([f"canvas {CANVAS_RECIPE}", *listing]).encode()).hexdigest()
         self.fingerprint = f"{len(listing)} images, {content[:16]}"
 
@@ -113,17 +113,6 @@ class Prints:
             raise image.ImageError(f"{self.records[k].path}: has changed since it was checked")
         return made
 
-    def _refuse_copies(self) -> None:
-        """One image under two fingers is a genuine pair called an impostor one, and may be trained and validated on."""
-        first: dict[bytes, Record] = {}
-        for record, digest in zip(self.records, self._digests, strict=True):
-            held = first.setdefault(digest, record)
-            if held.identity != record.identity:
-                raise DataError(
-                    f"data: {held.path} and {record.path} are one image, of {held.identity} and of {record.identity}; "
-                    "remove one of them (python -m ifvit data check finds all)"
-                )
-
     def _survey(self, sources: Mapping[str, Sequence[Record]]) -> Iterator[tuple[str, Checked]]:
         """Every file, read in parallel; a bounded number of canvases is on its way at any time."""
         said: defaultdict[str, int] = defaultdict(int)
@@ -138,12 +127,7 @@ class Prints:
                             said["assumed"] += canvas.ppi_from is image.PpiFrom.assumed
                             said["inverted"] += canvas.inverted
                         yield name, Checked(record, canvas, crc)
-        if said["assumed"]:
-            print(
-                f"{said['assumed']} of {len(self)} images say nowhere what their resolution is: {image.DEFAULT_PPI:g} "
-                "ppi are assumed (file_ppi sets it)",
-                file=sys.stderr,
-            )
+        report_assumed(said["assumed"], len(self))
         if said["inverted"]:
             print(f"{said['inverted']} images with light ridges on a dark ground were turned over", file=sys.stderr)
 
@@ -151,7 +135,7 @@ class Prints:
         """The canvases of some records, or why there is none; `apply` is map, or a pool's."""
         if self._data.enhancement is Enhancement.none:
             return iter(apply(self._loaded, records))
-        scans = [_unless_too_large(record, scan) for record, scan in zip(records, apply(_scan, records), strict=True)]
+        scans = [_unless_too_large(record, scan) for record, scan in zip(records, apply(scan_of, records), strict=True)]
         good = [k for k, scan in enumerate(scans) if isinstance(scan, image.Scan)]
         ppis = [image.choose_ppi(scans[k], records[k].ppi)[0] for k in good]
         masks = self._enhancer.ridges_many([scans[k].grey for k in good], ppis)
@@ -173,7 +157,8 @@ class Prints:
             return image.ImageError(f"{record.path}: {error}")
 
 
-def _scan(record: Record) -> image.Scan | image.ImageError:
+def scan_of(record: Record) -> image.Scan | image.ImageError:
+    """A record's image, or why there is none; the reason names the file."""
     try:
         return image.read(record.path)
     except image.ImageError as error:
@@ -200,10 +185,30 @@ def _crc(record: Record) -> int:
 
 
 def _digest(canvas: image.Canvas) -> bytes:
-    """Of what a canvas shows: the same for the same pixels in whatever file."""
-    digest = hashlib.blake2b(canvas.grey.tobytes(), digest_size=16)
-    digest.update(np.packbits(canvas.ridges).tobytes())
+    return digest_of(canvas.grey, np.packbits(canvas.ridges))
+
+
+def digest_of(grey: np.ndarray, packed: np.ndarray) -> bytes:
+    """Of what a canvas shows, its grey and its packed ridges: the same for the same pixels in whatever file."""
+    digest = hashlib.blake2b(grey.tobytes(), digest_size=16)
+    digest.update(packed.tobytes())
     return digest.digest()
+
+
+def refuse_copies(records: Sequence[Record], digests: Sequence[bytes]) -> None:
+    """One image under two fingers is a genuine pair called an impostor one, and may be trained and validated on.
+
+    Raises:
+        DataError: naming both files.
+    """
+    first: dict[bytes, Record] = {}
+    for record, digest in zip(records, digests, strict=True):
+        held = first.setdefault(digest, record)
+        if held.identity != record.identity:
+            raise DataError(
+                f"data: {held.path} and {record.path} are one image, of {held.identity} and of {record.identity}; "
+                "remove one of them (python -m ifvit data check finds all)"
+            )
 
 
 def _line(name: str, checked: Checked, data: DataConfig) -> str:
@@ -214,7 +219,22 @@ def _line(name: str, checked: Checked, data: DataConfig) -> str:
     return line if len(data.parts) == 1 else f"{name}/{line}"
 
 
-def _report_damaged(damaged: Sequence[image.ImageError], total: int, max_damaged: int) -> None:
+def report_assumed(count: int, total: int) -> None:
+    """Say how many of `total` images have no resolution but the assumed one."""
+    if count:
+        print(
+            f"{count} of {total} images say nowhere what their resolution is: {image.DEFAULT_PPI:g} ppi are assumed "
+            "(file_ppi sets it)",
+            file=sys.stderr,
+        )
+
+
+def report_damaged(damaged: Sequence[object], total: int, max_damaged: int) -> None:
+    """Say which of `total` images cannot be used, each with its reason.
+
+    Raises:
+        DataError: they are more than `max_damaged`, or all.
+    """
     lines = [f"  {error}" for error in damaged[:20]]
     if len(damaged) > 20:
         lines.append(f"  and {len(damaged) - 20} more")

@@ -11,7 +11,7 @@ all        every two impressions
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -130,17 +130,46 @@ def _every(records: Sequence[Record], impostors: int | None, seed: int) -> PairL
     genuine = _table(_genuine(by_identity(records).values()))
     identity, count = _identities(records), len(records)
     total = count * (count - 1) // 2
-    if impostors is None or impostors >= total - len(genuine):
-        _bounded(total)
+    wanted = total if impostors is None else impostors
+    return PairList(records, genuine, _strangers(identity, wanted, np.random.default_rng([seed, count])))
+
+
+def _strangers(identity: np.ndarray, wanted: int, rng: np.random.Generator) -> np.ndarray:
+    """Pairs (P, 2) of places in `identity` that hold different fingers: so many drawn ones, or all that there are."""
+    count = len(identity)
+    mates = sum(k * (k - 1) // 2 for k in np.unique(identity, return_counts=True)[1].tolist())
+    if wanted >= count * (count - 1) // 2 - mates:
+        _bounded(count * (count - 1) // 2)
         every = np.stack(np.triu_indices(count, 1), -1)
-        return PairList(records, genuine, every[identity[every[:, 0]] != identity[every[:, 1]]])
-    _bounded(impostors)
-    rng, drawn = np.random.default_rng([seed, count]), np.empty(0, np.int64)
-    while len(drawn) < impostors:
-        first, second = np.sort(rng.integers(0, count, (2, 2 * impostors)), axis=0)
+        return every[identity[every[:, 0]] != identity[every[:, 1]]]
+    _bounded(wanted)
+    drawn = np.empty(0, np.int64)
+    while len(drawn) < wanted:
+        first, second = np.sort(rng.integers(0, count, (2, 2 * wanted)), axis=0)
         drawn = np.union1d(drawn, (first * count + second)[identity[first] != identity[second]])
-    kept = np.sort(rng.choice(drawn, impostors, replace=False))
-    return PairList(records, genuine, np.stack(np.divmod(kept, count), -1))
+    return np.stack(np.divmod(np.sort(rng.choice(drawn, wanted, replace=False)), count), -1)
+
+
+def drawn_pairs(
+    records: Sequence[Record], groups: Sequence[Hashable], impostors: int | None = None, seed: int = 0
+) -> PairList:
+    """Every two impressions of a finger, and drawn pairs of different fingers of one of the groups.
+
+    groups: of each record, like its database. impostors: how many to draw, of each group by its impressions, or as many
+    as it has; None takes as many as there are genuine pairs.
+    """
+    genuine = _table(_genuine(by_identity(records).values()))
+    identity, wanted = _identities(records), len(genuine) if impostors is None else impostors
+    members: dict[Hashable, list[int]] = {}
+    for k, group in enumerate(groups):
+        members.setdefault(group, []).append(k)
+    # Of the running total, so that nothing is lost to rounding.
+    ends = np.rint(np.cumsum([len(some) for some in members.values()]) * wanted / max(len(records), 1)).astype(int)
+    drawn = [np.empty((0, 2), np.int64)]
+    for number, (some, count) in enumerate(zip(members.values(), np.diff(ends, prepend=0).tolist(), strict=True)):
+        places = np.array(some)
+        drawn.append(places[_strangers(identity[places], count, np.random.default_rng([seed, number]))])
+    return PairList(records, genuine, np.concatenate(drawn))
 
 
 def _thinned(records: Sequence[Record], made: PairList, impostors: int, seed: int) -> PairList:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from ifvit.config import PAPER, DataConfig, PartConfig, Source
 from ifvit.data import layouts
 from ifvit.data.manifest import read_manifest
+from ifvit.data.prepared import read_records
 from ifvit.data.records import DataError, Record, check_unique, listed, natural
 
 SKIPPED_FOLDERS = {"__MACOSX"}
@@ -74,9 +75,9 @@ def part_records(part: PartConfig, key: str = "data.", name: str | None = None, 
     if not part.root:
         raise DataError(f"{key}root: empty; name a folder")
     root = Path(part.root)
-    if part.source is Source.manifest:
+    if part.source in (Source.manifest, Source.prepared):
         try:
-            found = Found(*read_manifest(root, part.file_ppi, name))
+            found = _by_table(part, root, name)
         except DataError as error:
             raise DataError(f"{key}root: {error}") from error
     else:
@@ -92,6 +93,13 @@ def part_records(part: PartConfig, key: str = "data.", name: str | None = None, 
     records = _wanted(found.records, part.databases, key, all_wanted)
     check_unique(records, f"{key}root")
     return Found(records, found.left_out)
+
+
+def _by_table(part: PartConfig, root: Path, name: str) -> Found:
+    """The records of a source that lists its impressions itself."""
+    if part.source is Source.prepared:
+        return Found(list(read_records(root).values()), Counter())
+    return Found(*read_manifest(root, part.file_ppi, name))
 
 
 def list_files(root: Path) -> Listing:

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ifvit.data.protocols import PairList, Protocol, pairs
+from ifvit.data.protocols import PairList, Protocol, drawn_pairs, pairs
 from ifvit.data.records import DataError, Record
 
 
@@ -87,3 +87,24 @@ def test_the_list_as_a_table():
     assert "".join(pairs(records, Protocol.fvc).lines(records)).splitlines() == [
         "first,second,genuine", "0_1_0.png,0_1_1.png,1", "0_2_0.png,0_2_1.png,1", "0_1_0.png,0_2_0.png,0",
     ]  # fmt: skip
+
+
+def test_drawn_pairs_are_of_one_group(tmp_path):
+    records = [Record(tmp_path, f"db{f % 2}", f"s{f}", None, str(i)) for f in range(8) for i in range(3)]
+    groups = [record.database for record in records]
+    made = drawn_pairs(records, groups)
+    assert made.genuine.sum() == (~made.genuine).sum() == 8 * 3
+    others = np.stack([made.first, made.second], -1)[~made.genuine]
+    databases = np.array(groups)[others]
+    assert (databases[:, 0] == databases[:, 1]).all() and len(np.unique(databases)) == 2
+    assert (databases[:, 0] == "db0").sum() == 12  # as many of each as it has impressions
+    again, other = drawn_pairs(records, groups), drawn_pairs(records, groups, seed=1)
+    assert (again.second == made.second).all() and (other.second != made.second).any()
+
+
+@pytest.mark.parametrize("asked, got", [(0, 0), (5, 5), (10**6, 2 * 6 * 9)])
+def test_as_many_drawn_pairs_as_there_are(asked, got, tmp_path):
+    records = [Record(tmp_path, f"db{f % 2}", f"s{f}", None, str(i)) for f in range(8) for i in range(3)]
+    assert (~drawn_pairs(records, [record.database for record in records], asked).genuine).sum() == got
+    alone = drawn_pairs(records, [record.subject for record in records], asked)  # nobody has a stranger
+    assert alone.genuine.all() and len(alone) == 24

@@ -1,0 +1,210 @@
+"""Real impressions made into training data of Module 2: every print as Module 2 sees it, and its pairs registered by a
+trained Module 1 once and for all. What is written, and read back, is `data.prepared`'s.
+
+Genuine are every two impressions of a finger. Impostors are drawn, as two fingers of one database that both train or
+both validate: Module 2 trains on pairs that Module 1 could lay, so that only the ridges tell them apart.
+
+All of it is kept block by block, and the same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ifvit.checkpoint import write_json
+from ifvit.config import DataConfig, Enhancement
+from ifvit.data.blocks import KEY, claim
+from ifvit.data.prepared import FORMAT, HEADING, REASON, pair_blocks, print_blocks
+from ifvit.data.prints import digest_of, refuse_copies, report_assumed, report_damaged, scan_of
+from ifvit.data.protocols import PairList, drawn_pairs
+from ifvit.data.records import DataError, Record
+from ifvit.data.sources import find
+from ifvit.data.splits import TRAIN, VALIDATE, Split, split_of
+from ifvit.data.tables import table
+from ifvit.files import write_whole
+from ifvit.image import Canvas, PpiFrom, Scan
+from ifvit.progress import Progress
+from ifvit.recognition.enhancement import Enhancer
+from ifvit.recognition.prints import MatcherPrint, matcher_prints
+from ifvit.recognition.trained import Trained, load_dense
+
+AT_ONCE = 8  # pairs in a batch
+REGISTERED = "registered"  # among the causes why a pair was not
+
+
+def prepare(
+    run_dir: Path, data: DataConfig, out: Path, enhancement: Enhancement, impostors: int | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """Prepare the configured data into `out`, or what is missing of it; what prepared.json says then.
+
+    impostors: how many pairs of different fingers to draw, with `seed`; None as many as there are genuine ones.
+
+    Raises:
+        DataError: nothing found, too many images unusable, nobody to train or to validate on, or `out` holds something
+            else.
+        CheckpointError: no run, or a damaged one.
+        EnhancementError: a method is not installed.
+        OSError: something cannot be written; what was written is whole, and the same call goes on.
+    """
+    trained = load_dense(run_dir)
+    sources = find(data)
+    if not sources:
+        raise DataError("data: synthetic fingers need no preparing; name the real ones, like data=fvc data.root=FOLDER")
+    split = split_of(data, sources)
+    records = [
+        record for some in sources.values() for record in some if split.part[record.subject] in (TRAIN, VALIDATE)
+    ]
+    enhancer = Enhancer(enhancement, data.cache_dir)
+    key = {
+        "format": FORMAT, "module1": trained.digest(), "frame": list(trained.frame), "ppi": trained.ppi,
+        "ridges": str(trained.enhancement), "enhancement": str(enhancement), "images": _listing(records),
+        "split": split.digest(), "impostors": impostors, "seed": seed,
+    }  # fmt: skip
+    _claim(out, key)
+    shown = _prints(out, trained, records, enhancer)
+    usable = np.flatnonzero(shown["unusable"] == "")
+    report_damaged([reason for reason in shown["unusable"].tolist() if reason], len(records), data.max_damaged)
+    report_assumed(int(shown["assumed"].sum()), len(records))
+    refuse_copies([records[k] for k in usable], [digest_of(shown["grey"][k], shown["ridges"][k]) for k in usable])
+    pairs = _listed(records, usable, split, impostors, seed)
+    told = key | {
+        "state": f"{trained.which}, step {trained.step}",
+        "prints": {"listed": len(records), "unusable": len(records) - len(usable)},
+        "pairs": {"listed": len(pairs)} | _registered(out, trained, shown, usable, pairs),
+    }
+    _write_text(out / "prints.csv", table(HEADING, _rows(records, shown)))
+    _write_text(out / "split.csv", split.text())
+    write_json(out / "prepared.json", told)
+    return told
+
+
+def _claim(out: Path, key: Mapping[str, Any]) -> None:
+    """Make the folder ours, or see that it is. Nothing of somebody else's is written among."""
+    # A kill while the key was written leaves a file that ends in .tmp.
+    strange = not out.is_dir() or any(path.suffix != ".tmp" for path in out.iterdir()) if out.exists() else False
+    if strange and not (out / KEY).is_file():
+        raise DataError(f"{out} holds something else than prepared prints; name a new --out")
+    claim(out, key, "what was prepared otherwise")
+
+
+def _listing(records: Sequence[Record]) -> str:
+    """What is prepared, wherever it lies: who, at which ppi, and how large each file is."""
+    digest = hashlib.sha256()
+    for record in records:
+        try:
+            size = record.path.stat().st_size
+        except OSError:
+            size = -1  # reading it will say why
+        digest.update(json.dumps([record.database, record.identity, record.impression, record.ppi, size]).encode())
+    return digest.hexdigest()[:16]
+
+
+def _prints(out: Path, trained: Trained, records: Sequence[Record], enhancer: Enhancer) -> dict[str, np.ndarray]:
+    """All blocks of the prints in one, but for the enhanced images, which nothing here asks for."""
+    progress = Progress("preparing prints", len(records))
+    with ThreadPoolExecutor() as pool:
+
+        def made(numbers: np.ndarray) -> dict[str, np.ndarray]:
+            return _print_block([records[k] for k in numbers], trained, enhancer, pool)
+
+        blocks = list(map(_without_enhanced, print_blocks(out, trained.frame).made(len(records), made, progress)))
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _without_enhanced(block: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: values for name, values in block.items() if name != "enhanced"}
+
+
+def _print_block(
+    records: Sequence[Record], trained: Trained, enhancer: Enhancer, pool: ThreadPoolExecutor
+) -> dict[str, np.ndarray]:
+    """The rows of some records; those of an image that cannot be used are 0, and say why."""
+    scans = list(pool.map(scan_of, records))
+    good = [k for k, scan in enumerate(scans) if isinstance(scan, Scan)]
+    count, (height, width) = len(records), trained.frame
+    block = {
+        "grey": np.zeros((count, height, width), np.uint8),
+        "enhanced": np.zeros((count, height, width), np.uint8),
+        "ridges": np.zeros((count, -(-height * width // 8)), np.uint8),
+        "background": np.zeros(count, np.uint8),
+        "ppi": np.zeros(count),
+        "assumed": np.zeros(count, bool),
+        "unusable": np.array(["" if k in good else _plain(scan) for k, scan in enumerate(scans)], f"<U{REASON}"),
+    }
+    made = matcher_prints([scans[k] for k in good], [records[k].ppi for k in good], trained, enhancer)
+    for k, one in zip(good, made, strict=True):
+        if not isinstance(one, MatcherPrint):
+            block["unusable"][k] = _plain(f"{records[k].path}: {one}")
+            continue
+        canvas = one.canvas
+        block["grey"][k], block["enhanced"][k], block["background"][k] = canvas.grey, one.enhanced, canvas.background
+        block["ridges"][k] = np.packbits(canvas.ridges)
+        block["ppi"][k], block["assumed"][k] = canvas.ppi, canvas.ppi_from is PpiFrom.assumed
+    return block
+
+
+def _plain(reason: object) -> str:
+    """A reason as a cell of a table."""
+    return "".join(letter if letter.isprintable() else " " for letter in str(reason))[:REASON]
+
+
+def _listed(records: Sequence[Record], usable: np.ndarray, split: Split, impostors: int | None, seed: int) -> PairList:
+    """The pairs, of places in `usable`."""
+    chosen = [records[k] for k in usable]
+    groups = [(record.database, split.part[record.subject]) for record in chosen]
+    pairs = drawn_pairs(chosen, groups, impostors, seed)
+    if not pairs.genuine.any():
+        raise DataError("data: no finger has two impressions that can be used, so that there is no genuine pair")
+    return pairs
+
+
+def _registered(
+    out: Path, trained: Trained, shown: Mapping[str, np.ndarray], usable: np.ndarray, pairs: PairList
+) -> dict[str, Any]:
+    """Every pair laid on one another, and how many could not be."""
+    registrar = trained.registrar(at_once=AT_ONCE)
+    canvas = partial(_canvas, shown, trained.frame)
+
+    def made(numbers: np.ndarray) -> dict[str, np.ndarray]:
+        first, second = usable[pairs.first[numbers]], usable[pairs.second[numbers]]
+        found = list(registrar.register_many(zip(map(canvas, first), map(canvas, second), strict=True)))
+        return {
+            "first": first,
+            "second": second,
+            "genuine": pairs.genuine[numbers],
+            "failed": np.array([one.aligned is None for one in found]),
+            "cause": np.array([str(one.refusal.cause) if one.refusal else "" for one in found]),
+            "homography": np.stack([np.eye(3) if one.aligned is None else one.homography for one in found]),
+        }
+
+    counts: dict[str, Counter[str]] = {"genuine": Counter(), "impostor": Counter()}
+    for block in pair_blocks(out).made(len(pairs), made, Progress("registering pairs", len(pairs))):
+        for kind, chosen in (("genuine", block["genuine"]), ("impostor", ~block["genuine"])):
+            counts[kind].update(cause or REGISTERED for cause in block["cause"][chosen].tolist())
+    return {kind: dict(sorted(some.items())) for kind, some in counts.items()}
+
+
+def _canvas(shown: Mapping[str, np.ndarray], frame: tuple[int, int], k: int) -> Canvas:
+    height, width = frame
+    ridges = np.unpackbits(shown["ridges"][k], count=height * width).astype(bool).reshape(height, width)
+    return Canvas(shown["grey"][k], ridges, int(shown["background"][k]))
+
+
+def _rows(records: Sequence[Record], shown: Mapping[str, np.ndarray]) -> list[tuple]:
+    return [
+        (r.path.absolute(), r.database, r.subject, r.finger, r.impression, r.device, r.capture, ppi or r.ppi, unusable)
+        for r, ppi, unusable in zip(records, shown["ppi"].tolist(), shown["unusable"].tolist(), strict=True)
+    ]
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_whole(path, lambda file: file.write(text.encode()))

@@ -1,0 +1,217 @@
+"""Prepared pairs as batches for Module 2, and what a run is told of them."""
+
+import dataclasses
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from ifvit.data import loader
+from ifvit.data.batches import TRAIN, VALIDATE, Place
+from ifvit.data.laid import NO_CLASS, lay_sheets
+from ifvit.data.laid_batches import PreparedBatches
+from ifvit.data.prepared import Prepared, read_records
+from ifvit.data.records import DataError
+from ifvit.data.splits import read_split
+from tests.data.laid_prints import (
+    EACH,
+    FINGERS,
+    SIDE,
+    config_of,
+    data_of,
+    fvc_tree,
+    module1,
+    prepare,
+    sharding,
+)
+
+COUNT = 2 * FINGERS * EACH
+
+
+@pytest.fixture
+def batches(folder):
+    def made(stream=TRAIN, *more, **changes):
+        config = config_of(folder, *more)
+        pairs = dataclasses.replace(config.data.pairs, **changes)
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, pairs=pairs))
+        return loader.supply(config, sharding()).batches(stream)
+
+    return made
+
+
+def test_an_epoch_sees_every_genuine_pair_once(folder, batches):
+    held = batches(impostor_share=0.0)
+    prints = held._prepared
+    part = read_split(folder / "split.csv").part
+    trains = np.array([part[record.subject] == "train" for record in prints.records])
+    wanted = prints.genuine & ~prints.failed & trains[prints.first] & trains[prints.second]
+    count = int(wanted.sum())
+    assert 8 < count < prints.genuine.sum()
+    seen = np.concatenate([held.choose(n)[0] for n in range(2 * count)])
+    for epoch in range(16):
+        assert sorted(seen[count * epoch : count * (epoch + 1)]) == np.flatnonzero(wanted).tolist()
+    assert seen[:count].tolist() != seen[count : 2 * count].tolist()
+
+
+def test_impostors_are_drawn_as_often_as_asked(batches):
+    held = batches(impostor_share=0.4)
+    prints, chosen = held._prepared, np.concatenate([held.choose(n)[0] for n in range(200)])
+    assert np.mean(~prints.genuine[chosen]) == pytest.approx(0.4, abs=0.04)
+    assert not prints.failed[chosen].any()
+    sheets = held.on_host(0)
+    np.testing.assert_array_equal(sheets.label_a == sheets.label_b, sheets.genuine)
+
+
+@pytest.mark.parametrize("stream, part", [(TRAIN, "train"), (VALIDATE, "validate")])
+def test_both_prints_are_of_the_streams_people(folder, batches, stream, part):
+    held = batches(stream, impostor_share=0.0)
+    prints, parts = held._prepared, read_split(folder / "split.csv").part
+    for n in range(10):
+        chosen, _ = held.choose(n)
+        people = {prints.records[k].subject for side in (prints.first, prints.second) for k in side[chosen].tolist()}
+        assert {parts[person] for person in people} == {part}
+    fingers = FINGERS - 1 if stream == TRAIN else 1
+    assert held.fingers == 2 * fingers and len(held) == 2 * fingers * EACH
+
+
+def test_a_class_is_an_identitys_rank_among_those_trained_on(folder):
+    config, rows = config_of(folder), read_records(folder)
+    prints = Prepared(folder, rows.values())
+    subjects = np.array([record.subject for record in rows.values()])
+    chosen = np.flatnonzero(np.char.find(subjects, "104") < 0)
+    held = PreparedBatches(config, prints, chosen, Place(8, sharding(), TRAIN, first_class=10))
+    order = list(dict.fromkeys(subjects[chosen]))
+    assert held.classes == len(order) == 2 * (FINGERS - 1)
+    seen = set()
+    for n in range(20):
+        sheets = held.on_host(n)
+        grey_of = {prints.grey[k].tobytes(): subjects[k] for k in range(COUNT)}
+        for grey, label in zip((*sheets.grey_a, *sheets.grey_b), (*sheets.label_a, *sheets.label_b), strict=True):
+            assert label == 10 + order.index(grey_of[grey.tobytes()])
+        seen |= {*sheets.label_a.tolist()}
+    assert seen == set(range(10, 16)) and sheets.label_a.dtype == np.int32
+
+
+def test_who_validates_has_no_class(batches):
+    held = batches(VALIDATE, impostor_share=0.0)
+    sheets = held.on_host(0)
+    assert held.classes == 0 and (sheets.label_a == NO_CLASS).all() and (sheets.label_b == NO_CLASS).all()
+
+
+def test_a_label_of_somebody_else_is_a_mistake(batches):
+    held = batches(impostor_share=0.0)
+    held._labels[:] = held.classes
+    with pytest.raises(AssertionError, match="another part of the split"):
+        held.on_host(0)
+
+
+def test_sides_change_with_the_inverse_homography(batches):
+    held = batches()
+    prints = held._prepared
+    points = np.random.default_rng(0).uniform(0, SIDE, (5, 2))
+
+    def moved(homography, points):
+        there = np.c_[points, np.ones(len(points))] @ homography.astype(np.float64).T
+        return there[:, :2] / there[:, 2:]
+
+    both = set()
+    for n in range(5):
+        (chosen, swapped), sheets = held.choose(n), held.on_host(n)
+        for k, (pair, swap) in enumerate(zip(chosen.tolist(), swapped.tolist(), strict=True)):
+            first, second = (prints.first[pair], prints.second[pair])[:: -1 if swap else 1]
+            np.testing.assert_array_equal(sheets.grey_a[k], prints.grey[first])
+            np.testing.assert_array_equal(sheets.enhanced_b[k], prints.enhanced[second])
+            there = moved(prints.homography[pair], points)
+            ends = (there, points) if swap else (points, there)
+            np.testing.assert_allclose(moved(sheets.homography[k], ends[0]), ends[1], atol=1e-3)
+            both.add(swap)
+    assert both == {True, False} and sheets.homography.dtype == np.float32
+
+
+def test_batch_n_is_the_same_whatever_the_threads(batches):
+    alone = list(batches(TRAIN, "data.threads=0").pairs(0, 5))
+    threaded = list(batches(TRAIN, "data.threads=3").pairs(2, 5))
+    for one, other in zip(alone[2:], threaded, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, one, other)
+    assert alone[0].pairs.image_a.shape == (8, SIDE, SIDE) and alone[0].pairs.valid_ab.any()
+    assert (np.asarray(alone[0].pairs.image_a) != np.asarray(alone[1].pairs.image_a)).any()
+    other = next(batches(TRAIN, "seed=1").pairs(0, 1))
+    assert (np.asarray(alone[0].pairs.image_a) != np.asarray(other.pairs.image_a)).any()
+
+
+def test_validation_is_the_same_every_time(batches):
+    held = batches(VALIDATE, impostor_share=0.0)
+    for one, other in zip(held.pairs(0, 2), held.pairs(0, 2), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_as_they_were_registered_where_nothing_is_added(batches):
+    """Neither turned nor slipped nor worn, B is the print itself, and a pair's map is the identity."""
+    still = {name: 0.0 for name in ("rotation_deg", "shift_px", "slip_deg", "slip_px", "noise", "dryness", "pressure",
+                                    "partial_share")}  # fmt: skip
+    held = batches(**still)
+    sheets = held.on_host(3)
+    laid = lay_sheets(jax.random.key(0), sheets, held._settings)
+    np.testing.assert_allclose(laid.enhanced_b, sheets.enhanced_b / 255, atol=1e-3)
+    grid = np.stack(np.meshgrid(np.arange(SIDE), np.arange(SIDE)), -1)
+    np.testing.assert_allclose(laid.pairs.map_ab, np.broadcast_to(grid, laid.pairs.map_ab.shape), atol=1e-3)
+
+
+def test_no_pair_of_a_kind_is_refused_in_words(folder, batches):
+    with pytest.raises(DataError, match="no impostor pair .* to validate on: its 2 fingers have none; hold out"):
+        batches(VALIDATE)  # of each database one finger is held out
+    prints = Prepared(folder, read_records(folder).values())
+    prints.failed = prints.failed | prints.genuine
+    with pytest.raises(DataError, match="no genuine pair .* to train on of mine: Module 1 could register none of 24"):
+        PreparedBatches(config_of(folder), prints, np.arange(COUNT), Place(8, sharding(), TRAIN, "mine"))
+
+
+def test_the_supply_says_what_was_prepared(folder, tmp_path):
+    held = loader.supply(config_of(folder), sharding())
+    assert held.module1 == module1().digest() and held.prints is None
+    assert held.fingerprint.startswith("24 prepared prints, ")
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    assert loader.supply(config_of(moved), sharding()).fingerprint == held.fingerprint
+    with np.load(moved / "pairs" / "00001.npz") as block:
+        arrays = dict(block)
+    arrays["homography"][0, 0, 2] += 1
+    np.savez_compressed(moved / "pairs" / "00001.npz", **arrays)
+    assert loader.supply(config_of(moved), sharding()).fingerprint != held.fingerprint
+
+
+@pytest.mark.parametrize(
+    "override, said",
+    [
+        ("data.image_size=96", "prepared as 64x64 px at 250 ppi, this run sees 96x96 px at 250 ppi"),
+        ("data.ppi=200", "at 250 ppi, this run sees 64x64 px at 200 ppi"),
+        ("matcher.enhancement=gabor", "set matcher.enhancement=none"),
+    ],
+)
+def test_prints_that_this_run_would_see_otherwise(folder, override, said):
+    with pytest.raises(DataError, match=said):
+        loader.supply(config_of(folder, override), sharding())
+
+
+def test_several_sources_at_once(folder, tmp_path, monkeypatch):
+    """Classes are counted on from source to source; and all must be of one Module 1."""
+
+    def supplied(other):
+        return loader.supply(
+            config_of(folder, "data=mixture", "data.root=null", "data.val_fingers=2", "data.mixture.synthetic.weight=0",
+                      f"data.mixture.prepared.root={folder}", "data.mixture.prepared.val_fingers=1",
+                      f"+data.mixture.mine={{source: prepared, root: {other}, val_fingers: 1, weight: 1}}"),
+            sharding(),
+        )  # fmt: skip
+
+    tree = fvc_tree(tmp_path / "fvc", ("DB3_B",))
+    prepare(monkeypatch, tmp_path / "same", module1(), data_of(tree))
+    prepare(monkeypatch, tmp_path / "other", module1(2.0), data_of(tree))
+    held = supplied(tmp_path / "same")
+    train = held.batches(TRAIN)
+    first, mine = train.on_host(0)
+    assert train.classes == 9 and len(first.genuine) == len(mine.genuine) == 4
+    assert set(first.label_a.tolist()) <= set(range(6)) and set(mine.label_a.tolist()) <= {6, 7, 8}
+    assert "prepared: 24 prepared prints" in held.fingerprint and "mine: 12 prepared prints" in held.fingerprint
+    with pytest.raises(DataError, match="prepared, mine were prepared by different Modules 1"):
+        supplied(tmp_path / "other")
