@@ -66,6 +66,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--protocol", choices=["fvc", "sd4", "sd302", "all"], help="default: the data's usual one")
     evaluate.add_argument("--impostors", type=at_least(1), metavar="N", help="at most so many, drawn; default: all")
     evaluate.add_argument("--out", type=Path, metavar="DIR", help="default: RUN_DIR/evaluation")
+    evaluate.add_argument(
+        "--robustness", type=at_least(1), default=0, metavar="N",
+        help="compare N genuine pairs once more at every angle and shift, and draw the heat map",
+    )  # fmt: skip
     evaluate.add_argument("--no-calibration", action="store_true", help="leave the run's calibration as it is")
     evaluate.set_defaults(run=_evaluate)
 
@@ -209,8 +213,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         try:
             protocol = Protocol(arguments.protocol) if arguments.protocol else None
             done = evaluate(
-                arguments.run_dir, data, protocol, arguments.impostors, out, calibrate=not arguments.no_calibration
-            )
+                arguments.run_dir, data, protocol, arguments.impostors, out,
+                calibrate=not arguments.no_calibration, moved=arguments.robustness,
+            )  # fmt: skip
         except (CheckpointError, EnhancementError) as error:
             refuse([str(error)])
     for name, figures in done.figures.items():

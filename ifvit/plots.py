@@ -114,7 +114,9 @@ def draw_comparison(laid: Laid, enhanced_b: np.ndarray, heading: Sequence[str], 
     order = np.argsort(laid.confidence)  # the surest on top
     colours = _by_confidence(laid.confidence)
     for k in order:
-        a, b = (tuple(int(v) for v in np.round(at)) for at in (laid.points_a[k] * zoom, laid.points_b[k] * zoom + shift))
+        a, b = (
+            tuple(int(v) for v in np.round(at)) for at in (laid.points_a[k] * zoom, laid.points_b[k] * zoom + shift)
+        )
         cv2.line(sheet, a, b, colours[k], 1, cv2.LINE_AA)
         for point in (a, b):
             cv2.circle(sheet, point, 3, colours[k], -1, cv2.LINE_AA)

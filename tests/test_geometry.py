@@ -8,7 +8,7 @@ from ifvit.config import PairsConfig
 from ifvit.data.pairs import random_warp
 
 FRAME = (96, 128)
-SETTINGS = PairsConfig(60.0, 12.0, 2.8, 0, 0, 0, 0, 0)
+SETTINGS = PairsConfig(60.0, 12.0, 2.8, 0, 0, 0, 0, 0, 0, 0)
 
 
 def warp(seed=0):

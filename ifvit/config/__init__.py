@@ -4,7 +4,17 @@ Nothing here imports JAX, Hydra or YAML: a wrong config is refused in a fraction
 `build` takes the plain nested dict that a front door composed; it names every problem, one line each.
 """
 
-from ifvit.config.build import MAY_CHANGE, ConfigError, as_tree, build, dense_of, differences, known_keys, matcher_of, near
+from ifvit.config.build import (
+    MAY_CHANGE,
+    ConfigError,
+    as_tree,
+    build,
+    dense_of,
+    differences,
+    known_keys,
+    matcher_of,
+    near,
+)
 from ifvit.config.inherit import inherited
 from ifvit.config.schema import (
     DEFAULT_COARSE_WIDTH,

@@ -66,7 +66,7 @@ ADDED = {
     "data.pairs.slip_deg": 3.0,
     "data.pairs.slip_px": 2.0,
 }
-# Groups that earlier configs lack: one that only synthetic fingers read, whose recipe has changed with it, and Module 2.
+# Groups that earlier configs lack: Module 2's, and one that only synthetic fingers read, whose recipe changed with it.
 ADDED_GROUPS = ("data.impression.", "matcher.")
 
 

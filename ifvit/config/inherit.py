@@ -87,7 +87,7 @@ def _typed(tree: Mapping, overrides: Sequence[str], dense: Mapping, data: Mappin
                 yield f"{override}: the Module 1 of {source.parent} has use_loftr={run}, which cannot be changed"
         elif (group == "dense" and name in dense) or (group == "data" and name in SEEN):
             given, run = tree[group].get(name), (dense if group == "dense" else data)[name]
-            if given != run and not (name == "loftr_pretrained_ckpt"):
+            if given != run and name != "loftr_pretrained_ckpt":
                 yield (
                     f"{key}: {_shown(given)} asked for, the Module 1 of {source.parent} has {_shown(run)}; it comes "
                     "with that run: leave it out, or train another Module 1"

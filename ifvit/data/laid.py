@@ -23,7 +23,6 @@ from ifvit.data.rendered import Draw, Picks, View, by_device, pair_of, stacked
 from ifvit.recognition.inputs import LaidPair
 from ifvit.synthesis.each import each
 from ifvit.synthesis.impression import Impression, clean, frame_points, touched
-from ifvit.synthesis.orientation import FRAME_PPI
 from ifvit.synthesis.ridges import unpack
 
 SLIP_STREAM = 7  # of random numbers under a batch's key

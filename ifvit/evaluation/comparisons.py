@@ -1,5 +1,5 @@
-"""Every pair of a protocol compared by a trained run, block by block on disk, so that a long evaluation goes on where it
-was stopped.
+"""Every pair of a protocol compared by a trained run, block by block on disk, so that a long evaluation goes on where
+it was stopped.
 
     OUT/comparisons/key.json    what is compared: the run's state, the images, the pairs
     OUT/comparisons/00000.npz   the first block's scores

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from ifvit.evaluation.robustness import Robustness
 from ifvit.evaluation.verification import Figures
 from ifvit.plots import FONT, INK, MARGIN, PAPER, RIGHT, WRONG
 
@@ -72,6 +73,25 @@ def draw_det(curves: Mapping[str, Figures], heading: Sequence[str]) -> np.ndarra
         rates = {"EER": figures.eer, "FMR100": figures.fmr100, "FMR1000": figures.fmr1000, "ZeroFMR": figures.zero_fmr}
         legend.append((colour, f"{name}: " + ", ".join(f"{label} {100 * r:.2f} %" for label, r in rates.items())))
     return _assembled(sheet, heading, legend)
+
+
+def draw_heat_map(table: Robustness, heading: Sequence[str]) -> np.ndarray:
+    """FNMR by angle (rows) and shift (columns): white is none, deep orange is all; with the figures."""
+    side, tall = 104, 44
+    rows, columns = table.fnmr.shape
+    sheet = np.full((MARGIN + tall * rows + BELOW, LEFT + side * columns + MARGIN, 3), PAPER, np.uint8)
+    for row in range(rows):
+        for column in range(columns):
+            rate = float(table.fnmr[row, column])
+            colour = tuple(int(v) for v in np.array(PAPER) * (1 - rate) + np.array(COLOURS[1]) * rate)
+            left, top = LEFT + side * column, MARGIN + tall * row
+            cv2.rectangle(sheet, (left, top), (left + side - 2, top + tall - 2), colour, -1)
+            _write(sheet, f"{100 * rate:.1f} %", np.array([left + 24, top + 28]), INK)
+    for row, angle in enumerate(table.angles):
+        _write(sheet, f"{angle:g} deg", np.array([8, MARGIN + tall * row + 28]), INK)
+    for column, shift in enumerate(table.shifts):
+        _write(sheet, f"{shift:g} mm", np.array([LEFT + side * column + 24, MARGIN + tall * rows + 22]), INK)
+    return _assembled(sheet, heading, [])
 
 
 def draw_histogram(figures: Figures, heading: Sequence[str]) -> np.ndarray:

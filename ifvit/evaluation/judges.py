@@ -14,7 +14,7 @@ from ifvit.checkpoint import MODULE_1, read_json
 from ifvit.config import Stage
 from ifvit.data.records import DataError, Record
 from ifvit.data.splits import read_split
-from ifvit.image import Canvas, ImageError
+from ifvit.image import Canvas, ImageError, Scan
 from ifvit.progress import Progress
 from ifvit.recognition.comparer import Comparer, calibration_key, load_comparer
 from ifvit.recognition.comparison import Comparison
@@ -52,6 +52,13 @@ class Judge(Protocol):
     def prints(self, records: Sequence[Record]) -> Iterator[Any]:
         """The print of each record, or the ImageError that says why there is none (naming the file)."""
 
+    def print_of(self, scan: Scan, ppi: float) -> Any:
+        """The print of an image.
+
+        Raises:
+            ImageError: it cannot be used.
+        """
+
     def content(self, shown: Any) -> bytes:
         """What a print shows."""
 
@@ -83,6 +90,9 @@ class DenseJudge:
 
         with ThreadPoolExecutor() as pool:
             yield from pool.map(read, records)
+
+    def print_of(self, scan: Scan, ppi: float) -> Canvas:
+        return self._trained.canvas_of(scan, ppi)
 
     def content(self, shown: Canvas) -> bytes:
         return shown.grey.tobytes()
@@ -136,6 +146,9 @@ class MatcherJudge:
                     one = seen.get(k, scans[k])
                     yield ImageError(f"{record.path}: {one}") if k in seen and isinstance(one, ImageError) else one
 
+    def print_of(self, scan: Scan, ppi: float) -> MatcherPrint:
+        return self.comparer.print_of(scan, ppi)
+
     def content(self, shown: MatcherPrint) -> bytes:
         return shown.canvas.grey.tobytes() + shown.enhanced.tobytes()
 
@@ -156,7 +169,7 @@ def _row(registered: Registered, score: float) -> Row:
     return Row(score, False, agree, made, registered.aligned.share)
 
 
-def _scan(record: Record) -> image.Scan | ImageError:
+def _scan(record: Record) -> Scan | ImageError:
     try:
         return image.read(record.path)
     except ImageError as error:

@@ -15,10 +15,13 @@ from ifvit.config import DataConfig, Source
 from ifvit.data.protocols import PairList, Protocol, pairs
 from ifvit.data.records import DataError, Record
 from ifvit.data.sources import find
+from ifvit.evaluation import peers
 from ifvit.evaluation.comparisons import Comparisons, compare_all, gallery_digest, worst
 from ifvit.evaluation.judges import Gallery, Judge, MatcherJudge, judge_of, refuse_seen
 from ifvit.evaluation.report import write_pairs, write_report
+from ifvit.evaluation.robustness import FMR, robustness
 from ifvit.evaluation.verification import Figures, figures
+from ifvit.rates import Ladder, lowest_fnmr
 from ifvit.recognition.comparer import CALIBRATION
 
 WORST = 10  # pairs drawn of each kind
@@ -34,12 +37,18 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    run_dir: Path, data: DataConfig, protocol: Protocol | None, impostors: int | None, out: Path, calibrate: bool = True
+    run_dir: Path,
+    data: DataConfig,
+    protocol: Protocol | None,
+    impostors: int | None,
+    out: Path,
+    calibrate: bool = True,
+    moved: int = 0,
 ) -> Evaluation:
     """The figures of each database; everything is written into `out`, and a Module 2's calibration into its run.
 
     protocol: None takes the data's usual one. impostors: how many to draw; None takes all. calibrate: whether the
-    scores become the model's calibration.
+    scores become the model's calibration. moved: how many genuine pairs are compared with a print moved, too.
 
     Raises:
         DataError: nothing found, data that do not suit the protocol, subjects that the run trained or validated on, or
@@ -68,8 +77,29 @@ def evaluate(
     notes = []
     if calibrate and isinstance(judge, MatcherJudge):
         notes.append(_calibrate(run_dir, judge, compared, comparisons, told | {"databases": list(found)}))
-    write_report(out, told, found, _drawn(judge, records, gallery, compared, comparisons))
+    table = None
+    if moved:
+        threshold = _threshold(compared, comparisons, FMR)
+        table = robustness(judge, records, compared, threshold, moved, out / "robustness", key)
+        notes += table.text()
+    baseline = _baseline(records, compared, out, notes)
+    write_report(out, told, found, _drawn(judge, records, gallery, compared, comparisons), baseline, table)
     return Evaluation(found, ms, notes)
+
+
+def _threshold(compared: PairList, comparisons: Comparisons, fmr: float) -> float:
+    """The lowest score that at most a share `fmr` of all impostor pairs reach."""
+    score = np.where(comparisons.failed, comparisons.score.min(), comparisons.score)
+    _, threshold = lowest_fnmr(Ladder(score, compared.genuine).rates(), fmr)
+    return float(threshold)
+
+
+def _baseline(records: Sequence[Record], compared: PairList, out: Path, notes: list[str]) -> peers.Baseline | None:
+    """The same pairs by NIST's matcher, where it is installed."""
+    if reason := peers.unavailable():
+        notes.append(f"no baseline beside it: {reason}")
+        return None
+    return peers.baseline(records, compared, out)
 
 
 def by_database(

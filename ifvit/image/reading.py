@@ -20,7 +20,6 @@ from ifvit.image.polarity import is_inverted
 from ifvit.image.tiff import tiff
 from ifvit.image.wsq_file import decode_wsq
 
-
 PLAIN_MODES = ("L", "RGB", "RGBA", "1", "I", "F", "I;16")  # of Pillow's, that become arrays as they are
 OTHER_MODES = {"P": "RGBA", "PA": "RGBA", "LA": "RGBA", "La": "RGBA", "RGBa": "RGBA"}
 
@@ -101,7 +100,9 @@ def scan_of(pixels: Any) -> Scan:
     if hasattr(pixels, "mode") and hasattr(pixels, "convert"):  # Pillow's
         check_size(*pixels.size)
         ppi = _tagged(pixels)
-        pixels = np.asarray(pixels if pixels.mode in PLAIN_MODES else pixels.convert(OTHER_MODES.get(pixels.mode, "RGB")))
+        pixels = np.asarray(
+            pixels if pixels.mode in PLAIN_MODES else pixels.convert(OTHER_MODES.get(pixels.mode, "RGB"))
+        )
     if not isinstance(pixels, np.ndarray):
         raise ImageError(f"expected a path, an array or a Pillow image, got {type(pixels).__name__}")
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)):

@@ -112,8 +112,8 @@ class Comparison:
             return "undecided: this model is not calibrated (python -m ifvit evaluate calibrates it)"
         if self.calibration.fmr.min() > fmr:
             return (
-                f"undecided: the model was calibrated with {self.calibration.impostors} impostor pairs, too few to tell "
-                f"an FMR of {100 * fmr:g} %"
+                f"undecided: the model was calibrated with {self.calibration.impostors} impostor pairs, too few to "
+                f"tell an FMR of {100 * fmr:g} %"
             )
         return "same finger" if self.fmr <= fmr else "not shown to be the same finger"
 

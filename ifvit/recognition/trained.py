@@ -48,14 +48,18 @@ class Trained(NamedTuple):
             EnhancementError: the method that found the training's ridges is not installed.
         """
         scan = image.read(path)
+        try:
+            return self.canvas_of(scan, ppi, cache_dir)
+        except image.ImageError as error:
+            raise image.ImageError(f"{path}: {error}") from error
+
+    def canvas_of(self, scan: image.Scan, ppi: float | None = None, cache_dir: str | None = None) -> Canvas:
+        """The same of a scan; the messages name no file."""
         ridges = None
         if self.enhancement is not Enhancement.none:
             used, _ = image.choose_ppi(scan, ppi)
             (ridges,) = Enhancer(self.enhancement, cache_dir).ridges_many([scan.grey], [used])
-        try:
-            return image.canvas_of(scan, ridges, ppi, self.ppi, *self.frame)
-        except image.ImageError as error:
-            raise image.ImageError(f"{path}: {error}") from error
+        return image.canvas_of(scan, ridges, ppi, self.ppi, *self.frame)
 
 
 def load_dense(run_dir: Path) -> Trained:

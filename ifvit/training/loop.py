@@ -36,7 +36,7 @@ STAGES = {StageName.dense: DenseStage, StageName.matcher: MatcherStage}
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: `value`, the validation's objective (`config.Stage`); `stopped`, why it did before its last step."""
+    """How a run ended: `value`, the validation's objective (`config.Stage`); `stopped`, why it did so early."""
 
     value: float
     stopped: str | None

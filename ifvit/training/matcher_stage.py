@@ -134,8 +134,9 @@ class MatcherStage:
         copies = "one copy of Module 1" if matcher.shared else "two copies of Module 1"
         classes = params[CLASSES]["global"].shape[0]
         return (
-            f"{copies} ({dense.backbone}, {dense.num_layers} layers, width {dense.d_model}) -> {matcher.vector} numbers "
-            f"each; {parameter_count(network):,} parameters, and {parameter_count(params[CLASSES]):,} of {classes} classes"
+            f"{copies} ({dense.backbone}, {dense.num_layers} layers, width {dense.d_model}) -> {matcher.vector} "
+            f"numbers each; {parameter_count(network):,} parameters, and {parameter_count(params[CLASSES]):,} of "
+            f"{classes} classes"
         )
 
     def progress(self, means: Mapping[str, float]) -> str:

@@ -10,8 +10,8 @@ from ifvit.config import PairsConfig
 from ifvit.data.pairs import Canvases, make_pairs, truth_of
 
 FRAME = (64, 96)
-CLEAN = PairsConfig(60.0, 8.0, 1.9, 0.0, 0.0, 0.0, 0.0, 0.0)
-WORN = PairsConfig(60.0, 8.0, 1.9, 0.5, 0.25, 0.2, 0.4, 0.4)
+CLEAN = PairsConfig(60.0, 8.0, 1.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+WORN = PairsConfig(60.0, 8.0, 1.9, 0.5, 0.25, 0.2, 0.4, 0.4, 3.0, 2.0)
 COUNT = 4
 
 
@@ -81,7 +81,7 @@ def test_a_pair_does_not_depend_on_the_batch(canvases):
 
 
 def test_rotation_stays_within_its_bounds(canvases):
-    still = PairsConfig(30.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    still = PairsConfig(30.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     make = partial(make_pairs, frame=FRAME, settings=still)
     repeated = jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x)[:1], 64, 0), canvases)
     across = np.diff(np.asarray(make(jax.random.key(0), repeated).map_ab)[:, 32, 40:42], axis=1)[:, 0]

@@ -5,8 +5,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from ifvit.evaluation import verification
 from ifvit.calibration import from_tree
+from ifvit.evaluation import verification
 from ifvit.evaluation.verification import figures
 
 HEADLINE = ("eer", "fmr100", "fmr1000", "zero_fmr")
