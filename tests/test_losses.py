@@ -113,3 +113,60 @@ def test_fine_with_nothing_held_is_zero():
     assert empty.mean() == 0
     slope = jax.grad(lambda o: losses.fine(o, SPREAD, TARGET, jnp.zeros((2, 4), bool)).mean())(OFFSET)
     assert not slope.any()
+
+
+def test_the_embedding_loss_by_hand():
+    cosine, genuine = jnp.array([0.9, -0.2, 0.9, 0.3]), jnp.array([True, True, False, False])
+    found = losses.embedding(cosine, genuine, 0.4)
+    np.testing.assert_allclose(found.total, [0.1, 1.2, 0.5, 0.0], atol=1e-6)
+    np.testing.assert_array_equal(found.count, 1)
+
+
+def arcface_by_hand(vectors, classes, labels, scale, margin):
+    """In float64, by angles; within theta + margin <= pi."""
+    directions = classes / np.linalg.norm(classes, axis=1, keepdims=True)
+    angle = np.arccos(np.clip(vectors @ directions.T, -1, 1))
+    rows = np.arange(len(labels))
+    widened = angle.copy()
+    widened[rows, labels] += margin
+    assert widened[rows, labels].max() <= np.pi
+    logits = scale * np.cos(widened)
+    return np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1)) + logits.max(1) - logits[rows, labels]
+
+
+def test_arcface_by_hand():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(5, 6))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    classes, labels = rng.normal(size=(4, 6)), np.array([0, 3, 1, 2, 2])
+    wanted = arcface_by_hand(vectors, classes, labels, 16.0, 0.4)
+    found = losses.arcface(jnp.array(vectors), jnp.array(classes), jnp.array(labels), scale=16.0, margin=0.4)
+    np.testing.assert_allclose(found.total, wanted, rtol=1e-4)
+
+
+def test_arcface_never_rewards_a_worse_angle():
+    """Not even beyond pi - margin, where cos(theta + margin) would rise again."""
+    angle = np.linspace(0.05, np.pi - 0.01, 60)
+    vectors = jnp.array(np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1))
+    classes = jnp.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # every vector is as far from the second
+    found = losses.arcface(vectors, classes, jnp.zeros(60, int), scale=8.0, margin=0.4)
+    assert (np.diff(found.total) > 0).all()
+
+
+def test_arcface_teaches_vectors_and_classes():
+    rng = np.random.default_rng(1)
+    vectors = jnp.array(rng.normal(size=(3, 4)))
+    vectors /= jnp.linalg.norm(vectors, axis=1, keepdims=True)
+    classes = jnp.array(rng.normal(size=(5, 4)))
+
+    def total(vectors, classes):
+        return losses.arcface(vectors, classes, jnp.array([0, 1, 4]), scale=64.0, margin=0.4).total.sum()
+
+    for gradient in jax.grad(total, argnums=(0, 1))(vectors, classes):
+        assert np.isfinite(gradient).all() and (np.abs(gradient).max(axis=1) > 0).all()
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_beyond_the_classes_stops_a_run(label):
+    found = losses.arcface(jnp.ones((1, 2)) / 2**0.5, jnp.eye(3, 2) + 1, jnp.array([label]), scale=64.0, margin=0.4)
+    assert np.isnan(found.total).all()

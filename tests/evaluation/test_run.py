@@ -14,7 +14,8 @@ from ifvit.data.protocols import Protocol, pairs
 from ifvit.data.records import DataError, Record
 from ifvit.evaluation import comparisons as module
 from ifvit.evaluation import run as run_module
-from ifvit.evaluation.comparisons import Comparisons, Gallery, compare_all, worst
+from ifvit.evaluation.comparisons import Comparisons, compare_all, worst
+from ifvit.evaluation.judges import Gallery, Row
 from ifvit.evaluation.run import evaluate
 from ifvit.image import ImageError
 from ifvit.launch import compose_tree
@@ -29,33 +30,33 @@ def records():
 
 
 class Judge:
-    """In place of a registrar: prints of one finger agree in nine matches, others in one; print 5 fails with all."""
+    """Prints of one finger score 4.5, others 0.5; print 5 fails with all, and one image is damaged."""
 
     def __init__(self):
         self.asked = 0
 
-    def register_many(self, some):
+    def prints(self, records):
+        for record in records:
+            if record.path.name == "3_2.png":
+                yield ImageError("3_2.png: damaged")
+                continue
+            finger, number = (int(part) for part in record.path.stem.split("_"))
+            yield SimpleNamespace(finger=finger, number=EACH * finger + number)
+
+    def content(self, shown):
+        return bytes([shown.number])
+
+    def compare(self, some):
         for a, b in some:
             self.asked += 1
-            agree = 9 if a.finger == b.finger else 1
             failed = 5 in (a.number, b.number)
-            yield SimpleNamespace(
-                inliers=np.arange(10) < agree,
-                matches=SimpleNamespace(confidence=np.full(10, 0.5)),
-                aligned=None if failed else SimpleNamespace(share=0.8),
-            )
+            score = 4.5 if a.finger == b.finger else 0.5
+            yield Row(0.0 if failed else score, failed, 1, 10, 0.0 if failed else 0.8)
 
 
 @pytest.fixture
-def gallery(records, monkeypatch):
-    def canvas(path, ppi):
-        if path.name == "3_2.png":
-            raise ImageError("3_2.png: damaged")
-        finger, number = (int(part) for part in path.stem.split("_"))
-        grey = np.full((4, 4), 10 * finger + number, np.uint8)
-        return SimpleNamespace(finger=finger, number=EACH * finger + number, grey=grey)
-
-    return Gallery(SimpleNamespace(canvas=canvas), records)
+def gallery(records):
+    return Gallery(Judge(), records)
 
 
 def test_every_pair_is_compared_once_and_kept(records, gallery, tmp_path, monkeypatch):
@@ -73,7 +74,8 @@ def test_every_pair_is_compared_once_and_kept(records, gallery, tmp_path, monkey
     (tmp_path / "00002.npz").unlink()
     (tmp_path / "00004.npz").write_bytes(b"damaged")
     again = Judge()
-    for one, other in zip(made, compare_all(again, gallery, listed, tmp_path, {"state": "x"}), strict=True):
+    repeated = compare_all(again, gallery, listed, tmp_path, {"state": "x"})
+    for one, other in list(zip(made, repeated, strict=True))[:-1]:  # but for the time it took
         np.testing.assert_array_equal(one, other)
     assert 0 < again.asked <= 14
     with pytest.raises(DataError, match="holds another evaluation .state differ.; name another --out"):
@@ -81,23 +83,24 @@ def test_every_pair_is_compared_once_and_kept(records, gallery, tmp_path, monkey
 
 
 def test_prints_of_which_none_can_be_used(records):
-    def canvas(path, ppi):
-        raise ImageError(f"{path}: damaged")
-
+    judge = SimpleNamespace(
+        prints=lambda some: (ImageError(f"{record.path}: damaged") for record in some), content=None
+    )
     with pytest.raises(DataError, match="none of 12 images can be used: 0_0.png: damaged"):
-        Gallery(SimpleNamespace(canvas=canvas), records)
+        Gallery(judge, records)
 
 
 def test_the_worst_are_low_genuine_and_high_impostor_pairs(records):
     listed = pairs(records, Protocol.fvc)
     score = np.arange(len(listed), dtype=float)
-    told = list(worst(listed, Comparisons(score, *[None] * 4), 2))
     genuine, impostor = np.flatnonzero(listed.genuine), np.flatnonzero(~listed.genuine)
+    failed = np.arange(len(listed)) == impostor[-1]  # below every score, though it bears the highest
+    told = list(worst(listed, Comparisons(score, failed, *[None] * 6), 2))
     assert told == [
         ("genuine", genuine[0]),
         ("genuine", genuine[1]),
-        ("impostor", impostor[-1]),
         ("impostor", impostor[-2]),
+        ("impostor", impostor[-3]),
     ]
 
 

@@ -1,0 +1,113 @@
+"""Pairs for Module 2: A rendered, or warped, where it lies on B, and the map that is left between them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import SingleDeviceSharding
+
+from ifvit import geometry
+from ifvit.config import build
+from ifvit.data.laid import Sheets, draw_slips, lay_sheets, render_laid
+from ifvit.data.pool import grow_packed
+from ifvit.data.rendered import Picks, draw_pairs
+from ifvit.launch import compose_tree
+
+COUNT = 4
+
+
+def settings(*more):
+    return build(compose_tree(["data.image_size=96", "data.fingers=20", *more])).data
+
+
+@pytest.fixture(scope="module")
+def waves():
+    return grow_packed(5, np.arange(3))
+
+
+def rendered(waves, data, genuine=True):
+    key = jax.random.key(3)
+    first = jnp.arange(COUNT, dtype=jnp.int32) % 3
+    picks = Picks(first, first if genuine else (first + 1) % 3, jnp.full(COUNT, genuine))
+    draws = draw_pairs(key, COUNT, data=data), draw_slips(key, COUNT, settings=data.pairs)
+    pairs, *enhanced = render_laid(draws, waves, picks, data, SingleDeviceSharding(jax.devices()[0]))
+    return jax.device_get(pairs), [np.asarray(side) for side in enhanced]
+
+
+def moved(pairs):
+    """How far (N, 2) px the map takes what both prints show."""
+    return (pairs.map_ab - np.asarray(geometry.pixel_grid(96, 96)))[pairs.valid_ab]
+
+
+def test_without_distortion_and_slip_a_lies_on_b(waves):
+    pairs, _ = rendered(waves, settings("data.impression.distortion=0", "data.pairs.slip_deg=0", "data.pairs.slip_px=0"))
+    assert pairs.valid_ab.sum() > 1000
+    assert np.abs(moved(pairs)).max() < 0.05
+
+
+def test_the_maps_are_each_others_inverse_and_show_the_same_ridges(waves):
+    pairs, enhanced = rendered(waves, settings())
+    for k in range(COUNT):
+        back = geometry.sample(pairs.map_ba[k, ..., 0], pairs.map_ab[k], -99.0)
+        x = np.broadcast_to(np.arange(96.0), (96, 96))
+        assert np.abs(np.asarray(back) - x)[pairs.valid_ab[k]].max() < 0.2  # of a map sampled between its pixels
+        ridges = pairs.ridges_a[k] & pairs.ridges_b[k]
+        ours = np.asarray(geometry.sample(enhanced[1][k], pairs.map_ab[k], 1.0))
+        seen = pairs.valid_ab[k] & ridges
+        assert np.corrcoef(enhanced[0][k][seen], ours[seen])[0, 1] > 0.95
+    assert 0.3 < np.abs(moved(pairs)).mean() < 6
+
+
+def test_prints_of_two_fingers_have_no_truth_but_lie_on_one_another(waves):
+    pairs, _ = rendered(waves, settings(), genuine=False)
+    assert not pairs.valid_ab.any() and not pairs.valid_ba.any()
+    assert ((pairs.ridges_a & pairs.ridges_b).mean((1, 2)) > 0.2).all()
+
+
+def test_slips_are_as_wide_as_asked():
+    slips = draw_slips(jax.random.key(0), 2000, settings=settings("data.pairs.slip_deg=4", "data.pairs.slip_px=3").pairs)
+    assert np.rad2deg(np.std(slips.turn)) == pytest.approx(4, rel=0.1)
+    assert np.std(slips.shift) == pytest.approx(3, rel=0.1) and np.abs(np.mean(slips.shift)) < 0.3
+
+
+def sheets(homography):
+    y, x = np.mgrid[:96, :96]
+    grey = (128 + 90 * np.cos(x / 3.0 + np.sin(y / 9.0))).astype(np.uint8)
+    ridges = (x - 48) ** 2 + (y - 48) ** 2 < 40**2
+    one = [grey, 255 - grey, ridges, np.uint8(255)]
+    both = [np.stack([value] * COUNT) for value in one * 2]
+    labels = np.arange(COUNT, dtype=np.int32)
+    return Sheets(*both, np.stack([homography] * COUNT), np.ones(COUNT, bool), labels, labels + 1)
+
+
+STILL = ["data.pairs.rotation_deg=0", "data.pairs.shift_px=0", "data.pairs.noise=0", "data.pairs.dryness=0",
+         "data.pairs.pressure=0"]  # fmt: skip
+
+
+def test_prepared_prints_are_laid_by_their_homography():
+    homography = np.array([[1, 0, 5], [0, 1, -3], [0, 0, 1]], np.float32)
+    still = settings(*STILL, "data.pairs.slip_deg=0", "data.pairs.slip_px=0").pairs
+    made = lay_sheets(jax.random.key(0), sheets(homography), settings=still)
+    held = sheets(homography)
+    # Pixel (x, y) of B shows A at (x - 5, y + 3).
+    np.testing.assert_allclose(made.pairs.image_a[0, 3:90, 5:], held.grey_a[0][6:93, :-5] / 255, atol=1e-3)
+    np.testing.assert_allclose(made.enhanced_a[0, 3:90, 5:], held.enhanced_a[0][6:93, :-5] / 255, atol=1e-3)
+    np.testing.assert_allclose(made.pairs.image_b[0], held.grey_b[0] / 255, atol=1e-6)
+    np.testing.assert_allclose(made.pairs.map_ab[0], geometry.pixel_grid(96, 96), atol=1e-3)
+    np.testing.assert_array_equal(made.label_a, np.arange(COUNT))
+    np.testing.assert_array_equal(made.label_b, np.arange(COUNT) + 1)
+    overlap = np.asarray(made.laid.overlap[0])
+    assert overlap.any() and (overlap <= (np.asarray(made.pairs.ridges_a[0]) & np.asarray(made.pairs.ridges_b[0]))).all()
+
+
+def test_the_slip_of_a_prepared_pair_is_its_truth():
+    """With A = B, where the map says that A's pixel lies there is the same grey in B."""
+    slips = settings(*STILL[2:], "data.pairs.rotation_deg=40", "data.pairs.slip_deg=6", "data.pairs.slip_px=3").pairs
+    made = lay_sheets(jax.random.key(1), sheets(np.eye(3, dtype=np.float32)), settings=slips)
+    for k in range(COUNT):
+        there = np.asarray(geometry.sample(made.pairs.image_b[k], made.pairs.map_ab[k], 1.0))
+        seen = np.asarray(made.pairs.valid_ab[k])
+        assert seen.sum() > 1000
+        error = np.abs(there - np.asarray(made.pairs.image_a[k]))[seen]
+        assert np.median(error) < 0.05 and np.quantile(error, 0.9) < 0.15
+    assert np.abs(np.asarray(made.pairs.map_ab[0]) - np.asarray(geometry.pixel_grid(96, 96))).mean() > 0.5
