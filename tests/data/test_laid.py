@@ -40,7 +40,9 @@ def moved(pairs):
 
 
 def test_without_distortion_and_slip_a_lies_on_b(waves):
-    pairs, _ = rendered(waves, settings("data.impression.distortion=0", "data.pairs.slip_deg=0", "data.pairs.slip_px=0"))
+    pairs, _ = rendered(
+        waves, settings("data.impression.distortion=0", "data.pairs.slip_deg=0", "data.pairs.slip_px=0")
+    )
     assert pairs.valid_ab.sum() > 1000
     assert np.abs(moved(pairs)).max() < 0.05
 
@@ -65,7 +67,9 @@ def test_prints_of_two_fingers_have_no_truth_but_lie_on_one_another(waves):
 
 
 def test_slips_are_as_wide_as_asked():
-    slips = draw_slips(jax.random.key(0), 2000, settings=settings("data.pairs.slip_deg=4", "data.pairs.slip_px=3").pairs)
+    slips = draw_slips(
+        jax.random.key(0), 2000, settings=settings("data.pairs.slip_deg=4", "data.pairs.slip_px=3").pairs
+    )
     assert np.rad2deg(np.std(slips.turn)) == pytest.approx(4, rel=0.1)
     assert np.std(slips.shift) == pytest.approx(3, rel=0.1) and np.abs(np.mean(slips.shift)) < 0.3
 
@@ -97,7 +101,9 @@ def test_prepared_prints_are_laid_by_their_homography():
     np.testing.assert_array_equal(made.label_a, np.arange(COUNT))
     np.testing.assert_array_equal(made.label_b, np.arange(COUNT) + 1)
     overlap = np.asarray(made.laid.overlap[0])
-    assert overlap.any() and (overlap <= (np.asarray(made.pairs.ridges_a[0]) & np.asarray(made.pairs.ridges_b[0]))).all()
+    assert (
+        overlap.any() and (overlap <= (np.asarray(made.pairs.ridges_a[0]) & np.asarray(made.pairs.ridges_b[0]))).all()
+    )
 
 
 def test_the_slip_of_a_prepared_pair_is_its_truth():

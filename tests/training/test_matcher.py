@@ -1,0 +1,190 @@
+"""stage=matcher from end to end: it begins as Module 1, learns everywhere, and goes on as if it had never stopped."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ifvit import checkpoint
+from ifvit.config import ConfigError, build, inherited
+from ifvit.data.batches import TRAIN, Renewal
+from ifvit.data.loader import supply
+from ifvit.launch import compose_tree
+from ifvit.training.devices import Devices
+from ifvit.training.loop import train
+from ifvit.training.matcher_stage import MatcherStage, figures_of
+from ifvit.training.matcher_step import CLASSES, new_classes, renewed
+from ifvit.training.run_dir import RunDirError
+from ifvit.training.state import new_state
+from tests.training.test_loop import arrays_of, same_bits
+
+SMALL = [
+    "debug=smoke", "stage=matcher", "data.fingers=6", "data.val_fingers=2", "data.pairs.impostor_share=0.5",
+    "trainer.max_steps=4", "trainer.checkpoint_every=2", "trainer.validate_every=4", "trainer.log_every=1",
+    "trainer.val_pairs=8", "data.pairs.elastic_px=1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def module_1(tiny, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("module_1") / "run"
+    train(tiny(run_dir, "trainer.max_steps=2", "trainer.validate_every=2"))
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def config(module_1):
+    def made(run_dir, *more):
+        overrides = [*SMALL, f"init.dense={module_1}", f"run_dir={run_dir}", *more]
+        return build(inherited(compose_tree(overrides), overrides))
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def finished(config, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("matchers") / "whole"
+    return run_dir, train(config(run_dir))
+
+
+def test_what_a_run_leaves(finished, module_1):
+    run_dir, outcome = finished
+    told = json.loads((run_dir / "metrics.json").read_text())
+    assert {"auc", "eer", "global_exact", "local_exact", "genuine_score", "loss"} <= told.keys()
+    assert told["auc"] == pytest.approx(outcome.value, abs=1e-6) and told["untrained"].keys() >= {"auc", "eer"}
+    assert (run_dir / "scores.png").exists() and checkpoint.saved_steps(run_dir / "states") == [2, 4]
+    held = json.loads((run_dir / "config.json").read_text())["config"]
+    assert held["dense"]["d_model"] == 8 and held["data"]["image_size"] == 64
+    # By itself: its Module 1 is within.
+    _, _, own = checkpoint.read_variables(run_dir / "dense")
+    assert checkpoint.digest_of(own) == checkpoint.digest_of(checkpoint.read_variables(module_1)[2])
+
+
+def test_it_begins_as_module_1_to_the_bit(config, module_1, tmp_path):
+    settings = config(tmp_path / "run")
+    devices = Devices(settings.trainer)
+    stage = MatcherStage(settings, devices.dtype)
+    stage.check_start()
+    batches = supply(settings, devices.split).batches(TRAIN)
+    variables, _ = stage.begin(stage.fresh(batches))
+    _, _, dense = checkpoint.read_variables(module_1)
+    for kind in ("params", "batch_stats"):
+        for branch in ("global_branch", "local_branch"):
+            own = {key: value for key, value in variables[kind][branch].items() if key != "embed"}
+            given = dict(jax.tree_util.tree_leaves_with_path(dense[kind]))
+            held = dict(jax.tree_util.tree_leaves_with_path(own))
+            assert held.keys() == given.keys() and len(held) > 5
+            assert all(np.asarray(held[path]).tobytes() == given[path].tobytes() for path in held)
+    assert variables["params"][CLASSES]["global"].shape == (4, 256)
+
+
+def test_everything_learns_of_genuine_and_of_impostor_pairs(config, tmp_path):
+    settings = config(tmp_path / "run", "trainer.batch_size=8")
+    devices = Devices(settings.trainer)
+    stage = MatcherStage(settings, devices.dtype)
+    stage.check_start()
+    batches = supply(settings, devices.split).batches(TRAIN)
+    variables, start = stage.begin(stage.fresh(batches))
+    step, _ = stage.steps(start, batches)
+    laid = next(batches.pairs(0, 1))
+    for kind in (True, False):
+        chosen = laid._replace(pairs=laid.pairs._replace(genuine=jnp.full(8, kind)))
+        state, said = jax.jit(step)(new_state(variables, start.optimizer), chosen)
+        assert all(np.isfinite(value) for value in said.values())
+        before, after = (
+            dict(jax.tree_util.tree_leaves_with_path(params)) for params in (variables["params"], state.params)
+        )
+        still = [jax.tree_util.keystr(path) for path in before if (before[path] == after[path]).all()]
+        assert still == []
+
+
+def test_a_stopped_run_goes_on_with_the_same_bits(config, finished, module_1, tmp_path):
+    run_dir = tmp_path / "run"
+    copy = tmp_path / "module_1"
+    shutil.copytree(module_1, copy)
+    first = config(run_dir, "trainer.max_hours=1e-9", f"init.dense={copy}")
+    assert train(first).stopped
+    shutil.rmtree(copy)  # its own Module 1 is enough
+    again = config(run_dir, f"init.dense={copy}")
+    assert train(again).stopped is None
+    assert same_bits(arrays_of(run_dir, 4), arrays_of(finished[0], 4))
+
+
+def test_other_weights_are_refused(config, finished, module_1, tiny, tmp_path):
+    other = tmp_path / "other"
+    train(tiny(other, "trainer.max_steps=2", "trainer.validate_every=2", "seed=5"))
+    with pytest.raises(RunDirError, match="init.dense: .* whose weights are others than it began from"):
+        train(config(finished[0], f"init.dense={other}"))
+
+
+def test_a_trained_module_2_is_trained_further(config, finished, tmp_path):
+    overrides = [*SMALL, f"init.matcher={finished[0]}", f"run_dir={tmp_path / 'run'}", "seed=3", "trainer.max_steps=2"]
+    settings = build(inherited(compose_tree(overrides), overrides))
+    devices = Devices(settings.trainer)
+    stage = MatcherStage(settings, devices.dtype)
+    stage.check_start()
+    variables, _ = stage.begin(stage.fresh(supply(settings, devices.split).batches(TRAIN)))
+    held = checkpoint.read_variables(finished[0])[2]["params"]
+    np.testing.assert_array_equal(
+        variables["params"]["global_branch"]["embed"]["kernel"], held["global_branch"]["embed"]["kernel"]
+    )
+    assert (np.asarray(variables["params"][CLASSES]["global"]) != held[CLASSES]["global"]).any()  # of other fingers
+    assert np.isfinite(train(settings).value)
+
+
+@pytest.mark.parametrize(
+    "typed, said",
+    [
+        ("dense.d_model=64", "dense.d_model: 64 asked for, the Module 1 of .* has 8"),
+        ("data.ppi=500", "data.ppi: 500 asked for, the Module 1 of .* has 250"),
+        ("data.image_size=128", "data.image_size: 128 asked for"),
+        ("dense=loftr", "has use_loftr=False, which cannot be changed"),
+    ],
+)
+def test_what_is_the_runs_cannot_be_said_otherwise(config, tmp_path, typed, said):
+    with pytest.raises(ConfigError, match=said):
+        config(tmp_path / "run", typed)
+
+
+def test_runs_of_the_other_stage_and_none(module_1, finished, tmp_path):
+    for init, said in (
+        (f"init.matcher={module_1}", "is a run of stage=dense; did you mean init.dense"),
+        (f"init.dense={finished[0]}", "is a run of stage=matcher; did you mean init.matcher"),
+        (f"init.dense={tmp_path / 'none'}", "is no run directory"),
+    ):
+        overrides = [*SMALL, init, f"run_dir={tmp_path / 'run'}"]
+        with pytest.raises(ConfigError, match=said):
+            inherited(compose_tree(overrides), overrides)
+    with pytest.raises(ConfigError, match="stage=matcher begins from a trained Module 1"):
+        build(inherited(compose_tree(SMALL), SMALL))
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"config": 3}', '{"config": {"dense": [], "data": {}}}'])
+def test_a_strangers_config(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    overrides = [*SMALL, f"init.dense={tmp_path}"]
+    with pytest.raises(ConfigError, match="config.json"):
+        inherited(compose_tree(overrides), overrides)
+
+
+def test_classes_whose_finger_is_another_begin_anew():
+    classes = new_classes(0, 7, 4)
+    made = renewed(classes, Renewal(first=2, count=5, each=2), 0, jnp.int32(3))
+    for name in classes:
+        changed = np.flatnonzero((np.asarray(made[name]) != np.asarray(classes[name])).any(1))
+        np.testing.assert_array_equal(changed, [2, 6])  # the fifth and the sixth replacement: places 4 and 0
+    same = renewed(classes, Renewal(0, 5, 2), 0, jnp.int32(0))
+    np.testing.assert_array_equal(same["global"], classes["global"])
+
+
+def test_a_run_whose_fingers_are_renewed(config, tmp_path):
+    assert np.isfinite(train(config(tmp_path / "run", "data.renew=1", "trainer.max_steps=2")).value)
+
+
+def test_figures_by_hand():
+    found = figures_of(np.array([0.9, 0.4, 0.5, 0.1]), np.array([True, True, False, False]))
+    assert found["auc"] == 0.75 and found["eer"] == 0.5 and found["genuine_score"] == pytest.approx(0.65)
+    assert np.isnan(figures_of(np.array([0.9]), np.array([True]))["auc"])
