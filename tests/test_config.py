@@ -32,7 +32,8 @@ def changed(tree, path, value):
 def test_the_surface_is_frozen():
     """What people type. A change here breaks commands in their notebooks: say so in CHANGELOG.md."""
     assert " ".join(config.known_keys()) == (
-        "stage seed run_dir init.resume_from init.dense init.matcher dense.use_loftr dense.loftr_pretrained_ckpt dense.merged_lr "
+        "stage seed run_dir init.resume_from init.dense init.matcher "
+        "dense.use_loftr dense.loftr_pretrained_ckpt dense.merged_lr "
         "dense.temp_bug_fix dense.backbone dense.stem_width dense.stage_widths dense.d_model dense.num_heads "
         "dense.num_layers dense.attention dense.norm_eps dense.temperature dense.fine dense.threshold dense.border "
         "dense.max_matches matcher.vector matcher.shared matcher.enhancement matcher.dense_weight "
