@@ -51,12 +51,21 @@ def test_each_refusal_is_one_line(capsys, override, said):
 
 
 @pytest.mark.parametrize("group", ["experiment", "debug", "dense", "data"])
-def test_every_config_composes_and_is_valid(group):
+def test_every_config_composes_and_is_valid(group, tmp_path):
     names = sorted(path.stem for path in (REPOSITORY / "configs" / group).glob("*.yaml"))
+    (tmp_path / "config.json").write_text(json.dumps({"config": launch.compose_tree([])}))
+    (tmp_path / "matcher").mkdir()
+    (tmp_path / "matcher" / "config.json").write_text(json.dumps({"config": launch.compose_tree(["stage=matcher"])}))
+    after = {  # what trains Module 2 begins from a run
+        "prepared": ["stage=matcher", f"init.dense={tmp_path}"],
+        "matcher_small": [f"init.dense={tmp_path}"],
+        "matcher_synthetic": [f"init.dense={tmp_path}"],
+        "matcher_real": [f"init.matcher={tmp_path / 'matcher'}", "data.root=/somewhere"],
+    }
     for name in set(names) - {"base"}:
         root = {"mixture": ["data.mixture.sd4.root=/somewhere"], "paper": ["data.mixture.sd4.root=/somewhere"]}
         root = root.get(name, ["data.root=/somewhere"]) if group == "data" else []
-        launch.compose_config([f"{group}={name}", *root])
+        launch.compose_config([f"{group}={name}", *root, *after.get(name, [])])
 
 
 def test_the_key_that_people_read_about():

@@ -105,8 +105,8 @@ def test_every_kind_of_image_gives_the_same_scan(files):
     alpha = np.dstack([colour, np.full_like(grey, 255)])
     for other in (
         colour, alpha, grey[..., None], grey.astype(np.uint16) * 257, grey.astype(np.int64), grey / 255,
-        (grey / 255).astype(np.float16), Image.fromarray(grey), Image.fromarray(colour), Image.fromarray(grey).convert("P"),
-        Image.fromarray(alpha), Image.fromarray(grey).convert("LA"),
+        (grey / 255).astype(np.float16), Image.fromarray(grey), Image.fromarray(colour),
+        Image.fromarray(grey).convert("P"), Image.fromarray(alpha), Image.fromarray(grey).convert("LA"),
     ):  # fmt: skip
         scan = scan_of(other)
         assert scan.grey.shape == grey.shape and np.abs(scan.grey.astype(int) - as_read.grey).max() <= 1
