@@ -81,3 +81,20 @@ def overrides(prints):
 def tiny(overrides):
     """The tiny run's config, with further overrides."""
     return lambda run_dir, *more: build(compose_tree(overrides(run_dir, *more)))
+
+
+@pytest.fixture(scope="session")
+def runs(tiny, tmp_path_factory):
+    """A folder with a Module 1 (`dense`) and a Module 2 (`matcher`) of two steps; both find next to nothing."""
+    from ifvit.config import inherited
+    from ifvit.training.loop import train
+
+    root = tmp_path_factory.mktemp("runs")
+    train(tiny(root / "dense", "dense.threshold=0.0", "trainer.max_steps=2", "trainer.validate_every=2"))
+    overrides = [
+        "debug=smoke", "stage=matcher", "data.fingers=4", "data.pairs.elastic_px=1", "trainer.max_steps=2",
+        "trainer.validate_every=2", "data.pairs.impostor_share=0.5", f"init.dense={root / 'dense'}",
+        f"run_dir={root / 'matcher'}", "matcher.enhancement=none",
+    ]  # fmt: skip
+    train(build(inherited(compose_tree(overrides), overrides)))
+    return root

@@ -115,7 +115,8 @@ def moved(grey: np.ndarray, ppi: float, angle: float, shift: float, towards: flo
         return grey
     turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
     cosine, sine = np.abs(turn[0, :2])
-    size = int(np.ceil(width * cosine + height * sine)), int(np.ceil(width * sine + height * cosine))
+    # Not a pixel more for a rounding error: a quarter turn then moves pixels onto pixels.
+    size = [int(np.ceil(side - 1e-6)) for side in (width * cosine + height * sine, width * sine + height * cosine)]
     turn[:, 2] += (np.array(size) - (width, height)) / 2
     return cv2.warpAffine(grey, turn, size, flags=cv2.INTER_CUBIC, borderValue=ground)
 

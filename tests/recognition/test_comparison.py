@@ -11,27 +11,9 @@ import ifvit
 from ifvit import cli
 from ifvit.calibration import calibration
 from ifvit.checkpoint import CheckpointError, write_json
-from ifvit.config import build, inherited
 from ifvit.image import ImageError, scan_of
-from ifvit.launch import compose_tree
 from ifvit.recognition.comparer import calibration_key, load_comparer
 from ifvit.recognition.trained import load_dense
-from ifvit.training.loop import train
-
-
-@pytest.fixture(scope="module")
-def runs(tiny, tmp_path_factory):
-    """A Module 1 and a Module 2 of a few steps; that they find what belongs together is not asked here."""
-    root = tmp_path_factory.mktemp("runs")
-    more = ["dense.threshold=0.0", "trainer.max_steps=2", "trainer.validate_every=2"]
-    train(tiny(root / "dense", *more))
-    overrides = [
-        "debug=smoke", "stage=matcher", "data.fingers=4", "data.pairs.elastic_px=1", "trainer.max_steps=2",
-        "trainer.validate_every=2", "data.pairs.impostor_share=0.5", f"init.dense={root / 'dense'}",
-        f"run_dir={root / 'matcher'}", "matcher.enhancement=none",
-    ]  # fmt: skip
-    train(build(inherited(compose_tree(overrides), overrides)))
-    return root
 
 
 @pytest.fixture(scope="module")
