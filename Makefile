@@ -31,7 +31,7 @@ $(VENV)/.made: pyproject.toml
 	$(call environment,.venv-oldest,--editable '.[dev]' jax==0.7.2 jaxlib==0.7.2 flax==0.12.0)
 
 .venv-extras/.made: pyproject.toml
-	$(call environment,.venv-extras,--editable '.[dev$(comma)enhance$(comma)wsq$(comma)parquet]')
+	$(call environment,.venv-extras,--editable '.[dev$(comma)enhance$(comma)wsq$(comma)parquet$(comma)peers]')
 
 .venv-parity/.made: pyproject.toml
 	$(call environment,.venv-parity,--editable '.[parity]')
@@ -47,8 +47,9 @@ test: setup  ## run the tests, two at a time
 test-oldest: .venv-oldest/.made  ## run the tests on the oldest JAX supported (0.7.2, with flax 0.12.0: what Kaggle has)
 	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-test-extras: .venv-extras/.made  ## run the tests of what the extras enhance, wsq and parquet add (pyfing is 85 MB)
-	.venv-extras/bin/python -m pytest -n 2 --dist loadfile tests/recognition tests/image tests/data/test_manifest.py $(ARGS)
+test-extras: .venv-extras/.made  ## run the tests of what the extras enhance, wsq, parquet and peers add (pyfing is 85 MB)
+	.venv-extras/bin/python -m pytest -n 2 --dist loadfile tests/recognition tests/image tests/data/test_manifest.py \
+	  tests/evaluation/test_peers.py $(ARGS)
 
 parity: .venv-parity/.made  ## hold the models against PyTorch and kornia (downloads PyTorch: several GB on most machines)
 	.venv-parity/bin/python -m pytest --override-ini addopts=-ra tests/parity $(ARGS)
