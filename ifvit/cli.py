@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from ifvit import __version__
 from ifvit.cli_common import at_least, border
@@ -36,25 +37,11 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("train", help="train; takes Hydra overrides, like train.py", add_help=False)
 
     register = commands.add_parser("register", help="lay one print on another with a trained Module 1, or say why not")
-    register.add_argument("a", type=Path, metavar="A", help="an image of a print")
-    register.add_argument("b", type=Path, metavar="B", help="another one")
-    register.add_argument(
-        "--run", dest="run_dir", required=True, type=Path, metavar="RUN_DIR", help="run_dir of a trained Module 1"
-    )
-    register.add_argument("--ppi", type=at_least(50), metavar="N", help="of both files; default: their tags, else 500")
-    register.add_argument("--picture", type=Path, metavar="PNG", help="draw both prints, the matches and the overlay")
-    register.add_argument("--json", action="store_true", help="print the result as JSON")
+    _add_pair(register, "a trained Module 1 or 2", "draw both prints, the matches and the overlay")
     register.set_defaults(run=_register)
 
     compare = commands.add_parser("compare", help="compare two prints with a trained Module 2, and say why")
-    compare.add_argument("a", type=Path, metavar="A", help="an image of a print")
-    compare.add_argument("b", type=Path, metavar="B", help="another one")
-    compare.add_argument(
-        "--run", dest="run_dir", required=True, type=Path, metavar="RUN_DIR", help="run_dir of a trained Module 2"
-    )
-    compare.add_argument("--ppi", type=at_least(50), metavar="N", help="of both files; default: their tags, else 500")
-    compare.add_argument("--picture", type=Path, metavar="PNG", help="draw both prints, what corresponds, the overlay")
-    compare.add_argument("--json", action="store_true", help="print the result as JSON")
+    _add_pair(compare, "a trained Module 2", "draw both prints, what corresponds, the overlay")
     compare.add_argument(
         "--fmr", type=_share, default=0.01, metavar="P", help="decide at this false-match rate; default: %(default)s"
     )
@@ -122,7 +109,54 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_pair(command: argparse.ArgumentParser, model: str, picture: str) -> None:
+    """The arguments of a command that takes two prints."""
+    command.add_argument("a", type=Path, metavar="A", help="an image of a print")
+    command.add_argument("b", type=Path, metavar="B", help="another one")
+    command.add_argument(
+        "--run", dest="run_dir", required=True, type=Path, metavar="RUN_DIR", help=f"run_dir of {model}"
+    )
+    command.add_argument("--ppi", type=at_least(50), metavar="N", help="of both files; default: their tags, else 500")
+    command.add_argument("--picture", type=Path, metavar="PNG", help=picture)
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+class _Answer(NamedTuple):
+    """What a command says of two prints: for programs, for people, and how it is drawn, None where it is not; done:
+    whether the prints could be laid on one another.
+    """
+
+    tree: dict[str, Any]
+    text: str
+    save: Callable[[Path], None] | None
+    done: bool
+
+
 def _register(arguments: argparse.Namespace) -> None:
+    def answer() -> _Answer:
+        from ifvit.recognition.pair import register_files
+        from ifvit.recognition.trained import load_dense
+
+        pair = register_files(load_dense(arguments.run_dir), arguments.a, arguments.b, arguments.ppi)
+        done = pair.registered.refusal is None
+        return _Answer(pair.tree(), pair.text(), pair.save if done else None, done)
+
+    _say(arguments, answer)
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    def answer() -> _Answer:
+        from ifvit.recognition.comparison import load
+
+        made = load(arguments.run_dir).compare(arguments.a, arguments.b, arguments.ppi)
+        decided = {"decision": made.decision(arguments.fmr), "decided_at_fmr": arguments.fmr}
+        return _Answer(made.to_dict() | decided, made.text(arguments.fmr), made.save, made.score is not None)
+
+    _say(arguments, answer)
+
+
+def _say(arguments: argparse.Namespace, answer: Callable[[], _Answer]) -> None:
+    """Print and draw what is found of two prints; the border where errors become lines and statuses."""
     from ifvit.launch import EXIT_FAILED, prepare_process, refuse
 
     prepare_process()
@@ -131,25 +165,23 @@ def _register(arguments: argparse.Namespace) -> None:
     from ifvit.checkpoint import CheckpointError
     from ifvit.image import ImageError
     from ifvit.recognition.errors import EnhancementError
-    from ifvit.recognition.pair import register_files
-    from ifvit.recognition.trained import load_dense
 
     if arguments.picture and arguments.picture.is_dir():
         refuse([f"--picture: {arguments.picture} is a folder; name a file"])
     try:
-        pair = register_files(load_dense(arguments.run_dir), arguments.a, arguments.b, arguments.ppi)
-        if arguments.picture and pair.registered.aligned:
-            pair.save(arguments.picture)
+        found = answer()
+        drawn = arguments.picture if found.save else None
+        if drawn:
+            found.save(drawn)
     except (CheckpointError, EnhancementError, ImageError, OSError) as error:
         refuse([str(error)])
-    drawn = arguments.picture if pair.registered.aligned else None
     if arguments.json:
-        print(json.dumps(pair.tree() | {"picture": str(drawn) if drawn else None}, indent=2))
+        print(json.dumps(found.tree | {"picture": str(drawn) if drawn else None}, indent=2))
     else:
-        print(pair.text())
+        print(found.text)
         if drawn:
             print(f"look at  {drawn}")
-    if pair.registered.refusal:
+    if not found.done:
         raise SystemExit(EXIT_FAILED)
 
 
@@ -162,37 +194,6 @@ def _share(text: str) -> float:
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"expected a rate above 0 and below 1, like 0.001, got {text}")
     return value
-
-
-def _compare(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import EXIT_FAILED, prepare_process, refuse
-
-    prepare_process()
-    import json
-
-    from ifvit.checkpoint import CheckpointError
-    from ifvit.image import ImageError
-    from ifvit.recognition.comparison import load
-    from ifvit.recognition.errors import EnhancementError
-
-    if arguments.picture and arguments.picture.is_dir():
-        refuse([f"--picture: {arguments.picture} is a folder; name a file"])
-    try:
-        comparison = load(arguments.run_dir).compare(arguments.a, arguments.b, arguments.ppi)
-        if arguments.picture:
-            comparison.save(arguments.picture)
-    except (CheckpointError, EnhancementError, ImageError, OSError) as error:
-        refuse([str(error)])
-    if arguments.json:
-        decided = {"decision": comparison.decision(arguments.fmr), "decided_at_fmr": arguments.fmr}
-        picture = {"picture": str(arguments.picture) if arguments.picture else None}
-        print(json.dumps(comparison.to_dict() | decided | picture, indent=2))
-    else:
-        print(comparison.text(arguments.fmr))
-        if arguments.picture:
-            print(f"look at  {arguments.picture}")
-    if comparison.score is None:
-        raise SystemExit(EXIT_FAILED)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
