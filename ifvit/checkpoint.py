@@ -56,7 +56,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path}: not valid JSON ({error}); restore the file or choose another run_dir"
         ) from error
@@ -269,8 +269,11 @@ def copy_best(source: Path, run_dir: Path) -> None:
     if which is None or source.resolve() == run_dir.resolve():
         return
     step = saved_steps(source / which)[-1]
+    for other in saved_steps(run_dir / "best"):  # of a run that was begun from another and left no state
+        shutil.rmtree(run_dir / "best" / str(other))
     _copy_tree(source / which / str(step), run_dir / "best" / str(step))
     for name in BESIDE:
+        (run_dir / name).unlink(missing_ok=True)
         if (source / name).exists():
             shutil.copyfile(source / name, run_dir / name)
 

@@ -122,6 +122,12 @@ def test_the_embedding_loss_by_hand():
     np.testing.assert_array_equal(found.count, 1)
 
 
+def test_the_embedding_loss_draws_mates_together_and_others_apart_down_to_the_margin():
+    cosine, genuine = jnp.array([0.9, -0.2, 0.9, 0.3]), jnp.array([True, True, False, False])
+    slope = jax.grad(lambda cosine: losses.embedding(cosine, genuine, 0.4).total.sum())(cosine)
+    np.testing.assert_array_equal(slope, [-1, -1, 1, 0])
+
+
 def arcface_by_hand(vectors, classes, labels, scale, margin):
     """In float64, by angles; within theta + margin <= pi."""
     directions = classes / np.linalg.norm(classes, axis=1, keepdims=True)
@@ -142,6 +148,19 @@ def test_arcface_by_hand():
     wanted = arcface_by_hand(vectors, classes, labels, 16.0, 0.4)
     found = losses.arcface(jnp.array(vectors), jnp.array(classes), jnp.array(labels), scale=16.0, margin=0.4)
     np.testing.assert_allclose(found.total, wanted, rtol=1e-4)
+
+
+def test_arcface_by_hand_where_the_margin_would_pass_half_a_turn():
+    """The cosine lowered by margin * sin(margin), and so below any that a margin can give."""
+    vectors, classes = jnp.array([[1.0, 0.0]]), jnp.array([[-1.0, 0.05], [0.3, 1.0]])
+    true, other = (
+        float(c[0] / np.hypot(*c)) - lowered
+        for c, lowered in ((np.array([-1.0, 0.05]), 0.4 * np.sin(0.4)), (np.array([0.3, 1.0]), 0.0))
+    )
+    assert np.arccos(true + 0.4 * np.sin(0.4)) + 0.4 > np.pi and true < -1
+    wanted = np.log(np.exp(4 * true) + np.exp(4 * other)) - 4 * true
+    found = losses.arcface(vectors, classes, jnp.array([0]), scale=4.0, margin=0.4)
+    np.testing.assert_allclose(found.total, wanted, rtol=1e-5)
 
 
 def test_arcface_never_rewards_a_worse_angle():

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ifvit.config.build import ADDED, ConfigError
+from ifvit.config.build import ADDED, ConfigError, near
 from ifvit.config.schema import Stage
 
 SEEN = ("ppi", "image_size", "enhancement")  # keys of data that belong to the network
@@ -62,7 +62,7 @@ def _config_of(tree: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any]] | None
                 run = json.loads(path.read_text())["config"]
                 if not isinstance(run["data"], Mapping) or not isinstance(run["dense"], Mapping):
                     raise TypeError("no config")
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ConfigError([f"{path}: not a run's config.json ({error})"]) from error
             key = "init.matcher" if init.get("matcher") else "init.dense"
             wanted = Stage.matcher if init.get("matcher") else Stage.dense
@@ -85,13 +85,20 @@ def _typed(tree: Mapping, overrides: Sequence[str], dense: Mapping, data: Mappin
             given, run = tree["dense"].get("use_loftr"), dense.get("use_loftr")
             if given != run:
                 yield f"{override}: the Module 1 of {source.parent} has use_loftr={run}, which cannot be changed"
-        elif (group == "dense" and name in dense) or (group == "data" and name in SEEN):
+        elif group == "dense" and name not in dense:
+            yield f"{key}: unknown key; {near(key)}"
+        elif group == "dense" or (group == "data" and name in SEEN):
             given, run = tree[group].get(name), (dense if group == "dense" else data)[name]
-            if given != run and name != "loftr_pretrained_ckpt":
+            if _sides(given) != _sides(run) and name != "loftr_pretrained_ckpt":
                 yield (
                     f"{key}: {_shown(given)} asked for, the Module 1 of {source.parent} has {_shown(run)}; it comes "
                     "with that run: leave it out, or train another Module 1"
                 )
+
+
+def _sides(value: Any) -> Any:
+    """A square frame said by both its sides as it is said by one; any other value as it is."""
+    return value[0] if isinstance(value, list) and len(value) == 2 and value[0] == value[1] else value
 
 
 def _shown(value: Any) -> str:

@@ -24,7 +24,7 @@ from ifvit.data.pairs import CANVAS
 from ifvit.data.records import DataError, Record
 from ifvit.data.sources import find
 from ifvit.progress import Progress
-from ifvit.recognition.enhancement import Enhancer, fits
+from ifvit.recognition.enhancement import Enhancer, misfit
 
 AT_ONCE = 256  # images read before any of them is put away
 CANVAS_RECIPE = 2  # raise it when a file becomes another canvas: runs trained on the old ones are then not gone on with
@@ -135,7 +135,7 @@ class Prints:
         """The canvases of some records, or why there is none; `apply` is map, or a pool's."""
         if self._data.enhancement is Enhancement.none:
             return iter(apply(self._loaded, records))
-        scans = [_unless_too_large(record, scan) for record, scan in zip(records, apply(scan_of, records), strict=True)]
+        scans = [_unless_misfit(record, scan) for record, scan in zip(records, apply(scan_of, records), strict=True)]
         good = [k for k, scan in enumerate(scans) if isinstance(scan, image.Scan)]
         ppis = [image.choose_ppi(scans[k], records[k].ppi)[0] for k in good]
         masks = self._enhancer.ridges_many([scans[k].grey for k in good], ppis)
@@ -165,11 +165,12 @@ def scan_of(record: Record) -> image.Scan | image.ImageError:
         return error
 
 
-def _unless_too_large(record: Record, scan: image.Scan | image.ImageError) -> image.Scan | image.ImageError:
+def _unless_misfit(record: Record, scan: image.Scan | image.ImageError) -> image.Scan | image.ImageError:
     """The scan, where enhancement can take it; a wrong ppi would ask for more memory than there is."""
-    if isinstance(scan, image.ImageError) or fits(scan.grey, image.choose_ppi(scan, record.ppi)[0]):
+    if isinstance(scan, image.ImageError):
         return scan
-    return image.ImageError(f"{record.path}: larger than a hand at its ppi, which must be wrong (file_ppi sets it)")
+    why = misfit(scan.grey, image.choose_ppi(scan, record.ppi)[0])
+    return scan if why is None else image.ImageError(f"{record.path}: {why}")
 
 
 def _crc(record: Record) -> int:

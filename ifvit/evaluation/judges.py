@@ -190,7 +190,8 @@ def judge_of(run_dir: Path, cache_dir: str | None = None) -> Judge:
         CheckpointError: it is no run directory, holds no state yet, or is damaged.
     """
     held = read_json(run_dir / "config.json")
-    stage = held.get("config", {}).get("stage") if isinstance(held, dict) else None
+    config = held.get("config") if isinstance(held, dict) else None
+    stage = config.get("stage") if isinstance(config, dict) else None
     return MatcherJudge(run_dir, cache_dir) if stage == Stage.matcher else DenseJudge(run_dir)
 
 

@@ -100,9 +100,7 @@ def scan_of(pixels: Any) -> Scan:
     if hasattr(pixels, "mode") and hasattr(pixels, "convert"):  # Pillow's
         check_size(*pixels.size)
         ppi = _tagged(pixels)
-        pixels = np.asarray(
-            pixels if pixels.mode in PLAIN_MODES else pixels.convert(OTHER_MODES.get(pixels.mode, "RGB"))
-        )
+        pixels = _decoded(pixels)
     if not isinstance(pixels, np.ndarray):
         raise ImageError(f"expected a path, an array or a Pillow image, got {type(pixels).__name__}")
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)):
@@ -113,6 +111,14 @@ def scan_of(pixels: Any) -> Scan:
         pixels = np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
     full = full_scale(pixels)
     return _upright(to_8_bit(one_channel(pixels, full), full), ppi)
+
+
+def _decoded(image: Any) -> np.ndarray:
+    """A Pillow image's pixels, which may only now be read from its file."""
+    try:
+        return np.asarray(image if image.mode in PLAIN_MODES else image.convert(OTHER_MODES.get(image.mode, "RGB")))
+    except (OSError, ValueError, SyntaxError) as error:  # damaged, closed, or of a rare mode
+        raise ImageError(f"cannot be decoded ({error})") from error
 
 
 def _usual_type(pixels: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
@@ -78,6 +79,12 @@ class Comparer:
         self._variables = jax.device_put(variables)
         self._registrar = module_1.registrar(at_once=at_once)
         self.enhancer = Enhancer(config.enhancement, cache_dir)
+
+    def by(self, at_once: int) -> Comparer:
+        """The same Module 2 with so many pairs in a batch."""
+        made = copy.copy(self)
+        made.at_once, made._registrar = at_once, self.module_1.registrar(at_once=at_once)
+        return made
 
     def print_of(self, scan: Scan, ppi: float | None = None) -> MatcherPrint:
         """A scan's print as both modules see it. Errors as of `matcher_print`."""

@@ -232,7 +232,6 @@ class Matcher:
     """A trained run, ready to compare; made by `load`. The model, its frame and its enhancement are the run's."""
 
     def __init__(self, run_dir: Path, cache_dir: str | None = None):
-        self.run_dir, self._cache_dir = run_dir, cache_dir
         self.comparer = load_comparer(run_dir, cache_dir=cache_dir)
         self._many: Comparer | None = None
 
@@ -246,7 +245,7 @@ class Matcher:
             EnhancementError: the enhancement of the training is not installed.
         """
         started = time.perf_counter()
-        prints = [self._print(self.comparer, *side) for side in _sides(a, b, ppi)]
+        prints = [_named(self._print(shown, own), shown, name) for shown, name, own in _sides(a, b, ppi)]
         for made in prints:
             if isinstance(made, ImageError):
                 raise made
@@ -259,7 +258,7 @@ class Matcher:
         An image that several pairs of a batch share is read once.
         """
         if self._many is None:
-            self._many = load_comparer(self.run_dir, cache_dir=self._cache_dir, at_once=AT_ONCE)
+            self._many = self.comparer.by(AT_ONCE)
         pairs = iter(pairs)
         while some := list(islice(pairs, AT_ONCE)):
             started = time.perf_counter()
@@ -269,8 +268,8 @@ class Matcher:
                 for shown, name, own_ppi in _sides(a, b, ppi):
                     key = (_key(shown), own_ppi)
                     if key not in read:
-                        read[key] = self._print(self._many, shown, name, own_ppi)
-                    sides.append(read[key])
+                        read[key] = self._print(shown, own_ppi)
+                    sides.append(_named(read[key], shown, name))
             prints = list(zip(sides[::2], sides[1::2], strict=True))
             bad = [next((one for one in pair if isinstance(one, ImageError)), None) for pair in prints]
             found = iter(
@@ -287,17 +286,18 @@ class Matcher:
         comparer = self.comparer
         return Comparison(*names, print_a, print_b, comparer.module_1.ppi, scored, comparer.calibration, seconds)
 
-    @staticmethod
-    def _print(comparer: Comparer, shown: Image, name: str, ppi: float | None) -> MatcherPrint | ImageError:
-        is_path = isinstance(shown, (str, PathLike))
+    def _print(self, shown: Image, ppi: float | None) -> MatcherPrint | ImageError:
+        """An image's print, or why there is none, which names it where it is a file."""
         try:
-            scan = image.read(Path(shown)) if is_path else image.scan_of(shown)
+            if not _is_file(shown):
+                return self.comparer.print_of(image.scan_of(shown), ppi)
+            scan = image.read(Path(shown))
         except ImageError as error:
-            return error if is_path else ImageError(f"image {name}: {error}")
+            return error
         try:
-            return comparer.print_of(scan, ppi)
+            return self.comparer.print_of(scan, ppi)
         except ImageError as error:
-            return ImageError(f"{name if is_path else f'image {name}'}: {error}")
+            return ImageError(f"{shown}: {error}")
 
 
 def _sides(a: Image, b: Image, ppi: Ppi) -> Iterator[tuple[Image, str, float | None]]:
@@ -308,12 +308,21 @@ def _sides(a: Image, b: Image, ppi: Ppi) -> Iterator[tuple[Image, str, float | N
         yield shown, _name(shown, name), own
 
 
+def _is_file(shown: Image) -> bool:
+    return isinstance(shown, (str, PathLike))
+
+
 def _name(shown: Image, otherwise: str) -> str:
-    return str(shown) if isinstance(shown, (str, PathLike)) else otherwise
+    return str(shown) if _is_file(shown) else otherwise
+
+
+def _named(made: MatcherPrint | ImageError, shown: Image, name: str) -> MatcherPrint | ImageError:
+    """The print, or the error that names the image."""
+    return ImageError(f"image {name}: {made}") if isinstance(made, ImageError) and not _is_file(shown) else made
 
 
 def _key(shown: Image) -> Any:
-    return str(shown) if isinstance(shown, (str, PathLike)) else id(shown)
+    return str(shown) if _is_file(shown) else id(shown)
 
 
 def load(run_dir: str | PathLike, cache_dir: str | None = None) -> Matcher:

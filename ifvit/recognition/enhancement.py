@@ -24,7 +24,7 @@ from ifvit.recognition.errors import EnhancementError
 from ifvit.recognition.gabor import enhance_gabor, print_fields, sure_ridges
 from ifvit.recognition.networks import Networks, pyfing_version
 
-__all__ = ["Enhanced", "Enhancer", "EnhancementError", "fits"]
+__all__ = ["Enhanced", "Enhancer", "EnhancementError", "misfit"]
 
 RECIPE = 1  # raise it when a print comes out otherwise: what older versions kept is then not taken for it
 PPI = 500.0  # what the methods were made for
@@ -198,9 +198,17 @@ def _chunks(images: Iterable[np.ndarray], ppis: Iterable[float]) -> Iterator[lis
         yield chunk
 
 
-def fits(grey: np.ndarray, ppi: float) -> bool:
-    """Whether a print, uint8 (H, W), of `ppi` is small enough to be enhanced."""
-    return grey.size * (PPI / ppi) ** 2 <= LARGEST
+def misfit(grey: np.ndarray, ppi: float) -> str | None:
+    """Why a print, uint8 (H, W), of `ppi` > 0 cannot be enhanced, which may be a wrong ppi; None where it can."""
+    if _too_large(grey, ppi):
+        return "larger than a hand at its ppi, which must be wrong (file_ppi sets it)"
+    if int(min(grey.shape) * (PPI / ppi) + 1e-6) < SMALLEST_SIDE:
+        return "too small for a fingerprint at its ppi (file_ppi sets it)"
+    return None
+
+
+def _too_large(grey: np.ndarray, ppi: float) -> bool:
+    return grey.size * (PPI / ppi) * (PPI / ppi) > LARGEST
 
 
 def _checked(index: int, grey: np.ndarray, ppi: float) -> _Print:
@@ -212,7 +220,7 @@ def _checked(index: int, grey: np.ndarray, ppi: float) -> _Print:
         raise EnhancementError(f"image {index}: {width}x{height} px is too small for a fingerprint")
     if not (math.isfinite(ppi) and ppi > 0):
         raise EnhancementError(f"image {index}: {ppi} is no resolution in pixels per inch")
-    if not fits(grey, ppi):
+    if _too_large(grey, ppi):
         raise EnhancementError(
             f"image {index}: {width}x{height} px at {ppi:g} ppi is larger than a hand; is the ppi right?"
         )

@@ -13,7 +13,7 @@ import numpy as np
 from ifvit import image
 from ifvit.config import Enhancement
 from ifvit.image import Canvas, ImageError, Scan
-from ifvit.recognition.enhancement import Enhanced, Enhancer, fits
+from ifvit.recognition.enhancement import Enhanced, Enhancer, misfit
 from ifvit.recognition.trained import Trained
 
 WHITE = 255
@@ -59,14 +59,15 @@ def matcher_prints(
     finder = _finder(trained, enhancer)
     while some := list(islice(both, AT_ONCE)):
         used = [image.choose_ppi(scan, ppi)[0] for scan, ppi in some]
-        small = [k for k, (scan, _) in enumerate(some) if fits(scan.grey, used[k])]
-        found = zip(*_found([some[k][0].grey for k in small], [used[k] for k in small], enhancer, finder), strict=True)
-        seen = dict(zip(small, found, strict=True))
+        whys = [misfit(scan.grey, own) for (scan, _), own in zip(some, used, strict=True)]
+        good = [k for k, why in enumerate(whys) if why is None]
+        found = zip(*_found([some[k][0].grey for k in good], [used[k] for k in good], enhancer, finder), strict=True)
+        seen = dict(zip(good, found, strict=True))
         for k, (scan, ppi) in enumerate(some):
             if k in seen:
                 yield _print(scan, ppi, trained, *seen[k])
             else:
-                yield ImageError("larger than a hand at its ppi, which must be wrong (file_ppi sets it)")
+                yield ImageError(whys[k])
 
 
 def _finder(trained: Trained, enhancer: Enhancer) -> Enhancer | None:

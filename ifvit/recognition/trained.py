@@ -13,7 +13,7 @@ from ifvit.checkpoint import MODULE_1, CheckpointError, digest_of, read_json, re
 from ifvit.config import ConfigError, DenseConfig, Enhancement, Stage, dense_of
 from ifvit.image import Canvas
 from ifvit.models.dense import DenseModel
-from ifvit.recognition.enhancement import Enhancer
+from ifvit.recognition.enhancement import Enhancer, misfit
 from ifvit.recognition.registration import Registrar
 
 
@@ -58,6 +58,8 @@ class Trained(NamedTuple):
         ridges = None
         if self.enhancement is not Enhancement.none:
             used, _ = image.choose_ppi(scan, ppi)
+            if why := misfit(scan.grey, used):
+                raise image.ImageError(why)
             (ridges,) = Enhancer(self.enhancement, cache_dir).ridges_many([scan.grey], [used])
         return image.canvas_of(scan, ridges, ppi, self.ppi, *self.frame)
 

@@ -42,10 +42,12 @@ class MatcherStage:
 
     def check_start(self) -> None:
         """Raises:
-        CheckpointError: there is no Module 1 to begin from, or it is damaged.
-        RunDirError: `init.matcher` is no Module 2's run.
+        RunDirError: there is no Module 1 to begin from, or it is damaged.
         """
-        self.module_1 = load_dense(run_dir.module_1_of(self.config))
+        try:
+            self.module_1 = load_dense(run_dir.module_1_of(self.config))
+        except CheckpointError as error:
+            raise RunDirError(str(error)) from error
 
     def check_data(self, data: Supply) -> None:
         """Raises:
@@ -78,7 +80,7 @@ class MatcherStage:
             try:
                 held = from_dense(self.model, own, self.module_1.variables)
             except ValueError as error:
-                raise CheckpointError(f"{source}: its state is not that of its config ({error})") from error
+                raise RunDirError(f"{source}: its state is not that of its config ({error})") from error
         copy_best(run_dir.module_1_of(self.config), self.dir / MODULE_1)
         return held | {"params": {**held["params"], CLASSES: classes}}, self.resume()
 
@@ -180,8 +182,15 @@ def summary(means: Mapping[str, float]) -> str:
 
 
 def _trained_before(source: Path, own: dict[str, Any]) -> dict[str, Any]:
-    """The variables of a Module 2 that was trained before, without its classes."""
-    _, _, held = read_variables(source)
+    """The variables of a Module 2 that was trained before, without its classes.
+
+    Raises:
+        RunDirError: it has none, or those of another model.
+    """
+    try:
+        _, _, held = read_variables(source)
+    except CheckpointError as error:
+        raise RunDirError(str(error)) from error
     held = {kind: {k: v for k, v in tree.items() if k != CLASSES} for kind, tree in held.items()}
     shapes = [
         {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(tree)}
@@ -189,7 +198,7 @@ def _trained_before(source: Path, own: dict[str, Any]) -> dict[str, Any]:
     ]
     if shapes[0] != shapes[1]:
         wrong = sorted(k for k in shapes[0].keys() | shapes[1].keys() if shapes[0].get(k) != shapes[1].get(k))
-        raise CheckpointError(
+        raise RunDirError(
             f"{source}: another model's state ({wrong[0]}: {shapes[1].get(wrong[0])} saved, {shapes[0].get(wrong[0])} "
             "expected); matcher.vector and matcher.shared must be that run's"
         )

@@ -59,9 +59,17 @@ def claim(config: Config) -> Any:
 def leave_nothing(config: Config) -> None:
     """Remove the run directory of a run that was refused before it wrote anything; its lock must still be held."""
     run_dir = Path(config.run_dir)
-    if run_dir.is_dir() and [path.name for path in run_dir.iterdir()] == [".lock"]:
+    rooms = [run_dir / name for name in ("states", "best")]  # made before what they are to hold may be refused
+    found = set(run_dir.iterdir()) if run_dir.is_dir() else set()
+    if run_dir / ".lock" in found <= {run_dir / ".lock", *rooms} and not any(map(_holds, rooms)):
+        for room in found.intersection(rooms):
+            room.rmdir()
         (run_dir / ".lock").unlink()
         run_dir.rmdir()
+
+
+def _holds(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def has_states(run_dir: Path) -> bool:

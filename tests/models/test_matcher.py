@@ -1,5 +1,7 @@
 """Module 2: vectors of length 1, of the cells that count, by branches that begin as Module 1 to the bit."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,11 +83,65 @@ def test_each_branch_begins_as_module_1_to_the_bit(matcher):
         )
 
 
-def test_another_width_is_refused(matcher):
+def test_another_width_is_refused_by_its_first_array(matcher):
     model, variables = matcher
     other = dense_variables(stage_widths=(4, 8, 16), d_model=16)
-    with pytest.raises(ValueError, match=r"params/\w+: .*given, .*expected"):
+    first = re.escape(f"params/{model.names[0]}: ['backbone']['layer3_0'")
+    with pytest.raises(
+        ValueError, match=rf"^{first}.*: float32 \(.*16,?\) given, float32 \(.*8,?\) expected; .* more$"
+    ):
         from_dense(model, variables, other)
+
+
+def test_more_and_fewer_arrays_are_refused(matcher):
+    model, variables = matcher
+    dense = dense_variables(num_layers=4)
+    with pytest.raises(ValueError, match=r"\['transformer'\]\['layers_2'\].*: float32 .* given, None expected"):
+        from_dense(model, variables, dense)
+    fewer = dense_variables()
+    del fewer["batch_stats"]["backbone"][next(iter(fewer["batch_stats"]["backbone"]))]
+    with pytest.raises(ValueError, match="batch_stats/.*: None given, float32 .* expected"):
+        from_dense(model, variables, fewer)
+
+
+def test_a_fine_stage_comes_along():
+    """It is not used here, but a Module 2's Module 1 must be there whole."""
+    wide = {"backbone": "resnet_fpn_8_2", "stem_width": 4, "stage_widths": (4, 8, 8), "fine": "loftr"}
+    model = MatcherModel(Branch(**NARROW | wide, vector=6), True)
+    image = jnp.zeros((1, 32, 32))
+    one = BranchInput(image, image, jnp.ones((1, 4, 4)))
+
+    def filled(value, init, *inputs):
+        shapes = jax.eval_shape(init, jax.random.key(0), *inputs)
+        return jax.tree.map(lambda x: jnp.full(x.shape, value, x.dtype), shapes)
+
+    variables, dense = filled(1, model.init, one, one), filled(2, DenseModel(**NARROW | wide).init, image, image)
+    made = from_dense(model, variables, dense)["params"]["both_branches"]
+    assert {"fine_preprocess", "fine_transformer", "backbone", "transformer", "embed"} == set(made)
+    assert all((leaf == 2).all() for leaf in jax.tree.leaves(made["fine_transformer"]))
+    assert all((leaf == 1).all() for leaf in jax.tree.leaves(made["embed"]))
+
+
+def test_padding_is_in_no_attention_and_no_p(matcher):
+    model, variables = matcher
+    real = jnp.ones((2, 3, 3)).at[:, 2].set(0)
+    padded = seen(48)._replace(mask=real)
+    usual, masked = (model.apply(variables, seen(64), local).of_local for local in (seen(48), padded))
+    np.testing.assert_allclose(jnp.exp(masked.log_p[:, 6:, :6]), 0, atol=1e-6)
+    np.testing.assert_allclose(jnp.exp(masked.log_p[:, :6, 6:]), 0, atol=1e-6)
+    assert jnp.abs(masked.vector_a - usual.vector_a).max() > 1e-5
+
+
+def test_a_vector_of_nothing_is_a_number_and_teaches(matcher):
+    """No token and no bias: without a bound in the norm the gradient would be no number."""
+    model, variables = matcher
+    none = seen(64)._replace(cells=jnp.zeros((2, 4, 4)))
+
+    def alike(params):
+        return model.apply(variables | {"params": params}, none, seen(48)).of_global.cosine.sum()
+
+    gradient = jax.grad(alike)(variables["params"])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
 def test_models_of_one_config_are_equal_so_that_nothing_is_compiled_twice():

@@ -41,10 +41,10 @@ def test_the_local_box_is_about_the_overlaps_middle():
     box = local_box(jnp.array(overlap))
     for k, mask in enumerate(overlap):
         row, column = np.argwhere(mask).mean(0)
-        wanted = [np.clip(round(at - 89 / 2), 0, whole - 90) for at, whole in ((row, 128), (column, 112))]
-        assert abs(int(box.top[k]) - wanted[0]) <= 1 and abs(int(box.left[k]) - wanted[1]) <= 1
-        roi = roi_of(mask)
-        assert roi == (int(box.top[k]), int(box.left[k]), 90, 90)
+        wanted = [int(np.clip(round(at - 89 / 2), 0, whole - 90)) for at, whole in ((row, 128), (column, 112))]
+        assert [int(box.top[k]), int(box.left[k])] == wanted
+        assert roi_of(mask) == (*wanted, 90, 90)
+    assert len(set(box.top.tolist())) > 10 and {0, 38} <= set(box.top.tolist())  # some at either end of the frame
 
 
 def test_the_local_branch_sees_the_prints_themselves_padded_to_the_stride():
@@ -55,6 +55,27 @@ def test_the_local_branch_sees_the_prints_themselves_padded_to_the_stride():
         top, left = int(box.top[k]), int(box.left[k])
         np.testing.assert_array_equal(of_local.image_b[k, :90, :90], pair.grey_b[k, top : top + 90, left : left + 90])
         np.testing.assert_array_equal(of_local.image_a[k, :90, :90], pair.grey_a[k, top : top + 90, left : left + 90])
+        shown = np.asarray(pair.overlap[k, top : top + 90, left : left + 90])
+        np.testing.assert_array_equal(of_local.cells[k] > 0, shown[::STRIDE, ::STRIDE])
+    for image in (of_local.image_a, of_local.image_b):  # its edge goes on
+        np.testing.assert_array_equal(image[:, 90:], np.broadcast_to(image[:, 89:90], (4, 6, 96)))
+        np.testing.assert_array_equal(image[:, :, 90:], np.broadcast_to(image[:, :, 89:90], (4, 96, 6)))
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+def test_a_cell_is_real_where_its_pixel_is(stride):
+    """A cell stands for the pixel at its upper left, which padding to the next multiple never takes away."""
+    _, of_local, _ = branch_inputs(laid(blobs()), stride)
+    side = -(-90 // stride)
+    assert of_local.mask.shape == of_local.cells.shape == (4, side, side)
+    np.testing.assert_array_equal(of_local.mask, np.arange(side)[:, None] * stride * np.ones((4, 1, side)) < 90)
+
+
+def test_an_empty_overlap_is_answered():
+    """There is no such pair in use, but a batch's padding must be numbers."""
+    of_global, of_local, box = branch_inputs(laid(np.zeros((1, 128, 112), bool)), STRIDE)
+    assert (of_global.image_a == 0).all() and (of_global.cells == 1).all() and (of_local.cells == 1).all()
+    assert (int(box.top[0]), int(box.left[0])) == (0, 0)
 
 
 def test_a_frame_smaller_than_the_box_is_seen_whole():
