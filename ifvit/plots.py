@@ -227,7 +227,9 @@ def draw_scores(scores: np.ndarray, genuine: np.ndarray, heading: Sequence[str],
             cv2.rectangle(over, (int(left[k]), upper), (int(left[k + 1]) - 1, height), colour, -1)
         field = cv2.addWeighted(over, 0.6, field, 0.4, 0)
     sheet = _padded(field, height, width + 2 * MARGIN)
-    axis = _text(f"{edges[0]:.2f}   score: mates green, others red   {edges[-1]:.2f}", sheet.shape[1])
+    axis = _text(f"{edges[0]:.2f}", sheet.shape[1])
+    for text, place in (("score: mates green, others red", width // 2 - 110), (f"{edges[-1]:.2f}", width - 2 * MARGIN)):
+        cv2.putText(axis, text, (place, 18), FONT, 0.5, INK, 1, cv2.LINE_AA)
     return np.vstack([*(_text(line, sheet.shape[1]) for line in heading), sheet, axis])
 
 

@@ -162,7 +162,9 @@ class Comparison:
             )
         if self.fmr is not None:
             lines.append(f"two different fingers score as high in at most {100 * self.fmr:.3g} % of cases")
-        lines.append(self.decision(fmr) + (f" (at an FMR of {100 * fmr:g} %)" if self.fmr is not None else ""))
+        decided = self.calibration is not None and self.score is not None and self.calibration.fmr.min() <= fmr
+        if self.score is not None:  # else the headline says why
+            lines.append(self.decision(fmr) + (f" (at an FMR of {100 * fmr:g} %)" if decided else ""))
         for name, one in self._prints():
             turned = "; light ridges, turned over" if one.canvas.inverted else ""
             lines.append(f"{name.upper()}: {one.canvas.ppi:g} ppi, {SAID[one.canvas.ppi_from]}{turned}")
