@@ -32,7 +32,7 @@ SEED = 0
 def main() -> None:
     """Print ms a print of each method, cold and cached, and of the ridge period."""
     arguments = _parser().parse_args()
-    prints = _read(arguments.folder, arguments.prints) if arguments.folder else _synthetic(arguments.prints)
+    prints = read_prints(arguments.folder, arguments.prints) if arguments.folder else synthetic_prints(arguments.prints)
     ppi = arguments.ppi if arguments.folder else 500.0
     sizes = sorted({grey.shape for grey in prints})
     device = jax.devices()[0]
@@ -80,7 +80,7 @@ def _each(prints: list[np.ndarray], run: Callable[[np.ndarray], object]) -> list
     return seconds
 
 
-def _read(folder: Path, count: int) -> list[np.ndarray]:
+def read_prints(folder: Path, count: int) -> list[np.ndarray]:
     """The first images of a folder that can be read."""
 
     def readable() -> Iterator[np.ndarray]:
@@ -97,7 +97,7 @@ def _read(folder: Path, count: int) -> list[np.ndarray]:
     return prints
 
 
-def _synthetic(count: int) -> list[np.ndarray]:
+def synthetic_prints(count: int) -> list[np.ndarray]:
     from ifvit.launch import compose_config
     from ifvit.synthesis.impression import draw_impression, frame_points, render
     from ifvit.synthesis.ridges import grow_finger

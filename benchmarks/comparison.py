@@ -1,0 +1,85 @@
+"""How many pairs a second does a trained Module 2 compare, one by one and in batches, with prints enhanced before or not?
+
+    python benchmarks/comparison.py RUN_DIR [FOLDER] [--ppi 500] [--pairs 32]
+
+RUN_DIR is a run of stage=matcher. Of the images in FOLDER and below, or of synthetic prints of 480x400 px. `one by one`
+is `Matcher.compare` of images in memory, enhancement included; `cached` finds the enhanced prints in a cache folder;
+`prints ready` is `Comparer.score_many` of prints made before, alone and 8 in a batch, as in an evaluation. Medians of
+three rounds, after one that compiles. IFViT's paper has 463 ms a pair (Qiu et al. 2024), on hardware it does not name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+from enhancement import read_prints, synthetic_prints
+
+from ifvit import image, load
+
+PAPER_MS = 463.0
+ROUNDS = 3
+
+
+def main() -> None:
+    """Print ms a pair and pairs a second of each way."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", help="of images; synthetic prints without it")
+    parser.add_argument("--ppi", type=float, default=500.0)
+    parser.add_argument("--pairs", type=int, default=32)
+    arguments = parser.parse_args()
+    count = 2 * arguments.pairs
+    prints = read_prints(arguments.folder, count) if arguments.folder else synthetic_prints(count)
+    pairs = list(zip(prints[::2], prints[1::2], strict=False))  # no print twice, so that none is found enhanced
+    device = jax.devices()[0]
+    print(f"{device.platform} {device.device_kind}; {len(pairs)} pairs of {len(prints)} prints")
+    print(f"  {'paper':34} {PAPER_MS:8.1f} ms a pair {1000 / PAPER_MS:8.1f} pairs/s")
+
+    def each(matcher) -> None:
+        for a, b in pairs:
+            matcher.compare(a, b, arguments.ppi)
+
+    cold = []
+    for _ in range(ROUNDS):
+        with tempfile.TemporaryDirectory() as folder:
+            matcher = load(arguments.run_dir, folder)
+            matcher.compare(*pairs[0], arguments.ppi + 1)  # compiles, and enhances none of the pairs' own
+            cold.append(_seconds(lambda matcher=matcher: each(matcher)))
+    _say("one by one, nothing cached", statistics.median(cold), len(pairs))
+    with tempfile.TemporaryDirectory() as folder:
+        matcher = load(arguments.run_dir, folder)
+        _say("one by one, cached", _median(lambda: each(matcher)), len(pairs))
+        _say("8 in a batch, cached", _median(lambda: list(matcher.compare_many(pairs, arguments.ppi))), len(pairs))
+        ready = [matcher.comparer.print_of(image.scan_of(grey), arguments.ppi) for grey in prints]
+        sides = list(zip(ready[::2], ready[1::2], strict=False))
+        for at_once in (1, 8):
+            comparer = matcher.comparer.by(at_once)
+            name = f"prints ready, {at_once} in a batch"
+            _say(name, _median(lambda comparer=comparer: list(comparer.score_many(sides))), len(pairs))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _median(work: Callable[[], object]) -> float:
+    """Of ROUNDS, after one that is not counted."""
+    work()
+    return statistics.median(_seconds(work) for _ in range(ROUNDS))
+
+
+def _say(what: str, seconds: float, pairs: int) -> None:
+    ms = 1000 * seconds / pairs
+    print(f"  {what:34} {ms:8.1f} ms a pair {1000 / ms:8.1f} pairs/s")
+
+
+if __name__ == "__main__":
+    main()
