@@ -1,4 +1,4 @@
-"""How many pairs a second does a trained Module 2 compare, one by one and in batches, with prints enhanced before or not?
+"""How many pairs a second does a trained Module 2 compare, singly and in batches, with prints enhanced before or not?
 
     python benchmarks/comparison.py RUN_DIR [FOLDER] [--ppi 500] [--pairs 32]
 
