@@ -201,9 +201,9 @@ def _chunks(images: Iterable[np.ndarray], ppis: Iterable[float]) -> Iterator[lis
 def misfit(grey: np.ndarray, ppi: float) -> str | None:
     """Why a print, uint8 (H, W), of `ppi` > 0 cannot be enhanced, which may be a wrong ppi; None where it can."""
     if _too_large(grey, ppi):
-        return "larger than a hand at its ppi, which must be wrong (file_ppi sets it)"
+        return "larger than a hand at its ppi, which must be wrong (file_ppi, or --ppi, sets it)"
     if int(min(grey.shape) * (PPI / ppi) + 1e-6) < SMALLEST_SIDE:
-        return "too small for a fingerprint at its ppi (file_ppi sets it)"
+        return "too small for a fingerprint at its ppi (file_ppi, or --ppi, sets it)"
     return None
 
 
