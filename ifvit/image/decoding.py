@@ -1,4 +1,4 @@
-"""Bytes of a checked header to grey levels, by OpenCV: any depth to 8 bits, colour to grey, transparent to white."""
+"""Bytes to pixels by OpenCV, and any pixels to grey levels: any depth to 8 bits, colour to grey, clear to white."""
 
 from __future__ import annotations
 
@@ -13,24 +13,58 @@ OVERSHOOT = 0.05  # of the full scale: what resampling adds to floating-point im
 
 
 def decode(content: bytes, kind: str, header: Header) -> np.ndarray:
-    """Grey levels, uint8 (H, W), as they lie in the file: nothing is stretched, nothing inverted.
+    """The pixels of a file, (H, W), BGR or BGRA, of the file's depth. Of several pages the first is read.
 
-    An orientation tag of a TIFF or JPEG is obeyed, as viewers do. Of several pages the first is read.
+    An orientation tag of a TIFF is obeyed, whatever one asks of the decoder; every other one is left to `grey_of`.
 
     Raises:
-        ImageError: damaged, or of a depth or kind that is not supported (the message names no file).
+        ImageError: damaged, or of a kind that is not supported (the message names no file).
     """
-    # Only UNCHANGED hands out transparency, and only without it an orientation is obeyed: a JPEG has no transparency.
-    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH if kind == "jpeg" else cv2.IMREAD_UNCHANGED
     try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     except (cv2.error, MemoryError) as error:
         raise ImageError(f"cannot be decoded ({getattr(error, 'err', '') or 'OpenCV refused it'})") from error
     if pixels is None:
         raise ImageError("cannot be decoded: damaged, or of a rare kind")
+    return stretched(pixels, header.full) if kind == "pnm" and header.full else pixels
+
+
+def stretched(pixels: np.ndarray, full: int) -> np.ndarray:
+    """Samples of a PNM, whose white is `full`, with the white of their type, as Pillow has them: 65535 or 255."""
+    white, kind = (65535, np.uint16) if pixels.ndim == 2 and full > 255 else (255, np.uint8)
+    levels = np.rint(np.arange(full + 1) / full * white).astype(kind)
+    return levels[np.minimum(pixels, full)]
+
+
+def grey_of(pixels: np.ndarray, header: Header) -> np.ndarray:
+    """Grey levels, uint8 (H, W), upright: nothing is stretched, nothing inverted but what the header says.
+
+    pixels: as of `decode`, of uint8, uint16, float32 or float64.
+
+    Raises:
+        ImageError: of another type or range (the message names no image).
+    """
     full = header.full or full_scale(pixels)
+    if pixels.ndim == 3 and pixels.dtype == np.uint16:
+        pixels, full = upper_8_bits(pixels, full), 255
     grey = to_8_bit(one_channel(pixels, full), full)
-    return 255 - grey if header.white_is_zero else grey
+    return turned(255 - grey if header.white_is_zero else grey, header.orientation)
+
+
+def turned(grey: np.ndarray, orientation: int) -> np.ndarray:
+    """An image (H, W) with its EXIF orientation (1 to 8) obeyed."""
+    if orientation > 4:  # rows are columns
+        grey = grey.T
+    if orientation in (2, 3, 6, 7):
+        grey = grey[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        grey = grey[::-1]
+    return np.ascontiguousarray(grey)
+
+
+def upper_8_bits(colours: np.ndarray, full: int) -> np.ndarray:
+    """uint8 of a colour's 16 bits, `full` of which stands for white; Pillow keeps no more of them."""
+    return (colours >> (full.bit_length() - 8)).astype(np.uint8)
 
 
 def full_scale(pixels: np.ndarray) -> int:

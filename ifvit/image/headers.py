@@ -1,4 +1,4 @@
-"""What a file says of itself before anything is decoded: its kind, its size and its ppi.
+"""What a file says of itself before anything is decoded: its kind, its size, its ppi and its orientation.
 
 The bytes may be anybody's. Every reader here stays within them, reads a bounded number of parts and takes no memory;
 what it finds cut short, absurd or unsupported is an ImageError (without the file's name, which the caller knows).
@@ -7,23 +7,24 @@ Decoders are worse at that: they fill the missing part of a cut image with grey 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 from ifvit.image.errors import ImageError, check_size
+from ifvit.image.exif import EXIF_START, believable, ppi_of, read_exif
 
-PPI_RANGE = 200.0, 2500.0  # what scanners and sensors have; 72, 96 and the like are what software writes by default
 MOST_PARTS = 2**16  # chunks or segments of a file; more are an attack
+JFIF_INCH = {1: 1.0, 2: 2.54}  # by the unit of its density: inch, centimetre; 0 is no unit
 MOST_SCANS = 100  # of a progressive JPEG, each of which costs a pass over all pixels; 10 are usual
 
 
 class Header(NamedTuple):
-    """What a file claims.
+    """What an image claims.
 
-    width, height: px; ppi: by the file's own tags, None where they say nothing believable; full: the value that stands
-    for white, None where the file does not say; white_is_zero: of samples that the decoder hands out as they are.
+    width, height: px, as it lies in the file; ppi: by its own tags, None where they say nothing believable; full: the
+    value that stands for white, None where nobody says; white_is_zero, orientation (EXIF's, 1 to 8): of pixels that the
+    decoder hands out as they lie.
     """
 
     width: int
@@ -31,6 +32,7 @@ class Header(NamedTuple):
     ppi: float | None = None
     full: int | None = None
     white_is_zero: bool = False
+    orientation: int = 1
 
 
 def kind_of(content: bytes) -> str:
@@ -53,32 +55,26 @@ MAGIC = {
 }
 
 
-def believable(x: float, y: float) -> float | None:
-    """The ppi of both axes as one, where both agree within 2 % and an instrument may have had it; else None."""
-    if not (math.isfinite(x) and math.isfinite(y)):
-        return None
-    low, high = PPI_RANGE
-    # Whole px per metre or cm cannot say 500 exactly: 499.999 is meant to be 500.
-    return round(x, 1) if low <= round(x, 1) <= high and abs(x - y) <= 0.02 * x else None
-
-
 def png(content: bytes) -> Header:
     """Walks the chunks up to IEND."""
-    at, width, height, colour, ppi = 8, 0, 0, -1, None
+    at, width, height, colour, own, exif = 8, 0, 0, -1, None, b""
     for _ in range(MOST_PARTS):
         size, name = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
-        data = content[at + 8 : at + 8 + min(size, 32)]
+        data = content[at + 8 : at + 8 + (size if name == b"eXIf" else min(size, 32))]
         at += 12 + size
         if at > len(content) or len(name) < 4:
             raise ImageError("the PNG is truncated")
         if name == b"IHDR" and size == 13 and colour < 0:
             width, height, colour = int.from_bytes(data[:4], "big"), int.from_bytes(data[4:8], "big"), data[9]
         elif name == b"pHYs" and size == 9 and data[8] == 1:  # px per metre
-            ppi = believable(int.from_bytes(data[:4], "big") * 0.0254, int.from_bytes(data[4:8], "big") * 0.0254)
+            own = int.from_bytes(data[:4], "big") * 0.0254, int.from_bytes(data[4:8], "big") * 0.0254
+        elif name == b"eXIf":
+            exif = data
         elif name == b"tRNS" and colour in (0, 2):
             raise ImageError("a PNG that makes one grey level or colour transparent; save it without transparency")
         elif name == b"IEND":
-            return Header(width, height, ppi)
+            tags = read_exif(exif)
+            return Header(width, height, ppi_of(own, tags), orientation=tags.orientation)
     raise ImageError(f"the PNG has more than {MOST_PARTS} chunks")
 
 
@@ -101,15 +97,23 @@ def bmp(content: bytes) -> Header:
         raise ImageError(f"a BMP of {bits} bits per pixel")
     if packing in (0, 3) and start + (width * bits + 31) // 32 * 4 * height > len(content):
         raise ImageError("the BMP is truncated")
-    ppi = believable(signed(38) * 0.0254, signed(42) * 0.0254) if length >= 40 else None
+    inch = 39.3701  # of a metre; rounded so, as Pillow has it
+    ppi = believable(signed(38) / inch, signed(42) / inch) if length >= 40 else None
     return Header(width, height, ppi)
+
+
+def _jfif_resolution(data: bytes) -> tuple[float, float] | None:
+    """Px per inch by the first application segment of a JPEG; None where it is no JFIF or names no unit."""
+    if data[:5] != b"JFIF\0" or len(data) < 12 or (inch := JFIF_INCH.get(data[7])) is None:
+        return None
+    return int.from_bytes(data[8:10], "big") * inch, int.from_bytes(data[10:12], "big") * inch
 
 
 def jpeg(content: bytes) -> Header:
     """Walks the segments up to the first scan."""
     if content.count(b"\xff\xda") > MOST_SCANS:
         raise ImageError(f"the JPEG has more than {MOST_SCANS} scans")
-    at, frame, ppi = 2, None, None
+    at, frame, own, blocks = 2, None, None, []
     for _ in range(MOST_PARTS):
         while content[at : at + 2] == b"\xff\xff":  # padding before a marker
             at += 1
@@ -121,15 +125,17 @@ def jpeg(content: bytes) -> Header:
             frame = Header(int.from_bytes(data[3:5], "big"), int.from_bytes(data[1:3], "big"))
             if data[0] != 8 or data[5] not in (1, 3):
                 raise ImageError(f"a JPEG of {data[5]} channels of {data[0]} bits; save it in 8-bit grey")
-        elif marker[1] == 0xE0 and data[:5] == b"JFIF\0" and size >= 14:
-            inch = {1: 1.0, 2: 2.54}.get(data[7], 0.0)
-            ppi = believable(int.from_bytes(data[8:10], "big") * inch, int.from_bytes(data[10:12], "big") * inch)
+        elif marker[1] == 0xE0:
+            own = _jfif_resolution(data) or own
+        elif marker[1] == 0xE1 and data.startswith(EXIF_START):  # a long block goes on in further segments
+            blocks.append(data[len(EXIF_START) :])
         elif marker[1] == 0xDA:
             if frame is None:
                 raise ImageError("the JPEG has no frame that can be decoded")
             if content.rfind(b"\xff\xd9", at) < 0:
                 raise ImageError("the JPEG is truncated")
-            return frame._replace(ppi=ppi)
+            tags = read_exif(b"".join(blocks))
+            return frame._replace(ppi=ppi_of(own, tags), orientation=tags.orientation)
         at += 2 + size
     raise ImageError(f"the JPEG has more than {MOST_PARTS} segments")
 

@@ -9,19 +9,18 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
-from ifvit.image.decoding import decode, full_scale, one_channel, to_8_bit
+from ifvit.image.decoding import decode, grey_of
 from ifvit.image.errors import MAX_BYTES, ImageError, check_size
-from ifvit.image.headers import PPI_RANGE, READERS, kind_of
+from ifvit.image.headers import READERS, kind_of
+from ifvit.image.in_memory import NOTHING_TOLD, decode_pillow, usual
 from ifvit.image.polarity import is_inverted
 from ifvit.image.tiff import tiff
 from ifvit.image.wsq_file import decode_wsq
-
-PLAIN_MODES = ("L", "RGB", "RGBA", "1", "I", "F", "I;16")  # of Pillow's, that become arrays as they are
-OTHER_MODES = {"P": "RGBA", "PA": "RGBA", "LA": "RGBA", "La": "RGBA", "RGBa": "RGBA"}
 
 
 class Scan(NamedTuple):
@@ -82,68 +81,40 @@ def _scan(content: bytes) -> Scan:
     kind = kind_of(content)
     header = tiff(content) if kind == "tiff" else READERS[kind](content)
     check_size(header.width, header.height)
-    grey = decode_wsq(content, header) if kind == "wsq" else decode(content, kind, header)
-    check_size(grey.shape[1], grey.shape[0])
-    return _upright(grey, header.ppi)
+    pixels = decode_wsq(content, header) if kind == "wsq" else decode(content, kind, header)
+    check_size(pixels.shape[1], pixels.shape[0])
+    if kind == "pnm":
+        header = header._replace(full=np.iinfo(pixels.dtype).max)
+    return _upright(grey_of(pixels, header), header.ppi)
 
 
-def scan_of(pixels: Any) -> Scan:
-    """The scan of an image in memory, as `read` gives that of a file.
+def scan_of(image: np.ndarray | Image.Image) -> Scan:
+    """The scan of an image in memory: the one that `read` gives of its file, where both can read it.
 
-    pixels: an array, grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4) of uint8, uint16 (or other whole numbers within
-    these), bool or floating point; or a Pillow image, whose `dpi` is its tag.
+    An array is grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4), bool, floating point, or whole numbers of any type and
+    byte order from 0 to 65535. It has no tags: it is upright, and nobody says its ppi.
+
+    A Pillow image is its pixels as they are in memory; its file is never read again. What it says of itself is its
+    `info`, which Pillow copies to every image that is made of it:
+
+    - ppi: `info["dpi"]`, or the resolution of `info["exif"]` where that says nothing believable. Pillow keeps both when
+      an image is resized, and nobody can tell: give the ppi of such an image yourself.
+    - orientation: the tag is obeyed in an image as `Image.open` gives it. An image made of that one (by `crop`,
+      `convert`, `rotate`, `ImageOps.exif_transpose`, ...) lies as its pixels lie.
+    - white: of 16-bit colours Pillow keeps the upper 8 bits, and so does `read`.
 
     Raises:
         ImageError: of another shape or type, too small, too large or blank (the message names no image).
     """
-    ppi = None
-    if hasattr(pixels, "mode") and hasattr(pixels, "convert"):  # Pillow's
-        check_size(*pixels.size)
-        ppi = _tagged(pixels)
-        pixels = _decoded(pixels)
-    if not isinstance(pixels, np.ndarray):
-        raise ImageError(f"expected a path, an array or a Pillow image, got {type(pixels).__name__}")
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)):
-        raise ImageError(f"an array of shape {pixels.shape}; expected (height, width), or with 3 or 4 channels")
-    check_size(pixels.shape[1], pixels.shape[0])
-    pixels = np.ascontiguousarray(_usual_type(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels))
-    if pixels.ndim == 3:  # OpenCV's order of colours
-        pixels = np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
-    full = full_scale(pixels)
-    return _upright(to_8_bit(one_channel(pixels, full), full), ppi)
-
-
-def _decoded(image: Any) -> np.ndarray:
-    """A Pillow image's pixels, which may only now be read from its file."""
-    try:
-        return np.asarray(image if image.mode in PLAIN_MODES else image.convert(OTHER_MODES.get(image.mode, "RGB")))
-    except (OSError, ValueError, SyntaxError) as error:  # damaged, closed, or of a rare mode
-        raise ImageError(f"cannot be decoded ({error})") from error
-
-
-def _usual_type(pixels: np.ndarray) -> np.ndarray:
-    """Of the types that files have."""
-    if pixels.dtype == bool:
-        return np.uint8(255) * pixels
-    if pixels.dtype.kind in "iu" and pixels.dtype not in (np.uint8, np.uint16):
-        low, high = int(pixels.min()), int(pixels.max())
-        if low < 0 or high > 65535:
-            raise ImageError(f"pixels from {low} to {high}: expected 0..255 or 0..65535")
-        return pixels.astype(np.uint8 if high < 256 else np.uint16)
-    return pixels.astype(np.float32) if pixels.dtype == np.float16 else pixels
-
-
-def _tagged(image: Any) -> float | None:
-    """The ppi that a Pillow image tells, where it is believable."""
-    try:
-        ppi = float(image.info["dpi"][0])
-    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError):
-        return None
-    return ppi if PPI_RANGE[0] <= ppi <= PPI_RANGE[1] else None
+    if isinstance(image, Image.Image):
+        pixels, header = decode_pillow(image)
+    else:
+        pixels, header = usual(image), NOTHING_TOLD
+    return _upright(grey_of(pixels, header), header.ppi)
 
 
 def _upright(grey: np.ndarray, ppi: float | None) -> Scan:
-    """The scan of grey levels as they lie in the file.
+    """The scan of grey levels, turned over where its ridges are light.
 
     Raises:
         ImageError: there is nothing in them.

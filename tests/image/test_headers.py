@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from ifvit import image
-from ifvit.image.headers import READERS, believable, kind_of, png, wsq
+from ifvit.image.exif import believable
+from ifvit.image.headers import READERS, kind_of, png, wsq
 from ifvit.image.tiff import tiff as tiff_header
 from tests.image.drawing import encoded, pillow, print_like, tiff
 
@@ -58,7 +59,8 @@ def test_files_without_a_tag(tmp_path, ending):
         (resolution([0, 1], [0, 1], 2), None),
         (resolution([500, 1], [508, 1], 2), 500),
         (resolution([500, 1], [520, 1], 2), None),
-        ([(282, 3, [500]), (283, 3, [500])], None),  # not rational
+        ([(282, 3, [500]), (283, 4, [500])], 500),  # not rational
+        ([(282, 1, [200]), (283, 1, [200])], None),  # bytes, no numbers
     ],
 )
 @pytest.mark.parametrize("order", ["<", ">"])
