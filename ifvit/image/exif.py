@@ -83,7 +83,7 @@ class Exif(NamedTuple):
     orientation: int = 1
     x: float | None = None
     y: float | None = None
-    unit: int = 2
+    unit: float = 2
 
     @property
     def resolution(self) -> tuple[float, float] | None:
@@ -95,12 +95,12 @@ class Exif(NamedTuple):
 
 def exif_of(directory: Directory) -> Exif:
     """The tags of a directory. Raises ImageError where they lead out of it."""
-    orientation = directory.first(ORIENTATION, 1)
+    orientation, unit = directory.real(ORIENTATION), directory.real(UNIT)
     return Exif(
-        orientation if 1 <= orientation <= 8 else 1,
+        int(orientation) if orientation in range(1, 9) else 1,
         directory.real(X_RESOLUTION),
         directory.real(Y_RESOLUTION),
-        directory.first(UNIT, 2),
+        2 if unit is None else unit,
     )
 
 

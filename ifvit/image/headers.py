@@ -104,7 +104,7 @@ def bmp(content: bytes) -> Header:
 
 def _jfif_resolution(data: bytes) -> tuple[float, float] | None:
     """Px per inch by the first application segment of a JPEG; None where it is no JFIF or names no unit."""
-    if data[:5] != b"JFIF\0" or len(data) < 12 or (inch := JFIF_INCH.get(data[7])) is None:
+    if data[:4] != b"JFIF" or len(data) < 12 or (inch := JFIF_INCH.get(data[7])) is None:
         return None
     return int.from_bytes(data[8:10], "big") * inch, int.from_bytes(data[10:12], "big") * inch
 

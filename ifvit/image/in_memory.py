@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from ifvit.image.errors import ImageError, check_size
-from ifvit.image.exif import INCH, ORIENTATION, Exif, ppi_of, read_exif
+from ifvit.image.exif import INCH, ORIENTATION, X_RESOLUTION, Exif, ppi_of, read_exif
 from ifvit.image.headers import JFIF_INCH, Header
 
 AS_THEY_LIE = ("1", "L", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # modes that become arrays so
@@ -103,7 +103,7 @@ def _load(image: Image.Image) -> None:
     Pillow (13.0) maps an uncompressed TIFF by its size once it is turned, so that every row begins at a wrong place. It
     maps what has a name.
     """
-    if getattr(image, "tag_v2", {}).get(ORIENTATION, 1) <= 4:
+    if getattr(image, "tag_v2", {}).get(ORIENTATION) not in (5, 6, 7, 8):
         image.load()
         return
     name, image.filename = image.filename, ""
@@ -121,7 +121,7 @@ def _header(image: Image.Image) -> Header:
     tag, value = WHITE_IS_ZERO
     return Header(
         *image.size,
-        ppi=ppi_of(_own_resolution(image, exif), exif),
+        ppi=ppi_of(_own_resolution(image), exif),
         full=65535 if image.format == "PPM" and image.mode.startswith("I") else None,  # whatever white the file names
         # Of samples beyond 8 bits; Pillow inverts the others itself.
         white_is_zero=image.mode.startswith(("I", "F")) and getattr(image, "tag_v2", {}).get(tag) == value,
@@ -129,18 +129,24 @@ def _header(image: Image.Image) -> Header:
     )
 
 
-def _own_resolution(image: Image.Image, exif: Exif) -> tuple[float, float] | None:
-    """The resolution that the format's own tag gives, px per inch of both axes.
-
-    Where a JPEG has no such tag Pillow puts EXIF's there: the number of its x axis, for both.
-    """
+def _own_resolution(image: Image.Image) -> tuple[float, float] | None:
+    """The resolution that the format's own tag gives, px per inch of both axes."""
     own = _pair(image.info.get("dpi"))
-    by_jpeg = image.format in ("JPEG", "MPO", None) and own is not None and own[0] == own[1] and exif.x is not None
-    if own is None or (by_jpeg and any(math.isclose(own[0], exif.x * inch) for inch in INCH.values())):
-        inch = JFIF_INCH.get(image.info.get("jfif_unit"))
-        jfif = _pair(image.info.get("jfif_density"))
-        return None if inch is None or jfif is None else (jfif[0] * inch, jfif[1] * inch)
-    return own
+    if own is not None and not _copied_from_exif(image, *own):
+        return own
+    inch, density = JFIF_INCH.get(image.info.get("jfif_unit")), _pair(image.info.get("jfif_density"))
+    return None if inch is None or density is None else (density[0] * inch, density[1] * inch)
+
+
+def _copied_from_exif(image: Image.Image, x: float, y: float) -> bool:
+    """Whether "dpi" is what Pillow puts there of a JPEG without one: of EXIF the number of the x axis, for both."""
+    if x != y or "exif" not in image.info or image.format not in ("JPEG", "MPO", None):
+        return False
+    try:
+        of_exif = float(image.getexif()[X_RESOLUTION])
+    except Exception:  # whatever Pillow meets in a damaged block; then it has copied nothing
+        return False
+    return any(math.isclose(x, of_exif * inch) for inch in INCH.values())
 
 
 def _pair(numbers: Any) -> tuple[float, float] | None:

@@ -7,6 +7,8 @@ from ifvit.image.exif import Directory, exif_of, ppi_of
 from ifvit.image.headers import Header
 
 WIDTH, HEIGHT, BITS, PHOTOMETRIC, SAMPLES, FORMAT = 256, 257, 258, 262, 277, 339
+COMPRESSION, NO_COMPRESSION = 259, 1
+ROWS_PER_STRIP = 278
 STARTS, SIZES = (273, 324), (279, 325)  # of strips, of tiles
 TILE_WIDTH, TILE_HEIGHT = 322, 323
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
@@ -26,7 +28,7 @@ def tiff(content: bytes) -> Header:
     bits = _check_samples(directory)
     if directory.first(TILE_WIDTH, 0) * directory.first(TILE_HEIGHT, 0) > MAX_PIXELS:
         raise ImageError("the TIFF's tiles are too large")
-    _check_whole(directory, len(content))
+    _check_whole(directory, bits, len(content))
     exif = exif_of(directory)
     # The decoder inverts such samples itself where it goes through 8-bit colour.
     white_is_zero = directory.first(PHOTOMETRIC, BLACK_IS_ZERO) == WHITE_IS_ZERO and bits > 8
@@ -52,7 +54,15 @@ def _check_samples(directory: Directory) -> int:
     return bits
 
 
-def _check_whole(directory: Directory, length: int) -> None:
+def _check_whole(directory: Directory, bits: int, length: int) -> None:
+    """Whether all rows are there. Where some are not, the decoder hands out what the memory held before."""
+    height = directory.first(HEIGHT, 0)
+    thinned = directory.first(PHOTOMETRIC, BLACK_IS_ZERO) == YCBCR  # has fewer samples of its colours
+    row = (directory.first(WIDTH, 0) * (1 if thinned else directory.first(SAMPLES, 1)) * bits + 7) // 8
+    rows, strips = directory.first(ROWS_PER_STRIP, height), directory.values(STARTS[0]).size
+    missing = strips and (rows == 0 or strips < -(-height // rows))
+    if missing or (directory.first(COMPRESSION, NO_COMPRESSION) == NO_COMPRESSION and row * height > length):
+        raise ImageError("the TIFF is truncated")
     for starts, sizes in zip(STARTS, SIZES, strict=True):
         start, size = directory.values(starts), directory.values(sizes)
         n = min(start.size, size.size)
