@@ -1,7 +1,8 @@
 """Fingerprint images: read a file, bring it to a resolution, find the ridges, place it in a frame.
 
-`reading` takes a file to grey levels: `headers` and `tiff` see what it claims before `decoding` or `wsq_file` trusts
-it, `polarity` tells which way round it is. `canvas` takes those to a frame, with `ridges` to say where the print is.
+`reading` takes a file to grey levels: `headers` and `tiff`, with `exif` for the tags, see what it claims before
+`decoding` or `wsq_file` trusts it, `polarity` tells which way round it is; `in_memory` brings in arrays and Pillow's
+images, by the same rules. `canvas` takes those to a frame, with `ridges` to say where the print is.
 Grey means uint8 (H, W), dark ridges on a light ground. Lengths are px of the image at hand unless said otherwise.
 """
 

@@ -17,8 +17,8 @@ AS_THEY_LIE = ("1", "L", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;1
 WITH_ALPHA = ("P", "PA", "LA", "La", "RGBa")
 NO_LIGHT = ("CMYK", "LAB")  # what they look like depends on inks or a profile; such files are refused too
 WHITE_IS_ZERO = 262, 0  # TIFF's tag, and its value
-DARK = 64  # of 255; no print is as dark as that, but the upper half of 16 bits is that hold 10 or 12
-NOTHING_TOLD = Header(0, 0)
+DARK = 64  # of 255; no print is so dark, but the upper 8 bits are where 16 bits hold a sensor's 10 or 12
+NO_CLAIMS = Header(0, 0)
 
 
 def usual(pixels: Any) -> np.ndarray:
@@ -100,8 +100,8 @@ def _loaded(image: Image.Image) -> np.ndarray:
 def _load(image: Image.Image) -> None:
     """`image.load()`, but not by mapping a file into memory whose rows are columns.
 
-    Pillow (13.0) maps an uncompressed TIFF by its size once it is turned, so that every row begins at a wrong place. It
-    maps what has a name.
+    Pillow (11.0 to 13.0) maps an uncompressed TIFF by the size that it has once it is turned, so that every row begins
+    at a wrong place. It maps what has a name. An image that was loaded before is torn already, and does not show it.
     """
     if getattr(image, "tag_v2", {}).get(ORIENTATION) not in (5, 6, 7, 8):
         image.load()
@@ -114,7 +114,7 @@ def _load(image: Image.Image) -> None:
 
 
 def _header(image: Image.Image) -> Header:
-    """What a loaded image says of itself. Pillow's own reader of TIFF obeys the orientation and hides no resolution."""
+    """What a loaded image says of itself. The orientation of a TIFF is obeyed by Pillow itself."""
     opened = isinstance(image, ImageFile.ImageFile)
     block = image.info.get("exif")
     exif = read_exif(block) if isinstance(block, bytes) else Exif()

@@ -17,7 +17,7 @@ from PIL import Image
 from ifvit.image.decoding import decode, grey_of
 from ifvit.image.errors import MAX_BYTES, ImageError, check_size
 from ifvit.image.headers import READERS, kind_of
-from ifvit.image.in_memory import NOTHING_TOLD, decode_pillow, usual
+from ifvit.image.in_memory import NO_CLAIMS, decode_pillow, usual
 from ifvit.image.polarity import is_inverted
 from ifvit.image.tiff import tiff
 from ifvit.image.wsq_file import decode_wsq
@@ -109,7 +109,7 @@ def scan_of(image: np.ndarray | Image.Image) -> Scan:
     if isinstance(image, Image.Image):
         pixels, header = decode_pillow(image)
     else:
-        pixels, header = usual(image), NOTHING_TOLD
+        pixels, header = usual(image), NO_CLAIMS
     return _upright(grey_of(pixels, header), header.ppi)
 
 

@@ -238,7 +238,7 @@ class Matcher:
         self._many: Comparer | None = None
 
     def compare(self, a: Image, b: Image, ppi: Ppi = None) -> Comparison:
-        """Two prints: paths, arrays (grey, RGB or RGBA) or Pillow images.
+        """Two prints: paths, arrays (grey, RGB or RGBA) or Pillow images, by the rules of `ifvit.image.scan_of`.
 
         ppi: of both images or (of a, of b), over their own tags; 500 where nobody says it, and the result says so.
 

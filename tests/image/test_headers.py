@@ -119,6 +119,12 @@ def test_a_truncated_file_is_refused_by_name(tmp_path, ending, share):
         image.read(path)
 
 
+@pytest.mark.parametrize("tag, number", [(257, 3000), (256, 3000), (278, 7), (278, 0)])
+def test_a_tiff_that_claims_rows_it_has_not(tag, number):
+    with pytest.raises(image.ImageError, match="truncated"):
+        tiff_header(tiff(GREY, more=[(tag, 4, [number])]))
+
+
 def test_any_truncation_of_a_small_file_is_refused(tmp_path):
     small = cv2.resize(GREY, (20, 20))
     for ending in (".png", ".bmp", ".pgm", ".jpg"):

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ifvit.image.exif import Exif, read_exif
 from tests.conftest import REPOSITORY
 from tests.image.drawing import encoded, print_like, tiff
 from tests.image.test_headers import wsq_start
@@ -41,6 +42,11 @@ for path in sys.argv[1:]:
 
 def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def segment(data: bytes) -> bytes:
+    """The first application segment of a JPEG."""
+    return b"\xff\xe1" + struct.pack(">H", 2 + len(data)) + data
 
 
 def png_claiming(width: int, height: int) -> bytes:
@@ -95,6 +101,15 @@ def claims() -> dict[str, bytes]:
         files[f"count{count}.tif"] = tiff(grey).replace(entry, struct.pack("<HHI", 279, 4, count))
     for start in (0, 4, 2**31, 2**32 - 1):  # where the first directory lies
         files[f"directory{start}.tif"] = b"II*\0" + struct.pack("<I", start) + tiff(grey)[8:]
+    for tag, kind in ((274, 3), (282, 5), (283, 10), (296, 12), (282, 0), (282, 65535)):  # EXIF that leads astray
+        for count, where in ((1, 2**32 - 1), (2**32 - 1, 8), (2**16, 0), (0, 0)):
+            entry = struct.pack("<HHII", tag, kind, count, where)
+            for entries in (1, 2, 2**16 - 1):
+                block = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", entries) + entry
+                files[f"exif{tag}_{kind}_{count}_{entries}.jpg"] = jpeg[:2] + segment(block) + jpeg[2:]
+    for start in (0, 4, 2**31, 2**32 - 1):
+        block = b"Exif\0\0MM\0*" + struct.pack(">I", start)
+        files[f"exif{start}.jpg"] = jpeg[:2] + segment(block) * 50 + jpeg[2:]
     plain = tiff(grey)
     after = 8 + 2 + 12 * 10
     files["loop.tif"] = plain[:after] + struct.pack("<I", 8) + plain[after + 4 :]
@@ -152,6 +167,23 @@ def test_malformed_files_are_refused_or_read_and_nothing_else(tmp_path):
     assert max(seconds for _, _, seconds, _ in read) < 3
     assert max(growth for *_, growth in read) < GROWTH
     images = {name for name, said, *_ in read if said == "image"}
-    # A tag turned to the value it had, or one without a meaning here.
-    assert all(name.startswith(("tag", "loop", "count0")) for name in images & set(claimed))
+    # A tag turned to the value it had, or one without a meaning here. A damaged EXIF block leaves an image whole.
+    assert all(name.startswith(("tag", "loop", "count0", "exif")) for name in images & set(claimed))
+    assert {name for name in claimed if name.startswith("exif")} <= images
     assert 0.1 < len(images & set(mutated)) / len(mutated) < 0.9  # else the mutations test nothing
+
+
+def test_any_exif_block_is_read_within_its_bounds():
+    rng = np.random.default_rng(1)
+    more = [(274, 3, [6]), (282, 5, [500, 1]), (283, 5, [500, 1]), (296, 3, [2])]
+    whole = np.frombuffer(tiff(np.zeros((1, 1), np.uint8), more=more), np.uint8)
+    assert read_exif(b"Exif\0\0" + whole.tobytes()) == read_exif(whole.tobytes()) == Exif(6, 500, 500, 2)
+    read = set()
+    for n in range(3000):
+        block = whole.copy()
+        block[rng.integers(8, len(block), rng.integers(1, 8))] = rng.integers(0, 256)
+        block = block[: rng.integers(0, len(block))] if n % 3 == 2 else block
+        exif = read_exif(b"Exif\0\0" + block.tobytes())
+        assert exif.orientation in range(1, 9)
+        read.add(exif)
+    assert len(read) > 100  # else the mutations test nothing

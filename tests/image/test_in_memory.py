@@ -132,8 +132,8 @@ def test_what_is_edited_is_never_its_file_again(tmp_path):
 @pytest.mark.parametrize("number", UPRIGHT)
 def test_what_is_made_of_a_turned_image_lies_as_its_pixels_lie(number):
     """Pillow copies the tag to it, whether it was turned or not."""
-    for made in (Image.Image.copy, lambda a: a.convert("RGB"), lambda a: a.crop((0, 0, 80, 96))):
-        np.testing.assert_array_equal(grey_of(made(turned_png(number))), GREY)
+    for derived in (Image.Image.copy, lambda a: a.convert("RGB"), lambda a: a.crop((0, 0, 80, 96))):
+        np.testing.assert_array_equal(grey_of(derived(turned_png(number))), GREY)
     upright = UPRIGHT[number](GREY)
     np.testing.assert_array_equal(grey_of(turned_png(number)), upright)
     np.testing.assert_array_equal(grey_of(ImageOps.exif_transpose(turned_png(number))), upright)
@@ -149,13 +149,13 @@ def test_the_ppi_of_an_edited_image_is_what_its_info_says():
     assert image.scan_of(tagged.convert("RGB")).ppi == image.scan_of(tagged.crop((0, 0, 64, 64))).ppi == 1000
     assert image.scan_of(turned_png().copy()).ppi == 1000
     for content in (pillow(PICTURE, "JPEG", exif=directory(*resolution([1000, 1], [1000, 1]))), encoded(GREY, ".png")):
-        told = opened(content)
-        told.info["dpi"] = (569, 569)
-        assert image.scan_of(told).ppi == 569
+        tagged = opened(content)
+        tagged.info["dpi"] = (569, 569)
+        assert image.scan_of(tagged).ppi == 569
     for dpi in (500, (500,), ("500", "500"), (500, None), (float("nan"), 500), (10**400, 10**400), None, b"ab"):
-        told = PICTURE.copy()
-        told.info |= {"dpi": dpi, "exif": "no bytes", "jfif_unit": 1, "jfif_density": dpi}
-        assert image.scan_of(told).ppi is None
+        tagged = PICTURE.copy()
+        tagged.info |= {"dpi": dpi, "exif": "no bytes", "jfif_unit": 1, "jfif_density": dpi}
+        assert image.scan_of(tagged).ppi is None
 
 
 def test_the_page_that_was_turned_to():

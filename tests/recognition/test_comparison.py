@@ -15,6 +15,7 @@ from ifvit.checkpoint import CheckpointError, write_json
 from ifvit.image import ImageError, scan_of
 from ifvit.recognition.comparer import calibration_key, load_comparer
 from ifvit.recognition.trained import load_dense
+from tests.image.test_doors import CASES, GREY
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,19 @@ def test_every_kind_of_image_gives_the_same_scan(files):
     red = np.zeros((64, 64, 3), np.uint8)
     red[:32, :, 0] = 200  # RGB, so luma .3
     assert scan_of(red).grey.max() == pytest.approx(60, abs=1)
+
+
+@pytest.mark.parametrize("name", ["tiff MM 16 of 1023", "jpeg orientation 6", "png eXIf ppi", "tiff 16 white is 0"])
+def test_a_pillow_image_is_compared_as_its_file(matcher, tmp_path, name):
+    """The kinds that once came in otherwise; tests/image/test_doors.py has all."""
+    (tmp_path / "a").write_bytes(CASES[name].content)
+    by_path = matcher.compare(tmp_path / "a", GREY)
+    with Image.open(tmp_path / "a") as picture:
+        by_pillow = matcher.compare(picture, GREY)
+    canvas, other = by_path.print_a.canvas, by_pillow.print_a.canvas
+    assert (canvas.ppi, canvas.ppi_from, canvas.inverted) == (other.ppi, other.ppi_from, other.inverted)
+    assert np.abs(canvas.grey.astype(int) - other.grey).max() <= CASES[name].off
+    assert by_path.score == by_pillow.score or CASES[name].off
 
 
 @pytest.mark.parametrize(
