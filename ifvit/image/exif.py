@@ -76,8 +76,9 @@ class Directory:
 class Exif(NamedTuple):
     """What a directory tells of the image.
 
-    orientation: 1 to 8, EXIF's own numbers (1: as it lies); x, y: px per `unit`, None where it is not told; unit: a key
-    of INCH, or none.
+    orientation: 1 to 8, EXIF's own numbers; 1 is upright as it lies.
+    x, y: px per unit, None where the tag is missing.
+    unit: a key of INCH; of any other number nothing is known.
     """
 
     orientation: int = 1

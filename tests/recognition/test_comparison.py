@@ -105,7 +105,7 @@ def test_every_kind_of_image_gives_the_same_scan(files):
     assert scan_of(red).grey.max() == pytest.approx(60, abs=1)
 
 
-@pytest.mark.parametrize("name", ["tiff MM 16 of 1023", "jpeg orientation 6", "png eXIf ppi", "tiff 16 white is 0"])
+@pytest.mark.parametrize("name", ["tiff MM 16 of 1023", "jpeg orientation 6", "jpeg ppi of EXIF", "tiff 16 white is 0"])
 def test_a_pillow_image_is_compared_as_its_file(matcher, tmp_path, name):
     """The kinds that once came in otherwise; tests/image/test_doors.py has all."""
     (tmp_path / "a").write_bytes(CASES[name].content)
