@@ -107,12 +107,12 @@ class Figures:
         """Lines for people."""
         pairs = self.pairs
         genuine, impostor = self._counted()
-        between = f"between {_percent(self.eer_low)} and {_percent(self.eer_high)}"
+        between = f"; between {_percent(self.eer_low)} and {_percent(self.eer_high)}" if self.enough["eer"] else ""
         up_to = [f"stands for a rate of up to {_percent(least)}" for least in (self.least_fmr, self.least_fnmr)]
         return [
             f"{genuine} ({pairs.failed_genuine} failed), {impostor} ({pairs.failed_impostor} failed), "
             f"{pairs.fingers} fingers",
-            f"EER       {self._with_interval('eer')}; {between}",
+            f"EER       {self._with_interval('eer')}{between}",
             f"FMR100    {self._with_interval('fmr100')}",
             f"FMR1000   {self._with_interval('fmr1000')}",
             f"ZeroFMR   {self._with_interval('zero_fmr')}; none of {impostor} {up_to[0]}",
@@ -292,6 +292,8 @@ def _percent(rate: float) -> str:
 def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, Calibration):
+        return value.tree()
     if hasattr(value, "_asdict"):
         return _plain(value._asdict())
     if isinstance(value, tuple):

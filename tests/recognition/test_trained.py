@@ -11,6 +11,7 @@ from ifvit.checkpoint import CheckpointError
 from ifvit.config import Enhancement
 from ifvit.image import ImageError
 from ifvit.recognition.alignment import Cause, Matches, Refusal
+from ifvit.recognition.enhancement import Enhancer
 from ifvit.recognition.pair import Pair, register_files
 from ifvit.recognition.registration import Registered, lay
 from ifvit.recognition.trained import load_dense
@@ -127,6 +128,21 @@ def test_two_files_through_an_untrained_network_are_refused(run_dir, files):
     assert pair.registered.refusal and pair.registered.aligned is None
     trained = load_dense(run_dir)
     np.testing.assert_array_equal(pair.canvas_a.grey, trained.canvas(files[0], 250, trained.enhancer()).grey)
+
+
+def test_one_enhancer_serves_both_prints(run_dir, files, tmp_path, monkeypatch):
+    """Each would load its own networks."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    enhancers = []
+    begin = Enhancer.__init__
+
+    def counted(enhancer, *arguments):
+        enhancers.append(enhancer)
+        begin(enhancer, *arguments)
+
+    monkeypatch.setattr(Enhancer, "__init__", counted)
+    register_files(load_dense(run_dir)._replace(enhancement=Enhancement.gabor), *files, 250)
+    assert [enhancer.method for enhancer in enhancers] == [Enhancement.gabor]
 
 
 def test_the_command(run_dir, files, tmp_path, capsys, monkeypatch):
