@@ -108,15 +108,14 @@ class Figures:
         pairs = self.pairs
         genuine, impostor = self._counted()
         between = f"; between {_percent(self.eer_low)} and {_percent(self.eer_high)}" if self.enough["eer"] else ""
-        up_to = [f"stands for a rate of up to {_percent(least)}" for least in (self.least_fmr, self.least_fnmr)]
         return [
             f"{genuine} ({pairs.failed_genuine} failed), {impostor} ({pairs.failed_impostor} failed), "
             f"{pairs.fingers} fingers",
             f"EER       {self._with_interval('eer')}{between}",
             f"FMR100    {self._with_interval('fmr100')}",
             f"FMR1000   {self._with_interval('fmr1000')}",
-            f"ZeroFMR   {self._with_interval('zero_fmr')}; none of {impostor} {up_to[0]}",
-            f"ZeroFNMR  {_percent(self.zero_fnmr)}; none of {genuine} {up_to[1]}",
+            f"ZeroFMR   {self._with_interval('zero_fmr')}; FMR: 0 of {impostor}, so up to {_percent(self.least_fmr)}",
+            f"ZeroFNMR  {_percent(self.zero_fnmr)}; FNMR: 0 of {genuine}, so up to {_percent(self.least_fnmr)}",
             *(self._tar_line(tar) for tar in self.tar),
             f"AUC       {self.auc:.5f}",
             f"in brackets: {LEVEL:.0%} intervals over fingers",
