@@ -17,6 +17,23 @@ from ifvit.cli_data import add_data
 _OUTPUT = "OUT.npz (this program's names) or OUT.safetensors (LoFTR's, for other programs)"
 
 
+class _Stopped(SystemExit):
+    """The user has stopped the command."""
+
+
+def command() -> None:
+    """The process's entry: `main`, with an end at once where the user has stopped it.
+
+    At the interpreter's own end JAX's threads, stopped in the middle of their work, crash the process.
+    """
+    try:
+        main()
+    except _Stopped as stopped:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(stopped.code)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command; a refusal is one plain message and status 2."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -33,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         from ifvit.launch import EXIT_RESUMABLE
 
         print(arguments.stopped, file=sys.stderr)
-        raise SystemExit(EXIT_RESUMABLE) from None
+        raise _Stopped(EXIT_RESUMABLE) from None
 
 
 def _parser() -> argparse.ArgumentParser:
