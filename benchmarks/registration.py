@@ -20,6 +20,7 @@ import numpy as np
 
 from ifvit.data.fingerset import DATABASE, STEP
 from ifvit.image import Canvas
+from ifvit.recognition.enhancement import Enhancer
 from ifvit.recognition.registration import Registered
 from ifvit.recognition.trained import Trained, load_dense
 
@@ -38,7 +39,8 @@ def main() -> None:
     if not pairs:
         raise SystemExit(f"{folder}/{DATABASE} holds no two impressions of a finger; `synthesize` makes such a set")
     registrar = trained.registrar(at_once=8)
-    canvases = [(_canvas(trained, folder, a), _canvas(trained, folder, b)) for a, b in pairs]
+    enhancer = trained.enhancer()
+    canvases = [tuple(_canvas(trained, enhancer, folder, name) for name in pair) for pair in pairs]
     laid = list(registrar.register_many(canvases))
     errors = np.array([
         error_of(one, *sides, _maps(folder, a, "to_finger"), _maps(folder, b, "from_finger"), trained.ppi)
@@ -60,8 +62,8 @@ def _mates(folder: Path) -> Iterator[tuple[str, str]]:
             yield name, mate
 
 
-def _canvas(trained: Trained, folder: Path, name: str) -> Canvas:
-    return trained.canvas(folder / DATABASE / f"{name}.png", 500.0)
+def _canvas(trained: Trained, enhancer: Enhancer, folder: Path, name: str) -> Canvas:
+    return trained.canvas(folder / DATABASE / f"{name}.png", 500.0, enhancer)
 
 
 def _maps(folder: Path, name: str, which: str) -> np.ndarray:

@@ -1,6 +1,6 @@
 """`python -m ifvit`."""
 
-from ifvit.cli import main
+from ifvit.cli import command
 
 if __name__ == "__main__":
-    main()
+    command()

@@ -1,20 +1,22 @@
 """What a score means: how often two different fingers reach it, by the impostor scores of one evaluation.
 
 The answer is never too low in the sense of a test: it is the upper end of the one-sided 95 % confidence interval of the
-FMR at that score. Where no impostor pair reaches a score, that is the rule of three: 3 / N of N pairs, not nothing. The
-interval takes pairs for independent. Pairs that share a finger are not quite, and other sensors or other people give
-other scores: the table holds for prints like those that it was made from.
+FMR at that score. Where no impostor pair reaches a score, that is the rule of three: 3 / N of N pairs, not nothing
+(Hanley and Lippman-Hand, If nothing goes wrong, is everything all right?, JAMA 249, 1983). The interval takes pairs for
+independent. Pairs that share a finger are not quite, and other sensors or other people give other scores: the table
+holds for prints like those that it was made from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 NORMAL_95 = 1.66  # the standard normal's 95 % point, 1.645, raised until no bound lies below the exact one
 RULE_OF_THREE = 3.0  # -ln 0.05 = 2.996: none seen of N leaves a rate of 3 / N
+TABLE = ("impostors", "above", "fmr")
 STEP = 0.02  # of the bound: a row of the table that would change it by less is left out
 
 
@@ -24,11 +26,18 @@ class Calibration(NamedTuple):
     impostors: how many pairs it was made from.
     above: float (K,), scores, ascending. fmr: float (K + 1,) in (0, 1], never rising: fmr[0] holds up to and at
         above[0], fmr[k] for scores greater than above[k - 1].
+    of: whose pairs they are: `databases`, a list of names, and `protocol`, among other entries; None if not known.
     """
 
     impostors: int
     above: np.ndarray
     fmr: np.ndarray
+    of: Mapping[str, Any] | None = None
+
+    def basis(self) -> str:
+        """What it rests on, in words."""
+        whose = f" of {', '.join(self.of['databases'])} (protocol {self.of['protocol']})" if self.of else ""
+        return counted(self.impostors, "impostor") + whose
 
     def fmr_at(self, score: float | np.ndarray) -> float | np.ndarray:
         """The bound at a score, or at each of an array of any shape.
@@ -42,7 +51,7 @@ class Calibration(NamedTuple):
         return float(bound) if np.ndim(score) == 0 else bound
 
     def tree(self) -> dict:
-        """The table as numbers and lists, for JSON; `from_tree` reads it."""
+        """The table as numbers and lists, for JSON; `from_tree` reads it. Whose pairs they are is not in it."""
         return {"impostors": self.impostors, "above": self.above.tolist(), "fmr": self.fmr.tolist()}
 
 
@@ -69,9 +78,8 @@ def from_tree(tree: Mapping) -> Calibration:
     Raises:
         ValueError: it is none, says in what way.
     """
-    names = set(Calibration._fields)
-    if not isinstance(tree, Mapping) or set(tree) != names:
-        raise ValueError(f"a calibration table has {', '.join(sorted(names))} and nothing else")
+    if not isinstance(tree, Mapping) or set(tree) != set(TABLE):
+        raise ValueError(f"a calibration table has {', '.join(sorted(TABLE))} and nothing else")
     if not isinstance(tree["impostors"], int) or tree["impostors"] < 1:
         raise ValueError("a calibration table names how many impostor pairs it was made from, at least one")
     made = Calibration(tree["impostors"], *(np.asarray(tree[name], np.float64) for name in ("above", "fmr")))
@@ -82,6 +90,21 @@ def from_tree(tree: Mapping) -> Calibration:
     if not ((made.fmr > 0) & (made.fmr <= 1)).all():
         raise ValueError("a calibration table's bounds lie above 0 and up to 1")
     return made
+
+
+def least_rate(pairs: int) -> float:
+    """The lowest rate that so many pairs tell from none, in (0, 1], by the rule of three."""
+    return min(1.0, RULE_OF_THREE / pairs)
+
+
+def pairs_needed(rate: float) -> int:
+    """How many pairs tell a rate from none."""
+    return round(RULE_OF_THREE / rate)
+
+
+def counted(pairs: int, kind: str) -> str:
+    """So many pairs of a kind, in words."""
+    return f"{pairs} {kind} pair{'' if pairs == 1 else 's'}"
 
 
 def _upper_bound(count: np.ndarray, total: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -10,10 +11,27 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ifvit import __version__
-from ifvit.cli_common import at_least, border
+from ifvit.cli_common import RESUMES, at_least, border, check_place
 from ifvit.cli_data import add_data
 
 _OUTPUT = "OUT.npz (this program's names) or OUT.safetensors (LoFTR's, for other programs)"
+
+
+class _Stopped(SystemExit):
+    """The user has stopped the command."""
+
+
+def command() -> None:
+    """The process's entry: `main`, with an end at once where the user has stopped it.
+
+    At the interpreter's own end JAX's threads, stopped in the middle of their work, crash the process.
+    """
+    try:
+        main()
+    except _Stopped as stopped:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(stopped.code)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -26,11 +44,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         train_command(argv[1:], program=["python", "-m", "ifvit", "train"])
         return
     arguments = _parser().parse_args(argv)
-    arguments.run(arguments)
+    try:
+        arguments.run(arguments)
+    except KeyboardInterrupt:
+        from ifvit.launch import EXIT_RESUMABLE
+
+        print(arguments.stopped, file=sys.stderr)
+        raise _Stopped(EXIT_RESUMABLE) from None
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ifvit", description="Fingerprint registration and matching.")
+    parser.set_defaults(stopped="stopped before it was finished; the same command begins again")
     parser.add_argument("--version", action="version", version=f"ifvit {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -57,8 +82,14 @@ def _parser() -> argparse.ArgumentParser:
         "--robustness", type=at_least(1), default=0, metavar="N",
         help="compare N genuine pairs once more at every angle and shift, and draw the heat map",
     )  # fmt: skip
-    evaluate.add_argument("--no-calibration", action="store_true", help="leave the run's calibration as it is")
-    evaluate.set_defaults(run=_evaluate)
+    calibration = evaluate.add_mutually_exclusive_group()
+    calibration.add_argument(
+        "--calibrate", action="store_const", const=True, help="replace the run's calibration, by fewer impostors too"
+    )
+    calibration.add_argument(
+        "--no-calibration", dest="calibrate", action="store_const", const=False, help="leave it as it is"
+    )
+    evaluate.set_defaults(run=_evaluate, stopped=RESUMES)
 
     add_data(commands)
 
@@ -70,10 +101,10 @@ def _parser() -> argparse.ArgumentParser:
         "--impressions", type=at_least(1), default=8, metavar="N", help="of each finger; %(default)s"
     )
     synthesize.add_argument("--out", type=Path, metavar="DIR", help="a new folder, or one that holds a part of the set")
-    synthesize.add_argument("--sheet", type=Path, metavar="PNG", help="draw a finger of each class")
+    synthesize.add_argument("--sheet", type=Path, metavar="FILE", help="draw a finger of each class: .png, .pdf, ...")
     synthesize.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="default: %(default)s")
     synthesize.add_argument("overrides", nargs="*", help="like data.impression.wear=2 data.impression.sensors=[inked]")
-    synthesize.set_defaults(run=_synthesize)
+    synthesize.set_defaults(run=_synthesize, stopped=RESUMES)
 
     convert = commands.add_parser(
         "convert", help="turn weights of LoFTR (PyTorch, .safetensors, .npz) into .npz or .safetensors, without PyTorch"
@@ -117,7 +148,7 @@ def _add_pair(command: argparse.ArgumentParser, model: str, picture: str) -> Non
         "--run", dest="run_dir", required=True, type=Path, metavar="RUN_DIR", help=f"run_dir of {model}"
     )
     command.add_argument("--ppi", type=at_least(50), metavar="N", help="of both files; default: their tags, else 500")
-    command.add_argument("--picture", type=Path, metavar="PNG", help=picture)
+    command.add_argument("--picture", type=Path, metavar="FILE", help=f"{picture}: .png, .pdf, ...")
     command.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -156,9 +187,15 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _say(arguments: argparse.Namespace, answer: Callable[[], _Answer]) -> None:
-    """Print and draw what is found of two prints; the border where errors become lines and statuses."""
+    """Print and draw what is found of two prints; the border where errors become lines and statuses.
+
+    The answer is printed whatever becomes of the picture.
+    """
     from ifvit.launch import EXIT_FAILED, prepare_process, refuse
 
+    check_place("--picture", arguments.picture, picture=True)
+    if arguments.picture and any(_same_file(arguments.picture, print_) for print_ in (arguments.a, arguments.b)):
+        refuse([f"--picture: {arguments.picture} is one of the two prints; name another file"])
     prepare_process()
     import json
 
@@ -166,23 +203,38 @@ def _say(arguments: argparse.Namespace, answer: Callable[[], _Answer]) -> None:
     from ifvit.image import ImageError
     from ifvit.recognition.errors import EnhancementError
 
-    if arguments.picture and arguments.picture.is_dir():
-        refuse([f"--picture: {arguments.picture} is a folder; name a file"])
     try:
         found = answer()
-        drawn = arguments.picture if found.save else None
-        if drawn:
-            found.save(drawn)
     except (CheckpointError, EnhancementError, ImageError, OSError) as error:
         refuse([str(error)])
+    if not arguments.json:
+        print(found.text, flush=True)
+    drawn, problem = _drawn(found, arguments.picture)
     if arguments.json:
-        print(json.dumps(found.tree | {"picture": str(drawn) if drawn else None}, indent=2))
-    else:
-        print(found.text)
-        if drawn:
-            print(f"look at  {drawn}")
-    if not found.done:
+        print(json.dumps(found.tree | {"picture": drawn and str(drawn)}, indent=2))
+    elif drawn:
+        print(f"look at  {drawn}")
+    if problem:
+        print(f"error: {problem}", file=sys.stderr)
+    if problem or not found.done:
         raise SystemExit(EXIT_FAILED)
+
+
+def _drawn(found: _Answer, path: Path | None) -> tuple[Path | None, Exception | None]:
+    """The picture, where one was asked for and can be drawn, or why it could not be written."""
+    from ifvit.pictures import PictureError
+
+    if not (path and found.save):
+        return None, None
+    try:
+        found.save(path)
+    except (OSError, PictureError) as error:
+        return None, error
+    return path, None
+
+
+def _same_file(path: Path, other: Path) -> bool:
+    return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
 
 
 def _share(text: str) -> float:
@@ -203,30 +255,28 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if other:
         refuse([f"{text}: the model comes from the run; only data=... and data.* are read" for text in other])
     data = compose_config(arguments.overrides).data
+    out = arguments.out or arguments.run_dir / "evaluation"
+    if arguments.run_dir.is_dir():  # else there is no run, which is told below
+        check_place("--out DIR", out / "results.json")
     prepare_process()
     from ifvit.checkpoint import CheckpointError
     from ifvit.data.protocols import Protocol
-    from ifvit.evaluation.run import evaluate
+    from ifvit.evaluation.run import evaluate, report
     from ifvit.recognition.errors import EnhancementError
 
-    out = arguments.out or arguments.run_dir / "evaluation"
-    with border("the evaluation; the same command goes on"):
+    with border(resumes=True):
         try:
             protocol = Protocol(arguments.protocol) if arguments.protocol else None
-            done = evaluate(
-                arguments.run_dir, data, protocol, arguments.impostors, out,
-                calibrate=not arguments.no_calibration, moved=arguments.robustness,
-            )  # fmt: skip
+            done = evaluate(arguments.run_dir, data, protocol, arguments.impostors, out)
+            print("\n".join(done.text()), flush=True)  # the figures first: a full disk must not cost them
+            for line in report(done, out, arguments.calibrate, arguments.robustness):
+                print(line, flush=True)
         except (CheckpointError, EnhancementError) as error:
             refuse([str(error)])
-    for name, figures in done.figures.items():
-        print("\n  ".join([name, *figures.text()]))
-    print("\n".join([f"{done.ms:.0f} ms a pair", *done.notes]))
-    print(f"look at  {out / 'report.html'}\nfigures  {out / 'results.json'}\npairs    {out / 'pairs.csv'}")
 
 
 def _synthesize(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import EXIT_FAILED, EXIT_RESUMABLE, compose_config, prepare_process, quoted, refuse
+    from ifvit.launch import compose_config, prepare_process, quoted, refuse
 
     if not (arguments.out or arguments.sheet):
         refuse(["name what to make: --out DIR for a set, --sheet FILE.png for a contact sheet, or both"])
@@ -234,16 +284,13 @@ def _synthesize(arguments: argparse.Namespace) -> None:
     if idle:
         refuse([f"{override}: only data.impression.* changes what is made (and --seed, ...)" for override in idle])
     settings = compose_config(arguments.overrides).data.impression
+    check_place("--sheet", arguments.sheet, picture=True)
+    check_place("--out DIR", arguments.out and arguments.out / "set.json")
     prepare_process()
-    from ifvit import plots
+    from ifvit import pictures
     from ifvit.data.fingerset import DATABASE, contact_sheet, make_set
-    from ifvit.data.records import DataError
 
-    try:
-        if arguments.sheet:
-            arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
-            plots.save(arguments.sheet, contact_sheet(arguments.seed, arguments.impressions, settings))
-            print(f"look at {arguments.sheet}")
+    with border(resumes=arguments.out is not None):
         if arguments.out:
             make_set(arguments.out, arguments.fingers, arguments.impressions, arguments.seed, settings)
             root = f"data.root={arguments.out}"
@@ -252,16 +299,12 @@ def _synthesize(arguments: argparse.Namespace) -> None:
             print(
                 f"{arguments.fingers} fingers, {arguments.impressions} impressions of each: "
                 f"{arguments.out / 'manifest.csv'}; what is what: {arguments.out / 'README.txt'}\n"
-                f"to train on it: python train.py data=fvc {root} data.databases=[{DATABASE}] data.file_ppi=500"
+                f"to train on it: python train.py data=fvc {root} data.databases=[{DATABASE}] data.file_ppi=500",
+                flush=True,
             )
-    except DataError as error:
-        refuse([str(error)])
-    except OSError as error:
-        print(f"error: {error}; see to it, and type the command again: what was written is whole", file=sys.stderr)
-        raise SystemExit(EXIT_FAILED) from error
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        raise SystemExit(EXIT_RESUMABLE) from None
+        if arguments.sheet:
+            pictures.save(arguments.sheet, contact_sheet(arguments.seed, arguments.impressions, settings))
+            print(f"look at {arguments.sheet}")
 
 
 def _convert(arguments: argparse.Namespace) -> None:

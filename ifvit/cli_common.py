@@ -1,4 +1,6 @@
-"""What the commands share: numbers of the command line, and the border where errors become lines and statuses."""
+"""What the commands share: numbers and files of the command line, and the border where errors become lines and
+statuses.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -19,16 +22,38 @@ def at_least(least: int) -> Callable[[str], int]:
     return number
 
 
+RESUMES = "stopped; the same command goes on where it was"
+
+
 @contextmanager
-def border(what: str) -> Iterator[None]:
-    """Where what goes wrong with data becomes a line and a status."""
+def border(resumes: bool = False) -> Iterator[None]:
+    """Where what goes wrong with data, or with a file, becomes a line and a status.
+
+    resumes: whether the same command goes on where it was stopped.
+    """
     from ifvit.data.records import DataError
-    from ifvit.launch import EXIT_RESUMABLE, refuse
+    from ifvit.launch import EXIT_FAILED, refuse
+    from ifvit.pictures import PictureError
 
     try:
         yield
-    except (DataError, OSError) as error:
+    except DataError as error:
         refuse([str(error)])
-    except KeyboardInterrupt:
-        print(f"interrupted; {what} was not finished", file=sys.stderr)
-        raise SystemExit(EXIT_RESUMABLE) from None
+    except (OSError, PictureError) as error:
+        more = ". What was computed is kept: type the same command again, and it goes on" if resumes else ""
+        print(f"error: {error}{more}", file=sys.stderr)
+        raise SystemExit(EXIT_FAILED) from error
+
+
+def check_place(option: str, path: Path | None, picture: bool = False) -> None:
+    """Refuse, before anything is computed, a file that cannot be written, or a picture whose ending is no format's.
+
+    path: None is a file that was not asked for.
+    """
+    if path is None:
+        return
+    from ifvit import files, pictures
+    from ifvit.launch import refuse
+
+    if reason := (pictures if picture else files).obstacle(path):
+        refuse([f"{option}: {reason}"])

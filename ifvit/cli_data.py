@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from ifvit.cli_common import at_least, border
+from ifvit.cli_common import RESUMES, at_least, border, check_place
 from ifvit.config import Source
 
 OF_RUN = ("data.ppi", "data.image_size", "data.enhancement")  # keys that a trained model brings
@@ -26,7 +26,7 @@ def add_data(commands: argparse._SubParsersAction) -> None:
     )
     check.add_argument("--source", metavar="NAME", help="what the roots are, like folder or molf; else recognised")
     check.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
-    check.add_argument("--sheet", type=Path, metavar="PNG", help="draw samples of each database")
+    check.add_argument("--sheet", type=Path, metavar="FILE", help="draw samples of each database: .png, .pdf, ...")
     check.add_argument("--ppi", type=at_least(50), metavar="N", help="of all files, over what names and tags say")
     check.add_argument("--split", type=Path, metavar="CSV", help="a run's split.csv: its people are a problem here")
     check.set_defaults(run=_check)
@@ -67,32 +67,30 @@ def add_data(commands: argparse._SubParsersAction) -> None:
         "--impostors", type=at_least(0), metavar="N", help="pairs of different fingers; default: as many as genuine"
     )
     prepare.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of their draw; default: %(default)s")
-    prepare.set_defaults(run=_prepare)
+    prepare.set_defaults(run=_prepare, stopped=RESUMES)
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import EXIT_FAILED, prepare_process, refuse
+    from ifvit.launch import EXIT_FAILED, prepare_process
 
+    check_place("--json", arguments.json)
+    check_place("--sheet", arguments.sheet, picture=True)
     prepare_process()
-    from ifvit import plots
+    from ifvit import pictures
     from ifvit.checkpoint import write_json
     from ifvit.data.doctor import examine, sample_sheet
     from ifvit.data.splits import read_split
 
-    with border("the check"):
-        for option, path in (("--json", arguments.json), ("--sheet", arguments.sheet)):
-            if path and path.is_dir():
-                refuse([f"{option}: {path} is a folder; name a file"])
+    with border():
         split = read_split(arguments.split, "--split") if arguments.split else None
         report, records = examine(arguments.roots, _source(arguments.source), arguments.ppi, split)
-        print(report.text())
+        print(report.text(), flush=True)
         if arguments.json:
             write_json(arguments.json, report.tree())
             print(f"as JSON: {arguments.json}")
         sheet = sample_sheet(records) if arguments.sheet else None
         if sheet is not None:
-            arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
-            plots.save(arguments.sheet, sheet)
+            pictures.save(arguments.sheet, sheet)
             print(f"look at  {arguments.sheet}")
         elif arguments.sheet:
             print("no sheet: no image can be shown")
@@ -103,6 +101,7 @@ def _check(arguments: argparse.Namespace) -> None:
 def _pairs(arguments: argparse.Namespace) -> None:
     from ifvit.launch import prepare_process, refuse
 
+    check_place("--out", arguments.out)
     prepare_process()
     from ifvit.data.discovery import recognise
     from ifvit.data.doctor import check_roots
@@ -110,9 +109,7 @@ def _pairs(arguments: argparse.Namespace) -> None:
     from ifvit.data.records import check_unique
     from ifvit.files import write_whole
 
-    with border("the list"):
-        if arguments.out.is_dir():
-            refuse([f"--out: {arguments.out} is a folder; name a file"])
+    with border():
         findings, records = [], []
         check_roots(arguments.roots)
         for root in arguments.roots:
@@ -134,7 +131,7 @@ def _pairs(arguments: argparse.Namespace) -> None:
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import EXIT_FAILED, compose_config, prepare_process, refuse
+    from ifvit.launch import compose_config, prepare_process, refuse
 
     keys = [text.lstrip("+").partition("=")[0] for text in arguments.overrides]
     if other := [key for key in keys if key in OF_RUN or not (key == "data" or key.startswith("data."))]:
@@ -142,6 +139,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
             [f"{key}: the model, and how it sees prints, come from the run; say where the data lie" for key in other]
         )
     data = compose_config(arguments.overrides).data
+    check_place("--out DIR", arguments.out / "prepared.json")
     prepare_process()
     from ifvit.checkpoint import CheckpointError
     from ifvit.config import Enhancement
@@ -149,14 +147,11 @@ def _prepare(arguments: argparse.Namespace) -> None:
     from ifvit.recognition.errors import EnhancementError
 
     enhancement, out = Enhancement(arguments.enhancement), arguments.out
-    with border("the preparing; the same command goes on"):
+    with border(resumes=True):
         try:
             told = prepare(arguments.run_dir, data, out, enhancement, arguments.impostors, arguments.seed)
         except (CheckpointError, EnhancementError) as error:
             refuse([str(error)])
-        except OSError as error:
-            print(f"error: {error}; see to it, and type the command again: what was written is whole", file=sys.stderr)
-            raise SystemExit(EXIT_FAILED) from error
     for kind in ("genuine", "impostor"):
         counts = told["pairs"][kind]
         others = ", ".join(f"{count} {cause}" for cause, count in counts.items() if cause != REGISTERED)

@@ -9,16 +9,39 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+class WriteError(OSError):
+    """A file was not written; the message names it and says what to do."""
+
+    def __init__(self, path: Path, error: OSError):
+        super().__init__(error.errno, error.strerror or str(error), str(path))
+
+    def __str__(self) -> str:
+        return f"{self.filename}: not written ({self.strerror}); make room or rights there, or name another place"
+
+
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Make the file `path`, and its folder if need be, of what `write` writes.
 
     It is written beside its place under another name that ends in .tmp, forced to disk, and renamed: a kill, a full
-    disk or another process that writes the same file leaves no half one, and an earlier file stays.
+    disk or another process that writes the same file leaves no half one, and an earlier file stays. A link stays a
+    link. What is no ordinary file, like a pipe or /dev/null, must not be replaced and is written into.
 
     Raises:
-        OSError: it cannot be written; nothing is left behind.
+        WriteError: it cannot be written; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            with open(path, "wb") as stream:
+                write(stream)
+            return
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace(target, write)
+    except OSError as error:
+        raise WriteError(path, error) from error
+
+
+def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
     part = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with open(part, "xb") as file:
@@ -29,3 +52,20 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def obstacle(path: Path) -> str | None:
+    """Why no file can be made at `path`, as far as that can be seen without writing; None where nothing is seen.
+
+    A command that computes for long asks first.
+    """
+    if os.path.isdir(path):
+        return f"{path} is a folder; name a file"
+    if os.path.exists(path) and not os.path.isfile(path):
+        return None if os.access(path, os.W_OK) else f"{path} cannot be written; name another file"
+    folder = next(above for above in Path(os.path.realpath(path)).parents if os.path.exists(above))
+    if not os.path.isdir(folder):
+        return f"{path}: {folder} is a file, not a folder; name another place"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"{path}: the folder {folder} cannot be written; name another place"
+    return None

@@ -1,9 +1,8 @@
-"""Every picture the program draws. Images are uint8 RGB (H, W, 3) arrays; only `save` touches a file."""
+"""Every picture the program draws, as uint8 RGB (H, W, 3) arrays; `pictures` writes them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -270,15 +269,3 @@ def _padded(drawing: np.ndarray, height: int, width: int) -> np.ndarray:
     sheet = np.full((height, width, 3), PAPER, np.uint8)
     sheet[: drawing.shape[0], MARGIN : MARGIN + drawing.shape[1]] = drawing
     return sheet
-
-
-def save(path: Path, picture: np.ndarray) -> None:
-    """Write the picture as PNG.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    done, content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise OSError(f"{path}: the picture could not be encoded")
-    path.write_bytes(content.tobytes())

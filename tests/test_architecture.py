@@ -15,7 +15,7 @@ FLOORS = {
     2: {"synthesis", "recognition"},
     1: {
         "config", "image", "geometry", "models", "weights", "losses", "metrics", "rates", "calibration", "cache",
-        "checkpoint", "plots", "progress",
+        "checkpoint", "pictures", "plots", "progress",
     },
     0: {"files"},
 }  # fmt: skip

@@ -1,9 +1,14 @@
 """The commands of `python -m ifvit`, with weights of LoFTR's official layout and random values."""
 
+import errno
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ifvit.cli import main
 from tests.torch_zip import Call, Global, official_state, whole_state, write_torch_zip
@@ -152,3 +157,63 @@ def test_synthesize_writes_a_set_and_a_sheet(tmp_path, capsys):
 def test_synthesize_refuses_in_plain_words(words, said, capsys):
     assert status_of("synthesize", *words) == 2
     assert said in capsys.readouterr().err
+
+
+STOPPED = """
+import atexit, os, sys
+from ifvit import cli
+
+def stopped(arguments):
+    print("begun", end="")
+    raise KeyboardInterrupt
+
+cli._compare = stopped
+atexit.register(os._exit, 139)  # what JAX's threads do to an interpreter that ends under them
+sys.argv[1:] = ["compare", "a.png", "b.png", "--run", "run"]
+cli.command()
+"""
+
+
+def test_a_stopped_command_ends_with_its_status_whatever_runs_beside_it():
+    ended = subprocess.run([sys.executable, "-c", STOPPED], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (75, "begun")
+    assert ended.stderr == "stopped before it was finished; the same command begins again\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "name"),
+    [
+        (("synthesize",), "--sheet", "sheet.svg"),
+        (("synthesize",), "--sheet", "file/sheet.png"),
+        (("synthesize",), "--out DIR", "file"),
+        (("data", "check", "nowhere"), "--sheet", "sheet"),
+        (("data", "check", "nowhere"), "--json", "file/report.json"),
+        (("data", "pairs", "nowhere", "--protocol", "all"), "--out", "file/pairs.csv"),
+        (("data", "prepare", "nowhere", "data=folder", "data.root=nowhere"), "--out DIR", "file/set"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_looked_at(command, option, name, tmp_path, capsys):
+    (tmp_path / "file").write_bytes(b"kept")
+    assert status_of(*command, option.split()[0], tmp_path / name) == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"error: {option}: {tmp_path / name}")
+    assert "is a file, not a folder" in line or "a picture's name ends in one of .png" in line
+    assert (tmp_path / "file").read_bytes() == b"kept" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_costs_the_sheet_and_not_the_report(tmp_path, monkeypatch, capsys):
+    prints = tmp_path / "prints"
+    for finger in range(2):
+        (prints / str(finger)).mkdir(parents=True)
+        grey = np.random.default_rng(finger).integers(0, 255, (90, 90)).astype(np.uint8)
+        Image.fromarray(grey).save(prints / str(finger) / "0.png")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    sheet = tmp_path / "sheet.png"
+    assert status_of("data", "check", prints, "--source", "folder", "--ppi", 250, "--sheet", sheet) == 1
+    shown = capsys.readouterr()
+    assert shown.out.startswith("database") and f"error: {sheet}: not written (No space left on device)" in shown.err
+    assert [path.name for path in tmp_path.iterdir()] == ["prints"]

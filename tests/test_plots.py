@@ -1,4 +1,3 @@
-import cv2
 import numpy as np
 
 from ifvit import plots
@@ -28,7 +27,7 @@ def test_unsure_matches_are_fainter():
     assert pixels_near(sure, plots.RIGHT) > pixels_near(unsure, plots.RIGHT)
 
 
-def test_a_sheet_holds_pairs_of_other_sizes_and_none_matched(tmp_path):
+def test_a_sheet_holds_pairs_of_other_sizes_and_none_matched():
     wide = plots.MatchedPair(
         np.zeros((16, 48)),
         np.zeros((32, 16)),
@@ -40,9 +39,6 @@ def test_a_sheet_holds_pairs_of_other_sizes_and_none_matched(tmp_path):
     )
     sheet = plots.match_sheet([pair([True, False], [0.5, 0.4]), wide, pair([], [])], ["heading"])
     assert sheet.dtype == np.uint8 and sheet.shape[2] == 3
-    plots.save(tmp_path / "a.png", sheet)
-    back = cv2.cvtColor(cv2.imread(str(tmp_path / "a.png")), cv2.COLOR_BGR2RGB)
-    np.testing.assert_array_equal(back, sheet)
 
 
 def placed(*errors):

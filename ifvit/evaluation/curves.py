@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ifvit.evaluation.robustness import Robustness
-from ifvit.evaluation.verification import Figures
+from ifvit.evaluation.verification import POINTS, TOO_FEW, Figures
 from ifvit.plots import FONT, INK, MARGIN, PAPER, RIGHT, WRONG
 
 # After Okabe and Ito, told apart by the colour-blind too.
@@ -70,8 +70,10 @@ def draw_det(curves: Mapping[str, Figures], heading: Sequence[str]) -> np.ndarra
         _line(sheet, path, colour)
         _line(sheet, path[1:-1], colour, 2)
         cv2.circle(sheet, _fine(path[-1]).tolist(), 4 * FINE, colour, -1, cv2.LINE_AA, 4)
-        rates = {"EER": figures.eer, "FMR100": figures.fmr100, "FMR1000": figures.fmr1000, "ZeroFMR": figures.zero_fmr}
-        legend.append((colour, f"{name}: " + ", ".join(f"{label} {100 * r:.2f} %" for label, r in rates.items())))
+        rates = (f"{label} {100 * getattr(figures, key):.2f} %{figures.mark(key)}" for key, label in POINTS.items())
+        legend.append((colour, f"{name}: {', '.join(rates)}"))
+    if not all(all(figures.enough.values()) for figures in curves.values()):
+        legend.append((None, TOO_FEW))
     return _assembled(sheet, heading, legend)
 
 
@@ -116,7 +118,8 @@ def draw_histogram(figures: Figures, heading: Sequence[str]) -> np.ndarray:
     legend = [(colours[kind], f"{getattr(figures.pairs, kind)} {kind} pairs, share of them") for kind in KINDS]
     if field.x[0] <= figures.eer_threshold <= field.x[1]:
         _line(sheet, field.at([figures.eer_threshold] * 2, field.y), INK)
-        legend.append((INK, f"EER {100 * figures.eer:.2f} % at a score of {figures.eer_threshold:.4g}"))
+        doubt = f"; {figures.doubt('eer')}" if figures.doubt("eer") else ""
+        legend.append((INK, f"EER {100 * figures.eer:.2f} % at a score of {figures.eer_threshold:.4g}{doubt}"))
     _frame(sheet, field, "score", "share")
     return _assembled(sheet, heading, legend)
 

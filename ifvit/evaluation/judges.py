@@ -74,8 +74,9 @@ class DenseJudge:
 
     score = "summed confidence of Module 1's matches that agree with the registration"
 
-    def __init__(self, run_dir: Path):
+    def __init__(self, run_dir: Path, cache_dir: str | None = None):
         self._trained = load_dense(run_dir)
+        self._enhancer = self._trained.enhancer(cache_dir)
         self._registrar = self._trained.registrar(at_once=AT_ONCE)
         trained = self._trained
         self.told = _told(run_dir, trained)
@@ -84,7 +85,7 @@ class DenseJudge:
     def prints(self, records: Sequence[Record]) -> Iterator[Canvas | ImageError]:
         def read(record: Record) -> Canvas | ImageError:
             try:
-                return self._trained.canvas(record.path, record.ppi)
+                return self._trained.canvas(record.path, record.ppi, self._enhancer)
             except ImageError as error:
                 return error
 
@@ -92,7 +93,7 @@ class DenseJudge:
             yield from pool.map(read, records)
 
     def print_of(self, scan: Scan, ppi: float) -> Canvas:
-        return self._trained.canvas_of(scan, ppi)
+        return self._trained.canvas_of(scan, ppi, self._enhancer)
 
     def content(self, shown: Canvas) -> bytes:
         return shown.grey.tobytes()
@@ -192,7 +193,7 @@ def judge_of(run_dir: Path, cache_dir: str | None = None) -> Judge:
     held = read_json(run_dir / "config.json")
     config = held.get("config") if isinstance(held, dict) else None
     stage = config.get("stage") if isinstance(config, dict) else None
-    return MatcherJudge(run_dir, cache_dir) if stage == Stage.matcher else DenseJudge(run_dir)
+    return MatcherJudge(run_dir, cache_dir) if stage == Stage.matcher else DenseJudge(run_dir, cache_dir)
 
 
 def refuse_seen(run_dir: Path, records: Sequence[Record]) -> None:

@@ -15,10 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from ifvit import plots
+from ifvit import pictures
 from ifvit.checkpoint import write_json
 from ifvit.data.protocols import PairList
 from ifvit.data.records import Record
@@ -27,7 +26,7 @@ from ifvit.evaluation.comparisons import Comparisons
 from ifvit.evaluation.curves import COLOURS, draw_det, draw_heat_map, draw_histogram
 from ifvit.evaluation.peers import Baseline
 from ifvit.evaluation.robustness import Robustness
-from ifvit.evaluation.verification import Figures
+from ifvit.evaluation.verification import POINTS, TOO_FEW, Figures
 from ifvit.files import write_whole
 
 HEADING = (
@@ -35,8 +34,8 @@ HEADING = (
     "overlap",
 )  # fmt: skip
 COLUMNS = (
-    "database", "EER %", "FMR100 %", "FMR1000 %", "ZeroFMR %", "TAR % at FAR 0.1 % (* too few pairs)",
-    "genuine pairs failed", "impostor pairs failed",
+    "database", *(f"{name} %" for name in POINTS.values()), "TAR % at FAR 0.1 %", "genuine pairs failed",
+    "impostor pairs failed",
 )  # fmt: skip
 STYLE = (
     ".figures td,.figures th{padding:.2em .8em;text-align:right}body{font-family:sans-serif;max-width:70em;"
@@ -68,18 +67,17 @@ def write_report(
         results["robustness"] = moved.tree()
     write_json(out / "results.json", results)
     heading = [f"{name}: {value}" for name, value in told.items() if name in ("protocol", "run")]
-    pictures = {}
+    drawn = {}
     if len(figures) <= len(COLOURS):
-        pictures["det"] = draw_det(figures, heading)
-    pictures |= {name.replace("/", "_"): draw_histogram(one, [name, *heading]) for name, one in figures.items()}
+        drawn["det"] = draw_det(figures, heading)
+    drawn |= {name.replace("/", "_"): draw_histogram(one, [name, *heading]) for name, one in figures.items()}
     if moved:
-        pictures["robustness"] = draw_heat_map(moved, moved.text()[:1])
-    for name, picture in pictures.items():
-        plots.save(out / f"{name}.png", picture)
-    (out / "worst").mkdir(exist_ok=True)
+        drawn["robustness"] = draw_heat_map(moved, moved.text()[:1])
+    for name, picture in drawn.items():
+        pictures.save(out / f"{name}.png", picture)
     for k, (_, picture) in enumerate(worst):
-        plots.save(out / "worst" / f"{k:02d}.png", picture)
-    page = _page(told, figures, pictures, worst, baseline).encode()
+        pictures.save(out / "worst" / f"{k:02d}.png", picture)
+    page = _page(told, figures, drawn, worst, baseline).encode()
     write_whole(out / "report.html", lambda file: file.write(page))
 
 
@@ -104,7 +102,7 @@ def _cosine(value: float) -> str:
 def _page(
     told: Mapping,
     figures: Mapping[str, Figures],
-    pictures: Mapping[str, np.ndarray],
+    drawn: Mapping[str, np.ndarray],
     worst: Sequence,
     baseline: Baseline | None,
 ) -> str:
@@ -114,13 +112,13 @@ def _page(
     parts += [f"<tr><td>{_text(name)}</td><td>{_text(value)}</td></tr>" for name, value in told.items()]
     parts.append("</table>")
     parts += _table(figures, baseline)
-    if "det" in pictures:
-        parts.append(_image(pictures["det"]))
+    if "det" in drawn:
+        parts.append(_image(drawn["det"]))
     for name, one in figures.items():
         parts.append(f"<h2>{_text(name)}</h2><pre>{_text(chr(10).join(one.text()))}</pre>")
-        parts.append(_image(pictures[name.replace("/", "_")]))
-    if "robustness" in pictures:
-        parts.append(f"<h2>Turned and moved</h2>{_image(pictures['robustness'])}")
+        parts.append(_image(drawn[name.replace("/", "_")]))
+    if "robustness" in drawn:
+        parts.append(f"<h2>Turned and moved</h2>{_image(drawn['robustness'])}")
     parts.append("<h2>The worst pairs</h2>" if worst else "")
     parts += [f"<h3>{_text(caption)}</h3>{_image(picture)}" for caption, picture in worst]
     return "\n".join(parts)
@@ -133,18 +131,20 @@ def _table(figures: Mapping[str, Figures], baseline: Baseline | None) -> list[st
         rows.append(_row(name, one))
         if baseline and name in baseline.figures:
             rows.append(_row(f"&nbsp; {_text(baseline.name)}", baseline.figures[name], escaped=True))
-    return [*rows, "</table><p>In brackets: 95 % intervals over fingers.</p>"]
+    return [*rows, f"</table><p>In brackets: 95 % intervals over fingers. {TOO_FEW}.</p>"]
 
 
 def _row(name: str, one: Figures, escaped: bool = False) -> str:
     def with_interval(key: str) -> str:
+        if not one.enough[key]:
+            return f"{100 * getattr(one, key):.2f}{one.mark(key)}"
         low, high = (100 * value for value in one.intervals[key])
         return f"{100 * getattr(one, key):.2f} [{low:.2f}, {high:.2f}]"
 
     tar = next(tar for tar in one.tar if tar.far == 0.001)
     failed = one.pairs.failed_genuine, one.pairs.failed_impostor
     cells = [
-        name if escaped else _text(name), *(with_interval(key) for key in ("eer", "fmr100", "fmr1000", "zero_fmr")),
+        name if escaped else _text(name), *(with_interval(key) for key in POINTS),
         f"{100 * tar.tar:.2f}" + ("" if tar.enough else "*"), f"{failed[0]} of {one.pairs.genuine}",
         f"{failed[1]} of {one.pairs.impostor}",
     ]  # fmt: skip
@@ -156,7 +156,4 @@ def _text(value: Any) -> str:
 
 
 def _image(picture: np.ndarray) -> str:
-    done, content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise OSError("a picture could not be encoded")
-    return f'<img src="data:image/png;base64,{base64.b64encode(content.tobytes()).decode()}">'
+    return f'<img src="data:image/png;base64,{base64.b64encode(pictures.encoded(picture)).decode()}">'

@@ -15,10 +15,12 @@ import cv2
 import numpy as np
 
 from ifvit import image
+from ifvit.calibration import pairs_needed
 from ifvit.data.blocks import Blocks, Kind, claim
 from ifvit.data.protocols import PairList
 from ifvit.data.records import DataError, Record
 from ifvit.evaluation.judges import Judge
+from ifvit.evaluation.verification import too_few
 from ifvit.image import ImageError, Scan
 from ifvit.progress import Progress
 
@@ -29,7 +31,7 @@ FMR = 0.01  # whose threshold is applied
 
 class Robustness(NamedTuple):
     """fnmr: float (A, S) in [0, 1], of `pairs` genuine pairs at a threshold, by `angles` degrees and `shifts` mm; a
-    pair that fails is a false non-match. fmr: which the threshold had.
+    pair that fails is a false non-match. fmr: which the threshold had, by so many `impostors`' pairs.
     """
 
     angles: tuple[float, ...]
@@ -38,6 +40,7 @@ class Robustness(NamedTuple):
     pairs: int
     threshold: float
     fmr: float
+    impostors: int
 
     def tree(self) -> dict[str, Any]:
         """For JSON."""
@@ -45,9 +48,10 @@ class Robustness(NamedTuple):
 
     def text(self) -> list[str]:
         """A table for people."""
+        doubt = "" if self.impostors >= pairs_needed(self.fmr) else f", which {too_few(self.fmr)}"
         lines = [
             f"FNMR of {self.pairs} genuine pairs, the second print turned and moved; threshold of FMR "
-            f"{100 * self.fmr:g} %",
+            f"{100 * self.fmr:g} %{doubt}",
             " angle" + "".join(f"{shift:8g} mm" for shift in self.shifts),
         ]
         for angle, row in zip(self.angles, self.fnmr, strict=True):
@@ -97,7 +101,7 @@ def robustness(
     work = Progress("turning and moving prints", len(cells))
     held = Blocks(folder, {"missed": Kind("f8")}, 1).made(len(cells), made, work)
     rates = np.concatenate([block["missed"] for block in held]).reshape(len(ANGLES), len(SHIFTS))
-    return Robustness(ANGLES, SHIFTS, rates, len(chosen), threshold, FMR)
+    return Robustness(ANGLES, SHIFTS, rates, len(chosen), threshold, FMR, int((~compared.genuine).sum()))
 
 
 def moved(grey: np.ndarray, ppi: float, angle: float, shift: float, towards: float) -> np.ndarray:

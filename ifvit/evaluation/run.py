@@ -1,59 +1,67 @@
-"""A trained run judged by a protocol of the field: compares every pair, scores it, writes the report."""
+"""A trained run judged by a protocol of the field: every pair compared and scored, then reported."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ifvit.calibration import calibration
-from ifvit.checkpoint import write_json
 from ifvit.config import DataConfig, Source
 from ifvit.data.protocols import PairList, Protocol, pairs
 from ifvit.data.records import DataError, Record
 from ifvit.data.sources import find
 from ifvit.evaluation import peers
+from ifvit.evaluation.calibrating import store_calibration
 from ifvit.evaluation.comparisons import Comparisons, compare_all, gallery_digest, worst
 from ifvit.evaluation.judges import Gallery, Judge, MatcherJudge, judge_of, refuse_seen
 from ifvit.evaluation.report import write_pairs, write_report
 from ifvit.evaluation.robustness import FMR, robustness
 from ifvit.evaluation.verification import Figures, figures
 from ifvit.rates import Ladder, lowest_fnmr
-from ifvit.recognition.comparer import CALIBRATION
 
 WORST = 10  # pairs drawn of each kind
 USUAL = {Source.fvc: Protocol.fvc, Source.sd4: Protocol.sd4}
 
 
 class Evaluation(NamedTuple):
-    """figures: of each database; ms: median time of a comparison; notes: what else is to be said, in lines."""
+    """A protocol's pairs, compared.
 
+    records, gallery: the impressions and their prints; compared, comparisons: the pairs and their scores.
+    figures: of each database; about: what was evaluated, by name; key: the same, for comparison.
+    """
+
+    run_dir: Path
+    judge: Judge
+    records: list[Record]
+    gallery: Gallery
+    compared: PairList
+    comparisons: Comparisons
     figures: dict[str, Figures]
-    ms: float
-    notes: list[str]
+    about: dict[str, Any]
+    key: dict[str, Any]
+
+    def text(self) -> list[str]:
+        """Lines for people."""
+        return [
+            *("\n  ".join([name, *figures.text()]) for name, figures in self.figures.items()),
+            f"{self.about['ms a pair']:.0f} ms a pair",
+        ]
 
 
 def evaluate(
-    run_dir: Path,
-    data: DataConfig,
-    protocol: Protocol | None,
-    impostors: int | None,
-    out: Path,
-    calibrate: bool = True,
-    moved: int = 0,
+    run_dir: Path, data: DataConfig, protocol: Protocol | None, impostors: int | None, out: Path
 ) -> Evaluation:
-    """The figures of each database; everything is written into `out`, and a Module 2's calibration into its run.
+    """Every pair compared. What was compared is kept in `out`, so that the same call goes on where it was stopped.
 
-    protocol: None takes the data's usual one. impostors: how many to draw; None takes all. calibrate: whether the
-    scores become the model's calibration. moved: how many genuine pairs are compared with a print moved, too.
+    protocol: None takes the data's usual one. impostors: how many to draw; None takes all.
 
     Raises:
         DataError: nothing found, data that do not suit the protocol, subjects that the run trained or validated on, or
             another evaluation's files in `out`.
         CheckpointError: no run, or a damaged one.
+        OSError: `out` cannot be written.
     """
     judge = judge_of(run_dir, data.cache_dir)
     records = [record for some in find(data).values() for record in some]
@@ -68,23 +76,40 @@ def evaluate(
     }  # fmt: skip
     comparisons = compare_all(judge, gallery, compared, out / "comparisons", key)
     found = by_database(records, compared, comparisons.score, comparisons.failed)
-    ms = float(np.median(comparisons.ms))
-    told = judge.told | {
-        "protocol": str(protocol), "score": judge.score, "ms a pair": round(ms, 1), "images": len(records),
-        "unusable": list(gallery.unusable.values()),
+    about = judge.told | {
+        "protocol": str(protocol), "score": judge.score, "ms a pair": round(float(np.median(comparisons.ms)), 1),
+        "images": len(records), "unusable": list(gallery.unusable.values()),
     }  # fmt: skip
-    write_pairs(out, records, compared, comparisons)
-    notes = []
-    if calibrate and isinstance(judge, MatcherJudge):
-        notes.append(_calibrate(run_dir, judge, compared, comparisons, told | {"databases": list(found)}))
+    return Evaluation(run_dir, judge, records, gallery, compared, comparisons, found, about, key)
+
+
+def report(done: Evaluation, out: Path, calibrate: bool | None = None, moved: int = 0) -> Iterator[str]:
+    """Write the report of an evaluation into `out`, and a Module 2's calibration into its run; lines for people, each
+    once its work is done.
+
+    calibrate: whether the scores become the model's calibration; None: unless it has one of more impostor pairs.
+    moved: how many genuine pairs are compared with a print moved, too.
+
+    Raises:
+        DataError: another evaluation's files in `out`.
+        OSError: it cannot be written; what was compared is kept.
+    """
+    if calibrate is not False and isinstance(done.judge, MatcherJudge):
+        yield store_calibration(done.run_dir, done.judge, *_impostor_scores(done), replace=calibrate is True)
+    write_pairs(out, done.records, done.compared, done.comparisons)
     table = None
     if moved:
-        threshold = _threshold(compared, comparisons, FMR)
-        table = robustness(judge, records, compared, threshold, moved, out / "robustness", key)
-        notes += table.text()
-    baseline = _baseline(records, compared, out, notes)
-    write_report(out, told, found, _drawn(judge, records, gallery, compared, comparisons), baseline, table)
-    return Evaluation(found, ms, notes)
+        threshold = _threshold(done.compared, done.comparisons, FMR)
+        table = robustness(done.judge, done.records, done.compared, threshold, moved, out / "robustness", done.key)
+        yield from table.text()
+    baseline = None
+    if reason := peers.unavailable():
+        yield f"no baseline beside it: {reason}"
+    else:
+        baseline = peers.baseline(done.records, done.compared, out)
+    write_report(out, done.about, done.figures, _drawn(done), baseline, table)
+    names = {"look at": "report.html", "figures": "results.json", "pairs": "pairs.csv"}
+    yield from (f"{what:<9}{out / name}" for what, name in names.items())
 
 
 def _threshold(compared: PairList, comparisons: Comparisons, fmr: float) -> float:
@@ -92,14 +117,6 @@ def _threshold(compared: PairList, comparisons: Comparisons, fmr: float) -> floa
     score = np.where(comparisons.failed, comparisons.score.min(), comparisons.score)
     _, threshold = lowest_fnmr(Ladder(score, compared.genuine).rates(), fmr)
     return float(threshold)
-
-
-def _baseline(records: Sequence[Record], compared: PairList, out: Path, notes: list[str]) -> peers.Baseline | None:
-    """The same pairs by NIST's matcher, where it is installed."""
-    if reason := peers.unavailable():
-        notes.append(f"no baseline beside it: {reason}")
-        return None
-    return peers.baseline(records, compared, out)
 
 
 def by_database(
@@ -117,38 +134,29 @@ def by_database(
     return found
 
 
-def _calibrate(
-    run_dir: Path, judge: MatcherJudge, compared: PairList, comparisons: Comparisons, told: Mapping[str, Any]
-) -> str:
-    """Store with the model how often different fingers reach a score; what was done, in a line."""
-    impostor = ~compared.genuine
+def _impostor_scores(done: Evaluation) -> tuple[np.ndarray, dict[str, Any]]:
+    """The scores that calibrate, (N,), those of pairs that failed at the bottom; and whose they are."""
     # A pair that failed has no score and so reaches none.
-    scores = np.where(comparisons.failed, -np.inf, comparisons.score)[impostor]
-    if not len(scores):
-        return "not calibrated: there is no impostor pair"
+    scores = np.where(done.comparisons.failed, -np.inf, done.comparisons.score)[~done.compared.genuine]
     lowest = scores[np.isfinite(scores)].min(initial=-1.0)
-    table = calibration(np.maximum(scores, lowest))
-    of = {name: told[name] for name in ("protocol", "databases", "images")}
-    try:
-        write_json(run_dir / CALIBRATION, {**judge.calibration_key, "of": of, "table": table.tree()})
-    except OSError as error:
-        print(f"{run_dir / CALIBRATION} cannot be written ({error.strerror}): not calibrated", file=sys.stderr)
-        return "not calibrated: the run's folder cannot be written"
-    return f"calibrated with {len(scores)} impostor pairs: {run_dir / CALIBRATION}"
+    about = {name: done.about[name] for name in ("protocol", "images")}
+    genuine = int(done.compared.genuine.sum())
+    databases = list(dict.fromkeys(record.database for record in done.records))
+    return np.maximum(scores, lowest), about | {"databases": databases, "genuine": genuine}
 
 
-def _drawn(
-    judge: Judge, records: Sequence[Record], gallery: Gallery, compared: PairList, comparisons: Comparisons
-) -> list[tuple[str, np.ndarray]]:
+def _drawn(done: Evaluation) -> list[tuple[str, np.ndarray]]:
     """The worst pairs, compared again and drawn."""
     drawn: list[tuple[str, np.ndarray]] = []
-    for kind, k in worst(compared, comparisons, WORST):
-        a, b = int(compared.first[k]), int(compared.second[k])
-        if gallery[a] is None or gallery[b] is None:
+    for kind, k in worst(done.compared, done.comparisons, WORST):
+        numbers = int(done.compared.first[k]), int(done.compared.second[k])
+        a, b = (done.records[number] for number in numbers)
+        prints = [done.gallery[number] for number in numbers]
+        if any(shown is None for shown in prints):
             continue
-        said, picture = judge.drawn((str(records[a].path), str(records[b].path)), gallery[a], gallery[b])
-        caption = f"{kind}: {records[a].identity} {records[a].impression} and {records[b].identity} " + (
-            f"{records[b].impression}, score {comparisons.score[k]:.3g}; {said}"
+        line, picture = done.judge.drawn((str(a.path), str(b.path)), *prints)
+        caption = f"{kind}: {a.identity} {a.impression} and {b.identity} {b.impression}, " + (
+            f"score {done.comparisons.score[k]:.3g}; {line}"
         )
         drawn.append((caption, picture))
     return drawn

@@ -4,6 +4,9 @@ A failure to register counts as a score of 0, FVC's lowest, or as the lowest sco
 so that it is never accepted before a comparison; it is also counted. Rates are shares in [0, 1]; only `text` speaks of
 per cent. Which pairs were compared is the caller's to say: a figure without its protocol means nothing.
 
+**Resolution.** N pairs tell no rate below 3 / N from none (`calibration.least_rate`, the rule of three). An operating
+point that hangs on a lower one is marked (`Figures.enough`), and no interval is shown with it.
+
 **Intervals.** Pairs of one finger resemble each other, so that a bootstrap over pairs gives intervals that are too
 narrow; fingers are drawn instead, with replacement (the subset bootstrap: Bolle, Ratha and Pankanti, Error analysis of
 pattern recognition systems, CVIU 93, 2004). A genuine pair counts as often as its finger was drawn, an impostor pair as
@@ -21,9 +24,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ifvit.calibration import RULE_OF_THREE, Calibration, calibration
+from ifvit.calibration import Calibration, calibration, counted, least_rate, pairs_needed
 from ifvit.rates import Ladder, Rates, auc, det, equal_error, lowest_fnmr, zero_fnmr
 
+FMRS = {"fmr100": 0.01, "fmr1000": 0.001}  # of the operating points that have one
+POINTS = {"eer": "EER", "fmr100": "FMR100", "fmr1000": "FMR1000", "zero_fmr": "ZeroFMR"}
+TOO_FEW = "* means little: the pairs are too few"  # where there is room for a mark only
 FARS = (0.01, 0.001, 0.0001, 0.00001)  # at which TAR is given
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -68,6 +74,8 @@ class Figures:
     eer: the middle of [eer_low, eer_high], at the score eer_threshold (inf: where nobody is accepted).
     fmr100, fmr1000, zero_fmr: the lowest FNMR at an FMR of at most 1 %, 0.1 %, 0. zero_fnmr: the lowest FMR at an FNMR
         of 0. auc: how often a genuine pair scores above an impostor pair.
+    least_fmr, least_fnmr: the lowest rates that so many impostor and genuine pairs tell from none.
+    enough: whether the pairs resolve eer, fmr100, fmr1000 and zero_fmr (which takes as many as fmr100).
     intervals: of eer, fmr100, fmr1000 and zero_fmr, 95 % over fingers.
     det: (K, 2) the curve's corners (FMR, FNMR), from (1, 0) to (0, 1).
     """
@@ -82,6 +90,9 @@ class Figures:
     zero_fmr: float
     zero_fnmr: float
     auc: float
+    least_fmr: float
+    least_fnmr: float
+    enough: dict[str, bool]
     tar: tuple[Tar, ...]
     intervals: dict[str, tuple[float, float]]
     det: np.ndarray
@@ -95,26 +106,52 @@ class Figures:
     def text(self) -> list[str]:
         """Lines for people."""
         pairs = self.pairs
+        genuine, impostor = self._counted()
+        between = f"; between {_percent(self.eer_low)} and {_percent(self.eer_high)}" if self.enough["eer"] else ""
         return [
-            f"{pairs.genuine} genuine pairs ({pairs.failed_genuine} failed), "
-            f"{pairs.impostor} impostor pairs ({pairs.failed_impostor} failed), {pairs.fingers} fingers",
-            f"EER       {self._with_interval('eer')}; between {_percent(self.eer_low)} and {_percent(self.eer_high)}",
+            f"{genuine} ({pairs.failed_genuine} failed), {impostor} ({pairs.failed_impostor} failed), "
+            f"{pairs.fingers} fingers",
+            f"EER       {self._with_interval('eer')}{between}",
             f"FMR100    {self._with_interval('fmr100')}",
             f"FMR1000   {self._with_interval('fmr1000')}",
-            f"ZeroFMR   {self._with_interval('zero_fmr')}",
-            f"ZeroFNMR  {_percent(self.zero_fnmr)}",
+            f"ZeroFMR   {self._with_interval('zero_fmr')}; FMR: 0 of {impostor}, so up to {_percent(self.least_fmr)}",
+            f"ZeroFNMR  {_percent(self.zero_fnmr)}; FNMR: 0 of {genuine}, so up to {_percent(self.least_fnmr)}",
             *(self._tar_line(tar) for tar in self.tar),
             f"AUC       {self.auc:.5f}",
             f"in brackets: {LEVEL:.0%} intervals over fingers",
         ]
 
+    def doubt(self, name: str) -> str:
+        """Why the pairs do not resolve one of `enough`, in words; empty where they do."""
+        if self.enough[name]:
+            return ""
+        if name != "eer":
+            return too_few(FMRS.get(name, FMRS["fmr100"]))
+        least = max(self.least_fmr, self.least_fnmr)
+        pairs = self._counted()[least == self.least_fmr]
+        return f"means little: {pairs} cannot tell a rate below {_percent(least)}"
+
+    def mark(self, name: str) -> str:
+        """The same where there is room for a mark only; `TOO_FEW` explains it."""
+        return "" if self.enough[name] else "*"
+
+    def _counted(self) -> tuple[str, str]:
+        return counted(self.pairs.genuine, "genuine"), counted(self.pairs.impostor, "impostor")
+
     def _with_interval(self, name: str) -> str:
+        if doubt := self.doubt(name):
+            return f"{_percent(getattr(self, name))}; {doubt}"
         low, high = self.intervals[name]
         return f"{_percent(getattr(self, name))} [{_percent(low)}, {_percent(high)}]"
 
     def _tar_line(self, tar: Tar) -> str:
-        doubt = "" if tar.enough else f"; means little: it takes {_needed(tar.far)} impostor pairs"
+        doubt = "" if tar.enough else f"; {too_few(tar.far)}"
         return f"TAR       {_percent(tar.tar)} at FAR {100 * tar.far:g} %{doubt}"
+
+
+def too_few(fmr: float) -> str:
+    """What is said of an operating point at an FMR that the impostor pairs do not resolve."""
+    return f"means little: it takes {pairs_needed(fmr)} impostor pairs"
 
 
 def figures(
@@ -156,6 +193,7 @@ def figures(
         eer_threshold=float(equal.threshold),
         zero_fnmr=float(zero_fnmr(rates)),
         auc=float(auc(rates)),
+        **_resolution(float(equal.rate), int(rates.genuine), others),
         tar=tuple(_tar(rates, far, others) for far in FARS),
         intervals=_intervals(ladder, first, second, count, seed),
         det=det(rates),
@@ -192,11 +230,19 @@ def _headline(rates: Rates) -> dict:
     """The figures that have intervals, each (...) in [0, 1]; plain numbers of rates without leading axes."""
     made = {
         "eer": equal_error(rates).rate,
-        "fmr100": lowest_fnmr(rates, 0.01)[0],
-        "fmr1000": lowest_fnmr(rates, 0.001)[0],
+        **{name: lowest_fnmr(rates, fmr)[0] for name, fmr in FMRS.items()},
         "zero_fmr": lowest_fnmr(rates, 0.0)[0],
     }
     return {name: float(value) if np.ndim(value) == 0 else value for name, value in made.items()}
+
+
+def _resolution(eer: float, genuine: int, impostor: int) -> dict:
+    """`Figures`' entries about what so many pairs can tell."""
+    least_fmr, least_fnmr = least_rate(impostor), least_rate(genuine)
+    least = max(least_fmr, least_fnmr)
+    enough = {name: impostor >= pairs_needed(fmr) for name, fmr in FMRS.items()}
+    enough |= {"eer": least < 1 and eer >= least, "zero_fmr": enough["fmr100"]}
+    return {"least_fmr": least_fmr, "least_fnmr": least_fnmr, "enough": enough}
 
 
 def _intervals(
@@ -226,11 +272,7 @@ def _intervals(
 
 def _tar(rates: Rates, far: float, impostors: int) -> Tar:
     fnmr, threshold = lowest_fnmr(rates, far)
-    return Tar(far, 1 - float(fnmr), float(threshold), impostors >= _needed(far))
-
-
-def _needed(far: float) -> int:
-    return round(RULE_OF_THREE / far)
+    return Tar(far, 1 - float(fnmr), float(threshold), impostors >= pairs_needed(far))
 
 
 def _histogram(scores: np.ndarray, genuine: np.ndarray) -> Histogram:
@@ -249,6 +291,8 @@ def _percent(rate: float) -> str:
 def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, Calibration):
+        return value.tree()
     if hasattr(value, "_asdict"):
         return _plain(value._asdict())
     if isinstance(value, tuple):

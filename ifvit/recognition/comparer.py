@@ -230,6 +230,16 @@ def calibration_key(digest: str, config: MatcherConfig) -> dict[str, Any]:
     return {"state": digest, "global_weight": config.global_weight, "local_weight": config.local_weight}
 
 
+def _whose(of: Any) -> dict[str, Any] | None:
+    """Whose pairs a calibration file says it rests on; None where it does not say it in our words."""
+    if not isinstance(of, dict) or not isinstance(of.get("databases"), list):
+        return None
+    words = {name: of.get(name) for name in ("databases", "protocol")}
+    if not all(isinstance(word, str) and word.isprintable() for word in [*words["databases"], words["protocol"]]):
+        return None
+    return words | {name: of[name] for name in ("images", "genuine") if isinstance(of.get(name), int)}
+
+
 def _calibration(path: Path, digest: str, config: MatcherConfig) -> Calibration | None:
     """The calibration of this very state; None where there is none of it.
 
@@ -242,6 +252,6 @@ def _calibration(path: Path, digest: str, config: MatcherConfig) -> Calibration 
     try:
         if any(held.get(name) != value for name, value in calibration_key(digest, config).items()):
             return None
-        return from_tree(held["table"])
+        return from_tree(held["table"])._replace(of=_whose(held.get("of")))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not a calibration ({error}); remove it, and evaluate again") from error

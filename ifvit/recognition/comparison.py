@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ifvit import image, plots
-from ifvit.calibration import Calibration
+from ifvit import image, pictures, plots
+from ifvit.calibration import Calibration, pairs_needed
 from ifvit.image import ImageError
 from ifvit.recognition.alignment import Matches
 from ifvit.recognition.comparer import Comparer, Scored, load_comparer
@@ -112,8 +112,8 @@ class Comparison:
             return "undecided: this model is not calibrated (python -m ifvit evaluate calibrates it)"
         if self.calibration.fmr.min() > fmr:
             return (
-                f"undecided: the model was calibrated with {self.calibration.impostors} impostor pairs, too few to "
-                f"tell an FMR of {100 * fmr:g} %"
+                f"undecided: the model was calibrated with {self.calibration.basis()}, too few to tell an FMR of "
+                f"{100 * fmr:g} %: it takes {pairs_needed(fmr)}"
             )
         return "same finger" if self.fmr <= fmr else "not shown to be the same finger"
 
@@ -130,6 +130,7 @@ class Comparison:
             "score_global": _rounded(self.score_global),
             "score_local": _rounded(self.score_local),
             "fmr": self.fmr,
+            "calibration": self.calibration and {"impostors": self.calibration.impostors, "of": self.calibration.of},
             "registered": self.score is not None,
             "cause": registered.refusal and str(registered.refusal.cause),
             "reason": self.reason,
@@ -161,7 +162,10 @@ class Comparison:
                 f"{len(self.scored.matches.confidence)} places correspond"
             )
         if self.fmr is not None:
-            lines.append(f"two different fingers score as high in at most {100 * self.fmr:.3g} % of cases")
+            lines.append(
+                f"two different fingers score as high in at most {100 * self.fmr:.3g} % of cases, by "
+                f"{self.calibration.basis()}"
+            )
         decided = self.calibration is not None and self.score is not None and self.calibration.fmr.min() <= fmr
         if self.score is not None:  # else the headline says why
             lines.append(self.decision(fmr) + (f" (at an FMR of {100 * fmr:g} %)" if decided else ""))
@@ -197,14 +201,13 @@ class Comparison:
         return plots.draw_comparison(laid, self.print_b.enhanced, heading)
 
     def save(self, path: str | PathLike) -> None:
-        """Write the picture as PNG.
+        """Write the picture, in the format that the ending of `path` names (`ifvit.pictures`).
 
         Raises:
             OSError: it cannot be written.
+            ValueError: the ending names no format.
         """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        plots.save(path, self.picture())
+        pictures.save(Path(path), self.picture())
 
     def _prints(self) -> tuple[tuple[str, MatcherPrint], ...]:
         return ("a", self.print_a), ("b", self.print_b)

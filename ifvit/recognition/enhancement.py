@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from threading import Lock
 from typing import NamedTuple, Protocol
 
 import jax
@@ -46,7 +47,7 @@ class Enhanced(NamedTuple):
 
 
 class Enhancer:
-    """Enhances prints by one method; safe with several processes on one cache folder.
+    """Enhances prints by one method; safe with several threads, and with several processes on one cache folder.
 
     Whatever came with it, from the cache or not, a print has the same bits (on one kind of device and version of JAX;
     the cache keeps these apart).
@@ -61,6 +62,8 @@ class Enhancer:
     def __init__(self, method: Enhancement, cache_dir: str | None = None):
         self.method, self.cache_dir = Enhancement(method), cache_dir
         self._finder: _Finder | None = None
+        self._others: dict[Enhancement, Enhancer] = {}
+        self._finding = Lock()  # networks are loaded once, and not run by two threads at a time
         if self.method is Enhancement.none:
             return
         self._made_by = f"{self.method} {RECIPE} {jax.default_backend()} jax{jax.__version__}"
@@ -72,6 +75,14 @@ class Enhancer:
             raise EnhancementError(str(error)) from error
         self._ridges = Cache(folder, RIDGES_KIND, RIDGES_LIMIT)
         self._enhanced = Cache(folder, ENHANCED_KIND, ENHANCED_LIMIT)
+
+    def by(self, method: Enhancement) -> Enhancer:
+        """The enhancer of a method on the same cache: this one, or one that is made when it is first asked for."""
+        if method is self.method:
+            return self
+        if method not in self._others:
+            self._others[method] = Enhancer(method, self.cache_dir)
+        return self._others[method]
 
     def enhance(self, grey: np.ndarray, ppi: float) -> Enhanced:
         """One print, uint8 (H, W), of `ppi`. Errors as in `enhance_many`."""
@@ -109,7 +120,11 @@ class Enhancer:
         names = [self._name(p) for p in prints]
         results = [cache.read(name) for name in names]
         missing = [index for index, held in enumerate(results) if held is None]
-        for index, found in zip(missing, find([prints[i] for i in missing]) if missing else [], strict=True):
+        if not missing:
+            return results
+        with self._finding:
+            fresh = find([prints[i] for i in missing])
+        for index, found in zip(missing, fresh, strict=True):
             cache.write(names[index], **found)
             results[index] = found
         return results

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ifvit import plots
+from ifvit import pictures, plots
 from ifvit.image import Canvas, PpiFrom
 from ifvit.recognition.registration import Registered
 from ifvit.recognition.trained import Trained
@@ -95,14 +95,13 @@ class Pair(NamedTuple):
         )
 
     def save(self, path: Path) -> None:
-        """Write the picture as PNG.
+        """Write the picture, in the format that the ending of `path` names (`ifvit.pictures`).
 
         Raises:
             OSError: it cannot be written.
-            ValueError: the pair was refused.
+            ValueError: the pair was refused, or the ending names no format.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        plots.save(path, self.picture())
+        pictures.save(path, self.picture())
 
     def _canvases(self) -> tuple[tuple[str, Canvas], ...]:
         return ("a", self.canvas_a), ("b", self.canvas_b)
@@ -117,7 +116,8 @@ def register_files(trained: Trained, path_a: Path, path_b: Path, ppi: float | No
         ImageError: a file cannot be used; names it.
         EnhancementError: what found the ridges in training is not installed.
     """
-    canvases = trained.canvas(path_a, ppi), trained.canvas(path_b, ppi)
+    enhancer = trained.enhancer()
+    canvases = trained.canvas(path_a, ppi, enhancer), trained.canvas(path_b, ppi, enhancer)
     registrar = trained.registrar()
     started = time.perf_counter()
     registered = registrar.register(*canvases)

@@ -74,7 +74,7 @@ def _finder(trained: Trained, enhancer: Enhancer) -> Enhancer | None:
     """What finds where the ridges are; None where their contrast does, on the canvas."""
     if trained.enhancement is Enhancement.none:
         return None
-    return enhancer if enhancer.method is trained.enhancement else Enhancer(trained.enhancement, enhancer.cache_dir)
+    return enhancer.by(trained.enhancement)
 
 
 def _found(

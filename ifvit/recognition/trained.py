@@ -40,27 +40,33 @@ class Trained(NamedTuple):
         """What lays prints on one another with it; `settings` as of `Registrar`."""
         return Registrar(self.model, self.variables, self.dense, self.frame, self.ppi, **settings)
 
-    def canvas(self, path: Path, ppi: float | None = None, cache_dir: str | None = None) -> Canvas:
-        """A file's print as this model sees prints. ppi: of the file, over its own tag; 500 where neither says it.
+    def enhancer(self, cache_dir: str | None = None) -> Enhancer:
+        """What finds a print's ridges, as in training; to be made once, for it loads networks. Errors as of it."""
+        return Enhancer(self.enhancement, cache_dir)
+
+    def canvas(self, path: Path, ppi: float | None, enhancer: Enhancer) -> Canvas:
+        """A file's print as this model sees prints.
+
+        ppi: of the file, over its own tag; 500 where neither says it. enhancer: this model's.
 
         Raises:
             ImageError: the file cannot be used; names it.
-            EnhancementError: the method that found the training's ridges is not installed.
+            EnhancementError: what finds the ridges cannot be used.
         """
         scan = image.read(path)
         try:
-            return self.canvas_of(scan, ppi, cache_dir)
+            return self.canvas_of(scan, ppi, enhancer)
         except image.ImageError as error:
             raise image.ImageError(f"{path}: {error}") from error
 
-    def canvas_of(self, scan: image.Scan, ppi: float | None = None, cache_dir: str | None = None) -> Canvas:
+    def canvas_of(self, scan: image.Scan, ppi: float | None, enhancer: Enhancer) -> Canvas:
         """The same of a scan; the messages name no file."""
         ridges = None
         if self.enhancement is not Enhancement.none:
             used, _ = image.choose_ppi(scan, ppi)
             if why := misfit(scan.grey, used):
                 raise image.ImageError(why)
-            (ridges,) = Enhancer(self.enhancement, cache_dir).ridges_many([scan.grey], [used])
+            (ridges,) = enhancer.ridges_many([scan.grey], [used])
         return image.canvas_of(scan, ridges, ppi, self.ppi, *self.frame)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from ifvit import __version__, plots
+from ifvit import __version__, pictures
 from ifvit.checkpoint import Checkpoints, read_json, write_json
 from ifvit.config import STRIDES, Config, Source
 from ifvit.config import Stage as StageName
@@ -230,7 +230,7 @@ class _Run:
         untrained = held.get("untrained") if step else {k: told[k] for k in told if k != "step"}
         write_json(self.dir / "metrics.json", told | {"best": best, "untrained": untrained})
         for name, picture in judged.pictures.items():
-            plots.save(self.dir / f"{name}.png", picture)
+            pictures.save(self.dir / f"{name}.png", picture)
         return judged
 
     def _closing(self, judged: Judgement) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from ifvit import plots
+from ifvit.calibration import least_rate
 from ifvit.checkpoint import MODULE_1, CheckpointError, copy_best, read_variables
 from ifvit.config import Config
 from ifvit.data.batches import Batches
@@ -125,7 +126,7 @@ class MatcherStage:
         ]
         embedding = [means[f"{b}_embedding"] for b in ("global", "local")]
         means["loss"] = float(loss.dense_weight * np.mean(registration) + loss.embedding_weight * np.mean(embedding))
-        line = summary(means)
+        line = summary(means) + _too_few(means["eer"], genuine)
         heading = [f"Module 2 after {step} steps, {whose}", line]
         pictures = {"scores": plots.draw_scores(scores, genuine, heading)}
         return Judgement(means, len(scores), _by_source(scores, genuine, shares, len(parts)), pictures, [line])
@@ -179,6 +180,14 @@ def summary(means: Mapping[str, float]) -> str:
         f"{means['impostor_score']:.2f} of others, cells exact {means['global_exact']:.2f} and "
         f"{means['local_exact']:.2f}"
     )
+
+
+def _too_few(eer: float, genuine: np.ndarray) -> str:
+    """What is said of an EER that so many pairs, bool (P,), do not resolve; nothing where they do."""
+    pairs = min(genuine.sum(), (~genuine).sum())
+    if pairs == 0 or eer >= least_rate(pairs):
+        return ""
+    return f"; {pairs} pairs of a kind cannot tell an EER below {least_rate(pairs):.0%}"
 
 
 def _trained_before(source: Path, own: dict[str, Any]) -> dict[str, Any]:

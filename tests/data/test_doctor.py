@@ -262,7 +262,7 @@ def test_interrupted_it_ends_in_a_line(copy, monkeypatch, capsys):
     monkeypatch.setattr(doctor, "_seen", interrupt)
     with pytest.raises(SystemExit) as status:
         cli.main(["data", "check", str(copy.parent)])
-    assert status.value.code == 75 and capsys.readouterr().err.startswith("interrupted")
+    assert status.value.code == 75 and capsys.readouterr().err.startswith("stopped before it was finished")
 
 
 def test_the_pairs_command(copy, tmp_path, capsys):

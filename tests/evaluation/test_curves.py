@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from ifvit.evaluation import curves
 from ifvit.evaluation.curves import COLOURS, FINE, LEFT, Field, _fine, _round_values, _visible, draw_det, draw_histogram
 from ifvit.evaluation.verification import figures
 from ifvit.plots import INK, MARGIN, PAPER, RIGHT, WRONG
@@ -63,6 +64,23 @@ def test_extremes_are_drawn(kind):
     got = figures(scores.astype(float) / 3, genuine, first, second)
     assert like(draw_det({kind: got}, [kind]), COLOURS[0]).sum() > 30
     assert (draw_histogram(got, [kind]) != PAPER).any()
+
+
+def test_figures_of_too_few_pairs_are_marked(monkeypatch):
+    legends = []
+    drawn = curves._assembled
+    monkeypatch.setattr(curves, "_assembled", lambda *parts: legends.append(parts[2]) or drawn(*parts))
+    _, genuine, first, second = simulated(5, 3, 0, seed=0)
+    few, many = figures(genuine / 3, genuine, first, second), figures(*simulated(100, 8, 2, seed=0))
+    draw_det({"few": few}, [])
+    draw_det({"many": many}, [])
+    draw_histogram(few, [])
+    draw_histogram(many, [])
+    det_of_few, det_of_many, scores_of_few, scores_of_many = ([text for _, text in legend] for legend in legends)
+    assert det_of_few == ["few: EER 0.00 %*, FMR100 0.00 %*, FMR1000 0.00 %*, ZeroFMR 0.00 %*", curves.TOO_FEW]
+    assert len(det_of_many) == 1 and "*" not in det_of_many[0]
+    assert scores_of_few[-1].endswith("; means little: 10 impostor pairs cannot tell a rate below 30.00 %")
+    assert "means little" not in scores_of_many[-1]
 
 
 def test_how_many_curves(two):

@@ -2,14 +2,17 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from ifvit import cli
 from ifvit.config import build
-from ifvit.data.records import DataError
+from ifvit.data.records import DataError, Record
+from ifvit.evaluation import calibrating, run
 from ifvit.evaluation.judges import DenseJudge, MatcherJudge, judge_of, refuse_seen
+from ifvit.image import ImageError
 from ifvit.launch import compose_tree
 from ifvit.recognition.comparer import load_comparer
 
@@ -32,8 +35,10 @@ def test_what_an_evaluation_by_module_2_leaves(runs, chosen, tmp_path, capsys):
         cli.main([*command, "--no-calibration"])
         assert not stored.exists() and "ms a pair" in capsys.readouterr().out
         cli.main(command)  # goes on from what was compared
-        assert "calibrated with 24 impostor pairs" in capsys.readouterr().out
-        assert load_comparer(runs / "matcher").calibration.impostors == 24
+        assert f"calibrated with 24 impostor pairs of folder (protocol all): {stored}" in capsys.readouterr().out
+        calibration = load_comparer(runs / "matcher").calibration
+        assert calibration.impostors == 24
+        assert calibration.of == {"databases": ["folder"], "protocol": "all", "images": 8, "genuine": 4}
         told = json.loads((tmp_path / "out" / "results.json").read_text())
         assert "x cosine of the global" in told["score"] and told["databases"]["folder"]["pairs"]["impostor"] == 24
         rows = list(csv.DictReader((tmp_path / "out" / "pairs.csv").open()))
@@ -57,14 +62,50 @@ def test_people_whom_its_module_1_has_seen_are_refused(runs, chosen):
 
 
 def test_a_folder_that_cannot_be_written_is_told(runs, chosen, tmp_path, monkeypatch, capsys):
-    from ifvit.evaluation import run as module
-
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "refuse_seen", lambda *_: None)
-    monkeypatch.setattr(module, "write_json", full)
+    monkeypatch.setattr(run, "refuse_seen", lambda *_: None)
+    monkeypatch.setattr(calibrating, "write_json", full)
     cli.main(["evaluate", str(runs / "matcher"), *chosen, "--out", str(tmp_path / "out")])
-    said = capsys.readouterr()
-    assert "not calibrated: the run's folder cannot be written" in said.out and "No space left" in said.err
+    shown = capsys.readouterr().out
+    assert "not calibrated: " in shown and "calibration.json cannot be written (No space left on device)" in shown
+    assert "evaluate a copy of the run" in shown
     assert np.isfinite(json.loads((tmp_path / "out" / "results.json").read_text())["ms a pair"])
+
+
+def test_a_calibration_by_fewer_impostors_replaces_none_by_more(runs, chosen, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "refuse_seen", lambda *_: None)
+    stored = runs / "matcher" / "calibration.json"
+
+    def evaluated(name, *more):
+        cli.main(["evaluate", str(runs / "matcher"), *chosen, "--out", str(tmp_path / name), *more])
+        return capsys.readouterr().out, json.loads(stored.read_text())["table"]["impostors"]
+
+    try:
+        assert evaluated("few", "--impostors", "3")[1] == 3
+        assert evaluated("many")[1] == 24
+        shown, impostors = evaluated("few", "--impostors", "3")
+        assert impostors == 24
+        whose = "impostor pairs of folder (protocol all)"
+        assert f"{stored} stays: it rests on 24 {whose}, this on 3 {whose} (--calibrate replaces it)" in shown
+        assert evaluated("few", "--impostors", "3", "--calibrate")[1] == 3
+        assert evaluated("many", "--no-calibration")[1] == 3
+        # One of another state is worth nothing here.
+        stored.write_text(json.dumps(json.loads(stored.read_text()) | {"state": "another"}))
+        assert evaluated("few", "--impostors", "3")[1] == 3
+    finally:
+        stored.unlink(missing_ok=True)
+
+
+def test_what_a_module_1_enhances_is_kept_where_the_data_say(runs, prints, tmp_path, monkeypatch):
+    dense = shutil.copytree(runs / "dense", tmp_path / "dense")
+    held = json.loads((dense / "config.json").read_text())
+    held["config"]["data"]["enhancement"] = "gabor"
+    (dense / "config.json").write_text(json.dumps(held))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "users"))
+    records = [Record(path, "db", "db/1", "1", str(k)) for k, path in enumerate(sorted(prints.rglob("*.png")))]
+    judge = judge_of(dense, str(tmp_path / "cache"))
+    assert not any(isinstance(shown, ImageError) for shown in judge.prints(records))
+    assert len(list((tmp_path / "cache").glob("ridges-gabor-*.npz"))) == len(records) == 8
+    assert not (tmp_path / "users").exists()

@@ -1,22 +1,25 @@
 """From a run and a database to figures and a report: every pair once, and what was compared is kept."""
 
 import csv
+import errno
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from ifvit import cli
+from ifvit import cli, files
 from ifvit.config import build
 from ifvit.data.protocols import Protocol, pairs
 from ifvit.data.records import DataError, Record
 from ifvit.evaluation import comparisons as module
 from ifvit.evaluation import run as run_module
 from ifvit.evaluation.comparisons import Comparisons, compare_all, worst
-from ifvit.evaluation.judges import Gallery, Row
+from ifvit.evaluation.judges import DenseJudge, Gallery, Row
 from ifvit.evaluation.run import evaluate
+from ifvit.files import WriteError
 from ifvit.image import ImageError
 from ifvit.launch import compose_tree
 from ifvit.training.loop import train
@@ -154,3 +157,60 @@ def test_refusals(run_dir, more, said, tmp_path, capsys):
     with pytest.raises(SystemExit) as status:
         cli.main(["evaluate", str(run_dir), *more, "--out", str(tmp_path)])
     assert status.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_a_full_disk_costs_the_report_and_not_the_figures(run_dir, chosen, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise WriteError(tmp_path / "out" / "pairs.csv", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+    command = ["evaluate", str(run_dir), *chosen, "--out", str(tmp_path / "out")]
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "write_pairs", full)
+        with pytest.raises(SystemExit) as ended:
+            cli.main(command)
+    shown = capsys.readouterr()
+    assert ended.value.code == 1 and "EER" in shown.out and "24 impostor pairs" in shown.out
+    assert "pairs.csv: not written (No space left on device)" in shown.err
+    assert "type the same command again, and it goes on" in shown.err
+    monkeypatch.setattr(run_module, "WORST", 1)
+    monkeypatch.setattr(DenseJudge, "compare", None)  # what was compared is not compared again
+    cli.main(command)
+    assert "report.html" in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_once(chosen, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(files.os, "access", lambda *_: False)  # a read-only file system; root may write elsewhere
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["evaluate", str(tmp_path), *chosen])
+    line = capsys.readouterr().err
+    assert ended.value.code == 2 and line.startswith(f"error: --out DIR: {tmp_path / 'evaluation'}")
+    assert f"the folder {tmp_path} cannot be written; name another place" in line
+
+
+def test_ctrl_c_ends_an_evaluation_with_a_sentence(run_dir, chosen, tmp_path, monkeypatch, capsys):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module, "compare_all", stopped)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["evaluate", str(run_dir), *chosen, "--out", str(tmp_path / "out")])
+    assert ended.value.code == 75
+    assert capsys.readouterr().err.splitlines()[-1] == "stopped; the same command goes on where it was"
+
+
+def test_one_impostor_pair_is_told_wherever_a_figure_is_shown(run_dir, chosen, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run_module, "WORST", 1)
+    out = tmp_path / "out"
+    cli.main(["evaluate", str(run_dir), *chosen, "--out", str(out), "--impostors", "1", "--robustness", "1"])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    for name in ("EER ", "FMR100 ", "FMR1000 ", "ZeroFMR ", "TAR "):
+        shown = [line for line in lines if line.startswith(name)]
+        assert shown and all("means little" in line and "[" not in line for line in shown), name
+    assert any("threshold of FMR 1 %, which means little: it takes 300 impostor pairs" in line for line in lines)
+    results = json.loads((out / "results.json").read_text())
+    figures = results["databases"]["folder"]
+    assert not any(figures["enough"].values()) and figures["least_fmr"] == 1 and figures["least_fnmr"] == 0.75
+    assert results["robustness"]["impostors"] == 1
+    page = (out / "report.html").read_text()
+    row = page[page.index("<tr><td>folder</td>") :].split("</tr>")[0]
+    assert row.count("*</td>") == 5 and "[" not in row and "* means little: the pairs are too few" in page

@@ -82,6 +82,44 @@ def test_impostor_pairs_too_few_for_a_far():
     assert [figures(*simulated(n, 2, 4, seed=0)).tar[0].enough for n in (24, 25)] == [False, True]  # of 276 and 300
 
 
+def test_an_operating_point_that_the_pairs_do_not_resolve():
+    """By the rule of three: 100 fingers of 8 impressions make 4950 impostor pairs, 10 make 45."""
+    many, few = figures(*simulated(100, 8, 2, seed=0)), figures(*simulated(10, 8, 3, seed=0))
+    assert many.enough == dict.fromkeys(HEADLINE, True)
+    low, high = many.intervals["eer"]
+    assert many.text()[1].startswith(
+        f"EER       {100 * many.eer:.2f} % [{100 * low:.2f} %, {100 * high:.2f} %]; between"
+    )
+    assert many.least_fmr == pytest.approx(3 / 4950) and many.least_fnmr == pytest.approx(3 / 2800)
+    assert few.enough == {"eer": few.eer >= 3 / 45, "fmr100": False, "fmr1000": False, "zero_fmr": False}
+    lines = few.text()
+    assert lines[2] == f"FMR100    {100 * few.fmr100:.2f} %; means little: it takes 300 impostor pairs"
+    assert lines[3].endswith("%; means little: it takes 3000 impostor pairs")
+    assert lines[4].endswith("; FMR: 0 of 45 impostor pairs, so up to 6.67 %")
+    assert lines[5].endswith("; FNMR: 0 of 280 genuine pairs, so up to 1.07 %")
+    at = figures(*simulated(25, 2, 4, seed=0))  # exactly 300
+    assert at.enough["fmr100"] and at.enough["zero_fmr"] and not at.enough["fmr1000"]
+
+
+@pytest.mark.parametrize("mates", [1, 4, 3000])
+def test_an_equal_error_of_one_impostor_pair_is_not_nothing(mates):
+    genuine = np.arange(mates + 1) < mates
+    got = figures(genuine.astype(float), genuine, np.arange(mates + 1), np.where(genuine, np.arange(mates + 1), 0))
+    assert got.eer == 0 and not any(got.enough.values())
+    line = got.text()[1]
+    assert line.startswith("EER       0.00 %; means little: ") and "[" not in line
+    assert line.endswith("1 impostor pair cannot tell a rate below 100.00 %")
+    assert [got.mark(name) for name in HEADLINE] == ["*"] * 4
+
+
+def test_an_equal_error_of_few_genuine_pairs_names_them():
+    genuine = np.arange(5004) < 4
+    first = np.where(genuine, np.arange(5004), 0)
+    got = figures(genuine.astype(float), genuine, first, np.where(genuine, first, 1 + np.arange(5004)))
+    assert got.enough == {"eer": False, "fmr100": True, "fmr1000": True, "zero_fmr": True}
+    assert got.doubt("eer") == "means little: 4 genuine pairs cannot tell a rate below 75.00 %"
+
+
 def test_the_lowest_fnmr_at_each_fmr():
     scores, genuine, first, second = simulated(100, 4, 4, seed=0)
     got = figures(scores, genuine, first, second)
@@ -164,7 +202,7 @@ def test_tree_and_text():
     assert from_tree(tree["calibration"]).fmr_at(99.0) == 3 / 45
     text = got.text()
     assert text[0].startswith("280 genuine pairs (0 failed), 45 impostor pairs (0 failed), 10 fingers")
-    assert text[1].startswith(f"EER       {100 * got.eer:.2f} % [") and len(text) == 12
+    assert text[1].startswith(f"EER       {100 * got.eer:.2f} %; means little: 45 impostor pairs") and len(text) == 12
     assert figures(scores, genuine, [f"f{k}" for k in first], [f"f{k}" for k in second]).eer == got.eer
 
 

@@ -1,7 +1,9 @@
 """Two prints in, a score with its reasons out: the same in either order, for files, arrays and Pillow's images."""
 
 import dataclasses
+import errno
 import json
+import os
 
 import cv2
 import numpy as np
@@ -14,6 +16,7 @@ from ifvit.calibration import calibration
 from ifvit.checkpoint import CheckpointError, write_json
 from ifvit.image import ImageError, scan_of
 from ifvit.recognition.comparer import calibration_key, load_comparer
+from ifvit.recognition.registration import lay
 from ifvit.recognition.trained import load_dense
 from tests.image.test_doors import CASES, GREY
 
@@ -164,7 +167,27 @@ def test_the_decision_at_an_fmr(matcher, files):
     far_below = calibrated(np.linspace(made.score - 1, made.score - 0.5, 1000))
     assert far_below.decision(0.01) == "same finger" and far_below.fmr == pytest.approx(0.003)
     assert calibrated(np.full(1000, made.score + 0.1)).decision(0.01) == "not shown to be the same finger"
-    assert "too few to tell an FMR of 1 %" in calibrated(np.full(50, made.score - 0.5)).decision(0.01)
+    few = calibrated(np.full(50, made.score - 0.5))
+    assert few.decision(0.01) == (
+        "undecided: the model was calibrated with 50 impostor pairs, too few to tell an FMR of 1 %: it takes 300"
+    )
+    assert few.decision(0.1) == "same finger"  # which 50 do tell
+
+
+def test_whose_pairs_calibrated_it_is_told(matcher, files):
+    made = matcher.compare(*same(files), 250)
+    assert made.to_dict()["calibration"] is None
+    # As if this tiny network had laid the pair.
+    laid = lay(made.print_a.canvas, made.print_b.canvas, np.eye(3))
+    registered = made.scored.registered._replace(homography=np.eye(3), aligned=laid, refusal=None)
+    made = dataclasses.replace(made, scored=made.scored._replace(score=0.7, registered=registered))
+    of = {"databases": ["DB1_A", "DB3_A"], "protocol": "fvc", "images": 1600, "genuine": 5600}
+    table = calibration(np.linspace(-1, 0, 1000))
+    made = dataclasses.replace(made, calibration=table._replace(of=of))
+    assert "in at most 0.3 % of cases, by 1000 impostor pairs of DB1_A, DB3_A (protocol fvc)" in made.text()
+    assert made.to_dict()["calibration"] == {"impostors": 1000, "of": of}
+    unknown = dataclasses.replace(made, calibration=table)
+    assert "of cases, by 1000 impostor pairs\n" in unknown.text()
 
 
 def test_a_calibration_is_of_one_state_and_one_score(runs):
@@ -173,7 +196,19 @@ def test_a_calibration_is_of_one_state_and_one_score(runs):
     table = calibration(np.linspace(0, 1, 400)).tree()
     try:
         write_json(path, {**key, "table": table})
-        assert load_comparer(runs / "matcher").calibration.impostors == 400
+        old = load_comparer(runs / "matcher").calibration  # as it was written before it named its pairs
+        assert old.impostors == 400 and old.of is None
+        whose = {"databases": ["DB1_A"], "protocol": "fvc", "images": 800}
+        for of, loaded in (
+            (whose | {"genuine": 2800}, whose | {"genuine": 2800}),
+            (whose, whose),
+            (whose | {"images": float("nan"), "more": 1}, {"databases": ["DB1_A"], "protocol": "fvc"}),
+            (whose | {"databases": ["\x1b[2J"]}, None),
+            (whose | {"protocol": 3}, None),
+            ([1], None),
+        ):
+            write_json(path, {**key, "of": of, "table": table})
+            assert load_comparer(runs / "matcher").calibration.of == loaded
         for other in ({"state": "another"}, {"global_weight": 0.5}):
             write_json(path, {**key, **other, "table": table})
             assert load_comparer(runs / "matcher").calibration is None
@@ -204,3 +239,60 @@ def test_the_command(runs, files, tmp_path, capsys):
         with pytest.raises(SystemExit) as ended:
             cli.main(wrong)
         assert ended.value.code == 2 and said in capsys.readouterr().err
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Every file that is forced to disk finds it full."""
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+
+
+def test_a_full_disk_costs_the_picture_and_not_the_answer(runs, files, tmp_path, capsys, full_disk):
+    picture = tmp_path / "pair.png"
+    command = ["compare", *map(str, files), "--run", str(runs / "matcher"), "--ppi", "250", "--picture", str(picture)]
+    problem = f"error: {picture}: not written (No space left on device); make room or rights there, or name another"
+    for more in ([], ["--json"]):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*command, *more])
+        shown = capsys.readouterr()
+        assert ended.value.code == 1 and problem in shown.err and os.listdir(tmp_path) == []
+        if more:
+            answer = json.loads(shown.out)
+            assert answer["picture"] is None and "score" in answer and "decision" in answer
+        else:
+            assert "A: 250 ppi" in shown.out and "look at" not in shown.out
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("pair.svg", "a picture's name ends in one of .png, .jpg"),
+        ("pair", "a picture's name ends in one of .png, .jpg"),
+        ("file/pair.png", "is a file, not a folder"),
+        ("file", "is one of the two prints"),
+    ],
+)
+def test_a_picture_that_cannot_be_is_refused_before_anything_is_computed(name, reason, files, tmp_path, capsys):
+    print_ = tmp_path / "file"
+    print_.write_bytes(files[0].read_bytes())
+    path = print_.rename(tmp_path / "file.png") if name == "file" else tmp_path / name
+    prints = [str(path if name == "file" else files[0]), str(files[1])]
+    with pytest.raises(SystemExit) as ended:  # there is no run: nobody has looked for it
+        cli.main(["compare", *prints, "--run", str(tmp_path / "none"), "--picture", str(path)])
+    line = capsys.readouterr().err
+    assert ended.value.code == 2 and line.startswith(f"error: --picture: {path}") and reason in line
+
+
+def test_ctrl_c_ends_a_comparison_with_a_sentence(runs, files, monkeypatch, capsys):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ifvit.recognition.comparison.load", stopped)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["compare", *map(str, files), "--run", str(runs / "matcher")])
+    assert ended.value.code == 75
+    assert capsys.readouterr().err == "stopped before it was finished; the same command begins again\n"

@@ -1,11 +1,14 @@
 """What Module 2 is shown of a print: Module 1's canvas, and the enhanced print lying on it."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from ifvit import image
 from ifvit.config import Enhancement
 from ifvit.image import ImageError, Scan
+from ifvit.recognition import enhancement
 from ifvit.recognition.enhancement import Enhancer
 from ifvit.recognition.prints import WHITE, matcher_print, matcher_prints
 from ifvit.recognition.trained import Trained
@@ -18,6 +21,23 @@ def model(enhancement=Enhancement.none, ppi=500.0, frame=(320, 280)):
 @pytest.fixture
 def enhancer(tmp_path):
     return lambda method: Enhancer(method, str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """Stands for pyfing's networks; which of them were loaded, in order."""
+    loads = []
+
+    class Networks:
+        def __init__(self):
+            loads.append(self)
+
+        def masks(self, prints):
+            return [np.ones(grey.shape, bool) for grey in prints]
+
+    monkeypatch.setattr(enhancement, "Networks", Networks)
+    monkeypatch.setattr(enhancement, "pyfing_version", lambda: "0")
+    return loads
 
 
 @pytest.fixture
@@ -80,3 +100,17 @@ def test_many_are_each_and_what_cannot_be_used_is_said_in_its_place(scan, finger
     for k in (1, 3):
         with pytest.raises(ImageError):
             matcher_print(scans[k], ppis[k], trained, gabor)
+
+
+def test_networks_are_loaded_once_for_many_prints(scan, enhancer, loaded):
+    """Each of these is a print of its own, and none lies in the cache."""
+    trained, gabor = model(Enhancement.pyfing), enhancer(Enhancement.gabor)
+    others = [scan._replace(grey=np.roll(scan.grey, k, axis=1)) for k in range(3)]
+    for other in others:
+        assert matcher_print(other, 500, trained, gabor).canvas.ridges.any()
+    assert len(loaded) == 1
+    own = enhancer(Enhancement.pyfing)
+    with ThreadPoolExecutor(4) as threads:
+        worn = [other._replace(grey=255 - other.grey) for other in others]
+        canvases = list(threads.map(lambda print_: trained.canvas_of(print_, 500, own), worn))
+    assert len(loaded) == 2 and len(canvases) == 3

@@ -11,6 +11,7 @@ from ifvit.checkpoint import CheckpointError
 from ifvit.config import Enhancement
 from ifvit.image import ImageError
 from ifvit.recognition.alignment import Cause, Matches, Refusal
+from ifvit.recognition.enhancement import Enhancer
 from ifvit.recognition.pair import Pair, register_files
 from ifvit.recognition.registration import Registered, lay
 from ifvit.recognition.trained import load_dense
@@ -34,7 +35,7 @@ def test_everything_comes_from_the_run(run_dir, files):
     assert (trained.which, trained.step, trained.frame, trained.ppi) == ("best", 1, (64, 64), 250)
     assert trained.enhancement is Enhancement.none and trained.dense.d_model == 8
     assert trained.variables["params"] and trained.variables["batch_stats"]
-    canvas = trained.canvas(files[0], 250)
+    canvas = trained.canvas(files[0], 250, trained.enhancer())
     assert canvas.grey.shape == (64, 64) and canvas.ridges.any()
 
 
@@ -67,19 +68,20 @@ def test_what_is_no_run_is_refused(tmp_path, text):
 
 def test_a_damaged_file_is_named(run_dir, tmp_path):
     (tmp_path / "a.png").write_bytes(b"no image")
+    trained = load_dense(run_dir)
     with pytest.raises(ImageError, match="a.png"):
-        load_dense(run_dir).canvas(tmp_path / "a.png")
+        trained.canvas(tmp_path / "a.png", None, trained.enhancer())
     flat = np.full((90, 90), 200, np.uint8)
     flat[0, 0] = 199
     cv2.imwrite(str(tmp_path / "flat.png"), flat)
     with pytest.raises(ImageError, match="flat.png: no ridges"):
-        load_dense(run_dir).canvas(tmp_path / "flat.png", 250)
+        trained.canvas(tmp_path / "flat.png", 250, trained.enhancer())
 
 
 def pair_of(run_dir, files, homography):
     """A pair as a perfect network would lay it."""
     trained = load_dense(run_dir)
-    a, b = (trained.canvas(file, 250) for file in files)
+    a, b = (trained.canvas(file, 250, trained.enhancer()) for file in files)
     points = np.array([[10.0, 12.0], [40.0, 15.0], [22.0, 50.0], [50.0, 48.0]])
     there = points @ homography[:2, :2].T + homography[:2, 2]
     matches = Matches(points, there, np.array([0.9, 0.8, 0.5, 0.3]))
@@ -124,7 +126,23 @@ def test_a_refusal_is_an_answer(run_dir, files):
 def test_two_files_through_an_untrained_network_are_refused(run_dir, files):
     pair = register_files(load_dense(run_dir), *files, 250)
     assert pair.registered.refusal and pair.registered.aligned is None
-    jax.tree.map(np.testing.assert_array_equal, pair.canvas_a.grey, load_dense(run_dir).canvas(files[0], 250).grey)
+    trained = load_dense(run_dir)
+    np.testing.assert_array_equal(pair.canvas_a.grey, trained.canvas(files[0], 250, trained.enhancer()).grey)
+
+
+def test_one_enhancer_serves_both_prints(run_dir, files, tmp_path, monkeypatch):
+    """Each would load its own networks."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    enhancers = []
+    begin = Enhancer.__init__
+
+    def counted(enhancer, *arguments):
+        enhancers.append(enhancer)
+        begin(enhancer, *arguments)
+
+    monkeypatch.setattr(Enhancer, "__init__", counted)
+    register_files(load_dense(run_dir)._replace(enhancement=Enhancement.gabor), *files, 250)
+    assert [enhancer.method for enhancer in enhancers] == [Enhancement.gabor]
 
 
 def test_the_command(run_dir, files, tmp_path, capsys, monkeypatch):

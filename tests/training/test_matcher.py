@@ -15,7 +15,7 @@ from ifvit.data.loader import supply
 from ifvit.launch import compose_tree
 from ifvit.training.devices import Devices
 from ifvit.training.loop import train
-from ifvit.training.matcher_stage import MatcherStage, figures_of
+from ifvit.training.matcher_stage import MatcherStage, _too_few, figures_of
 from ifvit.training.matcher_step import CLASSES, new_classes, renewed
 from ifvit.training.run_dir import RunDirError
 from ifvit.training.state import new_state
@@ -188,3 +188,9 @@ def test_figures_by_hand():
     found = figures_of(np.array([0.9, 0.4, 0.5, 0.1]), np.array([True, True, False, False]))
     assert found["auc"] == 0.75 and found["eer"] == 0.5 and found["genuine_score"] == pytest.approx(0.65)
     assert np.isnan(figures_of(np.array([0.9]), np.array([True]))["auc"])
+
+
+def test_an_equal_error_that_so_few_pairs_cannot_tell():
+    genuine = np.arange(44) < 40
+    assert _too_few(0.0, genuine) == "; 4 pairs of a kind cannot tell an EER below 75%"
+    assert _too_few(0.8, genuine) == "" and _too_few(float("nan"), genuine[:40]) == ""
