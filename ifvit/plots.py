@@ -9,6 +9,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from ifvit.signature import signed
+
 RIGHT, WRONG = (30, 160, 60), (215, 40, 40)  # RGB
 INK, PAPER = (40, 40, 40), (255, 255, 255)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -273,7 +275,7 @@ def _padded(drawing: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def save(path: Path, picture: np.ndarray) -> None:
-    """Write the picture as PNG.
+    """Write the picture as PNG, signed, so that it is never taken for a print.
 
     Raises:
         OSError: it cannot be written.
@@ -281,4 +283,4 @@ def save(path: Path, picture: np.ndarray) -> None:
     done, content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not done:
         raise OSError(f"{path}: the picture could not be encoded")
-    path.write_bytes(content.tobytes())
+    path.write_bytes(signed(content.tobytes()))
