@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "--prefix",
         default="loftr_coarse",
-        help="part of the file to take (default: %(default)s); '' takes all of it",
+        help="part of the file to take (default: %(default)s), or of a network in it (ema.loftr_coarse); '' takes all",
     )
     convert.set_defaults(run=_convert)
 

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ifvit import files
+from ifvit.signature import signed
 
 # By ending: Pillow's name of the format, and how it keeps thin lines sharp.
 _FORMATS = {
@@ -51,13 +52,14 @@ def encoded(picture: np.ndarray, path: Path = Path("picture.png")) -> bytes:
 
 
 def save(path: Path, picture: np.ndarray) -> None:
-    """Write a picture, uint8 RGB (H, W, 3), in the format that the ending of `path` names.
+    """Write a picture, uint8 RGB (H, W, 3), in the format that the ending of `path` names, signed, so that it is never
+    taken for a print.
 
     Raises:
         PictureError: as of `encoded`.
         WriteError: it cannot be written.
     """
-    content = encoded(picture, path)
+    content = signed(encoded(picture, path))
     files.write_whole(path, lambda file: file.write(content))
 
 

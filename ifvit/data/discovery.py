@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 from ifvit.config import PartConfig, Source
 from ifvit.data import layouts
 from ifvit.data.findings import Finding, counted
+from ifvit.data.listing import PROBLEMS, list_files
 from ifvit.data.records import DataError, Record, listed
-from ifvit.data.sources import DEAD_LINKS, LINKS, ODD_NAMES, list_files, one_resolution, part_records, year_of
+from ifvit.data.sources import one_resolution, part_records, year_of
 
 TABLES = (".csv", ".parquet", ".pq")
 
@@ -31,7 +32,7 @@ def recognise(
         raise DataError(f"{root} {there}")
     if source is not None:
         return _described(root, source, ppi, findings)
-    listing = list_files(root)
+    listing = list_files(root, named=True)
     known, strangers, left_out = _by_names(root, listing.files)
     if not known:
         records = _described(root, Source.folder, ppi, findings)
@@ -84,5 +85,5 @@ def _by_names(
 
 def _say_left_out(left_out: Counter[str], root: Path, findings: list[Finding]) -> None:
     for reason, count in left_out.items():
-        problem = reason in (LINKS, DEAD_LINKS, ODD_NAMES)
+        problem = reason.startswith(PROBLEMS)
         findings.append(Finding("left out", problem, "", f"{root}: {count} {reason}"))

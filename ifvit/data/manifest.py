@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ifvit.data.layouts import OTHER_PARTS, PEOPLE
+from ifvit.data.listing import copy_command
 from ifvit.data.records import NAMED, PLAIN_THUMBS, DataError, Record, finger_of, listed
 
 NEEDED = ("path", "subject")
@@ -160,7 +161,7 @@ def _record(row: Mapping[str, Any], folder: Path, root: Path, name: str, ppi: fl
     # Also through links: what a table from elsewhere names must lie where the table lies.
     path = folder / relative
     if "\0" in relative or not Path(os.path.realpath(path)).is_relative_to(root):
-        raise ValueError(f"path: {relative!r} leads out of the table's folder; put the table above its images")
+        raise ValueError(f"path: {relative!r} leads out of the table's folder; {_way_in(folder, path)}")
     subject = _name(row, "subject")
     if not subject:
         raise ValueError("subject: empty")
@@ -192,6 +193,13 @@ def _record(row: Mapping[str, Any], folder: Path, root: Path, name: str, ppi: fl
         capture=_name(row, "capture"),
         ppi=ppi or told,
     )
+
+
+def _way_in(folder: Path, path: Path) -> str:
+    """What brings an image below its table."""
+    if Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder)):
+        return f"it is linked: `{copy_command(folder)}` makes files of links"
+    return "put the table above its images"
 
 
 def _text(row: Mapping[str, Any], column: str, longest: int = LONGEST) -> str:

@@ -1,7 +1,7 @@
 """From a configured source to its records: what lies under a root, by the layout of its database.
 
 Nothing is decoded here. A root that is absent or holds nothing of the kind is an error that says what was looked for;
-what is left out (slaps, a second resolution, links that lead elsewhere) is counted and said.
+what is left out (slaps, a second resolution, links that lead elsewhere, pictures drawn here) is counted and said.
 """
 
 from __future__ import annotations
@@ -16,22 +16,12 @@ from typing import NamedTuple
 
 from ifvit.config import PAPER, DataConfig, PartConfig, Source
 from ifvit.data import layouts
+from ifvit.data.listing import Listing, list_files
 from ifvit.data.manifest import read_manifest
 from ifvit.data.prepared import read_records
-from ifvit.data.records import DataError, Record, check_unique, listed, natural
+from ifvit.data.records import DataError, Record, check_unique, listed
 
-SKIPPED_FOLDERS = {"__MACOSX"}
-LINKS = "links that lead out of the root (name the folder that they lead to)"
-DEAD_LINKS = "links that lead nowhere"
-ODD_NAMES = "names that cannot be printed"
 LOWEST_PPI = 500  # of what is taken where a database comes in several resolutions; enhancement sees 500
-
-
-class Listing(NamedTuple):
-    """The files under a root, relative to it, in natural order, and how many entries were left out for what reason."""
-
-    files: list[PurePosixPath]
-    left_out: Counter[str]
 
 
 class Found(NamedTuple):
@@ -85,11 +75,9 @@ def part_records(part: PartConfig, key: str = "data.", name: str | None = None, 
             there = "is not a folder" if root.exists() else "is not there"
             table = "; a table of images is data=manifest" if root.is_file() else ""
             raise DataError(f"{key}root: {root} {there}{table}")
-        listing = list_files(root)
-        if part.source in layouts.LAYOUTS:
-            found = _by_layout(part, key, root, listing)
-        else:
-            found = _by_folder(part, key, root, listing, name)
+        named = part.source in layouts.LAYOUTS
+        listing = list_files(root, named)
+        found = _by_layout(part, key, root, listing) if named else _by_folder(part, key, root, listing, name)
     records = _wanted(found.records, part.databases, key, all_wanted)
     check_unique(records, f"{key}root")
     return Found(records, found.left_out)
@@ -100,42 +88,6 @@ def _by_table(part: PartConfig, root: Path, name: str) -> Found:
     if part.source is Source.prepared:
         return Found(list(read_records(root).values()), Counter())
     return Found(*read_manifest(root, part.file_ppi, name))
-
-
-def list_files(root: Path) -> Listing:
-    """The files under `root`, hidden ones apart. Links to folders are not followed, and none that leads out of it."""
-    home, files, left_out = Path(os.path.realpath(root)), [], Counter()
-    folders = [PurePosixPath()]
-    while folders:
-        folder = folders.pop()
-        try:
-            entries = list(os.scandir(root / folder))
-        except OSError as error:
-            raise DataError(f"{root / folder}: cannot be listed ({error.strerror})") from error
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name in SKIPPED_FOLDERS:
-                continue
-            if reason := _odd(entry, home):
-                left_out[reason] += 1
-            elif entry.is_dir(follow_symlinks=False):
-                folders.append(folder / entry.name)
-            elif entry.is_file():
-                files.append(folder / entry.name)
-    return Listing(sorted(files, key=lambda path: natural(str(path))), left_out)
-
-
-def _odd(entry: os.DirEntry, home: Path) -> str | None:
-    """Why an entry is left out, whatever it is; None when it is not."""
-    # A name of bytes that are no text could not be written into a table, one of control characters not be shown.
-    if not entry.name.isprintable():
-        return ODD_NAMES
-    if not entry.is_symlink():
-        return None
-    try:
-        os.stat(entry.path)
-    except OSError:
-        return DEAD_LINKS
-    return None if Path(os.path.realpath(entry.path)).is_relative_to(home) else LINKS
 
 
 def _by_layout(part: PartConfig, key: str, root: Path, listing: Listing) -> Found:

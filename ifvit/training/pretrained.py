@@ -68,7 +68,8 @@ def merge_pretrained(
         backbone=model.backbone,
         source=str(path),
         dropped=weights.dropped,
-        notes=notes,
+        notes=[*notes, *([weights.note] if weights.note else [])],
+        wrapper=weights.wrapper,
     )
 
 

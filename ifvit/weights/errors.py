@@ -1,10 +1,12 @@
-"""The one error of this room, and the place where a file's name is put in front of it."""
+"""The one error of this room, the place where a file's name is put in front of it, and lists that stay short."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike
+
+LONGEST = 120  # characters of an item in a message's list
 
 
 class WeightsError(ValueError):
@@ -29,3 +31,11 @@ def naming(path: str | PathLike[str]) -> Iterator[None]:
             f"{path}: cannot be read: the file is damaged, incomplete or not what its name says "
             f"({type(err).__name__}: {str(err)[:200]}). Download or copy it again."
         ) from err
+
+
+def listed(items: Iterable[str], most: int = 4, separator: str = ", ") -> str:
+    """The first few items, each cut short and without what acts on a terminal, and how many more there are."""
+    items = list(items)
+    shown = ["".join(c if c.isprintable() else "?" for c in item[:LONGEST]) for item in items[:most]]
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return separator.join(shown) + more

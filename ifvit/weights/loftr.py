@@ -10,13 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ifvit.weights.errors import WeightsError, naming
+from ifvit.weights.errors import WeightsError, listed, naming
 from ifvit.weights.names import BIN_SCORE, counter_of, matching_rules, rule_of, source_name
 from ifvit.weights.npz import read_arrays, write_npz
 from ifvit.weights.official import Provenance, provenance_of
+from ifvit.weights.others import architecture, likeness
 from ifvit.weights.safetensors import is_safetensors, read_safetensors, write_safetensors
-from ifvit.weights.torch_file import check_file, read_state_dict, strip_prefix, strip_prefixes
+from ifvit.weights.torch_file import check_file, open_torch
 from ifvit.weights.whole import check_whole
+from ifvit.weights.wrappers import Network, find_network
 
 SUFFIXES = (".npz", ".safetensors")
 _METADATA_KEY = "ifvit"  # of a .safetensors file, for the provenance
@@ -29,13 +31,16 @@ class Converted:
     arrays: dict[str, np.ndarray]
     sources: dict[str, str]  # our name -> LoFTR's
     dropped: dict[str, str] = field(default_factory=dict)  # LoFTR's name -> reason
-    outside: int = 0  # tensors outside the prefix asked for
+    outside: int = 0  # tensors elsewhere in the file: outside the prefix, or no part of the network
+    wrapper: str = ""  # what stands before LoFTR's names in the file, such as 'state_dict.matcher'
+    note: str = ""  # how to take another network that the file holds too
     origin: Provenance | None = None  # where they were first read from, when they come from a file
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should know before training with these weights."""
-        return tuple(f"{name} is not used: {why}" for name, why in self.dropped.items() if why == BIN_SCORE)
+        unused = [f"{name} is not used: {why}" for name, why in self.dropped.items() if why == BIN_SCORE]
+        return (*unused, *([self.note] if self.note else []))
 
     def summary(self) -> str:
         """Such as '40 arrays, 41,472 parameters'."""
@@ -46,12 +51,14 @@ class Converted:
         rows = [(self.sources[name], name, "x".join(map(str, array.shape))) for name, array in self.arrays.items()]
         wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
         lines = [f"{old:<{wide[0]}} -> {new:<{wide[1]}}  {shape}" for old, new, shape in rows]
+        if self.wrapper:
+            lines.append(f"in the file these names lie below {self.wrapper}")
         for reason in dict.fromkeys(self.dropped.values()):
             names = [name for name, why in self.dropped.items() if why == reason]
             shown = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} like it"
             lines.append(f"not converted: {shown}: {reason}")
         if self.outside:
-            lines.append(f"not converted: {self.outside} tensors outside the prefix")
+            lines.append(f"not converted: {self.outside} tensors elsewhere in the file")
         lines += [f"warning: {text}" for text in self.warnings]
         return "\n".join([*lines, self.summary()])
 
@@ -59,15 +66,17 @@ class Converted:
 def convert_state_dict(state: Mapping[str, np.ndarray], prefix: str = "") -> Converted:
     """A LoFTR state dict (LoFTR's names, PyTorch's layout) in our names, as contiguous float32.
 
-    With a `prefix`, such as 'loftr_coarse', only the tensors under it are taken. Raises `WeightsError` naming
-    every tensor that no rule knows, every one missing from a part that is otherwise there, and every one of the
-    wrong kind.
+    Its names may be wrapped (`find_network`). With a `prefix`, such as 'loftr_coarse', only the tensors under it are
+    taken. Raises `WeightsError` naming the tensors that no rule knows, those missing from a part that is otherwise
+    there, and those of the wrong kind.
     """
-    state = strip_prefixes(dict(state))
-    kept = _under(prefix, {name: name for name in state})
+    return _converted(find_network(state, prefix))
+
+
+def _converted(network: Network) -> Converted:
     arrays, sources, dropped, problems = {}, {}, {}, []
-    for name in kept:
-        value, rules = state[name], matching_rules(name)
+    for name, value in network.tensors.items():
+        rules = matching_rules(name)
         if len(rules) != 1:
             problems.append(f"{name}: not a name of LoFTR's" if not rules else f"{name}: {len(rules)} rules claim it")
         elif (rule := rules[0]).ours is None:
@@ -80,9 +89,15 @@ def convert_state_dict(state: Mapping[str, np.ndarray], prefix: str = "") -> Con
             ours = rule.our_name(name)
             arrays[ours], sources[ours] = _float32(value.transpose(rule.axes)), name
     if problems:
-        raise WeightsError(f"not a LoFTR checkpoint as this program knows it: {'; '.join(problems)}")
+        if architecture(network.names):
+            raise WeightsError(f"not LoFTR's weights: {likeness(network.names)}")
+        raise WeightsError(
+            f"not a LoFTR checkpoint as this program knows it: {len(problems)} of {len(network.tensors)} tensors do "
+            f"not fit: {listed(problems, 3, '; ')}"
+        )
     check_whole(arrays, source_name)
-    return Converted(arrays, sources, dropped, len(state) - len(kept))
+    outside = len(network.names) - len(network.tensors)
+    return Converted(arrays, sources, dropped, outside, network.wrapper, network.note)
 
 
 def state_dict(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -114,14 +129,15 @@ def read_weights(path: str | os.PathLike[str], prefix: str = "") -> Converted:
     check_file(path)
     if _is_npz(path):
         return _read_npz(path, prefix)
-    held = None
-    if is_safetensors(path):
-        state, metadata = read_safetensors(path)
-        held = Provenance.from_text(metadata.get(_METADATA_KEY))
-    else:
-        state = read_state_dict(path)
+    if not is_safetensors(path):
+        with open_torch(path) as file:
+            network = find_network(file.tensors, prefix)
+            converted = _converted(network._replace(tensors=file.read(network.tensors)))
+        return replace(converted, origin=provenance_of(path))
+    state, metadata = read_safetensors(path)
     with naming(path):
-        return replace(convert_state_dict(state, prefix), origin=held or provenance_of(path))
+        converted = convert_state_dict(state, prefix)
+    return replace(converted, origin=Provenance.from_text(metadata.get(_METADATA_KEY)) or provenance_of(path))
 
 
 def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -176,24 +192,15 @@ def _read_npz(path: Path, prefix: str) -> Converted:
             elif array.ndim != len(rule.axes):
                 problems.append(f"{name}: shape {array.shape} has the wrong number of axes")
         if problems:
-            raise WeightsError(f"{'; '.join(problems)}. Convert the PyTorch checkpoint with `python -m ifvit convert`")
-        sources = _under(prefix, {source_name(name): name for name in held})
+            raise WeightsError(
+                f"{listed(problems, 3, '; ')}. Convert the PyTorch checkpoint with `python -m ifvit convert`"
+            )
+        sources = find_network({source_name(name): name for name in held}, prefix).tensors
         arrays = {ours: _float32(held[ours]) for ours in sources.values()}
         check_whole(arrays)
         origin = Provenance.from_text(comment) or provenance_of(path)
-        return Converted(
-            arrays, {ours: theirs for theirs, ours in sources.items()}, {}, len(held) - len(arrays), origin
-        )
-
-
-def _under(prefix: str, names: Mapping[str, str]) -> dict[str, str]:
-    """The items whose key, a name of LoFTR's, lies under `prefix`; `WeightsError` if there are none."""
-    prefix = strip_prefix(f"{prefix.strip('.')}.") if prefix.strip(".") else ""
-    kept = {theirs: value for theirs, value in names.items() if theirs.startswith(prefix)}
-    if prefix and not kept:
-        tops = sorted({name.partition(".")[0] for name in names})
-        raise WeightsError(f"no tensor lies under the prefix {prefix[:-1]!r}; the file has {', '.join(tops) or 'none'}")
-    return kept
+        sources = {ours: theirs for theirs, ours in sources.items()}
+        return Converted(arrays, sources, outside=len(held) - len(arrays), origin=origin)
 
 
 def _is_npz(path: Path) -> bool:

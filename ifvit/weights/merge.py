@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ifvit.weights.errors import WeightsError
+from ifvit.weights.errors import WeightsError, listed
 from ifvit.weights.names import BIN_SCORE, GROUPS, array_name, group_of, layer_kind, model_path
 from ifvit.weights.whole import backbone_kind, layer_count, top_down_names
 
@@ -33,6 +33,7 @@ class MergeReport:
     fresh: tuple[str, ...] = ()  # model paths that keep their initial values
     fresh_parameters: int = 0
     notes: tuple[str, ...] = ()  # what of the model's config does not suit the weights
+    wrapper: str = ""  # what stands before LoFTR's names in the file, such as 'state_dict.matcher'
 
     @property
     def groups(self) -> dict[str, tuple[int, int]]:
@@ -45,7 +46,7 @@ class MergeReport:
         total = sum(self.arrays.values())
         lines = [f"{self.source}: {len(self.merged)} of {total} arrays ({self.merged_parameters:,} parameters) merged"]
         counts = [f"{group} {done} of {there} arrays" for group, (done, there) in self.groups.items() if there]
-        lines.append("  " + ", ".join(counts))
+        lines.append("  " + ", ".join(counts) + (f", below {self.wrapper} in the file" if self.wrapper else ""))
         for reason in dict.fromkeys(self.skipped.values()):
             names = [name for name, why in self.skipped.items() if why == reason]
             verb = "skipped" if "/" in names[0] else "unused"  # one of ours, or LoFTR's name of a dropped one
@@ -80,28 +81,29 @@ def merge(
     source: str | PathLike[str],
     dropped: Mapping[str, str] | Iterable[str] = (),
     notes: Iterable[str] = (),
+    wrapper: str = "",
 ) -> tuple[dict[str, Any], MergeReport]:
     """`variables` with LoFTR's `arrays` in their places, as new nested dicts, and the report.
 
     `variables` is {'params': …, 'batch_stats': …} of leaves with `.shape` and `.dtype`; merged leaves are
     NumPy arrays of the leaf's dtype, the others are handed on. `arrays` is what `load_arrays` gives, and
-    `dropped` what it dropped; `notes` go into the report. `layer_kinds` ('self' or 'cross' each) and `backbone`
-    describe the model. A backbone of another kind is skipped, and so are layers beyond the model's and, where the
-    variables hold no fine stage, the file's with the top-down path that leads to it.
+    `dropped` what it dropped; `notes` and `wrapper` go into the report. `layer_kinds` ('self' or 'cross' each) and
+    `backbone` describe the model. A backbone of another kind is skipped, and so are layers beyond the model's and,
+    where the variables hold no fine stage, the file's with the top-down path that leads to it.
 
     Merged whole or not at all are each layer, the backbone's coarse path with its statistics, its top-down path and
-    the fine stage; what the file has nothing of stays fresh. Raises `WeightsError` listing every array whose shape or
-    layer kind does not fit, every array the model needs of such a part that the file lacks, and every one that has no
-    place; also when nothing at all can be merged.
+    the fine stage; what the file has nothing of stays fresh. Raises `WeightsError` naming the arrays whose shape or
+    layer kind does not fit, those the model needs of such a part that the file lacks, and those that have no place;
+    also when nothing at all can be merged.
     """
     leaves = _flatten(variables)
-    chosen, skipped, problems = _choose(arrays, leaves, layer_kinds, backbone)
-    problems = _kind_problems(arrays, layer_kinds) + problems
-    problems += _shape_problems(arrays, leaves, chosen)
-    problems += _missing(leaves, set(chosen.values()))
+    chosen, skipped, homeless = _choose(arrays, leaves, layer_kinds, backbone)
+    shapes, missing = _shape_problems(arrays, leaves, chosen), _missing(leaves, set(chosen.values()))
+    problems = [kind for kind in (_kind_problems(arrays, layer_kinds), homeless, shapes, missing) if kind]
     if problems:
         raise WeightsError(
-            f"{source}: does not fit the model ({len(problems)} problems): {'; '.join(problems)}. Set the "
+            f"{source}: does not fit the model ({sum(map(len, problems))} problems): "
+            f"{'; '.join(listed(kind, 3, '; ') for kind in problems)}. Set the "
             "model's width, layers and backbone to the weights', or use weights made for this model"
         )
     if not chosen:
@@ -122,6 +124,7 @@ def merge(
         fresh=tuple("/".join(path) for path in fresh),
         fresh_parameters=sum(math.prod(leaves[path].shape) for path in fresh),
         notes=tuple(notes),
+        wrapper=wrapper,
     )
     return _nest(values), report
 
@@ -134,8 +137,7 @@ def arrays_of(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     leaves = _flatten(variables)
     named = {path: array_name(path) for path in leaves}
     if strange := ["/".join(path) for path, name in named.items() if name is None]:
-        more = f" and {len(strange) - 4} more" if len(strange) > 4 else ""
-        raise WeightsError(f"LoFTR has no names for these arrays of the model: {', '.join(strange[:4])}{more}")
+        raise WeightsError(f"LoFTR has no names for these arrays of the model: {listed(strange)}")
     return {name: np.asarray(leaves[path], np.float32) for path, name in named.items()}
 
 

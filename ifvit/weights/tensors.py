@@ -39,7 +39,7 @@ class Foreign:
     name: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Storage:
     """A block of numbers in the archive: entry `data/{key}`, `size` elements of `dtype`."""
 
@@ -48,7 +48,7 @@ class Storage:
     size: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Tensor:
     """A strided view into a storage, in elements of `dtype`. Its bounds are checked when it is read."""
 

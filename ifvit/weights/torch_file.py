@@ -1,4 +1,4 @@
-"""Read the state dict of a zip-format PyTorch checkpoint without PyTorch, running no code from it.
+"""Read the tensors of a zip-format PyTorch checkpoint without PyTorch, running no code from it.
 
 Such a file is a zip archive of uncompressed entries: `{root}/data.pkl` describes the objects,
 `{root}/data/{key}` are the raw numbers of the storages it refers to.
@@ -7,34 +7,55 @@ Such a file is a zip archive of uncompressed entries: `{root}/data.pkl` describe
 from __future__ import annotations
 
 import math
-import re
 import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
-from ifvit.weights.errors import WeightsError, naming
+from ifvit.weights.errors import WeightsError, listed, naming
 from ifvit.weights.tensors import Foreign, Storage, Tensor
 from ifvit.weights.unpickle import MAX_PICKLE_BYTES, read_pickle
+from ifvit.weights.wrappers import is_loftr
 
-CONTAINERS = ("state_dict", "model_state_dict")
 # All tensors together, in elements: LoFTR has 11.6 million. An expanded tensor may be far larger than its
 # file.
 MAX_ELEMENTS = 2**28
+MAX_TENSORS = 100_000  # LoFTR has some 300; an optimiser and an average add thrice as many
+LONGEST_NAME, DEEPEST = 1000, 8  # characters of a dotted name; dictionaries above a tensor
 _OLD_FORMAT = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # the pickled number old files begin with
 
 
-def read_state_dict(path: str | PathLike[str]) -> dict[str, np.ndarray]:
-    """Name -> array of the state dict in a PyTorch file, in the file's order.
+class TorchFile:
+    """A checkpoint that is open: `tensors` by their dotted names, the keys of the dictionaries above them included.
 
-    The state dict is the file's `state_dict`, else its `model_state_dict`, else its top level. The wrappers'
-    prefixes `module.` and `matcher.` are taken off the names. Arrays are contiguous and keep their dtype
-    (bfloat16 and float8 as ml_dtypes has them); only the storages they need are read.
-
-    Raises `WeightsError`, naming the file, for whatever cannot be read safely and completely.
+    Where a name is LoFTR's, whatever else stands there is kept too, for `read` to refuse.
     """
-    path = Path(path)
+
+    def __init__(self, archive: zipfile.ZipFile, file_bytes: int):
+        self._archive = archive
+        self._entries = _entries(archive, file_bytes)
+        self.tensors = _tensors(read_pickle(archive.read(self._entries["data.pkl"])))
+
+    def read(self, tensors: Mapping[str, object]) -> dict[str, np.ndarray]:
+        """Name -> contiguous array of some of the tensors; bfloat16 and float8 as ml_dtypes has them.
+
+        Only the storages that they need are read. Raises `WeightsError` for whatever cannot be read completely.
+        """
+        if bad := [problem for name, value in tensors.items() if (problem := _problem(name, value))]:
+            raise WeightsError(f"a tensor was expected under each of LoFTR's names: {listed(bad, separator='; ')}")
+        _check_total(tensors)
+        return _read_tensors(self._archive, self._entries, tensors)
+
+
+@contextmanager
+def open_torch(path: Path) -> Iterator[TorchFile]:
+    """The checkpoint `path`, open to be read.
+
+    Raises `WeightsError`, naming the file, for whatever cannot be read safely; also within the block.
+    """
     check_file(path)
     with naming(path):
         _refuse_other_formats(path)
@@ -43,10 +64,13 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, np.ndarray]:
         except zipfile.BadZipFile as err:
             raise WeightsError(f"the zip archive is damaged or cut short ({err}). Download or copy it again") from err
         with archive:
-            entries = _entries(archive, path.stat().st_size)
-            tensors = _state_dict(read_pickle(archive.read(entries["data.pkl"])))
-            _check_total(tensors)
-            return strip_prefixes(_read_tensors(archive, entries, tensors))
+            yield TorchFile(archive, path.stat().st_size)
+
+
+def read_state_dict(path: str | PathLike[str]) -> dict[str, np.ndarray]:
+    """Dotted name -> array of every tensor in a PyTorch file, in the file's order; errors as `open_torch`."""
+    with open_torch(Path(path)) as file:
+        return file.read(file.tensors)
 
 
 def check_file(path: Path) -> None:
@@ -60,31 +84,6 @@ def check_file(path: Path) -> None:
             raise WeightsError("is not an ordinary file. Give the path of a weights file")
         if path.stat().st_size == 0:
             raise WeightsError("the file is empty. Download or copy it again")
-
-
-def strip_prefixes(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """`state` with every leading `module.` (data parallel) and `matcher.` (LoFTR's trainer) off each name.
-
-    Raises `WeightsError` where two names become one: the file then holds two networks.
-    """
-    stripped: dict[str, np.ndarray] = {}
-    clashes = []
-    for name, value in state.items():
-        short = strip_prefix(name)
-        if short in stripped:
-            clashes.append(short)
-        stripped[short] = value
-    if clashes:
-        raise WeightsError(
-            "without the prefixes 'module.' and 'matcher.' these names occur twice: "
-            f"{', '.join(sorted(set(clashes)))}. Save one network's state dict only"
-        )
-    return stripped
-
-
-def strip_prefix(name: str) -> str:
-    """`name` without any leading `module.` and `matcher.`."""
-    return re.sub(r"^(?:(?:module|matcher)\.)+", "", name)
 
 
 def _refuse_other_formats(path: Path) -> None:
@@ -155,33 +154,51 @@ def _entries(archive: zipfile.ZipFile, file_bytes: int) -> dict[str, zipfile.Zip
     return entries
 
 
-def _state_dict(top: object) -> dict[str, Tensor]:
-    """The state dict within the file's top-level object, every entry of it a tensor."""
-    where = "its top level"
-    if isinstance(top, dict) and (container := next((key for key in CONTAINERS if key in top), None)):
-        top, where = top[container], f"its {container!r}"
-    if isinstance(top, Foreign):
-        raise WeightsError(
-            f"{where} is a whole object ({top.name}), not a state dict. Save the network's state_dict() with torch.save"
-        )
-    if not isinstance(top, dict) or not top:
-        found = "empty" if isinstance(top, dict) else f"a {type(top).__name__}"
-        raise WeightsError(f"{where} is {found}; a state dict (name -> tensor) was expected")
-    bad = [_entry_problem(key, value) for key, value in top.items()]
-    if bad := [problem for problem in bad if problem]:
-        raise WeightsError(
-            f"{where} is not a state dict of tensors alone: {'; '.join(bad)}. Expected name -> tensor, at "
-            f"the top level or under {' or '.join(map(repr, CONTAINERS))}"
-        )
-    return top
+def _tensors(top: object) -> dict[str, object]:
+    """Dotted name -> tensor in the nested dictionaries of the file's top-level object.
+
+    A dictionary that is reached twice, as a hostile file could make it endlessly, is looked at once; names that are
+    longer, or lie deeper, than any network's are passed over.
+    """
+    found: dict[str, object] = {}
+    objects: dict[str, Foreign] = {"its top level": top} if isinstance(top, Foreign) else {}
+    seen: set[int] = set()
+
+    def look(tree: dict, above: str, depth: int) -> None:
+        seen.add(id(tree))
+        for key, value in tree.items():
+            if type(key) is not str or len(above) + len(key) > LONGEST_NAME:
+                continue
+            name = above + key
+            if isinstance(value, Tensor) or (not isinstance(value, dict) and is_loftr(name)):
+                found[name] = value
+                if len(found) > MAX_TENSORS:
+                    raise WeightsError(f"holds more than {MAX_TENSORS:,} tensors. This is not a LoFTR checkpoint")
+            elif isinstance(value, dict) and depth < DEEPEST and id(value) not in seen:
+                look(value, f"{name}.", depth + 1)
+            elif isinstance(value, Foreign):
+                objects[repr(name)] = value
+
+    if isinstance(top, dict):
+        look(top, "", 1)
+    if not any(isinstance(value, Tensor) for value in found.values()):
+        raise WeightsError(_nothing(top, objects))
+    return found
 
 
-def _entry_problem(key: object, value: object) -> str | None:
-    if type(key) is not str:
-        return f"a {type(key).__name__} is used as a name"
+def _nothing(top: object, objects: Mapping[str, Foreign]) -> str:
+    """What is in a file without a tensor."""
+    if objects:
+        whole = listed(f"{where} ({value.name})" for where, value in objects.items())
+        return f"holds no tensors but whole objects: {whole}. Save the network's state_dict() with torch.save"
+    found = f"a {type(top).__name__}" if top or not isinstance(top, dict) else "empty"
+    return f"its top level is {found} without tensors; a state dict (name -> tensor) was expected there or below a key"
+
+
+def _problem(name: str, value: object) -> str | None:
     if isinstance(value, Foreign):
-        return f"{key!r} depends on {value.name}, which this reader refuses to build"
-    return None if isinstance(value, Tensor) else f"{key!r} is a {type(value).__name__}"
+        return f"{name!r} depends on {value.name}, which this reader refuses to build"
+    return None if isinstance(value, Tensor) else f"{name!r} is a {type(value).__name__}"
 
 
 def _check_total(tensors: dict[str, Tensor]) -> None:

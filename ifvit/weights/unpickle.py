@@ -2,7 +2,8 @@
 
 A pickle is a small program that may name any function and call it. Here a name is never looked up. The few
 that a tensor needs stand for our own constructors, names from modules that run things are refused at once,
-and every other name becomes a `Foreign`: an inert mark that stays itself whatever the pickle does with it.
+and every other name, such as a hyper-parameter's class, becomes a `Foreign`: an inert mark that stays itself
+whatever the pickle does with it.
 """
 
 from __future__ import annotations
@@ -41,12 +42,36 @@ REFUSED_MODULES = frozenset(_REFUSED.split())
 _CONTAINERS_AND_NUMBERS = (
     "set frozenset dict list tuple int float bool complex str bytes bytearray slice range object long unicode xrange"
 )
-# Plain containers and numbers from those modules. They too become `Foreign`: a state dict needs none of them
-# (its own dict, list and tuple have opcodes), and a real `range`, `list` or `bytearray` could be told to fill
-# the memory.
+_PLAIN_FUNCTIONS = "type Ellipsis NotImplemented abs len max min round sum"
+# Names from those modules that hyper-parameters are made of. They too become `Foreign`: a state dict needs none of them
+# (its own dict, list and tuple have opcodes), and a real `range`, `list` or `bytearray` could be told to fill the
+# memory. What a `partial` would call is named in the pickle too, and refused there.
 HARMLESS_NAMES = frozenset(
-    f"{module}.{name}" for module in ("builtins", "__builtin__") for name in _CONTAINERS_AND_NUMBERS.split()
-) | {"types.SimpleNamespace"}
+    f"{module}.{name}"
+    for module in ("builtins", "__builtin__")
+    for name in f"{_CONTAINERS_AND_NUMBERS} {_PLAIN_FUNCTIONS}".split()
+) | {
+    "types.SimpleNamespace", "types.GenericAlias", "functools.partial", "functools.partialmethod",
+    "operator.itemgetter", "_operator.itemgetter",
+}  # fmt: skip
+STATE_DICT_ALONE = "torch.save({'state_dict': torch.load(FILE, weights_only=False)['state_dict']}, NEW_FILE)"
+
+
+def _refusal(full: str) -> WeightsError:
+    return WeightsError(
+        f"refused: the file asks for {full[:200]}, which can run code and which no weights need. Nothing was run. Get "
+        f"the weights again from their authors. Or, where you trust the file: {STATE_DICT_ALONE} saves its state dict "
+        "alone; that line runs the file's code"
+    )
+
+
+def _attribute(owner: object, name: object, *_: object) -> Foreign:
+    """What stands for `getattr(owner, name)`, by which a pickle names a class within a class."""
+    if not isinstance(owner, Foreign) or type(name) is not str:
+        return Foreign("builtins.getattr")
+    if owner.name.rpartition(".")[2] in REFUSED_MODULES:  # a module that is reached through another
+        raise _refusal(f"{owner.name}.{name}")
+    return Foreign(f"{owner.name}.{name}"[:200])
 
 
 def _size(shape: object) -> object:
@@ -58,6 +83,8 @@ def _size(shape: object) -> object:
 _KNOWN: dict[tuple[str, str], object] = {
     # Always made empty by torch.save; given items, Python's own would hash whatever keys they have.
     ("collections", "OrderedDict"): Maker(lambda: OrderedDict()),
+    ("builtins", "getattr"): Maker(_attribute),
+    ("__builtin__", "getattr"): Maker(_attribute),
     ("torch", "Size"): Maker(_size),
     ("torch._utils", "_rebuild_tensor_v2"): Maker(rebuild_tensor),
     ("torch._utils", "_rebuild_tensor_v3"): Maker(rebuild_tensor_v3),
@@ -96,16 +123,13 @@ class _Reader(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> object:
         """What a name in the pickle stands for. Refuses the ones that run things; never imports."""
+        if (module, name) in _KNOWN:
+            return _KNOWN[module, name]
         full = f"{module}.{name}"
         roots = {module.partition(".")[0], *name.split(".")[:-1]}
         if roots & REFUSED_MODULES and full not in HARMLESS_NAMES:
-            raise WeightsError(
-                f"refused: the file asks for {full[:200]}, which can run code and which no weights need. "
-                "Nothing was run. Do not use this file; get the weights again from their authors"
-            )
-        if (module, name) not in _KNOWN:
-            return self.foreign.setdefault(full, Foreign(full[:200]))
-        return _KNOWN[module, name]
+            raise _refusal(full)
+        return self.foreign.setdefault(full, Foreign(full[:200]))
 
     def persistent_load(self, pid: object) -> object:
         """The storage a persistent id names: ('storage', type, key, device, number of elements)."""

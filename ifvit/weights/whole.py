@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from ifvit.weights.errors import WeightsError
+from ifvit.weights.errors import WeightsError, listed
 from ifvit.weights.names import BATCH_NORM, FIELDS, group_of
 
 FINE_LAYERS = 2  # self, cross
-_MOST_NAMED = 40
 _NORM = ("scale", "bias")
 _LINEAR_PARTS, _NORM_PARTS, _PROJECTIONS = (
     [part.replace("\\", "") for part in FIELDS[field].split("|")] for field in ("linear", "norm", "project")
@@ -26,9 +25,7 @@ def check_whole(arrays: Mapping[str, np.ndarray], called: Callable[[str], str] =
     """
 
     def named(names: Iterable[str]) -> str:
-        names = list(names)
-        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-        return ", ".join(called(name) for name in names[:_MOST_NAMED]) + more
+        return listed(called(name) for name in names)
 
     if not arrays:
         raise WeightsError(

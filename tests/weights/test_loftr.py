@@ -61,7 +61,7 @@ def test_official_counts():
     converted = convert_state_dict(official_state(np.random.default_rng(0), backbone=True), "loftr_coarse")
     assert converted.summary() == "80 arrays, 5,251,072 parameters"
     assert converted.outside == 107
-    assert converted.table().endswith("107 tensors outside the prefix\n80 arrays, 5,251,072 parameters")
+    assert converted.table().endswith("107 tensors elsewhere in the file\n80 arrays, 5,251,072 parameters")
 
 
 @pytest.mark.parametrize(

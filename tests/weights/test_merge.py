@@ -267,6 +267,7 @@ def test_a_third_fine_layer_and_another_fine_width_are_problems():
     with pytest.raises(WeightsError) as caught:
         put(model(arrays), arrays | extra | wide, kinds=EIGHT, backbone="resnet_fpn_8_2")
     assert "the model has no params/fine_transformer/layers_2/q_proj/kernel" in str(caught.value)
+    assert "and 7 more; fine_preprocess/down_proj/bias" in str(caught.value)  # a few of each kind
     assert "fine_preprocess/down_proj/bias: shape (5,) in the file, (4,) in the model" in str(caught.value)
 
 

@@ -118,7 +118,7 @@ def test_hostile_headers_are_refused(tmp_path, name):
 
 
 def test_a_file_of_nothing_is_refused(tmp_path):
-    with pytest.raises(WeightsError, match=r"w\.safetensors: holds neither"):
+    with pytest.raises(WeightsError, match=r"w\.safetensors: holds no tensors"):
         read_weights(write_raw(tmp_path / "w.safetensors", {}, b""))
 
 

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from ifvit.weights import WeightsError, read_state_dict
+from ifvit.weights.torch_file import LONGEST_NAME, MAX_TENSORS, open_torch
 from ifvit.weights.unpickle import MAX_PICKLE_BYTES, Foreign, read_pickle
 from tests.torch_zip import Call, Global, PickleWriter, Raw, View, write_torch_zip
 
+NAME = "loftr_coarse.layers.0.norm1.bias"
 WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 
@@ -29,13 +31,14 @@ def refusal_of(tmp_path: Path, value: object, **how: object) -> str:
     return refusal(write_torch_zip(tmp_path / "file.pt", value, **how))
 
 
-@pytest.mark.parametrize("container", ["state_dict", "model_state_dict", None])
+@pytest.mark.parametrize("container", ["state_dict", "model_state_dict", "a.b", None])
 def test_the_state_dict_is_found_in_every_container(tmp_path, container):
     state = {"b": WEIGHT, "a": WEIGHT + 1}
     value = {container: state, "epoch": 3, "optimizer": {"state": [1.5, None, True]}} if container else state
     read = read_state_dict(write_torch_zip(tmp_path / "file.pt", value))
-    assert list(read) == ["b", "a"]
-    np.testing.assert_array_equal(read["a"], WEIGHT + 1)
+    above = f"{container}." if container else ""
+    assert list(read) == [f"{above}b", f"{above}a"]
+    np.testing.assert_array_equal(read[f"{above}a"], WEIGHT + 1)
 
 
 @pytest.mark.parametrize(
@@ -89,17 +92,13 @@ def test_parameters_and_named_dtypes(tmp_path):
 
 
 def test_only_the_storages_needed_are_read(tmp_path):
-    value = {"state_dict": {"a": WEIGHT}, "optimizer": {"momentum": WEIGHT}}
+    value = {"state_dict": {"a": WEIGHT}, "optimizer": {"momentum": WEIGHT + 1}}
     path = write_torch_zip(tmp_path / "file.pt", value, replace={"data/1": None})
-    assert list(read_state_dict(path)) == ["a"]
-
-
-def test_prefixes_are_stripped_and_clashes_refused(tmp_path):
-    state = {"module.matcher.a": WEIGHT, "matcher.module.module.b": WEIGHT, "c.module.d": WEIGHT}
-    read = read_state_dict(write_torch_zip(tmp_path / "file.pt", state))
-    assert list(read) == ["a", "b", "c.module.d"]
-    message = refusal_of(tmp_path, {"matcher.a": WEIGHT, "module.a": WEIGHT})
-    assert "twice: a." in message
+    with open_torch(path) as file:
+        assert list(file.tensors) == ["state_dict.a", "optimizer.momentum"]
+        read = file.read({"mine": file.tensors["state_dict.a"]})
+    np.testing.assert_array_equal(read["mine"], WEIGHT)
+    assert "data/1) are missing" in refusal(path)
 
 
 def test_a_checkpoint_full_of_foreign_objects_is_read(tmp_path):
@@ -116,18 +115,20 @@ def test_a_checkpoint_full_of_foreign_objects_is_read(tmp_path):
         ),
         "state_dict": {"a": WEIGHT},
     }  # fmt: skip
-    np.testing.assert_array_equal(read_state_dict(write_torch_zip(tmp_path / "file.pt", value))["a"], WEIGHT)
+    read = read_state_dict(write_torch_zip(tmp_path / "file.pt", value))
+    np.testing.assert_array_equal(read["state_dict.a"], WEIGHT)
 
 
 def test_an_entry_made_from_a_foreign_object_is_refused_by_its_name(tmp_path):
-    assert "my.Tensor" in refusal_of(tmp_path, {"a": WEIGHT, "b": Call(Global("my", "Tensor"))})
+    assert "my.Tensor" in refusal_of(tmp_path, {"a": WEIGHT, NAME: Call(Global("my", "Tensor"))})
     quantised = Raw(
         PickleWriter().encode(("storage", Global("torch", "QInt8Storage"), "0", "cpu", 4)) + pickle.BINPERSID
     )
     rebuilt = Call(Global("torch._utils", "_rebuild_tensor_v2"), (quantised, 0, (4,), (1,), False, None))
-    message = refusal_of(tmp_path, {"state_dict": {"a": rebuilt}})
-    assert "'a'" in message and "torch.QInt8Storage" in message
-    assert "whole object (my.Network)" in refusal_of(tmp_path, Call(Global("my", "Network")))
+    message = refusal_of(tmp_path, {"state_dict": {"a": WEIGHT, NAME: rebuilt}})
+    assert f"{NAME}'" in message and "torch.QInt8Storage" in message
+    assert "whole objects: its top level (my.Network)" in refusal_of(tmp_path, Call(Global("my", "Network")))
+    assert "'model' (my.Network)" in refusal_of(tmp_path, {"epoch": 1, "model": Call(Global("my", "Network"))})
 
 
 RUNNERS = [
@@ -138,14 +139,14 @@ RUNNERS = [
     ("torch", "os.system"),
     ("subprocess", "Popen"),
     ("builtins", "exec"),
-    ("builtins", "getattr"),
     ("builtins", "__import__"),
     ("__builtin__", "eval"),
     ("importlib", "import_module"),
     ("runpy", "run_path"),
     ("shutil", "rmtree"),
-    ("functools", "partial"),
+    ("functools", "reduce"),
     ("operator", "attrgetter"),
+    ("operator", "methodcaller"),
     ("pickle", "loads"),
     ("types", "FunctionType"),
 ]
@@ -182,6 +183,70 @@ def test_a_foreign_name_is_never_imported(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     found = read_pickle(PickleWriter().dump(Call(Global("loads_itself", "Thing"), (1,), state={"x": 1})))
     assert isinstance(found, Foreign) and found.name == "loads_itself.Thing"
+
+
+HONEST = {
+    "functools.partial": Call(Global("functools", "partial"), (Global("torch.nn", "GELU"),),
+                              (Global("torch.nn", "GELU"), (), {"approximate": "tanh"}, None)),
+    "a namespace": Call(Global("copyreg", "_reconstructor"),
+                        (Global("argparse", "Namespace"), Global("builtins", "object"), None), {"lr": 0.1}),
+    "a path": Call(Global("pathlib", "PosixPath"), ("/", "data")),
+    "a config": Call(Global("omegaconf.dictconfig", "DictConfig"), (), {"_content": {}}),
+    "a NumPy number": Call(Global("numpy._core.multiarray", "scalar"), (Call(Global("numpy", "dtype"), ("f8",)), "x")),
+    "a class within a class": Call(Global("__builtin__", "getattr"), (Global("my.types", "Config"), "Mode")),
+    "None's type": Call(Global("builtins", "type"), (None,)),
+    "a getter": Call(Global("operator", "itemgetter"), (0,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HONEST)
+def test_honest_hyper_parameters_are_passed_over(tmp_path, kind):
+    value = {"hyper_parameters": {"mine": HONEST[kind], "lr": 0.1}, "state_dict": {"a": WEIGHT}}
+    read = read_state_dict(write_torch_zip(tmp_path / "file.pt", value))
+    assert list(read) == ["state_dict.a"]
+    np.testing.assert_array_equal(read["state_dict.a"], WEIGHT)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        Call(Global("functools", "partial"), (Global("os", "system"), "touch x")),
+        Call(Call(Global("builtins", "getattr"), (Global("torch", "os"), "system")), ("touch x",)),
+        Call(Global("builtins", "getattr"), (Call(Global("builtins", "getattr"), (Global("a", "b"), "os")), "system")),
+    ],
+)  # fmt: skip
+def test_what_hides_behind_honest_names_is_refused(tmp_path, attack):
+    message = refusal_of(tmp_path, {"state_dict": {"a": WEIGHT}, "extra": attack})
+    assert "os.system" in message and "Nothing was run" in message
+
+
+def test_a_refusal_says_how_to_save_the_state_dict_alone(tmp_path):
+    message = refusal_of(tmp_path, {"state_dict": {"a": WEIGHT}, "extra": Global("types", "FunctionType")})
+    assert "types.FunctionType" in message and len(message) < len(str(tmp_path)) + 400
+    assert "torch.save({'state_dict': torch.load(FILE, weights_only=False)['state_dict']}, NEW_FILE)" in message
+    assert "that line runs the file's code" in message
+
+
+def test_dictionaries_that_hold_one_another_are_looked_at_once(tmp_path):
+    encode = PickleWriter().encode
+    cycle = pickle.EMPTY_DICT + pickle.BINPUT + b"\x01" + encode("again") + pickle.BINGET + b"\x01" + pickle.SETITEM
+    keep, item = pickle.BINPUT + b"\x01" + pickle.POP, pickle.BINGET + b"\x01" + pickle.SETITEM
+    level = pickle.EMPTY_DICT + encode("l") + item + encode("r") + item + keep
+    doubled = pickle.EMPTY_DICT + keep + 60 * level + pickle.BINGET + b"\x01"  # 2**60 ways down
+    for extra in (cycle, doubled):
+        value = {"state_dict": {"a": WEIGHT}, "extra": Raw(extra)}
+        assert list(read_state_dict(write_torch_zip(tmp_path / "file.pt", value))) == ["state_dict.a"]
+
+
+def test_long_names_and_many_tensors_are_bounded(tmp_path):
+    long = {"n" * LONGEST_NAME: {"a": WEIGHT}, "b": WEIGHT}
+    assert list(read_state_dict(write_torch_zip(tmp_path / "file.pt", long))) == ["b"]
+    one = PickleWriter()
+    tensor = one.encode(WEIGHT) + pickle.BINPUT + b"\x01"
+    items = b"".join(one.encode(f"{n}") + pickle.BINGET + b"\x01" for n in range(MAX_TENSORS))
+    many = Raw(pickle.EMPTY_DICT + pickle.MARK + one.encode("a") + tensor + items + pickle.SETITEMS)
+    path = write_torch_zip(tmp_path / "file.pt", many, replace={"data/0": WEIGHT.tobytes()})
+    assert "more than 100,000 tensors" in refusal(path)
 
 
 def _nested_tuple(depth: int) -> bytes:
@@ -269,10 +334,11 @@ def test_archives_pytorch_does_not_write_are_refused(tmp_path):
 
 
 def test_what_is_not_a_state_dict_is_said(tmp_path):
-    assert "'a' is a int" in refusal_of(tmp_path, {"a": 1, "b": WEIGHT})
-    assert "is empty" in refusal_of(tmp_path, {"state_dict": {}})
-    assert "is a list" in refusal_of(tmp_path, [WEIGHT])
-    assert "used as a name" in refusal_of(tmp_path, {3: WEIGHT})
+    assert f"'{NAME}' is a int" in refusal_of(tmp_path, {NAME: 1, "b": WEIGHT})
+    assert "is a dict without tensors" in refusal_of(tmp_path, {"state_dict": {}})
+    assert "is empty without tensors" in refusal_of(tmp_path, {})
+    assert "is a list without tensors" in refusal_of(tmp_path, [WEIGHT])
+    assert "is a dict without tensors" in refusal_of(tmp_path, {3: WEIGHT})
 
 
 OTHER_FILES = {
@@ -318,7 +384,8 @@ def test_a_damaged_file_is_refused_or_read_rightly(tmp_path):
         copy[draw.randrange(len(copy))] ^= 1 << draw.randrange(8)
         damaged.write_bytes(copy)
         try:
-            np.testing.assert_array_equal(read_state_dict(damaged)["a"], WEIGHT)
+            (array,) = read_state_dict(damaged).values()
+            np.testing.assert_array_equal(array, WEIGHT)
             read_rightly += 1
         except WeightsError:
             pass
@@ -346,4 +413,4 @@ def test_the_real_student_is_read(shared_dir):
     read = read_state_dict(shared_dir / "golden" / "loftr_student.pt")
     assert len(read) == 177
     assert sum(array.size for array in read.values()) == 159_870
-    assert read["loftr_coarse.layers.0.q_proj.weight"].shape == (32, 32)
+    assert read["model_state_dict.loftr_coarse.layers.0.q_proj.weight"].shape == (32, 32)
