@@ -8,7 +8,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-
 RIGHT, WRONG = (30, 160, 60), (215, 40, 40)  # RGB
 INK, PAPER = (40, 40, 40), (255, 255, 255)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
