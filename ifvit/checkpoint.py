@@ -25,7 +25,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ifvit.files import write_whole
+from ifvit import backend
+from ifvit.files import outside_cause, write_whole
 
 KEEP_LATEST = 2
 KEEP_BEST = 1
@@ -89,6 +90,7 @@ class Checkpoints:
     """The states of one run directory. States are pytrees of arrays only."""
 
     def __init__(self, run_dir: Path):
+        backend.start()
         self._run_dir = run_dir.resolve()  # Orbax wants absolute paths
         self._latest = _manager(self._run_dir / "states", KEEP_LATEST)
         self._best = _manager(self._run_dir / "best", KEEP_BEST)
@@ -111,6 +113,8 @@ class Checkpoints:
         try:
             manager.wait_until_finished()
             manager.save(step, args=ocp.args.StandardSave(state), force=True)
+        except (MemoryError, jax.errors.JaxRuntimeError):
+            raise  # of the computation that makes the state, not of the disk
         except Exception as error:
             raise self._unsaved(name, step, error) from error
 
@@ -154,10 +158,7 @@ class Checkpoints:
         except CheckpointError:
             raise
         except Exception as error:
-            raise CheckpointError(
-                f"{folder}: cannot be restored, it may be damaged ({_first_line(error)}); "
-                "move that folder away to go on from the state before it"
-            ) from error
+            raise _unreadable(folder, error, "; move that folder away to go on from the state before it") from error
 
     def _compare(self, step: int, like: Any, folder: Path) -> None:
         """Orbax casts dtypes without a word, so shapes and dtypes are compared before anything is restored."""
@@ -183,17 +184,17 @@ def read_variables(run_dir: Path) -> tuple[str, int, dict[str, Any]]:
     The run directory is only read; the devices that saved the state are not needed, nor is the optimiser's part.
 
     Raises:
-        CheckpointError: no state was saved yet, or it is damaged.
+        CheckpointError: no state was saved yet, or it cannot be read.
+        BackendError: JAX has no device; the state was not looked at.
     """
+    backend.start()  # Orbax needs one, and its failure must not pass for a damaged state
     for which, saved in (("best", run_dir / "best"), ("latest", run_dir / "states")):
         if steps := saved_steps(saved):
             folder = saved / str(steps[-1])
             try:
                 return which, steps[-1], _variables_in(folder)
             except Exception as error:  # Orbax lets through whatever its storage raises
-                raise CheckpointError(
-                    f"{folder}: cannot be restored, it may be damaged ({_first_line(error)})"
-                ) from error
+                raise _unreadable(folder, error) from error
     raise CheckpointError(f"{run_dir}: the run saved no state yet; let it train to its first validation")
 
 
@@ -235,6 +236,17 @@ def _plain(part: Any) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _unreadable(folder: Path, error: Exception, advice: str = "") -> CheckpointError:
+    """What to say of a state that cannot be restored; advice: what to do about one that is damaged."""
+    if cause := outside_cause(error):
+        return CheckpointError(f"{folder}: cannot be read ({cause}); the state may be whole: see to that, and try again")
+    # A newer Orbax may lay states out otherwise.
+    return CheckpointError(
+        f"{folder}: cannot be restored, it is damaged or incomplete, or of a newer Orbax than {ocp.__version__} "
+        f"({_first_line(error)}){advice}"
+    )
 
 
 def copy_run(source: Path, run_dir: Path) -> int:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ifvit import __version__
-from ifvit.cli_common import at_least, border
+from ifvit import __version__, console
+from ifvit.cli_common import at_least, border, whole_command
 from ifvit.cli_data import add_data
 
 _OUTPUT = "OUT.npz (this program's names) or OUT.safetensors (LoFTR's, for other programs)"
@@ -26,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         train_command(argv[1:], program=["python", "-m", "ifvit", "train"])
         return
     arguments = _parser().parse_args(argv)
-    arguments.run(arguments)
+    console.guard()
+    with whole_command():
+        arguments.run(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -235,10 +237,11 @@ def _synthesize(arguments: argparse.Namespace) -> None:
         refuse([f"{override}: only data.impression.* changes what is made (and --seed, ...)" for override in idle])
     settings = compose_config(arguments.overrides).data.impression
     prepare_process()
-    from ifvit import plots
+    from ifvit import backend, plots
     from ifvit.data.fingerset import DATABASE, contact_sheet, make_set
     from ifvit.data.records import DataError
 
+    backend.start()
     try:
         if arguments.sheet:
             arguments.sheet.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ifvit import console
+
 
 def at_least(least: int) -> Callable[[str], int]:
     """A type for argparse: a whole number, `least` or more."""
@@ -17,6 +19,27 @@ def at_least(least: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+@contextmanager
+def whole_command() -> Iterator[None]:
+    """Around any command: what no border below catches, and whether what it printed has arrived."""
+    from ifvit.launch import EXIT_FAILED, EXIT_RESUMABLE, refuse
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("stopped; the same command starts again", file=sys.stderr)
+        raise SystemExit(EXIT_RESUMABLE) from None
+    except RuntimeError as error:
+        from ifvit.backend import BackendError  # with it comes JAX, which not every command needs
+
+        if not isinstance(error, BackendError):
+            raise
+        refuse([str(error)])
+    if why := console.undelivered():
+        print(f"error: {why}: what this command found was not delivered", file=sys.stderr)
+        raise SystemExit(EXIT_FAILED)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ FLOORS = {
         "config", "image", "geometry", "models", "weights", "losses", "metrics", "rates", "calibration", "cache",
         "checkpoint", "plots", "progress",
     },
-    0: {"files"},
+    0: {"files", "backend", "console"},
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 MODULES = [REPOSITORY / "train.py", *sorted((REPOSITORY / "ifvit").rglob("*.py"))]

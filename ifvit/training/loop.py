@@ -20,9 +20,8 @@ from ifvit.config import Stage as StageName
 from ifvit.data.batches import TRAIN, VALIDATE, Batches
 from ifvit.data.loader import supply
 from ifvit.progress import clock
-from ifvit.training import run_dir
+from ifvit.training import devices, run_dir
 from ifvit.training.dense_stage import DenseStage
-from ifvit.training.devices import Devices
 from ifvit.training.log import TrainLog
 from ifvit.training.matcher_stage import MatcherStage
 from ifvit.training.stage import Judgement, Stage, Start
@@ -52,6 +51,7 @@ def train(config: Config) -> Outcome:
         CheckpointError: a state could not be saved.
     """
     started = time.monotonic()
+    devices.start(config.trainer.device)  # first of all: looking into a run directory would start another one
     lock = run_dir.claim(config)
     try:
         return _Run(config, started).train()
@@ -73,7 +73,7 @@ class _Run:
 
     def __init__(self, config: Config, started: float):
         self.config, self.started, self.dir = config, started, Path(config.run_dir)
-        self.devices = Devices(config.trainer)
+        self.devices = devices.Devices(config.trainer)
         self.stage: Stage = STAGES[config.stage](config, self.devices.dtype)
         self.stage.check_start()
         data = supply(config, self.devices.split)
