@@ -7,6 +7,7 @@ run_dir/
   metrics.json        the latest validation, the untrained figures, the best step
   states/STEP/        full training state after STEP updates, the latest two
   best/STEP/          the state that validated best
+  tb/                 the curves, and what of the latest updates is not yet drawn
   dense/              of a Module 2's run: the Module 1 that it began from, as config.json, split.csv and best/STEP
 """
 
@@ -31,6 +32,7 @@ from ifvit.files import outside_cause, write_whole
 KEEP_LATEST = 2
 KEEP_BEST = 1
 BESIDE = ("config.json", "merge_report.json", "metrics.json", "split.csv")
+CURVES = "tb"  # TensorBoard's events
 MODULE_1 = "dense"  # a run directory in a Module 2's run directory, copied with it
 
 
@@ -241,7 +243,9 @@ def _first_line(error: Exception) -> str:
 def _unreadable(folder: Path, error: Exception, advice: str = "") -> CheckpointError:
     """What to say of a state that cannot be restored; advice: what to do about one that is damaged."""
     if cause := outside_cause(error):
-        return CheckpointError(f"{folder}: cannot be read ({cause}); the state may be whole: see to that, and try again")
+        return CheckpointError(
+            f"{folder}: cannot be read ({cause}); the state may be whole: see to that, and try again"
+        )
     # A newer Orbax may lay states out otherwise.
     return CheckpointError(
         f"{folder}: cannot be restored, it is damaged or incomplete, or of a newer Orbax than {ocp.__version__} "
@@ -250,7 +254,7 @@ def _unreadable(folder: Path, error: Exception, advice: str = "") -> CheckpointE
 
 
 def copy_run(source: Path, run_dir: Path) -> int:
-    """Copy the latest and the best state of another run, and what lies beside them, into `run_dir`; the step copied.
+    """Copy the latest and the best state of another run, its curves and what lies beside them into `run_dir`; the step.
 
     The source may be read-only. The latest state is put in place last, by a rename: a copy that is cut short is
     started over. There must be one (`saved_steps`).
@@ -266,6 +270,8 @@ def copy_run(source: Path, run_dir: Path) -> int:
         _copy_tree(source / "best" / str(step), run_dir / "best" / str(step))
     if (source / MODULE_1).is_dir():
         copy_best(source / MODULE_1, run_dir / MODULE_1)
+    if (source / CURVES).is_dir():
+        _copy_tree(source / CURVES, run_dir / CURVES)
     _copy_tree(source / "states" / str(steps[-1]), run_dir / "states" / str(steps[-1]))
     return steps[-1]
 

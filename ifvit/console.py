@@ -51,7 +51,8 @@ def guard() -> None:
         stream = getattr(sys, name)
         if not isinstance(stream, _Guarded):
             # Opened at once: else the next file that is opened takes the number of the closed stream.
-            setattr(sys, name, _Guarded(stream or open(os.devnull, "w")))
+            stream = stream or open(os.devnull, "w")  # noqa: SIM115 - for the life of the process
+            setattr(sys, name, _Guarded(stream))
 
 
 def lost() -> str | None:

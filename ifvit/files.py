@@ -19,8 +19,7 @@ _OF_THE_SYSTEM = {
 def outside_cause(error: BaseException) -> str | None:
     """Why reading failed where the file may well be whole: no right to read it, no memory, a disk that fails.
 
-    None where its content is to blame, or it is not there. Libraries raise what they like, TensorStore a ValueError that
-    begins with the status.
+    None where its content is to blame, or it is not there. TensorStore raises a ValueError that begins with the status.
     """
     text = str(error)
     if isinstance(error, MemoryError) or text.startswith("RESOURCE_EXHAUSTED"):
