@@ -20,7 +20,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
-TRAIN, VALIDATION = "train/", "validation/"  # how the names of the curves begin
+# How names begin. A picture shares its name with no curve (`matches`): TensorBoard would show only one of them.
+TRAIN, VALIDATION, PICTURE = "train/", "validation/", "picture/"
 _HEADER = struct.Struct("<QI")  # of a record: the length of its content, a checksum; another checksum ends it
 _CHECKSUM = 4
 

@@ -18,7 +18,7 @@ from ifvit.checkpoint import CURVES, CheckpointError, read_json, write_json
 from ifvit.config import Config
 from ifvit.metrics import PCK_PX
 from ifvit.progress import clock
-from ifvit.training.curves import TRAIN, VALIDATION, Curves
+from ifvit.training.curves import PICTURE, TRAIN, VALIDATION, Curves
 from ifvit.training.stage import Judgement
 
 WINDOWS = "windows.json"  # beside the curves
@@ -159,7 +159,7 @@ class TrainLog:
         finite = {VALIDATION + name: value for name, value in judged.means.items() if math.isfinite(value)}
         self._curves.scalars(step, finite)
         for name, picture in judged.pictures.items():
-            self._curves.picture(step, VALIDATION + name, picture)
+            self._curves.picture(step, PICTURE + name, picture)
         self._curves.flush()
         print(f"validation after {step} steps, {whose}: " + "\n  ".join(judged.lines), flush=True)
         if judged.sources:
