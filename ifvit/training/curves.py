@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from os import truncate
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class Curves:
 
         folder.mkdir(parents=True, exist_ok=True)
         _cut(folder, stays)
+        self._folder = folder
         # A name of its own for sessions that begin within one second.
         self._writer = EventsWriter(str(folder / "events"), f".{start:08d}")
         # A TensorBoard that is looking on forgets the points that were cut off.
@@ -63,15 +65,25 @@ class Curves:
         Raises:
             OSError: it cannot be written.
         """
-        self._writer.flush()
+        with self._naming_the_folder():
+            self._writer.flush()
 
     def close(self) -> None:
         """Flush, and close the file."""
-        self._writer.close()
+        with self._naming_the_folder():
+            self._writer.close()
 
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
-        self._writer.write_event(event)
+        with self._naming_the_folder():
+            self._writer.write_event(event)
+
+    @contextmanager
+    def _naming_the_folder(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:  # a write to an open file names none
+            raise OSError(error.errno, error.strerror, str(self._folder)) from error
 
 
 def events(path: Path) -> Iterator[tuple[int, Event]]:

@@ -5,6 +5,7 @@ import pytest
 from ifvit import checkpoint
 from ifvit.checkpoint import CheckpointError
 from ifvit.training import curves, loop
+from ifvit.training.log import TrainLog
 from ifvit.training.loop import train
 from tests.training.event_reader import curves_of, steps_of
 
@@ -90,7 +91,16 @@ def test_a_damaged_window_is_named(tiny, tmp_path, content):
     run_dir = tmp_path / "run"
     (run_dir / "tb").mkdir(parents=True)
     (run_dir / "tb" / "windows.json").write_text(content)
-    from ifvit.training.log import TrainLog
-
     with pytest.raises(CheckpointError, match="windows.json: not what a run wrote; remove it"):
         TrainLog(run_dir, tiny(run_dir), 1, str)
+
+
+def test_a_full_disk_is_said_with_the_folder(tmp_path, monkeypatch):
+    writer = curves.Curves(tmp_path, 0, logged=True)
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer._writer, "write_event", full)
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}'"):
+        writer.scalars(1, {"train/loss": 1.0})
