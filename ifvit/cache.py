@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ifvit.files import write_whole
+from ifvit.files import outside_cause, write_whole
 
 ABANDONED_S = 3600.0  # after so long a half-written file belongs to nobody any more
 
@@ -53,17 +53,17 @@ class Cache:
 
     def read(self, name: str) -> dict[str, np.ndarray] | None:
         """The arrays kept under `name`, or None."""
-        path = self._path(name)
+        path, cause = self._path(name), None
         try:
             with np.load(path, allow_pickle=False) as held:
                 arrays = {key: held[key] for key in held.files}
             whole = str(arrays.pop("digest")) == _digest(arrays)
         except FileNotFoundError:
             return None
-        except Exception:  # a damaged zip makes zipfile, zlib and NumPy raise almost anything
-            whole = False
+        except Exception as error:  # a damaged zip makes zipfile, zlib and NumPy raise almost anything
+            whole, cause = False, outside_cause(error)
         if not whole:
-            print(f"{path}: damaged, made anew", file=sys.stderr)
+            print(f"{path}: {f'cannot be read ({cause})' if cause else 'damaged'}, made anew", file=sys.stderr)
             return None
         _touch(path)
         return arrays

@@ -7,6 +7,7 @@ run_dir/
   metrics.json        the latest validation, the untrained figures, the best step
   states/STEP/        full training state after STEP updates, the latest two
   best/STEP/          the state that validated best
+  tb/                 the curves, and what of the latest updates is not yet drawn
   dense/              of a Module 2's run: the Module 1 that it began from, as config.json, split.csv and best/STEP
 """
 
@@ -25,11 +26,13 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ifvit.files import write_whole
+from ifvit import backend
+from ifvit.files import outside_cause, write_whole
 
 KEEP_LATEST = 2
 KEEP_BEST = 1
 BESIDE = ("config.json", "merge_report.json", "metrics.json", "split.csv")
+CURVES = "tb"  # TensorBoard's events
 MODULE_1 = "dense"  # a run directory in a Module 2's run directory, copied with it
 
 
@@ -89,6 +92,7 @@ class Checkpoints:
     """The states of one run directory. States are pytrees of arrays only."""
 
     def __init__(self, run_dir: Path):
+        backend.start()
         self._run_dir = run_dir.resolve()  # Orbax wants absolute paths
         self._latest = _manager(self._run_dir / "states", KEEP_LATEST)
         self._best = _manager(self._run_dir / "best", KEEP_BEST)
@@ -111,6 +115,8 @@ class Checkpoints:
         try:
             manager.wait_until_finished()
             manager.save(step, args=ocp.args.StandardSave(state), force=True)
+        except (MemoryError, jax.errors.JaxRuntimeError):
+            raise  # of the computation that makes the state, not of the disk
         except Exception as error:
             raise self._unsaved(name, step, error) from error
 
@@ -154,10 +160,7 @@ class Checkpoints:
         except CheckpointError:
             raise
         except Exception as error:
-            raise CheckpointError(
-                f"{folder}: cannot be restored, it may be damaged ({_first_line(error)}); "
-                "move that folder away to go on from the state before it"
-            ) from error
+            raise _unreadable(folder, error, "; move that folder away to go on from the state before it") from error
 
     def _compare(self, step: int, like: Any, folder: Path) -> None:
         """Orbax casts dtypes without a word, so shapes and dtypes are compared before anything is restored."""
@@ -183,17 +186,17 @@ def read_variables(run_dir: Path) -> tuple[str, int, dict[str, Any]]:
     The run directory is only read; the devices that saved the state are not needed, nor is the optimiser's part.
 
     Raises:
-        CheckpointError: no state was saved yet, or it is damaged.
+        CheckpointError: no state was saved yet, or it cannot be read.
+        BackendError: JAX has no device; the state was not looked at.
     """
+    backend.start()  # Orbax needs one, and its failure must not pass for a damaged state
     for which, saved in (("best", run_dir / "best"), ("latest", run_dir / "states")):
         if steps := saved_steps(saved):
             folder = saved / str(steps[-1])
             try:
                 return which, steps[-1], _variables_in(folder)
             except Exception as error:  # Orbax lets through whatever its storage raises
-                raise CheckpointError(
-                    f"{folder}: cannot be restored, it may be damaged ({_first_line(error)})"
-                ) from error
+                raise _unreadable(folder, error) from error
     raise CheckpointError(f"{run_dir}: the run saved no state yet; let it train to its first validation")
 
 
@@ -237,8 +240,21 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
+def _unreadable(folder: Path, error: Exception, advice: str = "") -> CheckpointError:
+    """What to say of a state that cannot be restored; advice: what to do about one that is damaged."""
+    if cause := outside_cause(error):
+        return CheckpointError(
+            f"{folder}: cannot be read ({cause}); the state may be whole: see to that, and try again"
+        )
+    # A newer Orbax may lay states out otherwise.
+    return CheckpointError(
+        f"{folder}: cannot be restored, it is damaged or incomplete, or of a newer Orbax than {ocp.__version__} "
+        f"({_first_line(error)}){advice}"
+    )
+
+
 def copy_run(source: Path, run_dir: Path) -> int:
-    """Copy the latest and the best state of another run, and what lies beside them, into `run_dir`; the step copied.
+    """Copy the latest and the best state of another run, its curves and what lies beside them into `run_dir`; the step.
 
     The source may be read-only. The latest state is put in place last, by a rename: a copy that is cut short is
     started over. There must be one (`saved_steps`).
@@ -254,6 +270,8 @@ def copy_run(source: Path, run_dir: Path) -> int:
         _copy_tree(source / "best" / str(step), run_dir / "best" / str(step))
     if (source / MODULE_1).is_dir():
         copy_best(source / MODULE_1, run_dir / MODULE_1)
+    if (source / CURVES).is_dir():
+        _copy_tree(source / CURVES, run_dir / CURVES)
     _copy_tree(source / "states" / str(steps[-1]), run_dir / "states" / str(steps[-1]))
     return steps[-1]
 

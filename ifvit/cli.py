@@ -10,15 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ifvit import __version__
-from ifvit.cli_common import RESUMES, at_least, border, check_place
+from ifvit import __version__, console
+from ifvit.cli_common import RESUMES, Stopped, at_least, border, check_place, whole_command
 from ifvit.cli_data import add_data
 
 _OUTPUT = "OUT.npz (this program's names) or OUT.safetensors (LoFTR's, for other programs)"
-
-
-class _Stopped(SystemExit):
-    """The user has stopped the command."""
 
 
 def command() -> None:
@@ -28,7 +24,7 @@ def command() -> None:
     """
     try:
         main()
-    except _Stopped as stopped:
+    except Stopped as stopped:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(stopped.code)
@@ -44,13 +40,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         train_command(argv[1:], program=["python", "-m", "ifvit", "train"])
         return
     arguments = _parser().parse_args(argv)
-    try:
+    console.guard()
+    with whole_command(arguments.stopped):
         arguments.run(arguments)
-    except KeyboardInterrupt:
-        from ifvit.launch import EXIT_RESUMABLE
-
-        print(arguments.stopped, file=sys.stderr)
-        raise _Stopped(EXIT_RESUMABLE) from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -287,9 +279,10 @@ def _synthesize(arguments: argparse.Namespace) -> None:
     check_place("--sheet", arguments.sheet, picture=True)
     check_place("--out DIR", arguments.out and arguments.out / "set.json")
     prepare_process()
-    from ifvit import pictures
+    from ifvit import backend, pictures
     from ifvit.data.fingerset import DATABASE, contact_sheet, make_set
 
+    backend.start()
     with border(resumes=arguments.out is not None):
         if arguments.out:
             make_set(arguments.out, arguments.fingers, arguments.impressions, arguments.seed, settings)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ifvit import console
+
 
 def at_least(least: int) -> Callable[[str], int]:
     """A type for argparse: a whole number, `least` or more."""
@@ -23,6 +25,34 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 RESUMES = "stopped; the same command goes on where it was"
+
+
+class Stopped(SystemExit):
+    """The user has stopped the command."""
+
+
+@contextmanager
+def whole_command(stopped: str) -> Iterator[None]:
+    """Around any command: what no border below catches, and whether what it printed has arrived.
+
+    stopped: the line for a user who stops it.
+    """
+    from ifvit.launch import EXIT_FAILED, EXIT_RESUMABLE, refuse
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr)
+        raise Stopped(EXIT_RESUMABLE) from None
+    except RuntimeError as error:
+        from ifvit.backend import BackendError  # with it comes JAX, which not every command needs
+
+        if not isinstance(error, BackendError):
+            raise
+        refuse([str(error)])
+    if why := console.undelivered():
+        print(f"error: {why}: what this command found was not delivered", file=sys.stderr)
+        raise SystemExit(EXIT_FAILED)
 
 
 @contextmanager

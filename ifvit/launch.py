@@ -30,6 +30,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ifvit import console
 from ifvit.config import Config, ConfigError, build, inherited, near
 
 PACKAGE = Path(__file__).resolve().parent
@@ -52,6 +53,7 @@ def train_command(argv: Sequence[str], program: Sequence[str]) -> float:
     than 0 when the run is refused, fails or stops before its last step.
     """
     argv = list(argv)
+    console.guard()
     if any(arg.startswith("-") for arg in argv):  # -m, --help, --cfg, ...: Hydra's own command line
         return _hydra_command(argv)
     config = compose_config(argv)
@@ -111,7 +113,7 @@ def run(config: Config, command: str) -> float:
     try:
         outcome = _trained(config)
     except KeyboardInterrupt:
-        print(f"interrupted before training began; to start again:\n  {command}", file=sys.stderr)
+        print(f"stopped before training began; to start again:\n  {command}", file=sys.stderr)
         raise SystemExit(EXIT_RESUMABLE) from None
     if outcome.stopped:
         print(f"{outcome.stopped}; to go on:\n  {command}", file=sys.stderr)
@@ -121,8 +123,6 @@ def run(config: Config, command: str) -> float:
 
 def _trained(config: Config) -> Any:
     """The outcome of training; an error is said in a line and ends the process."""
-    # Until the loop listens itself, both signals end the start-up the same way.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from ifvit.training.loop import train  # JAX comes with it
     from ifvit.training.refusals import FAILURES, MEMORY, REFUSALS
 
@@ -151,7 +151,11 @@ def _trained(config: Config) -> Any:
 
 
 def prepare_process() -> None:
-    """Settings that libraries read when they are imported."""
+    """Settings that libraries read when they are imported; SIGTERM and SIGHUP stop the command as Ctrl-C does."""
+    console.guard()
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup asks for
+        signal.signal(signal.SIGHUP, _interrupt)
     # One seed, one result: without it some GPU kernels add in whatever order they finish.
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_gpu_deterministic_ops" not in flags:
@@ -162,6 +166,13 @@ def prepare_process() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Through absl Grain and Orbax warn of features that are not used here; what goes wrong they raise.
     logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def _interrupt(number: int, _: object) -> None:
+    # A terminal that closes sends SIGHUP itself, and its shell sends another: the second must not hinder the first.
+    if number == signal.SIGHUP:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _hydra_command(argv: Sequence[str]) -> float:
@@ -244,11 +255,16 @@ def sweep_job(overrides: Sequence[str], swept: Collection[str], tree: Mapping[st
 
 
 def _wait(child: subprocess.Popen) -> int:
-    """The child's exit status. Signals are the child's, which saves before it ends: Ctrl-C reaches it by itself."""
+    """The child's exit status. Signals are the child's, which saves before it ends: Ctrl-C reaches it by itself.
+
+    A closed terminal sends SIGHUP to both, and a repeated one does the child no harm.
+    """
     before = {
         signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
         signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _: child.send_signal(number)),
     }
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda number, _: child.send_signal(number))
     try:
         return child.wait()
     finally:

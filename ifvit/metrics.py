@@ -95,20 +95,19 @@ def true_points(cells: jax.Array, truth: jax.Array, shown: jax.Array) -> tuple[j
 
 
 def pixel_errors(points_b: jax.Array, target: jax.Array, known: jax.Array) -> jax.Array:
-    """How far (B, M) px each match's point in B (B, M, 2) lies from its true one; nan where that is not known."""
-    return jnp.where(known, jnp.linalg.norm(points_b - target, axis=-1), jnp.nan)
+    """How far (B, M) px each match's point in B (B, M, 2) lies from its true one; 0 where that is not known.
+
+    Not nan, for which JAX_DEBUG_NANS would stop a sound run.
+    """
+    return jnp.where(known, jnp.linalg.norm(points_b - target, axis=-1), 0.0)
 
 
 def over_matches(errors: np.ndarray) -> dict[str, float]:
-    """Median and mean of all errors (...) px that are not nan, and the share of them within each of `PCK_PX`.
-
-    All nan where there is none.
-    """
-    known = np.asarray(errors)[~np.isnan(errors)]
-    if not len(known):
+    """Median and mean of errors (M,) px, and the share of them within each of `PCK_PX`; all nan where there is none."""
+    if not len(errors):
         return {name: float("nan") for name in ("median", "mean", *(f"pck_{px}" for px in PCK_PX))}
-    shares = {f"pck_{px}": float((known <= px).mean()) for px in PCK_PX}
-    return {"median": float(np.median(known)), "mean": float(known.mean(dtype=np.float64))} | shares
+    shares = {f"pck_{px}": float((errors <= px).mean()) for px in PCK_PX}
+    return {"median": float(np.median(errors)), "mean": float(errors.mean(dtype=np.float64))} | shares
 
 
 def points_of(cells: jax.Array, grid: tuple[int, int], stride: int) -> jax.Array:
@@ -123,3 +122,9 @@ def mean(totals: Totals) -> dict[str, float]:
         n = float(jnp.sum(count))
         result[name] = float(jnp.sum(total)) / n if n else float("nan")
     return result
+
+
+def term(totals: Totals, name: str) -> float:
+    """The mean of one term of a loss; 0 where nothing was counted, as in training, and nan where it is no number."""
+    total, count = (float(np.sum(part)) for part in totals[name])
+    return total / count if count else 0.0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
+from ifvit import console
+
 EVERY_S = 5.0
 
 
@@ -27,7 +29,11 @@ class Progress:
         self._total -= count
 
     def step(self, count: int = 1) -> None:
-        """`count` more are done."""
+        """`count` more are done.
+
+        Raises:
+            KeyboardInterrupt: the console cannot be written any more; the work stops as on Ctrl-C.
+        """
         self._done += count
         now = time.monotonic()
         last = self._done == self._total
@@ -37,3 +43,5 @@ class Progress:
         rate = self._done / max(now - self._start, 1e-9)
         left = f", {clock((self._total - self._done) / rate)} left" if not last else ""
         print(f"{self._what}: {self._done}/{self._total} ({rate:.1f}/s{left})", file=sys.stderr, flush=True)
+        if not last and (why := console.lost()):
+            raise KeyboardInterrupt(why)

@@ -17,7 +17,7 @@ FLOORS = {
         "config", "image", "geometry", "models", "weights", "losses", "metrics", "rates", "calibration", "cache",
         "checkpoint", "pictures", "plots", "progress",
     },
-    0: {"files", "signature"},
+    0: {"files", "signature", "backend", "console"},
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 MODULES = [REPOSITORY / "train.py", *sorted((REPOSITORY / "ifvit").rglob("*.py"))]

@@ -55,6 +55,18 @@ def test_damage_counts_as_absent(cache, tmp_path, damage, capsys):
     assert "damaged" in capsys.readouterr().err
 
 
+def test_a_file_that_may_not_be_read_is_not_called_damaged(cache, tmp_path, monkeypatch, capsys):
+    cache.write("x", **ARRAYS)
+
+    def refused(path, **_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(np, "load", refused)
+    assert cache.read("x") is None
+    said = capsys.readouterr().err
+    assert "kind-x.npz: cannot be read (Permission denied" in said and "damaged" not in said
+
+
 def test_arrays_under_another_name_or_shape_are_damage(cache, tmp_path):
     """The digest covers what the bytes mean."""
     cache.write("x", a=np.arange(12, dtype=np.int8).reshape(3, 4))

@@ -122,3 +122,32 @@ def test_one_process_a_run_directory(tmp_path):
     assert "another process trains" in said
     handle.close()
     checkpoint.lock(tmp_path).close()
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (PermissionError(13, "Permission denied", "/r/_METADATA"), "cannot be read .Permission denied: /r/_METADATA"),
+        (OSError(5, "Input/output error"), "cannot be read .Input/output error"),
+        (MemoryError(), "cannot be read .memory ran out"),
+        (ValueError('PERMISSION_DENIED: Error opening "zarr" driver: ...'), "cannot be read .Permission denied"),
+        (ValueError("RESOURCE_EXHAUSTED: Out of memory"), "cannot be read .memory ran out"),
+        (ValueError("DATA_LOSS: Error decoding"), "damaged or incomplete, or of a newer Orbax than .*DATA_LOSS"),
+        (FileNotFoundError(2, "No such file", "_METADATA"), "damaged or incomplete"),
+        (KeyError("tree_metadata"), "damaged or incomplete"),
+    ],
+)
+def test_only_damage_is_called_damage(saved, monkeypatch, error, said):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(checkpoint, "_variables_in", fails)
+    monkeypatch.setattr(checkpoint.ocp.CheckpointManager, "restore", fails)
+    with pytest.raises(CheckpointError, match=said) as read:
+        checkpoint.read_variables(saved)
+    held = checkpoint.Checkpoints(saved)
+    with pytest.raises(CheckpointError, match=said) as restored:
+        held.restore(like())
+    held.close()
+    whole = "cannot be read" in said
+    assert all(("damaged" in str(raised.value)) != whole for raised in (read, restored))

@@ -20,7 +20,7 @@ import numpy as np
 
 from ifvit.checkpoint import CheckpointError, read_json, write_json
 from ifvit.data.records import DataError
-from ifvit.files import write_whole
+from ifvit.files import outside_cause, write_whole
 from ifvit.progress import Progress
 
 KEY = "key.json"
@@ -64,7 +64,7 @@ class Blocks:
         numbers, and kept.
 
         Raises:
-            OSError: one cannot be written; those before it are kept.
+            OSError: one cannot be read for want of a right, or written; those before it are kept.
         """
         for number, rows in enumerate(self._rows(count)):
             try:
@@ -106,6 +106,8 @@ class Blocks:
         except FileNotFoundError as error:
             raise DataError(f"{path}: is not there") from error
         except Exception as error:  # a damaged zip makes zipfile, zlib and NumPy raise almost anything
+            if outside_cause(error):
+                raise  # the block may be whole: it is neither made anew nor called damaged
             raise DataError(f"{path}: damaged, or no block of this kind ({error or type(error).__name__})") from error
         if digest is not None:
             digest.update(content)

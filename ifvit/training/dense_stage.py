@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,9 @@ class DenseStage:
             "matches": sheet(report.shown, step, means, whose),
             "placements": placement_sheet(report.placed, step, means, whose),
         }
-        return Judgement(means, report.pairs, report.sources, pictures, [summary(means), placements(means)])
+        missing = "a labelled cell" if math.isnan(means["exact"]) else None
+        lines = [summary(means), placements(means)]
+        return Judgement(means, report.pairs, report.sources, pictures, lines, missing)
 
     def described(self, params: Any) -> str:
         dense = self.config.dense

@@ -9,11 +9,31 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from ifvit import backend
 from ifvit.config import Device, Precision, TrainerConfig
 
 
 class DeviceError(RuntimeError):
     """The devices do not suit the config; the message says what was asked, what is there and what to do."""
+
+
+def start(device: Device) -> None:
+    """Start JAX on what `trainer.device` asks for.
+
+    Raises:
+        DeviceError: JAX cannot start, or finds another backend.
+    """
+    try:
+        found = backend.start(device)
+    except backend.BackendError as error:
+        raise DeviceError(f"trainer.device={device}: {error}") from error
+    if device not in (Device.auto, found):
+        asked = jax.config.jax_platforms
+        why = f" (JAX_PLATFORMS={asked} is set)" if asked and device is not Device.cpu else ""
+        raise DeviceError(
+            f"trainer.device: {device} was asked for, JAX found {found}{why}; install ifvit with the extra "
+            "for your accelerator (cuda12, cuda13, tpu), or set trainer.device=auto"
+        )
 
 
 class Devices:
@@ -24,20 +44,8 @@ class Devices:
     """
 
     def __init__(self, trainer: TrainerConfig):
-        if trainer.device is Device.cpu:
-            # Without this a GPU would be initialised, and its memory taken, for nothing.
-            jax.config.update("jax_platforms", "cpu")
-        try:
-            found = jax.local_devices()
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise DeviceError(f"trainer.device: {trainer.device} cannot be used here ({reason})") from error
-        backend = jax.default_backend()
-        if trainer.device is not Device.auto and backend != trainer.device:
-            raise DeviceError(
-                f"trainer.device: {trainer.device} was asked for, JAX found {backend}; install ifvit with the extra "
-                "for your accelerator (cuda12, cuda13, tpu), or set trainer.device=auto"
-            )
+        start(trainer.device)
+        found = jax.local_devices()
         share = len(found) * trainer.accumulate
         if trainer.batch_size % share:
             raise DeviceError(

@@ -1,4 +1,4 @@
-"""What training says: lines on the console, TensorBoard, and the check that every number is one."""
+"""What training says: lines on the console, curves, and the check that every number is one."""
 
 from __future__ import annotations
 
@@ -6,38 +6,66 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
-from tensorboardX import SummaryWriter
 
 from ifvit import plots
+from ifvit.checkpoint import CURVES, CheckpointError, read_json, write_json
 from ifvit.config import Config
 from ifvit.metrics import PCK_PX
 from ifvit.progress import clock
+from ifvit.training.curves import PICTURE, TRAIN, VALIDATION, Curves
 from ifvit.training.stage import Judgement
+
+WINDOWS = "windows.json"  # beside the curves
+KEPT_WINDOWS = 3  # as many states as may be resumed from, and one that is being written
+GENUINE_PAIRS = 64  # without a labelled cell in so many, the data have none
 
 
 class NotFiniteError(RuntimeError):
     """The loss or the gradient is no number any more; the message says at which step."""
 
 
+class NothingToLearnError(RuntimeError):
+    """The pairs have no label; the message names the keys that this may follow from."""
+
+
+@dataclass
+class Window:
+    """The updates since the last line: how many, the sums of their metrics, the time they and their input took."""
+
+    updates: int = 0
+    seconds: float = 0.0
+    waited_s: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
+
+
 class TrainLog:
     """Collects each step's metrics on the device and reads them only when a line is due, so that no step waits."""
 
     def __init__(self, run_dir: Path, config: Config, start: int, progress: Callable[[Mapping[str, float]], str]):
-        """progress: what a line says of the updates' means."""
-        self._config, self._run_dir, self._progress = config, run_dir, progress
-        # What an earlier session logged beyond the step it resumes from would be shown twice.
-        self._writer = SummaryWriter(str(run_dir / "tb"), purge_step=start, write_to_disk=True)
-        self._pending: list[tuple[int, Mapping[str, jax.Array]]] = []  # not yet read off the device
-        self._read: list[dict[str, float]] = []  # since the last line
-        self._last_step, self._last_time = start, time.monotonic()
+        """progress: what a line says of the updates' means.
 
-    def step(self, step: int, said: Mapping[str, jax.Array]) -> None:
-        """Update number `step` has been asked for; its metrics are still on the device."""
+        Raises:
+            CheckpointError: what an earlier session kept of its last updates is damaged.
+        """
+        self._config, self._progress = config, progress
+        self._curves = Curves(run_dir / CURVES, start, logged=self.due(start))
+        self._kept_at = run_dir / CURVES / WINDOWS
+        self._kept = {step: window for step, window in _read_windows(self._kept_at).items() if step <= start}
+        self._window = self._kept.get(start, Window())
+        self._pending: list[tuple[int, Mapping[str, jax.Array]]] = []  # not yet read off the device
+        self._genuine: float | None = 0.0  # pairs without any label so far, in expectation; None once there was one
+        self._since = time.monotonic()
+
+    def step(self, step: int, said: Mapping[str, jax.Array], waited_s: float) -> None:
+        """Update number `step` has been asked for; its metrics are still on the device. waited_s: for its input."""
         self._pending.append((step, said))
+        self._window.waited_s += waited_s
 
     def due(self, step: int) -> bool:
         """Whether a line is due after this update."""
@@ -48,6 +76,7 @@ class TrainLog:
 
         Raises:
             NotFiniteError: at the first step whose loss or gradient is not finite.
+            NothingToLearnError: not one cell was labelled so far, in many pairs.
         """
         for step, on_device in self._pending:
             said = {name: float(value) for name, value in jax.device_get(on_device).items()}
@@ -58,30 +87,60 @@ class TrainLog:
                         f"Try a lower optimizer.lr (now {self._config.optimizer.lr:g}) or a longer "
                         "optimizer.warmup_steps"
                     )
-            self._read.append(said)
+            self._window.updates += 1
+            sums = self._window.sums
+            sums |= {name: sums.get(name, 0.0) + value for name, value in said.items()}
+            self._see_labels(step, said["labelled"])
         self._pending = []
 
-    def line(self, step: int, waited_s: float) -> None:
-        """One line of progress, and its numbers to TensorBoard. `waited_s`: time lost to the input since the last."""
+    def _see_labels(self, step: int, labelled: float) -> None:
+        if labelled or self._genuine is None:
+            self._genuine = None
+            return
+        self._genuine += self._config.trainer.batch_size * (1 - self._config.data.pairs.impostor_share)
+        if self._genuine >= GENUINE_PAIRS:
+            raise NothingToLearnError(
+                f"step {step}: no pair so far has a labelled cell, so that there is nothing to learn; "
+                f"{label_keys(self._config)}"
+            )
+
+    def line(self, step: int) -> None:
+        """One line of progress, and its numbers to the curves."""
         self._fetch()
-        now = time.monotonic()
-        seconds, steps = now - self._last_time, step - self._last_step
-        self._last_time, self._last_step = now, step
-        means = {name: float(np.mean([said[name] for said in self._read])) for name in self._read[0]}
-        self._read = []
-        trainer = self._config.trainer
-        means |= {
-            "pairs_per_s": steps * trainer.batch_size / seconds,
-            "input_wait": waited_s / seconds,
+        window, trainer = self._measured(), self._config.trainer
+        means = {name: total / window.updates for name, total in window.sums.items()} | {
+            "pairs_per_s": window.updates * trainer.batch_size / window.seconds,
+            "input_wait": window.waited_s / window.seconds,
         }
-        for name, value in means.items():
-            self._writer.add_scalar(f"train/{name}", value, step)
-        left = clock((trainer.max_steps - step) * seconds / steps)
+        self._curves.scalars(step, {TRAIN + name: value for name, value in means.items()})
+        self._curves.flush()
+        left = clock((trainer.max_steps - step) * window.seconds / window.updates)
         print(
             f"step {step}/{trainer.max_steps}  {self._progress(means)}  {means['pairs_per_s']:.0f} pairs/s  "
             f"input wait {means['input_wait']:.0%}  {left} left",
             flush=True,
         )
+        # The last line of a run may come early: one that goes on with more steps needs what it was made of.
+        if step % trainer.log_every == 0:
+            self._window = Window()
+
+    def _measured(self) -> Window:
+        """The window, with the time up to now."""
+        now = time.monotonic()
+        self._window.seconds += now - self._since
+        self._since = now
+        return self._window
+
+    def keep(self, step: int) -> None:
+        """Before the state after `step` updates is saved: what a session that resumes from it needs to draw on.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._curves.flush()
+        newest = sorted(self._kept.keys() - {step})[1 - KEPT_WINDOWS :]
+        self._kept = {other: self._kept[other] for other in newest} | {step: self._measured()}
+        write_json(self._kept_at, {str(step): asdict(window) for step, window in self._kept.items()})
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -91,18 +150,17 @@ class TrainLog:
             NotFiniteError: so a state that is not finite is never validated or saved.
         """
         self._fetch()
-        since = time.monotonic()
+        self._measured()
         yield
-        self._last_time += time.monotonic() - since
+        self._since = time.monotonic()
 
     def validation(self, step: int, judged: Judgement, whose: str) -> None:
         """The validation after `step` updates, on `whose` pairs."""
-        for name, value in judged.means.items():
-            if math.isfinite(value):
-                self._writer.add_scalar(f"validation/{name}", value, step)
+        finite = {VALIDATION + name: value for name, value in judged.means.items() if math.isfinite(value)}
+        self._curves.scalars(step, finite)
         for name, picture in judged.pictures.items():
-            self._writer.add_image(f"validation/{name}", picture, step, dataformats="HWC")
-        self._writer.flush()
+            self._curves.picture(step, PICTURE + name, picture)
+        self._curves.flush()
         print(f"validation after {step} steps, {whose}: " + "\n  ".join(judged.lines), flush=True)
         if judged.sources:
             own = (
@@ -113,7 +171,32 @@ class TrainLog:
 
     def close(self) -> None:
         """Write what is held back."""
-        self._writer.close()
+        self._curves.close()
+
+
+def _read_windows(path: Path) -> dict[int, Window]:
+    """The windows kept with each of the latest states, by step; none where no session kept any."""
+
+    def window(tree: Mapping[str, Any]) -> Window:
+        sums = {str(name): float(value) for name, value in tree["sums"].items()}
+        return Window(int(tree["updates"]), float(tree["seconds"]), float(tree["waited_s"]), sums)
+
+    try:
+        return {int(step): window(tree) for step, tree in (read_json(path) or {}).items()}
+    except (AttributeError, CheckpointError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: not what a run wrote; remove it and run the same command again (the next point of the curves is "
+            "then the mean of fewer updates)"
+        ) from error
+
+
+def label_keys(config: Config) -> str:
+    """The keys that decide whether the two prints of a pair share labelled cells, as they are set."""
+    pairs, data = config.data.pairs, config.data
+    return (
+        f"see data.pairs.shift_px={pairs.shift_px:g} and data.pairs.rotation_deg={pairs.rotation_deg:g} against "
+        f"data.image_size={data.frame[1]}x{data.frame[0]} px, data.pairs.impostor_share={pairs.impostor_share:g}"
+    )
 
 
 def summary(means: Mapping[str, float]) -> str:

@@ -19,11 +19,11 @@ from ifvit.config import STRIDES, Config, Source
 from ifvit.config import Stage as StageName
 from ifvit.data.batches import TRAIN, VALIDATE, Batches
 from ifvit.data.loader import supply
+from ifvit.data.records import DataError
 from ifvit.progress import clock
-from ifvit.training import run_dir
+from ifvit.training import devices, run_dir
 from ifvit.training.dense_stage import DenseStage
-from ifvit.training.devices import Devices
-from ifvit.training.log import TrainLog
+from ifvit.training.log import NotFiniteError, NothingToLearnError, TrainLog, label_keys
 from ifvit.training.matcher_stage import MatcherStage
 from ifvit.training.stage import Judgement, Stage, Start
 from ifvit.training.state import TrainState, new_state
@@ -49,9 +49,11 @@ def train(config: Config) -> Outcome:
     Raises:
         RunDirError, DataError, DeviceError, WeightsError, CheckpointError: before anything was trained, in plain words.
         NotFiniteError: the loss or the gradient stopped being a number.
+        NothingToLearnError: the pairs have no label.
         CheckpointError: a state could not be saved.
     """
     started = time.monotonic()
+    devices.start(config.trainer.device)  # first of all: looking into a run directory would start another one
     lock = run_dir.claim(config)
     try:
         return _Run(config, started).train()
@@ -73,7 +75,7 @@ class _Run:
 
     def __init__(self, config: Config, started: float):
         self.config, self.started, self.dir = config, started, Path(config.run_dir)
-        self.devices = Devices(config.trainer)
+        self.devices = devices.Devices(config.trainer)
         self.stage: Stage = STAGES[config.stage](config, self.devices.dtype)
         self.stage.check_start()
         data = supply(config, self.devices.split)
@@ -82,6 +84,7 @@ class _Run:
         self.train_batches, self.val_batches = data.batches(TRAIN), data.batches(VALIDATE)
         self.checkpoints = Checkpoints(self.dir)
         self.state, start, weights = self._initial_state()
+        self.start = int(self.state.step)
         step, evaluate = self.stage.steps(start, self.train_batches)
         everywhere, split_up = self.devices.everywhere, self.devices.split
         self.step = jax.jit(
@@ -92,7 +95,7 @@ class _Run:
         )
         self.evaluate = jax.jit(evaluate, in_shardings=(everywhere, split_up))
         run_dir.remember(config, data)
-        self.log = TrainLog(self.dir, config, int(self.state.step), self.stage.progress)
+        self.log = TrainLog(self.dir, config, self.start, self.stage.progress)
         print(self._summary(weights), flush=True)
 
     def _initial_state(self) -> tuple[TrainState, Start, str]:
@@ -154,7 +157,7 @@ class _Run:
 
         So the state saved at step N has made N updates and was validated before update N + 1, in a resumed run too.
         """
-        trainer, start = self.config.trainer, int(self.state.step)
+        trainer, start = self.config.trainer, self.start
         with Stop(self.started, trainer.max_hours) as stop:
             batches = iter(self._train_pairs(start))
             for step in range(start, trainer.max_steps):
@@ -163,9 +166,9 @@ class _Run:
                 if step % trainer.checkpoint_every == 0 and step > start:
                     self._save(step)
                 self.state, said = self.step(self.state, next(batches))
-                self.log.step(step + 1, said)
+                self.log.step(step + 1, said, self._take_waited())
                 if self.log.due(step + 1):
-                    self.log.line(step + 1, self._take_waited())
+                    self.log.line(step + 1)
                 if (reason := stop.reason()) and step + 1 < trainer.max_steps:
                     return self._stopped(step + 1, reason)
             judged = self._validate(trainer.max_steps)
@@ -203,6 +206,7 @@ class _Run:
     def _save(self, step: int) -> None:
         # A state that is not finite is never written.
         with self.log.paused():
+            self.log.keep(step)
             self.checkpoints.save(step, self.state)
 
     def _validate(self, step: int) -> Judgement:
@@ -215,6 +219,7 @@ class _Run:
         shares = {name: batches.size for name, batches in source.parts.items()}
         whose = "the batch it learns by heart" if self.config.trainer.overfit else "unseen fingers"
         judged = self.stage.judge(self.evaluate, self.state, self._val_pairs(), shares, step, whose)
+        self._check(step, judged, whose)
         means = judged.means
         self.log.validation(step, judged, whose)
         held = read_json(self.dir / "metrics.json") or {}
@@ -232,6 +237,25 @@ class _Run:
         for name, picture in judged.pictures.items():
             pictures.save(self.dir / f"{name}.png", picture)
         return judged
+
+    def _check(self, step: int, judged: Judgement, whose: str) -> None:
+        """Stop the run before anything is written of a validation that says nothing.
+
+        Raises:
+            NotFiniteError: the state gives no numbers.
+            DataError, NothingToLearnError: the pairs cannot tell how good a state is; the first before the first step.
+        """
+        if judged.missing:
+            message = (
+                f"the validation's {judged.pairs} pairs ({whose}) lack {judged.missing}: no state can be judged by "
+                f"them; {label_keys(self.config)}, trainer.val_pairs={self.config.trainer.val_pairs}"
+            )
+            raise DataError(message) if step == self.start else NothingToLearnError(message)
+        if not math.isfinite(judged.means["loss"]):
+            raise NotFiniteError(
+                f"step {step}: the validation's loss is {judged.means['loss']}; training stops here and this state is "
+                f"not saved. Try a lower optimizer.lr (now {self.config.optimizer.lr:g})"
+            )
 
     def _closing(self, judged: Judgement) -> str:
         before = read_json(self.dir / "metrics.json")["untrained"] or {}

@@ -18,7 +18,7 @@ from ifvit.checkpoint import MODULE_1, CheckpointError, copy_best, read_variable
 from ifvit.config import Config
 from ifvit.data.batches import Batches
 from ifvit.data.loader import Supply
-from ifvit.metrics import mean
+from ifvit.metrics import mean, term
 from ifvit.models.matcher import MatcherModel, from_dense
 from ifvit.rates import Ladder, auc, equal_error
 from ifvit.recognition.inputs import LaidPair, branch_inputs
@@ -120,8 +120,7 @@ class MatcherStage:
                   for name, cosine in (("global", cos_global), ("local", cos_local))}  # fmt: skip
         loss = self.config.matcher
         registration = [
-            np.nan_to_num(means[f"{b}_positive"])
-            + self.config.loss.negative_weight * np.nan_to_num(means[f"{b}_negative"])
+            term(sums, f"{b}_positive") + self.config.loss.negative_weight * term(sums, f"{b}_negative")
             for b in ("global", "local")
         ]
         embedding = [means[f"{b}_embedding"] for b in ("global", "local")]
@@ -129,7 +128,8 @@ class MatcherStage:
         line = summary(means) + _too_few(means["eer"], genuine)
         heading = [f"Module 2 after {step} steps, {whose}", line]
         pictures = {"scores": plots.draw_scores(scores, genuine, heading)}
-        return Judgement(means, len(scores), _by_source(scores, genuine, shares, len(parts)), pictures, [line])
+        sources = _by_source(scores, genuine, shares, len(parts))
+        return Judgement(means, len(scores), sources, pictures, [line], _missing(means, genuine))
 
     def described(self, params: Any) -> str:
         dense, matcher = self.config.dense, self.config.matcher
@@ -160,6 +160,15 @@ def figures_of(scores: np.ndarray, genuine: np.ndarray) -> dict[str, float]:
         "genuine_score": float(scores[genuine].mean()),
         "impostor_score": float(scores[~genuine].mean()),
     }
+
+
+def _missing(means: Mapping[str, float], genuine: np.ndarray) -> str | None:
+    """What the validation's pairs lack: `Judgement.missing`."""
+    if not genuine.any():
+        return "a pair of mates"
+    if genuine.all():
+        return "a pair of different fingers"
+    return "a labelled cell" if np.isnan([means["global_exact"], means["local_exact"]]).all() else None
 
 
 def _by_source(scores: np.ndarray, genuine: np.ndarray, shares: Mapping[str, int], batches: int) -> dict:

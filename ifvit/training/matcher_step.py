@@ -108,7 +108,7 @@ def make_matcher_step(
         own = {name: params[name] for name in model.names}
         variables = {"params": own, "batch_stats": batch_stats}
         output, updated = model.apply(variables, *inputs, train=True, mutable=["batch_stats"])
-        said = dict.fromkeys(("positive", "negative", "exact", "embedding", "arc"), 0.0)
+        said = dict.fromkeys(("positive", "negative", "exact", "embedding", "arc", "labelled"), 0.0)
         for k, (name, branch, truth) in enumerate(zip(BRANCHES, output, branch_truths(laid, box, stride), strict=True)):
             terms = loss_parts(branch.log_p, truth, config.loss)
             right = (jnp.argmax(branch.log_p, -1) == truth.labels).sum()
@@ -116,6 +116,7 @@ def make_matcher_step(
                 "positive": terms.positive.total.sum() / whole.labelled[k],
                 "negative": terms.negative.total.sum() / whole.lone[k],
                 "exact": right / whole.labelled[k],
+                "labelled": losses.positive_count(truth.labels).sum(),
                 "embedding": losses.embedding(branch.cosine, laid.pairs.genuine, matcher.embedding_margin).total.sum()
                 / whole.pairs,
                 "arc": arc_term(branch, params[CLASSES][name], laid) / (2 * whole.pairs),

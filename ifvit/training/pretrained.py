@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ifvit import checkpoint
+from ifvit import backend, checkpoint
 from ifvit.config import Config
 from ifvit.models.dense import DenseModel
 from ifvit.training.matches import found_matches
@@ -106,7 +106,9 @@ def try_weights(config: Config) -> str:
 
     Raises:
         WeightsError: they are missing, unreadable, or do not fit.
+        BackendError: JAX has no device to run it on.
     """
+    backend.start()
     path = Path(config.dense.loftr_pretrained_ckpt)
     weights = read_pretrained(path)
     model = DenseModel.from_config(config.dense, jnp.float32)

@@ -15,8 +15,14 @@ from ifvit.training.step import TrainStep
 
 
 class Judgement(NamedTuple):
-    """A validation. means: by name, nan where nothing was counted; pairs: how many were judged; sources: of a mixture
-    some of the means by source; pictures: uint8 RGB by name; lines: for people.
+    """A validation.
+
+    means: by name, nan where nothing was counted.
+    pairs: how many were judged.
+    sources: of a mixture some of the means by source.
+    pictures: uint8 RGB by name.
+    lines: for people.
+    missing: what the pairs lack, without which the state cannot be judged; None where they lack nothing.
     """
 
     means: dict[str, float]
@@ -24,6 +30,7 @@ class Judgement(NamedTuple):
     sources: dict[str, dict[str, float]]
     pictures: dict[str, np.ndarray]
     lines: list[str]
+    missing: str | None = None
 
 
 class Start(NamedTuple):

@@ -73,6 +73,7 @@ def make_train_step(model: DenseModel, optimizer: optax.GradientTransformation, 
             loss += config.loss.fine_weight * said["fine"]
         accuracy = dense_totals(model, output, pairs, truth)
         said |= {name: accuracy[name][0].sum() / whole.labelled for name in ("exact", "within_one")}
+        said["labelled"] = losses.positive_count(truth.labels).sum()
         return loss, (updated["batch_stats"], said | {"loss": loss})
 
     def fine_term(params: Any, output: DenseOutput, pairs: Pairs, truth: Truth, whole: Whole) -> jax.Array:
@@ -146,14 +147,17 @@ class Validation(NamedTuple):
     """One batch, judged: per-sample sums, the matches, and how far off each is.
 
     points: float32 (B, M, 2) px of B, by stage ('coarse': the cell's pixel; 'fine': refined, where there is a fine
-    stage) where the matches put A's cells; errors: (B, M) px by stage, nan where the truth is not known; target:
-    (B, M, 2) px, the truth.
+    stage) where the matches put A's cells.
+    known: bool (B, M), the matches whose truth is known.
+    errors: (B, M) px by stage, meaningful where `known`.
+    target: (B, M, 2) px, the truth.
     """
 
     totals: metrics.Totals
     matches: Matches
     right: jax.Array
     points: dict[str, jax.Array]
+    known: jax.Array
     errors: dict[str, jax.Array]
     target: jax.Array
 
@@ -179,7 +183,7 @@ def make_eval_step(model: DenseModel, config: Config) -> Callable[[TrainState, P
             wanted = (target - points["coarse"]) / model.reach
             totals["fine"] = tuple(losses.fine(refined.offset, refined.spread, wanted, known))
         errors = {stage: metrics.pixel_errors(where, target, known) for stage, where in points.items()}
-        return Validation(totals, found, right, points, errors, target)
+        return Validation(totals, found, right, points, known, errors, target)
 
     return eval_step
 

@@ -66,14 +66,14 @@ def validate(
         for name, parts in judged.totals.items():
             sums[name] = sums.get(name, 0) + np.array([part.sum(dtype=np.float64) for part in parts])
         for stage, found in judged.errors.items():
-            errors.setdefault(stage, []).append(found)
+            errors.setdefault(stage, []).append(found[judged.known])
         if len(shown) < SHOWN_PAIRS:
             shown += matched_pairs(batch, judged, stride, SHOWN_PAIRS - len(shown))
         if len(placed) < SHOWN_PLACEMENTS:
             placed += placed_pairs(batch, judged, SHOWN_PLACEMENTS - len(placed))
     means = metrics.mean(sums)
     weights = {"positive": 1.0, "negative": settings.negative_weight, "fine": settings.fine_weight}
-    means["loss"] = sum(weight * np.nan_to_num(means.get(name, 0.0)) for name, weight in weights.items())
+    means["loss"] = sum(weight * metrics.term(sums, name) for name, weight in weights.items() if name in sums)
     for stage, found in errors.items():
         means |= {f"{stage}_{name}": value for name, value in metrics.over_matches(np.concatenate(found)).items()}
     return Report(means, shown, placed, pairs, {name: metrics.mean(sums) for name, sums in own.items()})
@@ -99,7 +99,7 @@ def matched_pairs(batch: Pairs, judged: Validation, stride: int, most: int) -> l
 
 def placed_pairs(batch: Pairs, judged: Validation, most: int) -> list[plots.PlacedPair]:
     """The first `most` pairs of a batch that have matches whose truth is known, ready to draw."""
-    known = ~np.isnan(judged.errors["coarse"])  # (B, M)
+    known = judged.known  # (B, M)
     drawn = []
     for k in np.flatnonzero(known.any(axis=1))[:most]:
         stages = {name: plots.Placed(points[k, known[k]], judged.errors[name][k, known[k]])

@@ -26,6 +26,8 @@ def naming(path: str | PathLike[str]) -> Iterator[None]:
     except OSError as err:
         reason = err.strerror or str(err)
         raise WeightsError(f"{path}: cannot be read ({reason}). Check the path and your rights there") from err
+    except MemoryError as err:
+        raise WeightsError(f"{path}: memory ran out while it was read; the file may be whole") from err
     except Exception as err:  # a damaged or hostile file may break any library call on the way
         raise WeightsError(
             f"{path}: cannot be read: the file is damaged, incomplete or not what its name says "

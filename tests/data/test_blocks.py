@@ -125,6 +125,19 @@ def test_a_damaged_block_is_made_again_and_never_believed(held, name):
     assert work.asked == [4, 5, 6, 7] and len(list(held.held(10))) == 3
 
 
+def test_a_block_that_may_not_be_read_is_neither_damaged_nor_made_again(held, monkeypatch):
+    made(held, Work())
+    again = Work()
+
+    def refused(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(module, "open", refused, raising=False)
+    with pytest.raises(PermissionError, match="Permission denied: .*00000.npz"):
+        made(held, again)
+    assert again.asked == []
+
+
 def test_a_block_that_is_missing_is_named(held):
     made(held, Work())
     held.path(2).unlink()

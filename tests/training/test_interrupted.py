@@ -19,10 +19,10 @@ STEPS = 30
 def start(overrides):
     """Start the tiny run as a process of its own."""
 
-    def process(run_dir):
+    def process(run_dir, **streams):
         more = [f"trainer.max_steps={STEPS}", "trainer.checkpoint_every=5", "trainer.validate_every=10"]
         command = [sys.executable, "train.py", *overrides(run_dir, *more)]
-        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) | streams
         return subprocess.Popen(command, cwd=REPOSITORY, **pipes)
 
     return process
@@ -60,13 +60,38 @@ def test_killed_and_run_again(start, whole, tmp_path):
     assert same_bits(arrays_of(tmp_path / "run", STEPS), whole)
 
 
-def test_asked_to_stop_and_run_again(start, whole, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_asked_to_stop_and_run_again(start, whole, tmp_path, number):
     first = start(tmp_path / "run")
     wait_for_step(tmp_path / "run", 5, first)
-    first.send_signal(signal.SIGTERM)
+    first.send_signal(number)
     said, _ = first.communicate(timeout=300)
     assert first.returncode == 75, said
-    assert "SIGTERM" in said and "to go on:" in said and f"run_dir={tmp_path / 'run'}" in said
+    assert number.name in said and "to go on:" in said and f"run_dir={tmp_path / 'run'}" in said
     second = start(tmp_path / "run")
     assert second.communicate(timeout=300) and second.returncode == 0
     assert same_bits(arrays_of(tmp_path / "run", STEPS), whole)
+
+
+def test_a_reader_that_goes_away_stops_the_run_and_loses_nothing(start, whole, tmp_path):
+    """As in `train.py | head -1`."""
+    first = start(tmp_path / "run", stderr=subprocess.PIPE)
+    first.stdout.readline()
+    first.stdout.close()
+    said = first.stderr.read()
+    assert first.wait(timeout=300) == 75, said
+    assert said.startswith("standard output cannot be written (Broken pipe): stopped after step ")
+    assert "saved; to go on:" in said and "disk" not in said
+    (reached,) = checkpoint.saved_steps(tmp_path / "run" / "states")
+    second = start(tmp_path / "run")
+    assert f"resumed after step {reached}" in second.communicate(timeout=300)[0]
+    assert same_bits(arrays_of(tmp_path / "run", STEPS), whole)
+
+
+def test_a_log_on_a_full_disk_stops_the_run_and_says_which(start, tmp_path):
+    with open("/dev/full", "w") as full:
+        process = start(tmp_path / "run", stdout=full, stderr=subprocess.PIPE)
+        said = process.communicate(timeout=300)[1]
+    assert process.returncode == 75, said
+    assert said.startswith("standard output cannot be written (No space left on device): stopped after step 1 of")
+    assert checkpoint.saved_steps(tmp_path / "run" / "states") == [1]

@@ -1,0 +1,106 @@
+"""The curves of a run that was stopped, killed and prolonged are those of a run that was left alone."""
+
+import pytest
+
+from ifvit import checkpoint
+from ifvit.checkpoint import CheckpointError
+from ifvit.training import curves, loop
+from ifvit.training.log import TrainLog
+from ifvit.training.loop import train
+from tests.training.event_reader import curves_of, steps_of
+
+STEPS = ("trainer.max_steps=7", "trainer.log_every=3", "trainer.validate_every=2", "trainer.checkpoint_every=3")
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_before(config, update):
+    """Train until the given update, and leave everything as it is then."""
+    run = loop._Run(config, started=0.0)
+    inner = run.step
+
+    def step(state, pairs):
+        if int(state.step) == update - 1:
+            raise Killed
+        return inner(state, pairs)
+
+    run.step = step
+    with pytest.raises(Killed):
+        run.train()
+    run.checkpoints.close()
+
+
+@pytest.fixture(scope="module")
+def straight(tiny, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("straight") / "run"
+    train(tiny(run_dir, *STEPS))
+    return curves_of(run_dir)
+
+
+def test_a_straight_run_has_each_point_once(straight):
+    steps = steps_of(straight)
+    assert steps["train/loss"] == steps["train/pairs_per_s"] == [3, 6, 7]
+    assert steps["validation/loss"] == steps["picture/matches"] == [0, 2, 4, 6, 7]
+    assert {"train/lr", "train/labelled", "validation/matches", "picture/placements"} <= steps.keys()
+
+
+def test_stopped_at_an_odd_step_and_killed_between_saves(tiny, straight, tmp_path):
+    run_dir = tmp_path / "run"
+    assert train(tiny(run_dir, *STEPS, "trainer.max_hours=1e-9")).stopped  # after step 1, a line is due after 3
+    killed_before(tiny(run_dir, *STEPS), update=6)  # the last save is of step 3, step 4 was validated
+    assert checkpoint.saved_steps(run_dir / "states") == [1, 3]
+    newest = max((run_dir / "tb").glob("*tfevents*"), key=lambda path: path.stat().st_mtime_ns)
+    with open(newest, "ab") as file:
+        file.write(newest.read_bytes()[:20])  # the kill came in the middle of a record
+    train(tiny(run_dir, *STEPS))
+    assert curves_of(run_dir) == straight
+    train(tiny(run_dir, *STEPS))  # there is nothing left to do: the last validation is made again
+    assert curves_of(run_dir) == straight
+
+
+def test_a_prolonged_run_draws_what_a_longer_one_draws(tiny, straight, tmp_path):
+    """Its old end was logged and validated early: such points a longer run does not have. Also in a copy of it."""
+    source, run_dir = tmp_path / "source", tmp_path / "run"
+    train(tiny(source, *STEPS, "trainer.max_steps=5"))
+    assert steps_of(curves_of(source))["validation/loss"] == [0, 2, 4, 5]
+    train(tiny(run_dir, *STEPS, f"init.resume_from={source}"))
+    assert steps_of(curves_of(run_dir)) == steps_of(straight)
+
+
+def test_the_stream_is_cut_across_files(tmp_path):
+    for start, steps in ((0, (1, 2, 3)), (3, (4, 5))):
+        writer = curves.Curves(tmp_path, start, logged=True)
+        for step in steps:
+            writer.scalars(step, {"train/loss": float(step)})
+        writer.close()
+    assert len(curves.event_files(tmp_path)) == 2
+    writer = curves.Curves(tmp_path, 2, logged=True)
+    writer.scalars(3, {"train/loss": 30.0})
+    writer.close()
+    found = [
+        (event.step, value.simple_value)
+        for path in curves.event_files(tmp_path) for _, event in curves.events(path) for value in event.summary.value
+    ]  # fmt: skip
+    assert found == [(1, 1.0), (2, 2.0), (3, 30.0)]
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", '{"1": 3}', '{"1": {"updates": 1}}', '{"a": {}}'])
+def test_a_damaged_window_is_named(tiny, tmp_path, content):
+    run_dir = tmp_path / "run"
+    (run_dir / "tb").mkdir(parents=True)
+    (run_dir / "tb" / "windows.json").write_text(content)
+    with pytest.raises(CheckpointError, match="windows.json: not what a run wrote; remove it"):
+        TrainLog(run_dir, tiny(run_dir), 1, str)
+
+
+def test_a_full_disk_is_said_with_the_folder(tmp_path, monkeypatch):
+    writer = curves.Curves(tmp_path, 0, logged=True)
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer._writer, "write_event", full)
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}'"):
+        writer.scalars(1, {"train/loss": 1.0})
