@@ -1,4 +1,4 @@
-"""What the commands share: numbers of the command line, and the border where errors become lines and statuses."""
+"""What the commands share: numbers and paths as they are typed, and where errors become lines and statuses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from ifvit.config import home
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -17,6 +20,16 @@ def at_least(least: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+def typed_path(text: str) -> Path:
+    """A type for argparse: a path, its leading ~ replaced where the shell left it, as in --run=~/x."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a path, got an empty text")
+    try:
+        return Path(home(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 @contextmanager
