@@ -295,11 +295,11 @@ def _export(arguments: argparse.Namespace) -> None:
 
 def _verify(arguments: argparse.Namespace) -> None:
     from ifvit.launch import compose_config, prepare_process, refuse
-    from ifvit.overrides import quoted
+    from ifvit.overrides import literal
 
     chosen = any(override.startswith("dense=") for override in arguments.overrides)
     overrides = [*([] if chosen else ["dense=loftr"]), *arguments.overrides]
-    config = compose_config([*overrides, f"dense.loftr_pretrained_ckpt={quoted(str(arguments.weights))}"])
+    config = compose_config([*overrides, f"dense.loftr_pretrained_ckpt={literal(str(arguments.weights))}"])
     prepare_process()
     from ifvit.training.pretrained import try_weights
     from ifvit.weights.errors import WeightsError

@@ -14,12 +14,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from ifvit.config import ConfigError, home
-from ifvit.launch import SEARCH, Configs, composed, config_dir, hydra_tree, refuse, run
-from ifvit.overrides import parsed, quoted, readable
+from ifvit.launch import SEARCH, Configs, composed, hydra_tree, refuse, run
+from ifvit.overrides import parsed, readable
 from ifvit.sweep import run_sweep
 
 _QUESTIONS = ("help", "hydra_help", "shell_completion", "cfg", "info")
-_OF_SWEEPS = ("hydra.sweeper.", "hydra/sweeper=", "hydra.launcher.", "hydra/launcher=")
 
 
 def train_command(argv: Sequence[str], program: Sequence[str]) -> float | None:
@@ -31,18 +30,17 @@ def train_command(argv: Sequence[str], program: Sequence[str]) -> float | None:
     command = shlex.join([*program, *argv])
     flags = _flags(argv)
     try:
-        configs = _configs(flags)
-        overrides = readable(flags.overrides, sweep=flags.multirun)
+        overrides, configs = _searched(readable(flags.overrides, sweep=flags.multirun), flags)
         if any(getattr(flags, name) for name in _QUESTIONS):
-            _hydra_answers(flags, configs, overrides)
+            _hydra_answers(flags, overrides, configs)
             return None
-        overrides = _searched(flags, _own(overrides, flags.multirun))
+        _refuse_idle(overrides, flags.multirun)
         if flags.multirun:
             run_sweep(overrides, configs, command)
             return None
         config = composed(overrides, configs)
-        if HydraConfig.get().mode is RunMode.MULTIRUN:
-            raise ConfigError(["the config asks for a sweep (hydra.mode: MULTIRUN): add -m"])
+        if HydraConfig.get().mode is RunMode.MULTIRUN and not flags.run:
+            raise ConfigError(["the config asks for a sweep (hydra.mode: MULTIRUN): add -m, or --run for one run"])
     except ConfigError as error:
         refuse(error.problems)
     return run(config, command)
@@ -66,13 +64,36 @@ def _flags(argv: Sequence[str]) -> argparse.Namespace:
     return flags
 
 
-def _configs(flags: argparse.Namespace) -> Configs:
-    folder = _folder("--config-path", flags.config_path) if flags.config_path else config_dir()
-    return Configs(folder, *([flags.config_name] if flags.config_name else []))
+def _searched(overrides: Sequence[str], flags: argparse.Namespace) -> tuple[list[str], Configs]:
+    """The overrides without hydra.searchpath, and all places to look for YAML files in.
+
+    Raises:
+        ConfigError: there is no such folder, or no list of them.
+    """
+    given = {}
+    if flags.config_name:
+        given["main"] = flags.config_name
+    if flags.config_path:
+        given["folder"] = _folder("--config-path", flags.config_path)
+    if flags.config_dir:
+        given["added"] = _folder("--config-dir", flags.config_dir)
+    others = [override for override in overrides if not override.startswith(f"{SEARCH}=")]
+    for override in set(overrides) - set(others):
+        value = parsed([override])[0].value()
+        if not isinstance(value, list):
+            raise ConfigError([f"{override}: expected a list of folders, like {SEARCH}=[conf]"])
+        given["searched"] = tuple(_place(str(folder)) for folder in value)
+    return others, Configs(**given)
 
 
-def _folder(flag: str, typed: str) -> Path:
-    """A folder of YAML files that was typed, absolute.
+def _place(typed: str) -> str:
+    """An entry of hydra.searchpath: a folder, or pkg://name.of.a.package."""
+    scheme, separator, folder = typed.rpartition("://")
+    return typed if separator and scheme != "file" else f"file://{_folder(SEARCH, folder)}"
+
+
+def _folder(name: str, typed: str) -> Path:
+    """A folder that was typed, absolute.
 
     Raises:
         ConfigError: there is no such folder.
@@ -80,58 +101,35 @@ def _folder(flag: str, typed: str) -> Path:
     try:
         path = Path(home(typed)).resolve()
     except ValueError as error:
-        raise ConfigError([f"{flag}: {error}"]) from error
+        raise ConfigError([f"{name}: {error}"]) from error
     if not path.is_dir():
-        raise ConfigError([f"{flag}: there is no folder {path}"])
+        raise ConfigError([f"{name}: there is no folder {path}"])
     return path
 
 
-def _own(overrides: Sequence[str], sweep: bool) -> list[str]:
-    """The overrides, without Hydra's own keys that change nothing here.
+def _refuse_idle(overrides: Sequence[str], sweep: bool) -> None:
+    """Nothing that was typed is ignored: of Hydra's own keys most change nothing here.
 
     Raises:
-        ConfigError: naming each of those; nothing that was typed is ignored.
+        ConfigError: naming each of those.
     """
-    allowed = (f"{SEARCH}=", *(_OF_SWEEPS if sweep else ()))
-    idle = [o for o in overrides if o.lstrip("+").startswith(("hydra.", "hydra/")) and not o.startswith(allowed)]
-    if idle:
-        advice = (
-            "a run writes only into run_dir, and the jobs of a sweep (-m) into folders of RUN_DIR_sweep; of Hydra's "
-            f"own keys {SEARCH} is read, in a sweep also hydra.sweeper.* and hydra/sweeper"
-        )
-        raise ConfigError([f"{override}: {advice}" for override in idle])
-    return list(overrides)
+    advice = (
+        "a run writes only into run_dir, and the jobs of a sweep (-m) into folders of RUN_DIR_sweep; of Hydra's own "
+        f"keys {SEARCH} is read, in a sweep also hydra.sweeper.* and hydra/sweeper"
+    )
+    allowed = ("hydra.sweeper.", "hydra/sweeper=") if sweep else ()
+    idle = [override for override in overrides if override.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    if problems := [f"{override}: {advice}" for override in idle if not override.lstrip("+").startswith(allowed)]:
+        raise ConfigError(problems)
 
 
-def _searched(flags: argparse.Namespace, overrides: Sequence[str]) -> list[str]:
-    """The overrides with all folders to look for YAML files in as one: so the jobs of a sweep find them as well.
-
-    Raises:
-        ConfigError: there is no such folder, or it is no list.
-    """
-    folders = [str(_folder("--config-dir", flags.config_dir))] if flags.config_dir else []
-    others = []
-    for override in overrides:
-        if not override.startswith(f"{SEARCH}="):
-            others.append(override)
-            continue
-        value = parsed([override])[0].value()
-        if not isinstance(value, list):
-            raise ConfigError([f"{override}: expected a list of folders, like {SEARCH}=[conf]"])
-        for folder in map(str, value):
-            packaged = "://" in folder and not folder.startswith("file://")  # pkg://name.of.a.package
-            folders.append(folder if packaged else str(_folder(SEARCH, folder.removeprefix("file://"))))
-    return [*others, *([f"{SEARCH}=[{','.join(map(quoted, folders))}]"] if folders else [])]
-
-
-def _hydra_answers(flags: argparse.Namespace, configs: Configs, overrides: Sequence[str]) -> None:
+def _hydra_answers(flags: argparse.Namespace, overrides: Sequence[str], configs: Configs) -> None:
     """What Hydra itself shows of the config; nothing is run."""
-    overrides = _searched(flags, overrides)
     if flags.cfg:
         hydra_tree(overrides, configs)  # refused in our words
     words = [f"--{name.replace('_', '-')}" for name in (*_QUESTIONS, "resolve") if getattr(flags, name) is True]
     words += [f"--{name}={getattr(flags, name)}" for name in ("cfg", "info", "package") if getattr(flags, name)]
-    sys.argv = [sys.argv[0], *words, *overrides]
+    sys.argv = [sys.argv[0], *words, *configs.arguments(), *overrides]
     hydra_main(str(configs.folder), configs.main, version_base="1.3")(_runs_nothing)()
 
 

@@ -18,13 +18,16 @@ from typing import Any, NamedTuple
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ifvit.config import Config, ConfigError, at_home, build, inherited, near
-from ifvit.overrides import readable
+from ifvit.overrides import literal, readable
 
 PACKAGE = Path(__file__).resolve().parent
 EXIT_REFUSED = 2  # the command, the config or a file must be changed before it can run
@@ -42,14 +45,32 @@ def config_dir() -> Path:
 
 
 class Configs(NamedTuple):
-    """The YAML tree that a config is composed from."""
+    """Where YAML files are looked for, and the one that lists the groups. Folders are absolute."""
 
-    folder: Path
-    main: str = "train"  # the file that lists the groups
+    main: str = "train"
+    folder: Path = config_dir()
+    added: Path | None = None  # --config-dir
+    searched: tuple[str, ...] = ()  # hydra.searchpath
 
-    def flags(self) -> list[str]:
-        """Hydra's flags that name it."""
-        return [f"--config-path={self.folder}", f"--config-name={self.main}"]
+    def arguments(self) -> list[str]:
+        """What says the same on Hydra's command line."""
+        flags = {"name": self.main, "path": self.folder, "dir": self.added}
+        given = [f"--config-{key}={value}" for key, value in flags.items() if value not in (*_DEFAULT[:2], None)]
+        return [*given, *([f"{SEARCH}=[{','.join(map(literal, self.searched))}]"] if self.searched else [])]
+
+    @contextmanager
+    def loader(self) -> Iterator[ConfigLoader]:
+        """Hydra, set up to compose; what it loads files with."""
+        with initialize_config_dir(str(self.folder), version_base="1.3"):
+            hydra = GlobalHydra.instance().hydra
+            search = hydra.config_loader.get_search_path()
+            for path in (*([f"file://{self.added}"] if self.added else []), *self.searched):
+                search.prepend("command-line", path, anchor=SearchPathQuery(provider="schema"))
+            hydra.config_loader = type(hydra.config_loader)(search)
+            yield hydra.config_loader
+
+
+_DEFAULT = Configs()
 
 
 def compose_config(overrides: Sequence[str]) -> Config:
@@ -60,7 +81,7 @@ def compose_config(overrides: Sequence[str]) -> Config:
         refuse(error.problems)
 
 
-def composed(overrides: Sequence[str], configs: Configs | None = None) -> Config:
+def composed(overrides: Sequence[str], configs: Configs = _DEFAULT) -> Config:
     """The validated config of Hydra overrides.
 
     Raises:
@@ -69,7 +90,7 @@ def composed(overrides: Sequence[str], configs: Configs | None = None) -> Config
     return build(inherited(compose_tree(overrides, configs), overrides))
 
 
-def compose_tree(overrides: Sequence[str], configs: Configs | None = None) -> dict[str, Any]:
+def compose_tree(overrides: Sequence[str], configs: Configs = _DEFAULT) -> dict[str, Any]:
     """What Hydra makes of the overrides, as a plain nested dict, the ~ of its paths replaced.
 
     Raises:
@@ -87,11 +108,10 @@ def _in_our_words() -> Iterator[None]:
 
 
 @_in_our_words()
-def hydra_tree(overrides: Sequence[str], configs: Configs | None = None) -> DictConfig:
+def hydra_tree(overrides: Sequence[str], configs: Configs = _DEFAULT) -> DictConfig:
     """The config with Hydra's own node `hydra`."""
-    folder, main = configs or Configs(config_dir())
-    with initialize_config_dir(str(folder), version_base="1.3"):
-        tree = compose(main, list(overrides), return_hydra_config=True)
+    with configs.loader():
+        tree = compose(configs.main, list(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(tree)
         return tree
 

@@ -52,9 +52,9 @@ def parsed(overrides: Sequence[str]) -> list[Override]:
     return _PARSER.parse_overrides(list(overrides))
 
 
-def quoted(text: str) -> str:
-    """A text as the grammar takes any text; a ${ in it is no interpolation."""
-    return QuotedString(text.replace("${", r"\${"), Quote.single).with_quotes()
+def literal(text: str) -> str:
+    """A text as the grammar takes it, in quotes where it must; a ${ in it is no interpolation."""
+    return _as_value(text.replace("${", r"\${"))
 
 
 def values(sweep: Override) -> list[str]:
@@ -71,7 +71,7 @@ def values(sweep: Override) -> list[str]:
 
 def typed(key: str, path: Any) -> str:
     """KEY=PATH as it is typed in a shell."""
-    return _in_shell(f"{key}={_as_value(str(path))}")
+    return _in_shell(f"{key}={literal(str(path))}")
 
 
 def _in_shell(text: str) -> str:

@@ -13,12 +13,10 @@ import os
 import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from hydra import initialize_config_dir
 from hydra import main as hydra_main
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -29,13 +27,12 @@ from ifvit.launch import (
     EXIT_REFUSED,
     EXIT_RESUMABLE,
     PACKAGE,
-    SEARCH,
     Configs,
     composed,
     hydra_tree,
     plain_tree,
 )
-from ifvit.overrides import parsed, quoted, readable, values
+from ifvit.overrides import literal, parsed, readable, values
 
 LONGEST_NAME = 150  # characters of a job's folder name; file systems take 255
 
@@ -71,18 +68,19 @@ def jobs_of(overrides: Sequence[str], configs: Configs) -> dict[str, list[str]]:
         ConfigError: values that cannot be counted.
     """
     choices, swept = {}, set()
-    for override in parsed(overrides):
-        key = override.get_key_element()
-        if override.is_hydra_override() and key != SEARCH:
-            continue
-        choices[key] = [override.input_line]
-        swept.discard(key)
-        if override.is_discrete_sweep():
-            override.config_loader = _loader(overrides, configs)
-            choices[key] = [f"{key}={value}" for value in values(override)]
-            swept.add(key)
-        elif override.is_sweep_override():
-            raise ConfigError([f"{override.input_line}: these values cannot be counted; type them, {key}=A,B"])
+    with configs.loader() as loader:
+        for override in parsed(overrides):
+            key = override.get_key_element()
+            if override.is_hydra_override():
+                continue
+            choices[key] = [override.input_line]
+            swept.discard(key)
+            if override.is_discrete_sweep():
+                override.config_loader = loader  # knows the files of a group, for glob(*)
+                choices[key] = [f"{key}={value}" for value in values(override)]
+                swept.add(key)
+            elif override.is_sweep_override():
+                raise ConfigError([f"{override.input_line}: these values cannot be counted; type them, {key}=A,B"])
     return {job_name(job, swept): list(job) for job in itertools.product(*choices.values())}
 
 
@@ -109,22 +107,9 @@ def _hydra_node(overrides: Sequence[str], configs: Configs) -> DictConfig:
         return hydra_tree(fixed, configs).hydra
     except ConfigError as error:  # a config of one's own may leave a group to the sweep
         for job in jobs_of(overrides, configs).values():
-            try:
-                return hydra_tree(job, configs).hydra
-            except ConfigError:
-                continue
+            with suppress(ConfigError):
+                return hydra_tree([*fixed, *job], configs).hydra
         raise error
-
-
-def _loader(overrides: Sequence[str], configs: Configs) -> ConfigLoader:
-    """What knows the files of a group, for glob(*); those of the folders searched too."""
-    folders = [override.value() for override in parsed(overrides) if override.get_key_element() == SEARCH]
-    with initialize_config_dir(str(configs.folder), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        search = loader.get_search_path()
-        for folder in itertools.chain(*folders):
-            search.append(SEARCH, folder)
-        return type(loader)(search)
 
 
 def _run(jobs: Mapping[str, Sequence[str]], configs: Configs, interruptions: Interruptions) -> None:
@@ -173,7 +158,8 @@ def _job(name: str, overrides: Sequence[str], directory: str, configs: Configs, 
     """
     print(f"sweep job {name} -> {directory}", flush=True)
     typed = [override for override in overrides if not override.startswith("run_dir=")]
-    command = [sys.executable, "-m", "ifvit", "train", *configs.flags(), *typed, f"run_dir={quoted(directory)}"]
+    arguments = ["--run", *configs.arguments(), *typed, f"run_dir={literal(directory)}"]
+    command = [sys.executable, "-m", "ifvit", "train", *arguments]
     paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
     status = interruptions.run(command, os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))})
     if interruptions.stopped or status == EXIT_RESUMABLE:
@@ -187,7 +173,6 @@ def _plugin_sweep(
     overrides: Sequence[str], configs: Configs, params: Mapping[str, str], interruptions: Interruptions
 ) -> None:
     """A sweep whose jobs a sweeper of Hydra's plugins draws, each after the objectives of those before it."""
-    search = [override.input_line for override in parsed(overrides) if override.get_key_element() == SEARCH]
     swept = {override.get_key_element() for override in parsed(overrides) if override.is_sweep_override()} | set(params)
     failed = []
 
@@ -201,7 +186,7 @@ def _plugin_sweep(
             failed.append(name)
             return math.nan
         directory = _directory(config, name)
-        if _job(name, [*search, *job], directory, configs, interruptions):
+        if _job(name, job, directory, configs, interruptions):
             failed.append(name)
             return math.nan
         value = json.loads((Path(directory) / "metrics.json").read_text())[config.stage.objective]
@@ -209,7 +194,7 @@ def _plugin_sweep(
 
     # What the plugin writes itself lands beside the jobs.
     folder = "${run_dir}_sweep"
-    sys.argv = [sys.argv[0], "-m", *overrides, f"hydra.sweep.dir='{folder}'"]
+    sys.argv = [sys.argv[0], "-m", *configs.arguments(), *overrides, f"hydra.sweep.dir='{folder}'"]
     hydra_main(str(configs.folder), configs.main, version_base="1.3")(objective)()
     if failed:
         print(f"error: {len(failed)} sweep jobs failed: {', '.join(failed)}", file=sys.stderr)
