@@ -118,7 +118,7 @@ def test_every_job_has_a_folder_of_its_own_that_stays(swept):
     status, jobs, _ = swept("data=folder", "+data.mixture={}", roots, "run_dir=r")
     folders = [job[-1] for job in jobs]
     assert len(set(folders)) == len(folders) == 4  # null is refused: data=folder needs a root
-    assert folders[3] == "run_dir=r_sweep/data.root=2002"
+    assert folders[3] == "run_dir='r_sweep/data.root=2002'"
     before = names("data.root=/x/a/b,/x/a_b")
     assert len(set(before)) == 2 and all(name.startswith("data.root=_x_a_b-") for name in before)
     assert names("data.root='/x/a_b',/y,/x/a/b")[::2] == before[::-1]  # in another order, quoted, with one more
@@ -145,17 +145,15 @@ def conf(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize(
-    "flags", [["--config-dir", "{}"], ["--config-dir={}"], ["-cd", "{}"], ["hydra.searchpath=[{}]"]]
-)
+@pytest.mark.parametrize("flags", ["--config-dir {}", "--config-dir={}", "-cd {}", "hydra.searchpath=[{}]"])
 def test_ones_own_configs_reach_parent_check_and_job(swept, conf, monkeypatch, flags):
     monkeypatch.chdir(conf.parent)
     for folder in ("conf", str(conf)):
-        place = [flag.format(folder) for flag in flags]
+        place = flags.format(folder).split()
         for argv in ([*place, "experiment=mine"], ["experiment=mine", *place]):
             status, jobs, lines = swept(*argv, "seed=1,2")
             assert status == 0, lines
-            assert [job[-1] for job in jobs] == ["run_dir=theirs_sweep/seed=1", "run_dir=theirs_sweep/seed=2"]
+            assert [job[-1] for job in jobs] == ["run_dir='theirs_sweep/seed=1'", "run_dir='theirs_sweep/seed=2'"]
     # What a job is given composes: it stops at the first thing that lies outside the config.
     ended = ran("-m", "ifvit", "train", "--run", *jobs[0], "dense=loftr", cwd="/")
     assert ended.returncode == 2 and ended.stderr.startswith("error: dense.loftr_pretrained_ckpt: checkpoints/")
@@ -169,7 +167,7 @@ def test_a_main_config_of_ones_own_reaches_the_jobs(swept, conf):
         assert status == 0, lines
         ended = ran("-m", "ifvit", "train", "--run", *jobs[0], cwd="/")
         assert ended.returncode == 2 and "loftr_transformer.npz does not exist" in ended.stderr
-    assert jobs[0][-1] == "run_dir=checkpoints/dense-loftr-synthetic_sweep/seed=1"
+    assert jobs[0][-1] == "run_dir='checkpoints/dense-loftr-synthetic_sweep/seed=1'"
 
 
 def test_a_sweep_that_a_config_describes(swept, conf):
@@ -206,7 +204,8 @@ from hydra.core.plugins import Plugins
 class Draws(Sweeper):
     def __init__(self, n): self.n = n
     def setup(self, *, hydra_context, task_function, config):
-        self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config)
     def sweep(self, arguments):
         jobs = [[a for a in arguments if "interval" not in a] + [f"seed={k}"] for k in range(-1, self.n)]
         print([job.return_value for job in self.launcher.launch(jobs, initial_job_idx=0)])
