@@ -6,7 +6,7 @@ validation's exact cell accuracy of Module 1, the AUC of Module 2.
 
 import sys
 
-from ifvit.launch import train_command
+from ifvit.cli_train import train_command
 
 
 def main() -> float:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ifvit import __version__, console
-from ifvit.cli_common import RESUMES, Stopped, at_least, border, check_place, whole_command
+from ifvit.cli_common import RESUMES, Stopped, at_least, border, check_place, typed_path, whole_command
 from ifvit.cli_data import add_data
 
 _OUTPUT = "OUT.npz (this program's names) or OUT.safetensors (LoFTR's, for other programs)"
@@ -35,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv[:1] == ["train"]:
         # Everything behind `train` is Hydra's, dashes too; argparse must not touch it.
-        from ifvit.launch import train_command
+        from ifvit.cli_train import train_command
 
         train_command(argv[1:], program=["python", "-m", "ifvit", "train"])
         return
@@ -65,11 +64,11 @@ def _parser() -> argparse.ArgumentParser:
     compare.set_defaults(run=_compare)
 
     evaluate = commands.add_parser("evaluate", help="judge a trained run by a verification protocol, and calibrate it")
-    evaluate.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="of a trained Module 2, or of a Module 1")
+    evaluate.add_argument("run_dir", type=typed_path, metavar="RUN_DIR", help="of a trained Module 2, or of a Module 1")
     evaluate.add_argument("overrides", nargs="*", help="the data: data=fvc data.root=FOLDER data.databases=[DB1_B]")
     evaluate.add_argument("--protocol", choices=["fvc", "sd4", "sd302", "all"], help="default: the data's usual one")
     evaluate.add_argument("--impostors", type=at_least(1), metavar="N", help="at most so many, drawn; default: all")
-    evaluate.add_argument("--out", type=Path, metavar="DIR", help="default: RUN_DIR/evaluation")
+    evaluate.add_argument("--out", type=typed_path, metavar="DIR", help="default: RUN_DIR/evaluation")
     evaluate.add_argument(
         "--robustness", type=at_least(1), default=0, metavar="N",
         help="compare N genuine pairs once more at every angle and shift, and draw the heat map",
@@ -92,8 +91,10 @@ def _parser() -> argparse.ArgumentParser:
     synthesize.add_argument(
         "--impressions", type=at_least(1), default=8, metavar="N", help="of each finger; %(default)s"
     )
-    synthesize.add_argument("--out", type=Path, metavar="DIR", help="a new folder, or one that holds a part of the set")
-    synthesize.add_argument("--sheet", type=Path, metavar="FILE", help="draw a finger of each class: .png, .pdf, ...")
+    synthesize.add_argument("--out", type=typed_path, metavar="DIR", help="a new folder, or one with a part of the set")
+    synthesize.add_argument(
+        "--sheet", type=typed_path, metavar="FILE", help="draw a finger of each class: .png, .pdf, ..."
+    )
     synthesize.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="default: %(default)s")
     synthesize.add_argument("overrides", nargs="*", help="like data.impression.wear=2 data.impression.sensors=[inked]")
     synthesize.set_defaults(run=_synthesize, stopped=RESUMES)
@@ -106,11 +107,11 @@ def _parser() -> argparse.ArgumentParser:
         "--input",
         dest="source",
         required=True,
-        type=Path,
+        type=typed_path,
         metavar="IN",
         help="outdoor_ds.ckpt, ..., or a converted file",
     )
-    convert.add_argument("--output", required=True, type=Path, metavar="OUT", help=_OUTPUT)
+    convert.add_argument("--output", required=True, type=typed_path, metavar="OUT", help=_OUTPUT)
     convert.add_argument(
         "--prefix",
         default="loftr_coarse",
@@ -119,14 +120,16 @@ def _parser() -> argparse.ArgumentParser:
     convert.set_defaults(run=_convert)
 
     export = commands.add_parser("export", help="write a run's best weights, under LoFTR's names if wanted")
-    export.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run_dir of a run with LoFTR's encoder")
-    export.add_argument("--output", required=True, type=Path, metavar="OUT", help=_OUTPUT)
+    export.add_argument("run_dir", type=typed_path, metavar="RUN_DIR", help="the run_dir of a run with LoFTR's encoder")
+    export.add_argument("--output", required=True, type=typed_path, metavar="OUT", help=_OUTPUT)
     export.set_defaults(run=_export)
 
     verify = commands.add_parser(
         "verify", help="merge weights into the configured model, run it once, say what happened"
     )
-    verify.add_argument("--weights", required=True, metavar="FILE", help=".npz, .safetensors or a PyTorch checkpoint")
+    verify.add_argument(
+        "--weights", required=True, type=typed_path, metavar="FILE", help=".npz, .safetensors or a PyTorch checkpoint"
+    )
     verify.add_argument("overrides", nargs="*", help="like training's: dense=loftr dense.num_layers=8")
     verify.set_defaults(run=_verify)
     return parser
@@ -134,13 +137,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_pair(command: argparse.ArgumentParser, model: str, picture: str) -> None:
     """The arguments of a command that takes two prints."""
-    command.add_argument("a", type=Path, metavar="A", help="an image of a print")
-    command.add_argument("b", type=Path, metavar="B", help="another one")
+    command.add_argument("a", type=typed_path, metavar="A", help="an image of a print")
+    command.add_argument("b", type=typed_path, metavar="B", help="another one")
     command.add_argument(
-        "--run", dest="run_dir", required=True, type=Path, metavar="RUN_DIR", help=f"run_dir of {model}"
+        "--run", dest="run_dir", required=True, type=typed_path, metavar="RUN_DIR", help=f"run_dir of {model}"
     )
     command.add_argument("--ppi", type=at_least(50), metavar="N", help="of both files; default: their tags, else 500")
-    command.add_argument("--picture", type=Path, metavar="FILE", help=f"{picture}: .png, .pdf, ...")
+    command.add_argument("--picture", type=typed_path, metavar="FILE", help=f"{picture}: .png, .pdf, ...")
     command.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -268,7 +271,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _synthesize(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import compose_config, prepare_process, quoted, refuse
+    from ifvit.launch import compose_config, prepare_process, refuse
+    from ifvit.overrides import typed
 
     if not (arguments.out or arguments.sheet):
         refuse(["name what to make: --out DIR for a set, --sheet FILE.png for a contact sheet, or both"])
@@ -286,9 +290,7 @@ def _synthesize(arguments: argparse.Namespace) -> None:
     with border(resumes=arguments.out is not None):
         if arguments.out:
             make_set(arguments.out, arguments.fingers, arguments.impressions, arguments.seed, settings)
-            root = f"data.root={arguments.out}"
-            if shlex.quote(root) != root:
-                root = shlex.quote(f"data.root={quoted(str(arguments.out))}")
+            root = typed("data.root", arguments.out)
             print(
                 f"{arguments.fingers} fingers, {arguments.impressions} impressions of each: "
                 f"{arguments.out / 'manifest.csv'}; what is what: {arguments.out / 'README.txt'}\n"
@@ -330,11 +332,12 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import compose_config, prepare_process, quoted, refuse
+    from ifvit.launch import compose_config, prepare_process, refuse
+    from ifvit.overrides import literal
 
     chosen = any(override.startswith("dense=") for override in arguments.overrides)
     overrides = [*([] if chosen else ["dense=loftr"]), *arguments.overrides]
-    config = compose_config([*overrides, f"dense.loftr_pretrained_ckpt={quoted(arguments.weights)}"])
+    config = compose_config([*overrides, f"dense.loftr_pretrained_ckpt={literal(str(arguments.weights))}"])
     prepare_process()
     from ifvit.training.pretrained import try_weights
     from ifvit.weights.errors import WeightsError

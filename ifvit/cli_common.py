@@ -1,4 +1,4 @@
-"""What the commands share: numbers and files of the command line, and the border where errors become lines and
+"""What the commands share: numbers, paths and files as they are typed, and the border where errors become lines and
 statuses.
 """
 
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ifvit import console
+from ifvit.config import home
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -22,6 +23,16 @@ def at_least(least: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+def typed_path(text: str) -> Path:
+    """A type for argparse: a path, its leading ~ replaced where the shell left it, as in --run=~/x."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a path, got an empty text")
+    try:
+        return Path(home(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 RESUMES = "stopped; the same command goes on where it was"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
-from pathlib import Path
 
-from ifvit.cli_common import RESUMES, at_least, border, check_place
+from ifvit.cli_common import RESUMES, at_least, border, check_place, typed_path
 from ifvit.config import Source
 
 OF_RUN = ("data.ppi", "data.image_size", "data.enhancement")  # keys that a trained model brings
@@ -22,18 +20,20 @@ def add_data(commands: argparse._SubParsersAction) -> None:
         "check", help="counts, identities, resolution, damage: a table, and status 1 on problems"
     )
     check.add_argument(
-        "roots", nargs="+", type=Path, metavar="ROOT", help="a database's folder, several, or a manifest"
+        "roots", nargs="+", type=typed_path, metavar="ROOT", help="a database's folder, several, or a manifest"
     )
     check.add_argument("--source", metavar="NAME", help="what the roots are, like folder or molf; else recognised")
-    check.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
-    check.add_argument("--sheet", type=Path, metavar="FILE", help="draw samples of each database: .png, .pdf, ...")
+    check.add_argument("--json", type=typed_path, metavar="FILE", help="write the report there too")
+    check.add_argument(
+        "--sheet", type=typed_path, metavar="FILE", help="draw samples of each database: .png, .pdf, ..."
+    )
     check.add_argument("--ppi", type=at_least(50), metavar="N", help="of all files, over what names and tags say")
-    check.add_argument("--split", type=Path, metavar="CSV", help="a run's split.csv: its people are a problem here")
+    check.add_argument("--split", type=typed_path, metavar="CSV", help="a run's split.csv: its people are a problem")
     check.set_defaults(run=_check)
 
     pairs = actions.add_parser("pairs", help="write the genuine and impostor pairs of a protocol as CSV")
     pairs.add_argument(
-        "roots", nargs="+", type=Path, metavar="ROOT", help="a database's folder, several, or a manifest"
+        "roots", nargs="+", type=typed_path, metavar="ROOT", help="a database's folder, several, or a manifest"
     )
     pairs.add_argument("--source", metavar="NAME", help="what the roots are, like folder or molf; else recognised")
     pairs.add_argument(
@@ -42,7 +42,7 @@ def add_data(commands: argparse._SubParsersAction) -> None:
         choices=["fvc", "sd4", "sd302", "all"],
         help="fvc: impostors are first impressions; sd4: f against s; sd302, all: every two impressions",
     )
-    pairs.add_argument("--out", required=True, type=Path, metavar="CSV")
+    pairs.add_argument("--out", required=True, type=typed_path, metavar="CSV")
     pairs.add_argument(
         "--impostors", type=at_least(0), metavar="N", help="at most so many, drawn at random; default: all"
     )
@@ -52,10 +52,14 @@ def add_data(commands: argparse._SubParsersAction) -> None:
     prepare = actions.add_parser(
         "prepare", help="register real prints by a trained Module 1, to train Module 2 on them"
     )
-    prepare.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run_dir of a trained Module 1")
+    prepare.add_argument("run_dir", type=typed_path, metavar="RUN_DIR", help="the run_dir of a trained Module 1")
     prepare.add_argument("overrides", nargs="*", help="the data: data=fvc data.root=FOLDER data.databases=[DB1_A]")
     prepare.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="a new folder, or one that holds a part of the work"
+        "--out",
+        required=True,
+        type=typed_path,
+        metavar="DIR",
+        help="a new folder, or one with a part of the work",
     )
     prepare.add_argument(
         "--enhancement",
@@ -132,6 +136,7 @@ def _pairs(arguments: argparse.Namespace) -> None:
 
 def _prepare(arguments: argparse.Namespace) -> None:
     from ifvit.launch import compose_config, prepare_process, refuse
+    from ifvit.overrides import typed
 
     keys = [text.lstrip("+").partition("=")[0] for text in arguments.overrides]
     if other := [key for key in keys if key in OF_RUN or not (key == "data" or key.startswith("data."))]:
@@ -159,16 +164,8 @@ def _prepare(arguments: argparse.Namespace) -> None:
     keys = {"init.dense": arguments.run_dir, "data.root": out, "data.split": out / "split.csv"}
     print(
         f"{told['prints']['listed'] - told['prints']['unusable']} prints in {out}; to train on them:\n  "
-        + " ".join(["python train.py stage=matcher data=prepared", *(_typed(*item) for item in keys.items())])
+        + " ".join(["python train.py stage=matcher data=prepared", *(typed(*item) for item in keys.items())])
     )
-
-
-def _typed(key: str, path: Path) -> str:
-    """An override as it is typed in a shell."""
-    from ifvit.launch import quoted
-
-    plain = f"{key}={path}"
-    return plain if shlex.quote(plain) == plain else shlex.quote(f"{key}={quoted(str(path))}")
 
 
 def _source(name: str | None) -> Source | None:

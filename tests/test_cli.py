@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ifvit import cli
 from ifvit.cli import main
 from tests.torch_zip import Call, Global, official_state, whole_state, write_torch_zip
 
@@ -217,3 +218,42 @@ def test_a_full_disk_costs_the_sheet_and_not_the_report(tmp_path, monkeypatch, c
     shown = capsys.readouterr()
     assert shown.out.startswith("database") and f"error: {sheet}: not written (No space left on device)" in shown.err
     assert [path.name for path in tmp_path.iterdir()] == ["prints"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "key"),
+    [
+        (["register", "a", "b", "--run=PATH"], "run_dir"),
+        (["compare", "a", "b", "--run", "x", "--picture=PATH"], "picture"),
+        (["compare", "PATH", "b", "--run", "x"], "a"),
+        (["evaluate", "PATH"], "run_dir"),
+        (["evaluate", "x", "--out=PATH"], "out"),
+        (["data", "check", "x", "--json=PATH"], "json"),
+        (["data", "check", "x", "--split=PATH"], "split"),
+        (["data", "pairs", "x", "--protocol", "fvc", "--out=PATH"], "out"),
+        (["data", "prepare", "PATH", "--out", "x"], "run_dir"),
+        (["synthesize", "--sheet=PATH"], "sheet"),
+        (["convert", "--input=PATH", "--output", "x"], "source"),
+        (["export", "x", "--output=PATH"], "output"),
+        (["verify", "--weights=PATH"], "weights"),
+    ],
+)
+def test_a_leading_tilde_is_the_home_folder_for_every_command(argv, key, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", "/home/ada")
+    arguments = cli._parser().parse_args([word.replace("PATH", "~/x") for word in argv])
+    assert str(getattr(arguments, key)) == "/home/ada/x"
+    for path, line in (
+        ("~nobody-at-all", "there is no user nobody-at-all"),
+        ("", "expected a path, got an empty text"),
+    ):
+        assert status_of(*(word.replace("PATH", path) for word in argv)) == 2
+        assert line in capsys.readouterr().err
+
+
+def test_every_command_takes_a_path_as_it_was_typed(tmp_path, runs, capsys):
+    folder = tmp_path / "epoch=9, ü"
+    for argv in (["evaluate", runs / "dense"], ["data", "prepare", runs / "dense", "--out", tmp_path / "out"]):
+        assert status_of(*argv, "data=folder", f"data.root={folder}") == 2
+        assert str(folder) in capsys.readouterr().err
+    assert status_of("verify", "--weights", folder, "dense=loftr") == 2
+    assert f"{folder} does not exist" in capsys.readouterr().err

@@ -104,8 +104,10 @@ def test_a_missing_key_is_named(tree):
             "dense.backbone: expected one of resnet18, resnet_fpn_8_2, resnet_fpn_16_4",
         ),
         ("dense", None, "dense: expected a group of keys, got None"),
-        ("dense.stage_widths", [1, "a", 3], "dense.stage_widths: expected a list of a whole numbers or null"),
+        ("dense.stage_widths", [1, "a", 3], "dense.stage_widths: expected a list of whole numbers or null"),
         ("data.image_size", [100, 128], "data.image_size: 100 is not a multiple of 16"),
+        ("data.databases", 3.5, "data.databases: expected a list of texts or null, got 3.5"),
+        ("data.root", 3.5, "data.root: expected a path or null, got 3.5"),
         ("data.image_size", [128], "data.image_size: expected a side or [height, width]"),
         ("data.image_size", 0, "data.image_size: 0 is not a multiple of 16"),
         ("dense.num_heads", 3, "dense.num_heads: 3 heads do not divide the width dense.d_model=256"),
@@ -131,7 +133,7 @@ def test_a_missing_key_is_named(tree):
         ("data.impression.moisture", 0.9, "data.impression.moisture: expected 0 to 0.7, got 0.9"),
         ("data.impression.wear", -1, "data.impression.wear: expected 0 to 3, got -1"),
         ("data.impression.sensors", [], "data.impression.sensors: expected at least one sensor"),
-        ("data.impression.sensors", ["radar"], "data.impression.sensors: expected a list of one of optical"),
+        ("data.impression.sensors", ["radar"], "data.impression.sensors: expected a list, each one of optical"),
         ("trainer.accumulate", 5, "trainer.accumulate: 5 does not divide trainer.batch_size=32"),
         ("optimizer.lr", 0, "optimizer.lr: expected above 0"),
         ("optimizer.lr", float("nan"), "optimizer.lr: expected a number, got nan"),
@@ -291,3 +293,32 @@ def test_the_papers_data():
     built = config.build(compose_tree(["data=paper", "data.mixture.sd302a.root=/x", "data.mixture.fvc2002.root=/y"]))
     assert built.data.split == "paper" and list(built.data.parts) == ["fvc2002", "sd302a"]
     assert {part.weight for part in built.data.parts.values()} == {None}
+
+
+def test_a_leading_tilde_is_the_home_folder_in_every_path(mixture, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    keys = [key.replace("NAME", "sd4") for key in config.known_keys() if config.is_path_key(key.replace("NAME", "x"))]
+    assert sorted(keys) == [
+        "data.cache_dir", "data.mixture.sd4.root", "data.root", "data.split", "dense.loftr_pretrained_ckpt",
+        "init.dense", "init.matcher", "init.resume_from", "run_dir",
+    ]  # fmt: skip
+    for key in keys:
+        changed(mixture, key, "~/x")
+    changed(mixture, "data.source", "~/x")  # no path
+    tree = config.at_home(mixture)
+    for key in keys:
+        value = tree
+        for part in key.split("."):
+            value = value[part]
+        assert value == "/home/ada/x", key
+    assert tree["data"]["source"] == "~/x"
+
+
+def test_no_folder_begins_with_a_tilde(tree):
+    changed(tree, "run_dir", "~nobody-at-all")
+    changed(tree, "data.root", "./~nobody-at-all")
+    with pytest.raises(config.ConfigError) as caught:
+        config.at_home(tree)
+    assert caught.value.problems == [
+        "run_dir: ~nobody-at-all: there is no user nobody-at-all; if it is the name of a file, type ./~nobody-at-all"
+    ]

@@ -16,6 +16,7 @@ from ifvit.config.build import (
     near,
 )
 from ifvit.config.inherit import inherited
+from ifvit.config.paths import at_home, home, is_path_key
 from ifvit.config.schema import (
     DEFAULT_COARSE_WIDTH,
     DEFAULT_FINE_WIDTH,
@@ -73,10 +74,13 @@ __all__ = [
     "Stage",
     "TrainerConfig",
     "as_tree",
+    "at_home",
     "build",
     "dense_of",
     "differences",
+    "home",
     "inherited",
+    "is_path_key",
     "known_keys",
     "matcher_of",
     "near",

@@ -9,11 +9,11 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ifvit.config.rules import check
-from ifvit.config.schema import Config, DenseConfig, MatcherConfig, PartConfig, Parts, Source
+from ifvit.config.schema import Config, DenseConfig, FilePath, MatcherConfig, PartConfig, Parts, Source
 
 
 class ConfigError(ValueError):
@@ -169,15 +169,20 @@ def near(path: str) -> str:
     return f"known are {', '.join(beside)}"
 
 
-def known_keys(cls: type = Config, prefix: str = "") -> list[str]:
+def known_keys() -> list[str]:
     """Every key of the schema that takes a value, as people type it."""
-    found = []
+    return [key for key, _ in typed_keys()]
+
+
+def typed_keys(cls: type = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(key, type of its value) of the schema; NAME stands for the name of a mixture's source."""
     for name, hint in typing.get_type_hints(cls).items():
         if hint is Parts:
-            found += known_keys(PartConfig, f"{prefix}{name}.NAME.")
-            continue
-        found += known_keys(hint, f"{prefix}{name}.") if dataclasses.is_dataclass(hint) else [prefix + name]
-    return found
+            yield from typed_keys(PartConfig, f"{prefix}{name}.NAME.")
+        elif dataclasses.is_dataclass(hint):
+            yield from typed_keys(hint, f"{prefix}{name}.")
+        else:
+            yield prefix + name, hint
 
 
 def _leaves(tree: Mapping[str, Any], path: str = ""):
@@ -252,7 +257,7 @@ def _convert(hint: Any, value: Any) -> tuple[bool, Any]:
     if hint is float:
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         return number, float(value) if number else None
-    if hint is str:
+    if hint in (str, FilePath):
         # Names of fingers and folders are often digits, which YAML reads as a number.
         return isinstance(value, (str, int)) and not isinstance(value, bool), str(value)
     return type(value) is hint, value
@@ -263,8 +268,17 @@ def _describe(hint: Any) -> str:
     if origin in (types.UnionType, typing.Union):
         return " or ".join(_describe(option) for option in typing.get_args(hint))
     if origin is tuple:
-        return f"a list of {_describe(typing.get_args(hint)[0])}s"
+        item = typing.get_args(hint)[0]
+        many = {int: "whole numbers", str: "texts"}
+        return f"a list of {many[item]}" if item in many else f"a list, each {_describe(item)}"
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return "one of " + ", ".join(str(m) for m in hint)
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
+    names = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+        FilePath: "a path",
+        type(None): "null",
+    }
     return names[hint]

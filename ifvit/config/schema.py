@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import NewType
+
+FilePath = NewType("FilePath", str)  # of a file or folder; a leading ~ is the home folder
 
 
 class Stage(enum.StrEnum):
@@ -94,7 +97,7 @@ class DenseConfig:
     """Module 1, dense registration. Keys are documented in configs/dense/dense.yaml."""
 
     use_loftr: bool
-    loftr_pretrained_ckpt: str | None
+    loftr_pretrained_ckpt: FilePath | None
     merged_lr: float
     temp_bug_fix: bool
     backbone: Backbone
@@ -168,7 +171,7 @@ class PartConfig:
     """One source of a mixture, used when its root is set (synthetic fingers: when its weight is above 0)."""
 
     source: Source
-    root: str | None
+    root: FilePath | None
     databases: tuple[str, ...] | None
     fvc_year: int | None
     file_ppi: float | None
@@ -193,12 +196,12 @@ class DataConfig:
     """Where impressions come from. Keys are documented in configs/data/."""
 
     source: Source
-    root: str | None
+    root: FilePath | None
     databases: tuple[str, ...] | None
     fvc_year: int | None
     file_ppi: float | None
     mixture: Parts
-    split: str | None
+    split: FilePath | None
     fingers: int
     renew: int
     val_fingers: int | tuple[str, ...]
@@ -208,7 +211,7 @@ class DataConfig:
     enhancement: Enhancement
     threads: int
     memory_gb: float
-    cache_dir: str | None
+    cache_dir: FilePath | None
     pairs: PairsConfig
     impression: ImpressionConfig
 
@@ -273,9 +276,9 @@ class TrainerConfig:
 
 @dataclass(frozen=True)
 class InitConfig:
-    resume_from: str | None
-    dense: str | None
-    matcher: str | None
+    resume_from: FilePath | None
+    dense: FilePath | None
+    matcher: FilePath | None
 
 
 @dataclass(frozen=True)
@@ -284,7 +287,7 @@ class Config:
 
     stage: Stage
     seed: int
-    run_dir: str
+    run_dir: FilePath
     init: InitConfig
     dense: DenseConfig
     matcher: MatcherConfig

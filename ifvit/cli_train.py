@@ -1,0 +1,139 @@
+"""`train.py` and `python -m ifvit train`: one run, a sweep (-m), or a question to Hydra (--cfg, --help, ...)."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import main as hydra_main
+from hydra._internal.utils import get_args_parser  # Hydra's own flags, so that none of them is missed
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
+from ifvit import console
+from ifvit.config import ConfigError, home
+from ifvit.launch import SEARCH, Configs, composed, hydra_tree, refuse, run
+from ifvit.overrides import parsed, readable
+from ifvit.sweep import run_sweep
+
+_QUESTIONS = ("help", "hydra_help", "shell_completion", "cfg", "info")
+
+
+def train_command(argv: Sequence[str], program: Sequence[str]) -> float | None:
+    """Run what `argv` says; the validation's objective, None where not one run was asked for.
+
+    program: how this command was typed, for the line that says how to resume. Ends the process with a status other
+    than 0 when something is refused, fails or stops before its last step.
+    """
+    console.guard()
+    command = shlex.join([*program, *argv])
+    flags = _flags(argv)
+    try:
+        overrides, configs = _searched(readable(flags.overrides, sweep=flags.multirun), flags)
+        if any(getattr(flags, name) for name in _QUESTIONS):
+            _hydra_answers(flags, overrides, configs)
+            return None
+        _refuse_idle(overrides, flags.multirun)
+        if flags.multirun:
+            run_sweep(overrides, configs, command)
+            return None
+        config = composed(overrides, configs)
+        if HydraConfig.get().mode is RunMode.MULTIRUN and not flags.run:
+            raise ConfigError(["the config asks for a sweep (hydra.mode: MULTIRUN): add -m, or --run for one run"])
+    except ConfigError as error:
+        refuse(error.problems)
+    return run(config, command)
+
+
+def _flags(argv: Sequence[str]) -> argparse.Namespace:
+    """Hydra's flags and the overrides, wherever they stand."""
+    parser = get_args_parser()
+    parser.error = lambda message: refuse([message])
+    flags = parser.parse_intermixed_args(list(argv))
+    shown = "--cfg" if flags.cfg else "--info" if flags.info else None
+    problems = []
+    if flags.experimental_rerun:
+        problems.append("--experimental-rerun: runs code from a file; type the command again instead")
+    if flags.multirun and (shown or flags.run):
+        problems.append(f"{shown or '--run'}: is of one run; leave out -m")
+    if flags.resolve and not (flags.cfg or flags.help):
+        problems.append("--resolve: only with --cfg")
+    if problems:
+        refuse(problems)
+    return flags
+
+
+def _searched(overrides: Sequence[str], flags: argparse.Namespace) -> tuple[list[str], Configs]:
+    """The overrides without hydra.searchpath, and all places to look for YAML files in.
+
+    Raises:
+        ConfigError: there is no such folder, or no list of them.
+    """
+    given = {}
+    if flags.config_name:
+        given["main"] = flags.config_name
+    if flags.config_path:
+        given["folder"] = _folder("--config-path", flags.config_path)
+    if flags.config_dir:
+        given["added"] = _folder("--config-dir", flags.config_dir)
+    others = [override for override in overrides if not override.startswith(f"{SEARCH}=")]
+    for override in set(overrides) - set(others):
+        value = parsed([override])[0].value()
+        if not isinstance(value, list):
+            raise ConfigError([f"{override}: expected a list of folders, like {SEARCH}=[conf]"])
+        given["searched"] = tuple(_place(str(folder)) for folder in value)
+    return others, Configs(**given)
+
+
+def _place(typed: str) -> str:
+    """An entry of hydra.searchpath: a folder, or pkg://name.of.a.package."""
+    scheme, separator, folder = typed.rpartition("://")
+    return typed if separator and scheme != "file" else f"file://{_folder(SEARCH, folder)}"
+
+
+def _folder(name: str, typed: str) -> Path:
+    """A folder that was typed, absolute.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    try:
+        path = Path(home(typed)).resolve()
+    except ValueError as error:
+        raise ConfigError([f"{name}: {error}"]) from error
+    if not path.is_dir():
+        raise ConfigError([f"{name}: there is no folder {path}"])
+    return path
+
+
+def _refuse_idle(overrides: Sequence[str], sweep: bool) -> None:
+    """Nothing that was typed is ignored: of Hydra's own keys most change nothing here.
+
+    Raises:
+        ConfigError: naming each of those.
+    """
+    advice = (
+        "a run writes only into run_dir, and the jobs of a sweep (-m) into folders of RUN_DIR_sweep; of Hydra's own "
+        f"keys {SEARCH} is read, in a sweep also hydra.sweeper.* and hydra/sweeper"
+    )
+    allowed = ("hydra.sweeper.", "hydra/sweeper=") if sweep else ()
+    idle = [override for override in overrides if override.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    if problems := [f"{override}: {advice}" for override in idle if not override.lstrip("+").startswith(allowed)]:
+        raise ConfigError(problems)
+
+
+def _hydra_answers(flags: argparse.Namespace, overrides: Sequence[str], configs: Configs) -> None:
+    """What Hydra itself shows of the config; nothing is run."""
+    if flags.cfg:
+        hydra_tree(overrides, configs)  # refused in our words
+    words = [f"--{name.replace('_', '-')}" for name in (*_QUESTIONS, "resolve") if getattr(flags, name) is True]
+    words += [f"--{name}={getattr(flags, name)}" for name in ("cfg", "info", "package") if getattr(flags, name)]
+    sys.argv = [sys.argv[0], *words, *configs.arguments(), *overrides]
+    hydra_main(str(configs.folder), configs.main, version_base="1.3")(_runs_nothing)()
+
+
+def _runs_nothing(_: object) -> None:
+    """The task of a command line that only asks."""

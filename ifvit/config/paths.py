@@ -1,0 +1,56 @@
+"""Which keys take a path, and what a leading ~ means in one."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from ifvit.config.build import ConfigError, typed_keys
+from ifvit.config.schema import FilePath
+
+_KEYS = [key for key, hint in typed_keys() if FilePath in (hint, *typing.get_args(hint))]
+_PATH_KEY = re.compile("|".join(re.escape(key).replace(r"\.NAME\.", r"\.[^.]+\.") for key in _KEYS))
+
+
+def is_path_key(key: str) -> bool:
+    """Whether the value of a key, like data.root, is a path."""
+    return _PATH_KEY.fullmatch(key) is not None
+
+
+def home(path: str) -> str:
+    """The path with a leading ~ or ~user replaced by that user's home folder.
+
+    Raises:
+        ValueError: there is no such user. A folder whose name begins with ~ is never meant.
+    """
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        user = path[1:].partition("/")[0]
+        raise ValueError(f"{path}: there is no user {user}; if it is the name of a file, type ./{path}")
+    return expanded
+
+
+def at_home(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A config's tree with the ~ of every path replaced.
+
+    Raises:
+        ConfigError: naming every path that begins with ~ and no user.
+    """
+    result, problems = {}, []
+    for key, value in tree.items():
+        try:
+            if isinstance(value, Mapping):
+                value = at_home(value, f"{prefix}{key}.")
+            elif isinstance(value, str) and is_path_key(f"{prefix}{key}"):
+                value = home(value)
+        except ConfigError as error:
+            problems += error.problems
+        except ValueError as error:
+            problems.append(f"{prefix}{key}: {error}")
+        result[key] = value
+    if problems:
+        raise ConfigError(problems)
+    return result

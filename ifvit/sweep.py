@@ -1,0 +1,201 @@
+"""A sweep: every combination of the values typed, checked before the first begins, each job in a process of its own.
+
+Hydra would run all jobs in one process, where JAX keeps the first job's memory and device settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from hydra import main as hydra_main
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from ifvit.config import Config, ConfigError, build, inherited
+from ifvit.interruptions import Interruptions
+from ifvit.launch import (
+    EXIT_FAILED,
+    EXIT_REFUSED,
+    EXIT_RESUMABLE,
+    PACKAGE,
+    Configs,
+    composed,
+    hydra_tree,
+    plain_tree,
+)
+from ifvit.overrides import literal, parsed, readable, values
+
+LONGEST_NAME = 150  # characters of a job's folder name; file systems take 255
+
+
+def run_sweep(overrides: Sequence[str], configs: Configs, command: str) -> None:
+    """Run every job whose config is valid, one after the other; one that fails keeps no other from running.
+
+    overrides: as `readable` gives them for a sweep. command: how the sweep was typed. Ends the process with status 2
+    when all jobs are refused, 1 when some are refused or fail, 75 when the sweep is stopped.
+
+    Raises:
+        ConfigError: what is wrong with the sweep itself.
+    """
+    node = _hydra_node(overrides, configs)
+    if not node.launcher._target_.endswith(".BasicLauncher"):
+        raise ConfigError(["hydra/launcher: the jobs of a sweep run one after the other; leave it out"])
+    with Interruptions() as interruptions:
+        try:
+            if not node.sweeper._target_.endswith(".BasicSweeper"):
+                _plugin_sweep(overrides, configs, node.sweeper.get("params") or {}, interruptions)
+                return
+            params = [f"{key}={value}" for key, value in (node.sweeper.params or {}).items()]
+            _run(jobs_of([*readable(params, sweep=True), *overrides], configs), configs, interruptions)
+        except KeyboardInterrupt:
+            print(f"the sweep was stopped; to go on:\n  {command}", file=sys.stderr)
+            raise SystemExit(EXIT_RESUMABLE) from None
+
+
+def jobs_of(overrides: Sequence[str], configs: Configs) -> dict[str, list[str]]:
+    """The name and the overrides of every job; of a key that is typed twice the last counts.
+
+    Raises:
+        ConfigError: values that cannot be counted.
+    """
+    choices, swept = {}, set()
+    with configs.loader() as loader:
+        for override in parsed(overrides):
+            key = override.get_key_element()
+            if override.is_hydra_override():
+                continue
+            choices[key] = [override.input_line]
+            swept.discard(key)
+            if override.is_discrete_sweep():
+                override.config_loader = loader  # knows the files of a group, for glob(*)
+                choices[key] = [f"{key}={value}" for value in values(override)]
+                swept.add(key)
+            elif override.is_sweep_override():
+                raise ConfigError([f"{override.input_line}: these values cannot be counted; type them, {key}=A,B"])
+    return {job_name(job, swept): list(job) for job in itertools.product(*choices.values())}
+
+
+def job_name(overrides: Sequence[str], swept: Collection[str]) -> str:
+    """A folder name that says which job it is: the swept keys with their values, in no matter what order typed.
+
+    Where characters are replaced or cut off, a hash of the true text keeps the names of two jobs apart.
+    """
+    true = ",".join(sorted(override for override in overrides if override.partition("=")[0] in swept)) or "only"
+    name = re.sub(r"[^A-Za-z0-9_.,=+-]", "_", re.sub(r"['\\]", "", true))
+    if name == true and len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:LONGEST_NAME]}-{hashlib.sha256(true.encode()).hexdigest()[:8]}"
+
+
+def _hydra_node(overrides: Sequence[str], configs: Configs) -> DictConfig:
+    """Hydra's own node of the config, which names the sweeper.
+
+    Raises:
+        ConfigError: no config can be composed.
+    """
+    fixed = [override.input_line for override in parsed(overrides) if not override.is_sweep_override()]
+    try:
+        return hydra_tree(fixed, configs).hydra
+    except ConfigError as error:  # a config of one's own may leave a group to the sweep
+        for job in jobs_of(overrides, configs).values():
+            with suppress(ConfigError):
+                return hydra_tree([*fixed, *job], configs).hydra
+        raise error
+
+
+def _run(jobs: Mapping[str, Sequence[str]], configs: Configs, interruptions: Interruptions) -> None:
+    """Check all jobs, then run those that can be run."""
+    directories, problems = {}, {}
+    for name, overrides in jobs.items():
+        try:
+            directories[name] = _directory(composed(overrides, configs), name)
+        except ConfigError as error:
+            problems[name] = error.problems
+    _report(problems, len(jobs))
+    statuses = dict.fromkeys(problems, EXIT_REFUSED)
+    for name, directory in directories.items():
+        if status := _job(name, jobs[name], directory, configs, interruptions):
+            statuses[name] = status
+    if statuses and directories:
+        print(f"error: {len(statuses)} of {len(jobs)} sweep jobs failed: {', '.join(statuses)}", file=sys.stderr)
+    if statuses:
+        refused = len(statuses) == len(jobs) and set(statuses.values()) == {EXIT_REFUSED}
+        raise SystemExit(EXIT_REFUSED if refused else EXIT_FAILED)
+
+
+def _report(problems: Mapping[str, Sequence[str]], total: int) -> None:
+    """Every problem of the jobs that cannot be run; what all jobs share only once."""
+    shared = set.intersection(*map(set, problems.values())) if len(problems) == total else set()
+    for line in dict.fromkeys(itertools.chain(*problems.values())):
+        if line in shared:
+            print(f"error: {line}", file=sys.stderr)
+    for name, lines in problems.items():
+        for line in lines:
+            if line not in shared:
+                print(f"error: sweep job {name}: {line}", file=sys.stderr)
+    if problems and len(problems) < total:
+        print(f"{len(problems)} of {total} sweep jobs cannot be run; the others are", file=sys.stderr)
+
+
+def _directory(config: Config, name: str) -> str:
+    return f"{config.run_dir}_sweep/{name}"
+
+
+def _job(name: str, overrides: Sequence[str], directory: str, configs: Configs, interruptions: Interruptions) -> int:
+    """The exit status of a job in a process and a run directory of its own.
+
+    Raises:
+        KeyboardInterrupt: the sweep is to be stopped; the job has saved.
+    """
+    print(f"sweep job {name} -> {directory}", flush=True)
+    typed = [override for override in overrides if not override.startswith("run_dir=")]
+    arguments = ["--run", *configs.arguments(), *typed, f"run_dir={literal(directory)}"]
+    command = [sys.executable, "-m", "ifvit", "train", *arguments]
+    paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
+    status = interruptions.run(command, os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))})
+    if interruptions.stopped or status == EXIT_RESUMABLE:
+        raise KeyboardInterrupt
+    if status:
+        print(f"error: sweep job {name} ended with status {status}", file=sys.stderr)
+    return status
+
+
+def _plugin_sweep(
+    overrides: Sequence[str], configs: Configs, params: Mapping[str, str], interruptions: Interruptions
+) -> None:
+    """A sweep whose jobs a sweeper of Hydra's plugins draws, each after the objectives of those before it."""
+    swept = {override.get_key_element() for override in parsed(overrides) if override.is_sweep_override()} | set(params)
+    failed = []
+
+    def objective(tree: DictConfig) -> float:
+        job = list(HydraConfig.get().overrides.task)
+        name = job_name(job, swept)
+        try:
+            config = build(inherited(plain_tree(tree), job))
+        except ConfigError as error:
+            _report({name: error.problems}, 0)
+            failed.append(name)
+            return math.nan
+        directory = _directory(config, name)
+        if _job(name, job, directory, configs, interruptions):
+            failed.append(name)
+            return math.nan
+        value = json.loads((Path(directory) / "metrics.json").read_text())[config.stage.objective]
+        return math.nan if value is None else float(value)
+
+    # What the plugin writes itself lands beside the jobs.
+    folder = "${run_dir}_sweep"
+    sys.argv = [sys.argv[0], "-m", *configs.arguments(), *overrides, f"hydra.sweep.dir='{folder}'"]
+    hydra_main(str(configs.folder), configs.main, version_base="1.3")(objective)()
+    if failed:
+        print(f"error: {len(failed)} sweep jobs failed: {', '.join(failed)}", file=sys.stderr)
+        raise SystemExit(EXIT_FAILED)

@@ -1,0 +1,226 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ifvit import sweep
+from ifvit.cli_train import train_command
+from ifvit.overrides import readable
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def ran(*command, cwd):
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=cwd, env=environment)
+
+
+@pytest.fixture
+def swept(monkeypatch, capsys):
+    """Runs a sweep whose jobs are no processes: (exit status, the jobs' arguments, lines of stderr)."""
+
+    def run(*argv, statuses=()):
+        jobs = []
+
+        def job(_, command, environment):
+            jobs.append(command[command.index("--run") + 1 :])
+            return dict(statuses).get(len(jobs), 0)
+
+        monkeypatch.setattr(sweep.Interruptions, "run", job)
+        try:
+            train_command(["-m", *argv], program=["python", "train.py"])
+            status = 0
+        except SystemExit as ended:
+            status = ended.code
+        return status, jobs, capsys.readouterr().err.splitlines()
+
+    return run
+
+
+def names(*argv):
+    return list(sweep.jobs_of(readable(argv, sweep=True), sweep.Configs()))
+
+
+def test_a_sweep_runs_each_job_in_a_process_and_directory_of_its_own(overrides, tmp_path):
+    tiny = [o for o in overrides("swept") if o != "trainer.max_steps=4"]
+    ended = ran(str(REPOSITORY / "train.py"), "-m", "seed=1,2", "trainer.max_steps=2", *tiny, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    folders = sorted(path.parent for path in (tmp_path / "swept_sweep").glob("*/metrics.json"))
+    assert len(folders) == 2
+    seeds = [json.loads((folder / "config.json").read_text())["config"]["seed"] for folder in folders]
+    assert seeds == [1, 2] and [folder.name for folder in folders] == ["seed=1", "seed=2"]
+    assert ended.stdout.count("IFViT") == 2 and not (tmp_path / "outputs").exists()
+    assert not (tmp_path / "swept").exists()
+
+
+def test_a_diverging_sweep_job_does_not_keep_the_next_from_running(overrides, tmp_path):
+    tiny = [o for o in overrides("swept") if o != "trainer.max_steps=4"]
+    ended = ran("-m", "ifvit", "train", "-m", "optimizer.lr=1e30,1e-3", "trainer.max_steps=2", *tiny, cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "1 of 2 sweep jobs failed: optimizer.lr=1e+30" in ended.stderr
+    assert json.loads((tmp_path / "swept_sweep" / "optimizer.lr=0.001" / "metrics.json").read_text())["step"] == 2
+
+
+@pytest.mark.parametrize("typo", ["dense.temprature=1,2", "+dense.temprature=1", "dense.temprature=1"])
+def test_a_typing_error_in_a_sweep_is_one_line(typo, tmp_path):
+    ended = ran("-m", "ifvit", "train", "-m", "seed=1,2", typo, cwd=tmp_path)
+    said = ["error: dense.temprature: unknown key; did you mean dense.temperature?"]
+    assert ended.returncode == 2 and ended.stderr.splitlines() == said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refused_job_is_named_before_the_first_begins_and_keeps_no_other_from_running(swept):
+    status, jobs, lines = swept("debug=smoke", "dense.num_heads=2,3,4,5", "run_dir=r")
+    assert status == 1 and [job[1] for job in jobs] == ["dense.num_heads=2", "dense.num_heads=4"]
+    assert lines == [
+        "error: sweep job dense.num_heads=3: dense.num_heads: 3 heads do not divide the width dense.d_model=32",
+        "error: sweep job dense.num_heads=5: dense.num_heads: 5 heads do not divide the width dense.d_model=32",
+        "2 of 4 sweep jobs cannot be run; the others are",
+        "error: 2 of 4 sweep jobs failed: dense.num_heads=3, dense.num_heads=5",
+    ]
+
+
+def test_a_job_that_cannot_even_be_composed_is_one_of_them(swept):
+    status, jobs, lines = swept("dense=loftr,lofter", "run_dir=r")
+    assert status == 1 and [job[0] for job in jobs] == ["dense=loftr"]
+    assert lines[0].startswith(
+        "error: sweep job dense=lofter: dense=lofter: there is no such choice; did you mean loftr"
+    )
+
+
+def test_where_no_job_can_be_run_none_begins(swept):
+    status, jobs, lines = swept("debug=smoke", "dense.num_heads=3,5", "trainer.max_steps=0")
+    assert status == 2 and jobs == []
+    assert [line.split(":")[1] for line in lines] == [
+        " trainer.max_steps",
+        *[f" sweep job dense.num_heads={n}" for n in (3, 5)],
+    ]
+
+
+@pytest.mark.parametrize("ended", [1, 2, -9])
+def test_a_job_that_ends_badly_keeps_no_other_from_running(swept, ended):
+    status, jobs, lines = swept("seed=1,2,3", "run_dir=r", statuses={2: ended})
+    assert status == 1 and len(jobs) == 3
+    assert lines == [f"error: sweep job seed=2 ended with status {ended}", "error: 1 of 3 sweep jobs failed: seed=2"]
+
+
+def test_a_job_that_stops_ends_the_sweep(swept):
+    status, jobs, lines = swept("seed=1,2,3", "run_dir=r", statuses={1: 1, 2: 75})
+    assert status == 75 and len(jobs) == 2
+    assert lines[-2:] == ["the sweep was stopped; to go on:", "  python train.py -m seed=1,2,3 run_dir=r"]
+
+
+def test_every_job_has_a_folder_of_its_own_that_stays(swept):
+    roots = "data.root=/x/a/b,/x/a_b,'/x/a,b',2002,null"
+    status, jobs, _ = swept("data=folder", "+data.mixture={}", roots, "run_dir=r")
+    folders = [job[-1] for job in jobs]
+    assert len(set(folders)) == len(folders) == 4  # null is refused: data=folder needs a root
+    assert folders[3] == "run_dir='r_sweep/data.root=2002'"
+    before = names("data.root=/x/a/b,/x/a_b")
+    assert len(set(before)) == 2 and all(name.startswith("data.root=_x_a_b-") for name in before)
+    assert names("data.root='/x/a_b',/y,/x/a/b")[::2] == before[::-1]  # in another order, quoted, with one more
+
+
+def test_names_of_plain_values_are_the_values():
+    assert names("seed=1,2", "optimizer.lr=1e-3,3e-4", "run_dir=r") == [
+        "optimizer.lr=0.001,seed=1", "optimizer.lr=0.0003,seed=1",
+        "optimizer.lr=0.001,seed=2", "optimizer.lr=0.0003,seed=2",
+    ]  # fmt: skip
+    assert names("seed=1") == ["only"] and names("seed=choice(7)") == ["seed=7"] and names("seed=1,1") == ["seed=1"]
+    long = [sweep.job_name([f"run_dir={'x' * 300}{k}"], {"run_dir"}) for k in (1, 2)]
+    assert long[0] != long[1] and max(map(len, long)) < 200
+
+
+@pytest.fixture
+def conf(tmp_path):
+    """A folder of one's own configs."""
+    folder = tmp_path / "conf"
+    (folder / "experiment").mkdir(parents=True)
+    for name in ("mine", "mine_too"):
+        (folder / "experiment" / f"{name}.yaml").write_text("# @package _global_\nrun_dir: theirs\n")
+    (folder / "own.yaml").write_text("defaults:\n  - train\n  - _self_\nrun_dir: own\n")
+    return folder
+
+
+@pytest.mark.parametrize("flags", ["--config-dir {}", "--config-dir={}", "-cd {}", "hydra.searchpath=[{}]"])
+def test_ones_own_configs_reach_parent_check_and_job(swept, conf, monkeypatch, flags):
+    monkeypatch.chdir(conf.parent)
+    for folder in ("conf", str(conf)):
+        place = flags.format(folder).split()
+        for argv in ([*place, "experiment=mine"], ["experiment=mine", *place]):
+            status, jobs, lines = swept(*argv, "seed=1,2")
+            assert status == 0, lines
+            assert [job[-1] for job in jobs] == ["run_dir='theirs_sweep/seed=1'", "run_dir='theirs_sweep/seed=2'"]
+    # What a job is given composes: it stops at the first thing that lies outside the config.
+    ended = ran("-m", "ifvit", "train", "--run", *jobs[0], "dense=loftr", cwd="/")
+    assert ended.returncode == 2 and ended.stderr.startswith("error: dense.loftr_pretrained_ckpt: checkpoints/")
+    status, jobs, lines = swept(*place, "experiment=glob(mine*)")
+    assert [job[1] for job in jobs] == ["experiment=mine", "experiment=mine_too"]
+
+
+def test_a_main_config_of_ones_own_reaches_the_jobs(swept, conf):
+    for argv in (["--config-dir", str(conf), "--config-name", "own"], ["--config-path", str(REPOSITORY / "configs")]):
+        status, jobs, lines = swept(*argv, "seed=1,2", "dense=loftr")
+        assert status == 0, lines
+        ended = ran("-m", "ifvit", "train", "--run", *jobs[0], cwd="/")
+        assert ended.returncode == 2 and "loftr_transformer.npz does not exist" in ended.stderr
+    assert jobs[0][-1] == "run_dir='checkpoints/dense-loftr-synthetic_sweep/seed=1'"
+
+
+def test_a_sweep_that_a_config_describes(swept, conf):
+    text = "hydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      seed: 5,6\n      init.resume_from: ü,a=b\n"
+    (conf / "experiment" / "many.yaml").write_text("# @package _global_\n" + text)
+    status, jobs, lines = swept("--config-dir", str(conf), "experiment=many", "seed=7,8", "run_dir=r")
+    assert status == 0 and len({job[-1] for job in jobs}) == 4
+    assert {job[1] for job in jobs} == {"seed=7", "seed=8"}
+    assert {job[2] for job in jobs} == {"init.resume_from='ü'", "init.resume_from='a=b'"}
+    with pytest.raises(SystemExit) as ended:
+        train_command(["--config-dir", str(conf), "experiment=many"], program=["python", "train.py"])
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [
+        ("hydra.sweep.dir=x", "error: hydra.sweep.dir=x: a run writes only into run_dir, and the jobs of a sweep"),
+        ("hydra/launcher=basic", "error: hydra/launcher=basic: a run writes only into run_dir"),
+        ("seed=interval(0,1)", "error: seed=interval(0,1): these values cannot be counted; type them, seed=A,B"),
+        ("init.dense=a/lr=1,seed=2", "error: init.dense=a/lr=1,seed=2: with -m a comma separates"),
+        ("--cfg=job", "error: --cfg: is of one run; leave out -m"),
+    ],
+)
+def test_what_a_sweep_cannot_do_is_refused_in_a_line(swept, argument, line):
+    status, jobs, lines = swept(argument)
+    assert status == 2 and jobs == [] and len(lines) == 1 and lines[0].startswith(line)
+
+
+PLUGIN = """
+from hydra.plugins.sweeper import Sweeper
+from hydra.core.plugins import Plugins
+
+class Draws(Sweeper):
+    def __init__(self, n): self.n = n
+    def setup(self, *, hydra_context, task_function, config):
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config)
+    def sweep(self, arguments):
+        jobs = [[a for a in arguments if "interval" not in a] + [f"seed={k}"] for k in range(-1, self.n)]
+        print([job.return_value for job in self.launcher.launch(jobs, initial_job_idx=0)])
+"""
+
+
+def test_a_sweeper_of_a_plugin_draws_the_jobs(overrides, conf, tmp_path):
+    (tmp_path / "hydra_plugins").mkdir()
+    (tmp_path / "hydra_plugins" / "draws.py").write_text(PLUGIN)
+    (conf / "hydra" / "sweeper").mkdir(parents=True)
+    (conf / "hydra" / "sweeper" / "draws.yaml").write_text("_target_: hydra_plugins.draws.Draws\nn: 1\n")
+    tiny = [o for o in overrides("swept") if o != "trainer.max_steps=4"]
+    argv = ["--config-dir", str(conf), "hydra/sweeper=draws", "seed=interval(0,1)", "trainer.max_steps=1", *tiny]
+    ended = ran("-m", "ifvit", "train", "-m", *argv, cwd=tmp_path)
+    assert "error: sweep job seed=-1: seed: expected 0 or more, got -1" in ended.stderr
+    assert "error: 1 sweep jobs failed: seed=-1" in ended.stderr and ended.returncode == 1, ended.stderr
+    value = json.loads((tmp_path / "swept_sweep" / "seed=0" / "metrics.json").read_text())["exact"]
+    assert f"[nan, {value}]" in ended.stdout
