@@ -8,13 +8,18 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-JOB = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit(75)))\n"
+JOB = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit(75)))
+pathlib.Path({ready!r}).touch()
+"""
 PROGRAM = """
 import os, signal, sys, threading, time
 from ifvit.interruptions import Interruptions
 
 def send():
-    time.sleep(1)
+    while not os.path.exists({ready!r}):  # the job listens
+        time.sleep(0.05)
     for number in {numbers}:
         os.kill(os.getpid(), number)
 
@@ -36,8 +41,9 @@ with Interruptions() as interruptions:
         ("[signal.SIGINT, signal.SIGHUP]", JOB + "time.sleep(3)", 0),  # the terminal sends these to the job as well
     ],
 )
-def test_the_job_ends_as_it_will_and_the_parent_waits(numbers, job, status):
-    program = PROGRAM.format(numbers=numbers, job=job)
+def test_the_job_ends_as_it_will_and_the_parent_waits(numbers, job, status, tmp_path):
+    ready = str(tmp_path / "ready")
+    program = PROGRAM.format(numbers=numbers, job=job.format(ready=ready), ready=ready)
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert ended.stdout == f"{status} True\ninterrupted\n", ended.stderr
