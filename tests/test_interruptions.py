@@ -1,8 +1,10 @@
 """Signals while a job runs: the job saves and ends, the parent waits for it and starts no other."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,16 +16,9 @@ signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit(75)))
 pathlib.Path({ready!r}).touch()
 """
 PROGRAM = """
-import os, signal, sys, threading, time
+import os, signal, sys, time
 from ifvit.interruptions import Interruptions
 
-def send():
-    while not os.path.exists({ready!r}):  # the job listens
-        time.sleep(0.05)
-    for number in {numbers}:
-        os.kill(os.getpid(), number)
-
-threading.Thread(target=send).start()
 with Interruptions() as interruptions:
     try:
         print(interruptions.run([sys.executable, "-c", {job!r}], os.environ), interruptions.stopped, flush=True)
@@ -37,16 +32,22 @@ with Interruptions() as interruptions:
 @pytest.mark.parametrize(
     ("numbers", "job", "status"),
     [
-        ("[signal.SIGINT, signal.SIGHUP, signal.SIGTERM]", JOB + "time.sleep(60)", 75),  # SIGTERM is handed on
-        ("[signal.SIGINT, signal.SIGHUP]", JOB + "time.sleep(3)", 0),  # the terminal sends these to the job as well
+        ([signal.SIGINT, signal.SIGHUP, signal.SIGTERM], JOB + "time.sleep(60)", 75),  # SIGTERM is handed on
+        ([signal.SIGINT, signal.SIGHUP], JOB + "time.sleep(3)", 0),  # the terminal sends these to the job as well
     ],
 )
 def test_the_job_ends_as_it_will_and_the_parent_waits(numbers, job, status, tmp_path):
-    ready = str(tmp_path / "ready")
-    program = PROGRAM.format(numbers=numbers, job=job.format(ready=ready), ready=ready)
+    ready = tmp_path / "ready"
+    program = PROGRAM.format(job=job.format(ready=str(ready)))
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
-    assert ended.stdout == f"{status} True\ninterrupted\n", ended.stderr
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", program], env=environment, **streams) as parent:
+        while not ready.exists():  # the job listens
+            time.sleep(0.05)
+        for number in numbers:
+            parent.send_signal(number)
+        out, error = parent.communicate()
+    assert out == f"{status} True\ninterrupted\n", error
 
 
 def test_what_is_ignored_stays_ignored():

@@ -72,6 +72,7 @@ def decode_pillow(image: Image.Image) -> tuple[np.ndarray, Header]:
 
 def _loaded(image: Image.Image) -> np.ndarray:
     """The pixels, which may only now be read from the file."""
+    halved = _may_be_halved(image)
     try:
         _load(image)
     except Exception as error:  # whatever the reader of its format raises
@@ -89,12 +90,22 @@ def _loaded(image: Image.Image) -> np.ndarray:
         except ValueError as error:
             raise ImageError(f"a Pillow image of mode {image.mode}; convert it to grey") from error
     pixels = np.asarray(image)
-    if pixels.ndim == 3 and 0 < (brightest := int(pixels[..., :3].max())) < DARK:
+    if halved and pixels.ndim == 3 and 0 < (brightest := int(pixels[..., :3].max())) < DARK:
         raise ImageError(
-            f"its colours reach {brightest} of 255: Pillow keeps the upper 8 bits of 16, and those are nearly empty; "
-            "give the path, or an array"
+            f"its colours reach {brightest} of 255: of a file of 16 bits Pillow keeps the upper 8, which hold too little "
+            "of so dark a print; give the path, or an array"
         )
     return pixels
+
+
+def _may_be_halved(image: Image.Image) -> bool:
+    """Whether its colours are, or may be, the upper 8 bits of 16.
+
+    What is still to be read says how it lies in the file; once it is read, nobody knows.
+    """
+    if unread := getattr(image, "tile", None):
+        return any("16" in str(part[3]) for part in unread)
+    return image.format in ("PNG", "TIFF", "PPM")
 
 
 def _load(image: Image.Image) -> None:

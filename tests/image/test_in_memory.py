@@ -2,6 +2,7 @@
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
@@ -171,3 +172,14 @@ def test_a_plain_tiff_whose_rows_are_columns_is_not_torn(tmp_path):
     with Image.open(tmp_path / "a.tif") as picture:
         np.testing.assert_array_equal(grey_of(picture), np.rot90(GREY, -1))
         assert picture.filename
+
+
+def test_dark_colours_of_8_bits_are_read_and_the_upper_half_of_16_is_refused(tmp_path):
+    colours = np.stack([GREY // 6] * 3, axis=-1)
+    for name, pixels in (("8.png", colours), ("16.png", colours.astype(np.uint16) * 24)):
+        cv2.imwrite(str(tmp_path / name), pixels)
+    of_file = image.read(tmp_path / "8.png").grey
+    for shown in (Image.open(tmp_path / "8.png"), Image.fromarray(colours), colours):
+        np.testing.assert_array_equal(image.scan_of(shown).grey, of_file)
+    with pytest.raises(image.ImageError, match="of a file of 16 bits Pillow keeps the upper 8"):
+        image.scan_of(Image.open(tmp_path / "16.png"))
