@@ -92,8 +92,8 @@ def _loaded(image: Image.Image) -> np.ndarray:
     pixels = np.asarray(image)
     if halved and pixels.ndim == 3 and 0 < (brightest := int(pixels[..., :3].max())) < DARK:
         raise ImageError(
-            f"its colours reach {brightest} of 255: of a file of 16 bits Pillow keeps the upper 8, which hold too little "
-            "of so dark a print; give the path, or an array"
+            f"its colours reach {brightest} of 255: of a file of 16 bits Pillow keeps the upper 8, which hold too "
+            "little of so dark a print; give the path, or an array"
         )
     return pixels
 
