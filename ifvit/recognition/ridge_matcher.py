@@ -1,0 +1,208 @@
+"""Two prints laid on one another by their ridges alone: guesses, the elastic map, and how well the ridges agree.
+
+Nothing is learned here. Guesses come from the flow of the ridges and from minutiae whose neighbourhoods look alike. All
+go through one compiled program, which follows the skin's bend from the best of them and keeps the map under which most
+ridges agree.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import islice
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ifvit.recognition.agreement import CELL, Agreement, agreement_of
+from ifvit.recognition.elastic import LEVELS, SIDE_MULTIPLE, ElasticMap, Ridges, first_level, refine, ridges_of
+from ifvit.recognition.minutia_search import Neighbourhoods, neighbourhoods, padded_minutiae, search_minutiae
+from ifvit.recognition.orientation_search import orientation_field, search_orientation
+from ifvit.recognition.pairing import PairedMinutiae, pair_minutiae
+from ifvit.recognition.ridge_print import RidgePrint
+
+OF_FLOW, OF_MINUTIAE = 3, 4  # guesses
+CANDIDATES = 3  # that are followed until the last level, which the best of them alone goes through
+FULL_AREA = 40_000.0  # px at 500 ppi, a square cm; a smaller overlap counts less
+AREA_POWER = 0.25
+SIDES = tuple(SIDE_MULTIPLE * k for k in (4, 6, 8, 10, 12, 16, 20, 26, 32))  # px; each frame is compiled once
+REMEMBERED = 128  # prints whose features are kept
+POINTS = 128  # carried through a map at once
+
+
+class Source(enum.StrEnum):
+    """Where the guess came from that led to the map."""
+
+    flow = "flow"
+    minutiae = "minutiae"
+
+
+class Features(NamedTuple):
+    """What is computed once of a print, on the device, in a frame."""
+
+    ridges: Ridges
+    field: jax.Array
+    neighbourhoods: Neighbourhoods
+
+
+class RidgeAlignment(NamedTuple):
+    """A laid on B; points are px of both prints at 500 ppi.
+
+    elastic: the map that was found, NumPy arrays. inverted: whether it takes points of A to B, not of B to A.
+    agreement: of the ridges under it, in the frame of the print that it begins from; NumPy arrays.
+    paired: the minutiae of both prints.
+    source: of the guess it began from.
+    """
+
+    elastic: ElasticMap
+    inverted: bool
+    agreement: Agreement
+    paired: PairedMinutiae
+    source: Source
+
+    def to_a(self, points: np.ndarray) -> np.ndarray:
+        """Where points (..., 2) of B lie in A."""
+        return _carried(self.elastic, points, self.inverted)
+
+    def to_b(self, points: np.ndarray) -> np.ndarray:
+        """Where points (..., 2) of A lie in B."""
+        return _carried(self.elastic, points, not self.inverted)
+
+    def agreement_at(self, points: np.ndarray) -> np.ndarray:
+        """The local agreement at points (..., 2) of B, 0 outside the overlap."""
+        points = self.to_a(points) if self.inverted else points
+        local = np.where(self.agreement.cover > 0.5, self.agreement.local, 0.0)
+        col, row = (np.rint((points[..., k] - (CELL - 1) / 2) / CELL).astype(int) for k in (0, 1))
+        inside = (row >= 0) & (row < local.shape[0]) & (col >= 0) & (col < local.shape[1])
+        return np.where(inside, local[np.where(inside, row, 0), np.where(inside, col, 0)], 0.0)
+
+
+def frame_of(prints: Iterable[RidgePrint]) -> tuple[int, int]:
+    """The smallest (height, width) px of `SIDES` that holds each print."""
+    height, width = np.array([shown.ridges.shape for shown in prints]).max(axis=0)
+    return next(side for side in SIDES if side >= height), next(side for side in SIDES if side >= width)
+
+
+class RidgeMatcher:
+    """Aligns pairs of prints.
+
+    A pair is aligned in one order, which the prints' content decides, whichever way it is asked for: so what is found
+    does not depend on the order.
+
+    frame: (height, width) px of `SIDES` that holds all prints; None takes the smallest one of each batch.
+    at_once: pairs in one batch. Neither the others in it nor the frame change a pair's result by more than rounding.
+    """
+
+    def __init__(self, frame: tuple[int, int] | None = None, at_once: int = 1):
+        if at_once < 1:
+            raise ValueError(f"at_once is positive, got {at_once}")
+        self._frame, self._at_once = frame, at_once
+        self._features: OrderedDict[tuple, tuple[RidgePrint, Features]] = OrderedDict()
+
+    def align(self, a: RidgePrint, b: RidgePrint) -> RidgeAlignment:
+        """One pair."""
+        return next(self.align_many([(a, b)]))
+
+    def align_many(self, pairs: Iterable[tuple[RidgePrint, RidgePrint]]) -> Iterator[RidgeAlignment]:
+        """Each pair (a, b), in order; taken in by and by, `at_once` at a time."""
+        pairs = iter(pairs)
+        while batch := list(islice(pairs, self._at_once)):
+            inverted = [_precedes(b, a) for a, b in batch]
+            ordered = [pair[::-1] if turn else pair for pair, turn in zip(batch, inverted, strict=True)]
+            frame = self._frame or frame_of(shown for pair in batch for shown in pair)
+            full = ordered + [ordered[-1]] * (self._at_once - len(ordered))
+            sides = ([self.features(shown, frame) for shown in side] for side in zip(*full, strict=True))
+            a, b = (jax.tree.map(lambda *leaves: jnp.stack(leaves), *side) for side in sides)
+            found = jax.device_get(_align(a, b))
+            for k, (pair, turn) in enumerate(zip(ordered, inverted, strict=True)):
+                elastic, agreement, guess = jax.tree.map(lambda leaf, k=k: leaf[k], found)
+                yield _alignment(*pair, elastic, agreement, int(guess), turn)
+
+    def features(self, shown: RidgePrint, frame: tuple[int, int]) -> Features:
+        """A print's features in a frame; those of the last `REMEMBERED` prints are kept."""
+        key = id(shown), frame
+        if key not in self._features:
+            self._features[key] = shown, _features(*_in_frame(shown, frame), *padded_minutiae(shown.minutiae))
+        self._features.move_to_end(key)
+        while len(self._features) > REMEMBERED:
+            self._features.popitem(last=False)
+        return self._features[key][1]
+
+
+def _precedes(a: RidgePrint, b: RidgePrint) -> bool:
+    """One order of any two prints, by what they show."""
+    return _content(a) < _content(b)
+
+
+def _content(shown: RidgePrint) -> tuple:
+    return shown.ridges.shape, shown.enhanced.tobytes(), shown.ridges.tobytes()
+
+
+def _alignment(
+    a: RidgePrint, b: RidgePrint, elastic: ElasticMap, agreement: Agreement, guess: int, inverted: bool
+) -> RidgeAlignment:
+    """The alignment of (a, b) as it was found, told of (b, a) where `inverted`."""
+    to_a, to_b = partial(_carried, elastic, back=False), partial(_carried, elastic, back=True)
+    paired = pair_minutiae(a.minutiae, b.minutiae, a.ridges, b.ridges, to_a, to_b)
+    source = Source.flow if guess < OF_FLOW else Source.minutiae
+    return RidgeAlignment(elastic, inverted, agreement, paired.swapped() if inverted else paired, source)
+
+
+def _in_frame(shown: RidgePrint, frame: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A print's signal and mask, float32 of a frame that holds it."""
+    room = [(0, full - length) for full, length in zip(frame, shown.ridges.shape, strict=True)]
+    signal = np.where(shown.ridges, shown.enhanced / np.float32(127.5) - 1, 0)
+    return np.pad(signal.astype(np.float32), room), np.pad(shown.ridges.astype(np.float32), room)
+
+
+@jax.jit
+def _features(
+    signal: jax.Array, mask: jax.Array, points: jax.Array, directions: jax.Array, present: jax.Array
+) -> Features:
+    ridges = ridges_of(signal, mask)
+    field = orientation_field(ridges)
+    return Features(ridges, field, neighbourhoods(ridges, field, points, directions, present))
+
+
+@jax.jit
+def _align(a: Features, b: Features) -> tuple[ElasticMap, Agreement, jax.Array]:
+    """Pairs with a leading axis, one after the other: maps, agreements, and which guess each began from."""
+    return jax.lax.map(lambda pair: _align_one(*pair), (a, b))
+
+
+def _align_one(a: Features, b: Features) -> tuple[ElasticMap, Agreement, jax.Array]:
+    of_flow, _ = search_orientation(a.field, b.field, OF_FLOW)
+    of_minutiae, _ = search_minutiae(a.neighbourhoods, b.neighbourhoods, OF_MINUTIAE)
+    candidates = first_level(a.ridges, b.ridges, jnp.concatenate([of_flow, of_minutiae]), CANDIDATES)
+    maps = refine(a.ridges, b.ridges, candidates.maps, LEVELS[1:-1])
+    agreements = jax.vmap(partial(agreement_of, a.ridges, b.ridges))(maps)
+    best = worth(agreements.mean, agreements.area).argmax()
+    chosen = jax.tree.map(lambda leaf: leaf[best][None], maps)
+    elastic = jax.tree.map(lambda leaf: leaf[0], refine(a.ridges, b.ridges, chosen, LEVELS[-1:]))
+    return elastic, agreement_of(a.ridges, b.ridges, elastic), candidates.guess[best]
+
+
+def worth(mean: jax.Array, area: jax.Array) -> jax.Array:
+    """The mean agreement, less where it rests on a small overlap: chance finds that sooner. area: px."""
+    return mean * jnp.minimum(1.0, area / FULL_AREA) ** AREA_POWER
+
+
+def _carried(elastic: ElasticMap, points: np.ndarray, back: bool) -> np.ndarray:
+    """Where a map, or its inverse (`back`), takes points (..., 2), float32. One program serves any number of them."""
+    flat = np.asarray(points, np.float32).reshape(-1, 2)
+    count = -(-max(len(flat), 1) // POINTS) * POINTS
+    if count > POINTS:  # few numbers of points, so that few programs are compiled
+        count = POINTS * 2 ** int(np.ceil(np.log2(count / POINTS)))
+    room = np.zeros((count, 2), np.float32)
+    room[: len(flat)] = flat
+    return np.asarray(_carry(elastic, room, back))[: len(flat)].reshape(np.shape(points))
+
+
+@partial(jax.jit, static_argnames="back")
+def _carry(elastic: ElasticMap, points: jax.Array, back: bool) -> jax.Array:
+    there = elastic.inverse if back else elastic
+    return jnp.stack(there(points[:, 0], points[:, 1]), axis=-1)
