@@ -12,11 +12,19 @@ os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 
-def load(run_dir: Any, cache_dir: str | None = None) -> Any:
-    """A trained run, ready to compare prints: `load(RUN_DIR).compare("a.png", "b.png")`.
+def load(run_dir: Any = None, cache_dir: str | None = None) -> Any:
+    """What compares prints, ready to use: `load().compare("a.png", "b.png")`.
 
-    See `ifvit.recognition.comparison`, which is imported only now: `import ifvit` alone loads neither JAX nor OpenCV.
+    run_dir: of a trained run; None compares by the ridges alone, which needs no training.
+    cache_dir: for enhanced prints; None takes the user's cache folder.
+
+    See `ifvit.recognition.comparison` and `ifvit.recognition.ridge_comparison`, which are imported only now: `import
+    ifvit` alone loads neither JAX nor OpenCV.
     """
+    if run_dir is None:
+        from ifvit.recognition.ridge_comparison import RidgeComparer
+
+        return RidgeComparer(cache_dir=cache_dir)
     from ifvit.recognition.comparison import load as load_run
 
     return load_run(run_dir, cache_dir)

@@ -53,22 +53,29 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("train", help="train; takes Hydra overrides, like train.py", add_help=False)
 
     register = commands.add_parser("register", help="lay one print on another with a trained Module 1, or say why not")
-    _add_pair(register, "a trained Module 1 or 2", "draw both prints, the matches and the overlay")
+    _add_pair(register, "a trained Module 1 or 2", "draw both prints, the matches and the overlay", True)
     register.set_defaults(run=_register)
 
-    compare = commands.add_parser("compare", help="compare two prints with a trained Module 2, and say why")
-    _add_pair(compare, "a trained Module 2", "draw both prints, what corresponds, the overlay")
+    compare = commands.add_parser(
+        "compare", help="compare two prints, by their ridges or a trained Module 2, and say why"
+    )
+    _add_pair(compare, "a trained Module 2; default: none, by the ridges alone", "draw what the answer rests on", False)
     compare.add_argument(
         "--fmr", type=_share, default=0.01, metavar="P", help="decide at this false-match rate; default: %(default)s"
     )
     compare.set_defaults(run=_compare)
 
-    evaluate = commands.add_parser("evaluate", help="judge a trained run by a verification protocol, and calibrate it")
-    evaluate.add_argument("run_dir", type=typed_path, metavar="RUN_DIR", help="of a trained Module 2, or of a Module 1")
+    evaluate = commands.add_parser("evaluate", help="judge a run, or ridges alone, by a verification protocol")
+    evaluate.add_argument(
+        "run_dir",
+        type=_run_or_override,
+        metavar="RUN_DIR",
+        help="of a trained Module 2 or 1; none: by the ridges alone",
+    )
     evaluate.add_argument("overrides", nargs="*", help="the data: data=fvc data.root=FOLDER data.databases=[DB1_B]")
     evaluate.add_argument("--protocol", choices=["fvc", "sd4", "sd302", "all"], help="default: the data's usual one")
     evaluate.add_argument("--impostors", type=at_least(1), metavar="N", help="at most so many, drawn; default: all")
-    evaluate.add_argument("--out", type=typed_path, metavar="DIR", help="default: RUN_DIR/evaluation")
+    evaluate.add_argument("--out", type=typed_path, metavar="DIR", help="default: RUN_DIR/evaluation, or ./evaluation")
     evaluate.add_argument(
         "--robustness", type=at_least(1), default=0, metavar="N",
         help="compare N genuine pairs once more at every angle and shift, and draw the heat map",
@@ -135,12 +142,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_pair(command: argparse.ArgumentParser, model: str, picture: str) -> None:
+def _run_or_override(text: str) -> Path | str:
+    """A type for argparse: a run directory, or the first of the overrides, which hold an = and are no folder."""
+    return text if "=" in text and not Path(text).is_dir() else typed_path(text)
+
+
+def _add_pair(command: argparse.ArgumentParser, model: str, picture: str, needs_run: bool) -> None:
     """The arguments of a command that takes two prints."""
     command.add_argument("a", type=typed_path, metavar="A", help="an image of a print")
     command.add_argument("b", type=typed_path, metavar="B", help="another one")
     command.add_argument(
-        "--run", dest="run_dir", required=True, type=typed_path, metavar="RUN_DIR", help=f"run_dir of {model}"
+        "--run", dest="run_dir", required=needs_run, type=typed_path, metavar="RUN_DIR", help=f"run_dir of {model}"
     )
     command.add_argument("--ppi", type=at_least(50), metavar="N", help="of both files; default: their tags, else 500")
     command.add_argument("--picture", type=typed_path, metavar="FILE", help=f"{picture}: .png, .pdf, ...")
@@ -172,11 +184,11 @@ def _register(arguments: argparse.Namespace) -> None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     def answer() -> _Answer:
-        from ifvit.recognition.comparison import load
+        import ifvit
 
-        made = load(arguments.run_dir).compare(arguments.a, arguments.b, arguments.ppi)
-        decided = {"decision": made.decision(arguments.fmr), "decided_at_fmr": arguments.fmr}
-        return _Answer(made.to_dict() | decided, made.text(arguments.fmr), made.save, made.score is not None)
+        found = ifvit.load(arguments.run_dir).compare(arguments.a, arguments.b, arguments.ppi)
+        decided = {"decision": found.decision(arguments.fmr), "decided_at_fmr": arguments.fmr}
+        return _Answer(found.to_dict() | decided, found.text(arguments.fmr), found.save, found.decided)
 
     _say(arguments, answer)
 
@@ -246,12 +258,15 @@ def _share(text: str) -> float:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from ifvit.launch import compose_config, prepare_process, refuse
 
-    other = [text for text in arguments.overrides if not text.startswith(("data=", "data.", "+data."))]
+    run_dir, overrides = arguments.run_dir, arguments.overrides
+    if isinstance(run_dir, str):
+        run_dir, overrides = None, [run_dir, *overrides]
+    other = [text for text in overrides if not text.startswith(("data=", "data.", "+data."))]
     if other:
         refuse([f"{text}: the model comes from the run; only data=... and data.* are read" for text in other])
-    data = compose_config(arguments.overrides).data
-    out = arguments.out or arguments.run_dir / "evaluation"
-    if arguments.run_dir.is_dir():  # else there is no run, which is told below
+    data = compose_config(overrides).data
+    out = arguments.out or (run_dir or Path()) / "evaluation"
+    if run_dir is None or run_dir.is_dir():  # else there is no run, which is told below
         check_place("--out DIR", out / "results.json")
     prepare_process()
     from ifvit.checkpoint import CheckpointError
@@ -262,7 +277,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     with border(resumes=True):
         try:
             protocol = Protocol(arguments.protocol) if arguments.protocol else None
-            done = evaluate(arguments.run_dir, data, protocol, arguments.impostors, out)
+            done = evaluate(run_dir, data, protocol, arguments.impostors, out)
             print("\n".join(done.text()), flush=True)  # the figures first: a full disk must not cost them
             for line in report(done, out, arguments.calibrate, arguments.robustness):
                 print(line, flush=True)

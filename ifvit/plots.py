@@ -245,6 +245,17 @@ def contact_sheet(rows: Mapping[str, np.ndarray], heading: str, zoom: float) -> 
     return np.vstack([_text(heading, total), *(_widened(row, total) for row in drawn)])
 
 
+def panels(rows: Sequence[Sequence[tuple[str, np.ndarray]]], heading: Sequence[str]) -> np.ndarray:
+    """Rows of drawings, uint8 RGB (H, W, 3), each under its title, below the heading's lines."""
+    drawn = []
+    for row in rows:
+        tiles = [np.vstack([_text(title, drawing.shape[1]), drawing]) for title, drawing in row]
+        height = max(tile.shape[0] for tile in tiles) + MARGIN
+        drawn.append(np.hstack([_padded(tile, height, tile.shape[1] + 2 * MARGIN) for tile in tiles]))
+    total = max(row.shape[1] for row in drawn)
+    return np.vstack([*(_text(line, total) for line in heading), *(_widened(row, total) for row in drawn)])
+
+
 def _widened(drawing: np.ndarray, width: int) -> np.ndarray:
     return np.pad(drawing, ((0, 0), (0, width - drawing.shape[1]), (0, 0)), constant_values=255)
 

@@ -1,19 +1,21 @@
-"""Who scores the pairs of an evaluation: a run's Module 2, or a Module 1 by itself."""
+"""Who scores the pairs of an evaluation: a run's Module 2, a Module 1 by itself, or the ridges alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from ifvit import image, plots
 from ifvit.checkpoint import MODULE_1, read_json
-from ifvit.config import Stage
+from ifvit.config import Enhancement, Stage
 from ifvit.data.records import DataError, Record
 from ifvit.data.splits import read_split
+from ifvit.evaluation.ridge_judge import RidgeJudge
+from ifvit.evaluation.row import Row
 from ifvit.image import Canvas, ImageError, Scan
 from ifvit.progress import Progress
 from ifvit.recognition.comparer import Comparer, calibration_key, load_comparer
@@ -25,21 +27,6 @@ from ifvit.recognition.trained import load_dense
 
 AT_ONCE = 8  # pairs in a batch
 READ_AT_ONCE = 64  # images
-
-
-class Row(NamedTuple):
-    """A pair's result: score, 0 where it failed; failed; agree and made, how many of the registration's matches agree,
-    and how many there are; overlap, the share of the smaller print; of_global, of_local: the single cosines, nan where
-    there is none.
-    """
-
-    score: float
-    failed: bool
-    agree: int
-    made: int
-    overlap: float
-    of_global: float = float("nan")
-    of_local: float = float("nan")
 
 
 class Judge(Protocol):
@@ -184,25 +171,31 @@ def _told(run_dir: Path, trained: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def judge_of(run_dir: Path, cache_dir: str | None = None) -> Judge:
-    """Who judges with a run.
+def judge_of(run_dir: Path | None, cache_dir: str | None = None, enhancement: Enhancement = Enhancement.none) -> Judge:
+    """Who judges with a run; None judges by the ridges alone.
+
+    enhancement: of ridges alone; `none` takes `gabor`.
 
     Raises:
         CheckpointError: it is no run directory, holds no state yet, or is damaged.
+        EnhancementError: the enhancement is not installed.
     """
+    if run_dir is None:
+        return RidgeJudge(Enhancement.gabor if enhancement is Enhancement.none else enhancement, cache_dir)
     held = read_json(run_dir / "config.json")
     config = held.get("config") if isinstance(held, dict) else None
     stage = config.get("stage") if isinstance(config, dict) else None
     return MatcherJudge(run_dir, cache_dir) if stage == Stage.matcher else DenseJudge(run_dir, cache_dir)
 
 
-def refuse_seen(run_dir: Path, records: Sequence[Record]) -> None:
+def refuse_seen(run_dir: Path | None, records: Sequence[Record]) -> None:
     """Refuse people whom the run, or the Module 1 it began from, trained or validated on.
 
     Raises:
         DataError: naming them.
     """
-    for table in (run_dir / "split.csv", run_dir / MODULE_1 / "split.csv"):
+    tables = () if run_dir is None else (run_dir / "split.csv", run_dir / MODULE_1 / "split.csv")
+    for table in tables:
         if table.exists():
             read_split(table, "split.csv").refuse_seen(records, "the data")
 

@@ -1,4 +1,4 @@
-"""A trained run judged by a protocol of the field: every pair compared and scored, then reported."""
+"""A trained run, or the ridges alone, judged by a protocol of the field: every pair compared, scored, then reported."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Evaluation(NamedTuple):
     figures: of each database; about: what was evaluated, by name; key: the same, for comparison.
     """
 
-    run_dir: Path
+    run_dir: Path | None
     judge: Judge
     records: list[Record]
     gallery: Gallery
@@ -51,11 +51,12 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    run_dir: Path, data: DataConfig, protocol: Protocol | None, impostors: int | None, out: Path
+    run_dir: Path | None, data: DataConfig, protocol: Protocol | None, impostors: int | None, out: Path
 ) -> Evaluation:
     """Every pair compared. What was compared is kept in `out`, so that the same call goes on where it was stopped.
 
-    protocol: None takes the data's usual one. impostors: how many to draw; None takes all.
+    run_dir: None compares by the ridges alone. protocol: None takes the data's usual one. impostors: how many to draw;
+    None takes all.
 
     Raises:
         DataError: nothing found, data that do not suit the protocol, subjects that the run trained or validated on, or
@@ -63,7 +64,7 @@ def evaluate(
         CheckpointError: no run, or a damaged one.
         OSError: `out` cannot be written.
     """
-    judge = judge_of(run_dir, data.cache_dir)
+    judge = judge_of(run_dir, data.cache_dir, data.enhancement)
     records = [record for some in find(data).values() for record in some]
     if not records:
         raise DataError("data: synthetic fingers are evaluated as a set (python -m ifvit synthesize), with data=fvc")

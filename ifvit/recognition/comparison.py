@@ -9,30 +9,25 @@ c.score, c.reason, c.save("pair.png"), c.to_dict()
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ifvit import image, pictures, plots
+from ifvit import pictures, plots
 from ifvit.calibration import Calibration, pairs_needed
-from ifvit.image import ImageError
+from ifvit.image import Scan
 from ifvit.recognition.alignment import Matches
 from ifvit.recognition.comparer import Comparer, Scored, load_comparer
+from ifvit.recognition.image_matcher import AT_ONCE, ImageMatcher
 from ifvit.recognition.pair import SAID, between_files
 from ifvit.recognition.prints import MatcherPrint
 from ifvit.recognition.registration import Aligned
 
-AT_ONCE = 8  # pairs in a batch of `compare_many`
 FMR = 0.01  # at which `Comparison.decision` decides unless another is named
-
-Image = str | PathLike | np.ndarray | Any  # a path, an array, or Pillow's
-Ppi = float | None | tuple[float | None, float | None]  # of both images, or of each
 
 
 @dataclass(frozen=True)
@@ -96,6 +91,11 @@ class Comparison:
         """Which places of A Module 2 finds in which of B, best first, with its confidence in each."""
         found = self.scored.matches
         return Matches(*self._in_files(found.points_a, found.points_b), found.confidence)
+
+    @property
+    def decided(self) -> bool:
+        """Whether the prints could be compared."""
+        return self.score is not None
 
     @property
     def fmr(self) -> float | None:
@@ -233,101 +233,28 @@ def _listed(points: np.ndarray) -> list[list[float]]:
     return np.round(np.asarray(points, np.float64), 2).tolist()
 
 
-class Matcher:
+class Matcher(ImageMatcher):
     """A trained run, ready to compare; made by `load`. The model, its frame and its enhancement are the run's."""
 
     def __init__(self, run_dir: Path, cache_dir: str | None = None):
         self.comparer = load_comparer(run_dir, cache_dir=cache_dir)
         self._many: Comparer | None = None
 
-    def compare(self, a: Image, b: Image, ppi: Ppi = None) -> Comparison:
-        """Two prints: paths, arrays (grey, RGB or RGBA) or Pillow images, by the rules of `ifvit.image.scan_of`.
+    def print_of(self, scan: Scan, ppi: float | None) -> MatcherPrint:
+        return self.comparer.print_of(scan, ppi)
 
-        ppi: of both images or (of a, of b), over their own tags; 500 where nobody says it, and the result says so.
-
-        Raises:
-            ImageError: an image cannot be used; names it.
-            EnhancementError: the enhancement of the training is not installed.
-        """
-        started = time.perf_counter()
-        prints = [_named(self._print(shown, own), shown, name) for shown, name, own in _sides(a, b, ppi)]
-        for made in prints:
-            if isinstance(made, ImageError):
-                raise made
-        scored = self.comparer.score(*prints)
-        return self._comparison(a, b, *prints, scored, time.perf_counter() - started)
-
-    def compare_many(self, pairs: Iterable[tuple[Image, Image]], ppi: Ppi = None) -> Iterator[Comparison | ImageError]:
-        """Each pair, in order, `AT_ONCE` in a batch; where an image cannot be used, the error that says why.
-
-        An image that several pairs of a batch share is read once.
-        """
+    def compare_prints(self, pairs: Sequence[tuple[MatcherPrint, MatcherPrint]]) -> list[Scored]:
+        if len(pairs) == 1:
+            return [self.comparer.score(*pairs[0])]
         if self._many is None:
             self._many = self.comparer.by(AT_ONCE)
-        pairs = iter(pairs)
-        while some := list(islice(pairs, AT_ONCE)):
-            started = time.perf_counter()
-            read: dict[Any, MatcherPrint | ImageError] = {}
-            sides = []
-            for a, b in some:
-                for shown, name, own_ppi in _sides(a, b, ppi):
-                    key = (_key(shown), own_ppi)
-                    if key not in read:
-                        read[key] = self._print(shown, own_ppi)
-                    sides.append(_named(read[key], shown, name))
-            prints = list(zip(sides[::2], sides[1::2], strict=True))
-            bad = [next((one for one in pair if isinstance(one, ImageError)), None) for pair in prints]
-            found = iter(
-                list(self._many.score_many(pair for pair, error in zip(prints, bad, strict=True) if not error))
-            )
-            seconds = (time.perf_counter() - started) / len(some)
-            for (a, b), pair, error in zip(some, prints, bad, strict=True):
-                yield error or self._comparison(a, b, *pair, next(found), seconds)
+        return list(self._many.score_many(pairs))
 
-    def _comparison(
-        self, a: Image, b: Image, print_a: MatcherPrint, print_b: MatcherPrint, scored: Scored, seconds: float
-    ):
-        names = _name(a, "A"), _name(b, "B")
+    def comparison(
+        self, names: tuple[str, str], prints: tuple[MatcherPrint, MatcherPrint], found: Scored, seconds: float
+    ) -> Comparison:
         comparer = self.comparer
-        return Comparison(*names, print_a, print_b, comparer.module_1.ppi, scored, comparer.calibration, seconds)
-
-    def _print(self, shown: Image, ppi: float | None) -> MatcherPrint | ImageError:
-        """An image's print, or why there is none, which names it where it is a file."""
-        try:
-            if not _is_file(shown):
-                return self.comparer.print_of(image.scan_of(shown), ppi)
-            scan = image.read(Path(shown))
-        except ImageError as error:
-            return error
-        try:
-            return self.comparer.print_of(scan, ppi)
-        except ImageError as error:
-            return ImageError(f"{shown}: {error}")
-
-
-def _sides(a: Image, b: Image, ppi: Ppi) -> Iterator[tuple[Image, str, float | None]]:
-    """Each image, its name and its ppi."""
-    for shown, name, own in zip((a, b), "AB", ppi if isinstance(ppi, tuple) else (ppi, ppi), strict=True):
-        if own is not None and not (math.isfinite(own) and own > 0):
-            raise ValueError(f"ppi is a number above 0, got {own}")
-        yield shown, _name(shown, name), own
-
-
-def _is_file(shown: Image) -> bool:
-    return isinstance(shown, (str, PathLike))
-
-
-def _name(shown: Image, otherwise: str) -> str:
-    return str(shown) if _is_file(shown) else otherwise
-
-
-def _named(made: MatcherPrint | ImageError, shown: Image, name: str) -> MatcherPrint | ImageError:
-    """The print, or the error that names the image."""
-    return ImageError(f"image {name}: {made}") if isinstance(made, ImageError) and not _is_file(shown) else made
-
-
-def _key(shown: Image) -> Any:
-    return str(shown) if _is_file(shown) else id(shown)
+        return Comparison(*names, *prints, comparer.module_1.ppi, found, comparer.calibration, seconds)
 
 
 def load(run_dir: str | PathLike, cache_dir: str | None = None) -> Matcher:

@@ -10,8 +10,8 @@ import pytest
 from ifvit.data.protocols import Protocol, pairs
 from ifvit.data.records import DataError, Record
 from ifvit.evaluation.curves import draw_heat_map
-from ifvit.evaluation.judges import Row
 from ifvit.evaluation.robustness import ANGLES, SHIFTS, moved, robustness
+from ifvit.evaluation.row import Row
 
 
 def disc():

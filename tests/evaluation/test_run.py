@@ -17,7 +17,8 @@ from ifvit.data.records import DataError, Record
 from ifvit.evaluation import comparisons as module
 from ifvit.evaluation import run as run_module
 from ifvit.evaluation.comparisons import Comparisons, compare_all, worst
-from ifvit.evaluation.judges import DenseJudge, Gallery, Row
+from ifvit.evaluation.judges import DenseJudge, Gallery
+from ifvit.evaluation.row import Row
 from ifvit.evaluation.run import evaluate
 from ifvit.files import WriteError
 from ifvit.image import ImageError

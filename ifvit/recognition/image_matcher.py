@@ -1,0 +1,119 @@
+"""Pairs of images in, comparisons out: reading, naming and batching, whatever compares the prints."""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ifvit import image
+from ifvit.image import ImageError, Scan
+
+AT_ONCE = 8  # pairs in a batch of `compare_many`
+
+Image = str | PathLike | np.ndarray | Any  # a path, an array, or Pillow's
+Ppi = float | None | tuple[float | None, float | None]  # of both images, or of each
+
+
+class ImageMatcher(ABC):
+    """Compares images. A subclass says what a print is, and what a comparison of two."""
+
+    @abstractmethod
+    def print_of(self, scan: Scan, ppi: float | None) -> Any:
+        """The print of a scan.
+
+        Raises:
+            ImageError: it cannot be used (the message names no file).
+        """
+
+    @abstractmethod
+    def compare_prints(self, pairs: Sequence[tuple[Any, Any]]) -> list[Any]:
+        """What is found of each of at most `AT_ONCE` pairs of prints."""
+
+    @abstractmethod
+    def comparison(self, names: tuple[str, str], prints: tuple[Any, Any], found: Any, seconds: float) -> Any:
+        """The comparison to hand out."""
+
+    def compare(self, a: Image, b: Image, ppi: Ppi = None) -> Any:
+        """Two prints: paths, arrays (grey, RGB or RGBA) or Pillow images, by the rules of `ifvit.image.scan_of`.
+
+        ppi: of both images or (of a, of b), over their own tags; 500 where nobody says it, and the result says so.
+
+        Raises:
+            ImageError: an image cannot be used; names it.
+            EnhancementError: the enhancement is not installed.
+        """
+        started = time.perf_counter()
+        prints = [_named(self._print(shown, own), shown, name) for shown, name, own in _sides(a, b, ppi)]
+        for found in prints:
+            if isinstance(found, ImageError):
+                raise found
+        (found,) = self.compare_prints([tuple(prints)])
+        return self.comparison(_names(a, b), tuple(prints), found, time.perf_counter() - started)
+
+    def compare_many(self, pairs: Iterable[tuple[Image, Image]], ppi: Ppi = None) -> Iterator[Any]:
+        """The comparison of each pair, in order, `AT_ONCE` in a batch; where an image cannot be used, the ImageError
+        that says why.
+
+        An image that several pairs of a batch share is read once.
+        """
+        pairs = iter(pairs)
+        while batch := list(islice(pairs, AT_ONCE)):
+            started = time.perf_counter()
+            read: dict[Any, Any] = {}
+            sides = []
+            for a, b in batch:
+                for shown, name, own in _sides(a, b, ppi):
+                    key = (str(shown) if _is_file(shown) else id(shown)), own
+                    if key not in read:
+                        read[key] = self._print(shown, own)
+                    sides.append(_named(read[key], shown, name))
+            prints = list(zip(sides[::2], sides[1::2], strict=True))
+            errors = [next((side for side in pair if isinstance(side, ImageError)), None) for pair in prints]
+            good = [pair for pair, error in zip(prints, errors, strict=True) if error is None]
+            found = iter(self.compare_prints(good) if good else [])
+            seconds = (time.perf_counter() - started) / len(batch)
+            for (a, b), pair, error in zip(batch, prints, errors, strict=True):
+                yield error or self.comparison(_names(a, b), pair, next(found), seconds)
+
+    def _print(self, shown: Image, ppi: float | None) -> Any:
+        """An image's print, or the ImageError that says why there is none, naming it where it is a file."""
+        try:
+            if not _is_file(shown):
+                return self.print_of(image.scan_of(shown), ppi)
+            scan = image.read(Path(shown))
+        except ImageError as error:
+            return error
+        try:
+            return self.print_of(scan, ppi)
+        except ImageError as error:
+            return ImageError(f"{shown}: {error}")
+
+
+def _sides(a: Image, b: Image, ppi: Ppi) -> Iterator[tuple[Image, str, float | None]]:
+    """Each image, its name and its ppi."""
+    for shown, name, own in zip((a, b), _names(a, b), ppi if isinstance(ppi, tuple) else (ppi, ppi), strict=True):
+        if own is not None and not (math.isfinite(own) and own > 0):
+            raise ValueError(f"ppi is a number above 0, got {own}")
+        yield shown, name, own
+
+
+def _is_file(shown: Image) -> bool:
+    return isinstance(shown, (str, PathLike))
+
+
+def _names(a: Image, b: Image) -> tuple[str, str]:
+    """Their paths, or A and B."""
+    return tuple(str(shown) if _is_file(shown) else name for shown, name in ((a, "A"), (b, "B")))
+
+
+def _named(found: Any, shown: Image, name: str) -> Any:
+    """A print, or the error that names the image."""
+    return ImageError(f"image {name}: {found}") if isinstance(found, ImageError) and not _is_file(shown) else found
