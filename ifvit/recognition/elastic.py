@@ -51,7 +51,10 @@ class Ridges(NamedTuple):
 
 
 def ridges_of(signal: jax.Array, mask: jax.Array) -> Ridges:
-    """The ridges of a print whose signal (H, W) is not smoothed yet."""
+    """The ridges of a print whose signal (H, W) is not smoothed yet; it counts where the mask is."""
+    # Not the program's input itself: on a CPU JAX 0.7.2 multiplies a matrix by an input that lay at the same address
+    # before (XNNPACK keeps inputs that it has packed, by their address).
+    signal = jnp.where(mask > 0, signal, 0.0)
     return Ridges(jnp.stack([signal, *(blurred(signal, sigma) for sigma in SMOOTH)]), mask)
 
 

@@ -183,7 +183,7 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(chosen, tmp_path, mo
     monkeypatch.setattr(files.os, "access", lambda *_: False)  # a read-only file system; root may write elsewhere
     with pytest.raises(SystemExit) as ended:
         cli.main(["evaluate", str(tmp_path), *chosen])
-    line = capsys.readouterr().err
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
     assert ended.value.code == 2 and line.startswith(f"error: --out DIR: {tmp_path / 'evaluation'}")
     assert f"the folder {tmp_path} cannot be written; name another place" in line
 
