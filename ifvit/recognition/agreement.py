@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ifvit.recognition.elastic import ElasticMap, Ridges
-from ifvit.recognition.sampling import blurred, sampled, shown
+from ifvit.recognition.sampling import blurred, sample_points, sampled, shown
 
 SIGMA = 12.0  # px at 500 ppi
 CELL = 4  # px, of the map of agreement
@@ -41,17 +41,23 @@ class Agreement(NamedTuple):
     share: jax.Array
 
 
-def agreement_of(a: Ridges, b: Ridges, to_a: ElasticMap) -> Agreement:
-    """The agreement of A, seen through a map from B to A, with B. The frame's sides are multiples of `CELL`."""
-    points = to_a.on_samples(b.mask.shape, 1)
-    both = (shown(a.mask, *points) & (b.mask > 0.5)).astype(jnp.float32)
-    seen_a, seen_b = sampled(a.for_spacing(1), *points) * both, b.for_spacing(1) * both
+def agreement_of(a: Ridges, b: Ridges, to_a: ElasticMap, spacing: int = 1) -> Agreement:
+    """The agreement of A, seen through a map from B to A, with B. The frame's sides are multiples of `CELL`.
+
+    spacing: px between the samples, 1 or 2; 2 takes a quarter of the time and tells the mean to some hundredths.
+    """
+    points = to_a.on_samples(b.mask.shape, spacing)
+    in_b = sample_points(b.mask.shape, spacing)
+    both = (shown(a.mask, *points) & shown(b.mask, *in_b)).astype(jnp.float32)
+    seen_a = sampled(a.for_spacing(spacing), *points) * both
+    seen_b = sampled(b.for_spacing(spacing), *in_b) * both
+    side = CELL // spacing
     product, energy_a, energy_b = (
-        blurred(_cells(signal), SIGMA / CELL) for signal in (seen_a * seen_b, seen_a**2, seen_b**2)
+        blurred(_cells(signal, side), SIGMA / CELL) for signal in (seen_a * seen_b, seen_a**2, seen_b**2)
     )
-    cover = _cells(both)
+    cover = _cells(both, side)
     local = product / jnp.sqrt(jnp.maximum(energy_a * energy_b, LEAST_ENERGY**2)) * (cover > 0)
-    area = both.sum()
+    area = both.sum() * spacing**2
     total = jnp.maximum(cover.sum(), 1e-6)
     enough = area > LEAST_AREA
     mean = jnp.where(enough, (local * cover).sum() / total, 0.0)
@@ -60,7 +66,7 @@ def agreement_of(a: Ridges, b: Ridges, to_a: ElasticMap) -> Agreement:
     return Agreement(local, cover, mean, agrees, area, area / smaller)
 
 
-def _cells(values: jax.Array) -> jax.Array:
-    """Means over cells of `CELL` px."""
+def _cells(values: jax.Array, side: int) -> jax.Array:
+    """Means over cells of `side` samples."""
     height, width = values.shape
-    return values.reshape(height // CELL, CELL, width // CELL, CELL).mean((1, 3))
+    return values.reshape(height // side, side, width // side, side).mean((1, 3))

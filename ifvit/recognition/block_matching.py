@@ -1,9 +1,10 @@
 """Where each block of one print is found in another: correlations for every shift, then the smoothest good answer.
 
 A block of ridges looks much the same one ridge further, so the best shift of a block alone is often wrong by a period.
-Neighbours move nearly alike, for skin is smooth: max-product belief propagation over the grid of blocks finds the
-shifts that correlate best and differ least from block to block (Felzenszwalb and Huttenlocher, Efficient belief
-propagation for early vision, IJCV 70, 2006). Pure JAX.
+Neighbours move nearly alike, for skin is smooth: belief propagation over the grid of blocks finds the shifts that
+correlate best and differ least from block to block (Felzenszwalb and Huttenlocher, Efficient belief propagation for
+early vision, IJCV 70, 2006). It takes sums over shifts, not maxima: they are matrix products, which take a sixth of the
+time on a CPU, and at a low temperature they find the same. Pure JAX.
 
 Signals are float32 (..., h, w), samples of ridges in [-1, 1], 0 where there are none. With cells of c x c samples, a
 block is `cells` x `cells` of them, and blocks begin at every cell. There are R x C blocks, and n = 2 reach + 1 shifts
@@ -12,7 +13,7 @@ along either axis.
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import lru_cache
 from typing import NamedTuple
 
 import jax
@@ -21,11 +22,10 @@ import numpy as np
 
 from ifvit.recognition.sampling import EXACT
 
-DAMPING = 0.5  # of the messages
+TEMPERATURE = 0.03  # of the beliefs, in units of correlation: a shift that fits worse by it is e times less likely
+FAINTEST = 1e-9  # share of the likeliest shift that any other keeps
 LEAST_ENERGY = 1e-3
 LEAST_COVER = 0.4  # of a block that both prints must show
-STEEPEST = 4  # samples by which the shifts of neighbouring blocks may differ
-FAR = -1e9
 
 
 class Matching(NamedTuple):
@@ -78,7 +78,7 @@ def match_blocks(a: jax.Array, mask_a: jax.Array, b: jax.Array, mask_b: jax.Arra
     correlation, cover = correlations(a, mask_a, b, mask_b, how)
     cover = jnp.where(cover >= LEAST_COVER, cover, 0.0)
     weighted = correlation * cover[..., None, None]
-    beliefs = propagate(weighted, how.stiffness, how.rounds, min(2 * how.reach, STEEPEST))
+    beliefs = propagate(weighted, how.stiffness, how.rounds)
     shift, at_shift = _best(correlation, beliefs, how.reach)
     return Found(shift, at_shift, cover)
 
@@ -138,48 +138,45 @@ def _shifted_energy(b: jax.Array, how: Matching) -> jax.Array:
     return sums.reshape(blocks[0], n, blocks[1], n).transpose(0, 2, 1, 3)
 
 
-def propagate(unary: jax.Array, stiffness: float, rounds: int, steepest: int) -> jax.Array:
-    """The beliefs (..., R, C, n, n) in every shift of every block, given how well each fits, of the same shape.
+def propagate(unary: jax.Array, stiffness: float, rounds: int) -> jax.Array:
+    """How far to believe in every shift of every block, (K, R, C, n, n) as `unary`, which tells how well each fits.
 
-    stiffness: taken off for each squared sample by which neighbours differ; they differ by at most `steepest`.
+    stiffness: taken off for each squared sample by which neighbours differ.
     """
+    n = unary.shape[-1]
+    flat = unary.reshape(*unary.shape[:-2], n * n)
+    likely = jnp.exp((flat - flat.max(-1, keepdims=True)) / TEMPERATURE)
+    smoother = _smoother(n, stiffness)
 
     def one_round(_: int, messages: jax.Array) -> jax.Array:
         # From above, below, left and right; what goes on to a neighbour leaves out what came from there.
-        fits = unary + messages.sum(0) - messages[np.array([1, 0, 3, 2])]
-        sent = _smoothed_maximum(fits, stiffness, steepest)
-        sent = sent - sent.max((-1, -2), keepdims=True)
-        new = [_moved(sent[0], -4, 1), _moved(sent[1], -4, -1), _moved(sent[2], -3, 1), _moved(sent[3], -3, -1)]
-        return DAMPING * messages + (1 - DAMPING) * jnp.stack(new)
+        above, below, left, right = messages
+        vertical, horizontal = likely * (left * right), likely * (above * below)
+        kept = jnp.stack([vertical * above, vertical * below, horizontal * left, horizontal * right])
+        sent = jnp.matmul(kept, smoother, precision=EXACT) + FAINTEST
+        sent = sent / sent.max(-1, keepdims=True)
+        new = [_moved(sent[0], 1, 1), _moved(sent[1], 1, -1), _moved(sent[2], 2, 1), _moved(sent[3], 2, -1)]
+        return jnp.sqrt(messages * jnp.stack(new))  # damped by half
 
-    silence = jnp.zeros((4, *unary.shape), unary.dtype)
-    return unary + jax.lax.fori_loop(0, rounds, one_round, silence).sum(0)
-
-
-def _moved(values: jax.Array, axis: int, by: int) -> jax.Array:
-    """Values one block further along an axis; zeros come in."""
-    length = values.shape[axis]
-    kept = jax.lax.slice_in_dim(values, max(-by, 0), length - max(by, 0), axis=axis)
-    room = [(0, 0)] * values.ndim
-    room[axis] = (max(by, 0), max(-by, 0))
-    return jnp.pad(kept, room)
+    above, below, left, right = jax.lax.fori_loop(0, rounds, one_round, jnp.ones((4, *flat.shape), flat.dtype))
+    beliefs = jnp.log(likely + FAINTEST) + jnp.log(above * below) + jnp.log(left * right)
+    return (TEMPERATURE * beliefs).reshape(unary.shape)
 
 
-def _smoothed_maximum(fits: jax.Array, stiffness: float, steepest: int) -> jax.Array:
-    """At each shift d the maximum over shifts d' of fits(d') - stiffness |d - d'|^2; the square is taken by axes."""
-    n = fits.shape[-1]
-    for axis in (-1, -2):
-        room = [(0, 0)] * fits.ndim
-        room[axis] = (steepest, steepest)
-        padded = jnp.pad(fits, room, constant_values=FAR)
-        fits = reduce(
-            jnp.maximum,
-            (
-                jax.lax.slice_in_dim(padded, k, k + n, axis=axis) - stiffness * (k - steepest) ** 2
-                for k in range(2 * steepest + 1)
-            ),
-        )
-    return fits
+@lru_cache
+def _smoother(n: int, stiffness: float) -> np.ndarray:
+    """How likely a neighbour's shift is beside that of a block, (n n, n n), unnormalised."""
+    along = np.arange(n)
+    kernel = np.exp(-stiffness * (along[:, None] - along) ** 2 / TEMPERATURE)
+    return np.kron(kernel, kernel).astype(np.float32)
+
+
+def _moved(messages: jax.Array, axis: int, by: int) -> jax.Array:
+    """Messages one block further along an axis; from beyond the border comes one that prefers nothing."""
+    length = messages.shape[axis]
+    kept = jax.lax.slice_in_dim(messages, max(-by, 0), length - max(by, 0), axis=axis)
+    border = jnp.ones_like(jax.lax.slice_in_dim(messages, 0, 1, axis=axis))
+    return jnp.concatenate([border, kept] if by > 0 else [kept, border], axis=axis)
 
 
 def _best(correlation: jax.Array, beliefs: jax.Array, reach: int) -> tuple[jax.Array, jax.Array]:

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ifvit.recognition.sampling import blurred
 
@@ -75,9 +74,9 @@ def without_folds(field: jax.Array, step: float) -> jax.Array:
         return field + jnp.minimum(9 * _box_mean(folded), 1.0) * (_box_mean(field) - field)
 
     field = jax.lax.fori_loop(0, SMOOTHING_ROUNDS, smooth_folds, field)
-    shares = np.arange(SHARES, -1, -1) / SHARES
-    areas = jnp.stack([smallest_area(field * share, step).min((-1, -2)) for share in shares])
-    share = jnp.asarray(shares, field.dtype)[(areas >= LEAST_AREA).argmax(0)]
+    shares = jnp.arange(SHARES, -1, -1, dtype=field.dtype) / SHARES
+    areas = jax.vmap(lambda share: smallest_area(field * share, step).min((-1, -2)))(shares)
+    share = shares[(areas >= LEAST_AREA).argmax(0)]
     return field * share[..., None, None, None]
 
 

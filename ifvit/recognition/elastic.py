@@ -32,6 +32,8 @@ SIDE_MULTIPLE = 48  # px; a frame's sides are multiples of it, so that every lev
 TURNS = np.deg2rad((-3.0, 0.0, 3.0))  # of each guess about the middle of the overlap: guesses are some degrees off
 FEWEST_BLOCKS = 8  # with fewer a value counts less
 LEAST_OVERLAP = 1200  # px at 500 ppi; a guess that leaves less is no guess
+FULL_AREA = 40_000.0  # px at 500 ppi, a square cm; a smaller overlap counts less
+AREA_POWER = 0.25
 OVERLAP_SPACING = 8  # px between the samples that tell an overlap
 
 
@@ -102,8 +104,9 @@ def first_level(a: Ridges, b: Ridges, guesses: jax.Array, keep: int) -> Candidat
     level.
     """
     turned, overlap = _turned(guesses, a, b)
-    fields, value, blocks = _level(a, b, turned, (), LEVELS[0])
-    value = jnp.where(overlap > LEAST_OVERLAP, value * jnp.minimum(1.0, blocks / FEWEST_BLOCKS), -1.0)
+    fields, correlation, blocks = _level(a, b, turned, (), LEVELS[0])
+    value = worth(correlation, overlap) * jnp.minimum(1.0, blocks / FEWEST_BLOCKS)
+    value = jnp.where(overlap > LEAST_OVERLAP, value, -1.0)
     value, best = jax.lax.top_k(value, keep)
     return Candidates(ElasticMap(turned[best], (fields[best],)), value, best // len(TURNS))
 
@@ -115,6 +118,11 @@ def refine(a: Ridges, b: Ridges, maps: ElasticMap, levels: Sequence[Matching]) -
         field, _, _ = _level(a, b, maps.homography, fields, how)
         fields = (*fields, field)
     return ElasticMap(maps.homography, fields)
+
+
+def worth(mean: jax.Array, area: jax.Array) -> jax.Array:
+    """The mean agreement, less where it rests on a small overlap: chance finds that sooner. area: px."""
+    return mean * jnp.minimum(1.0, area / FULL_AREA) ** AREA_POWER
 
 
 def _level(

@@ -10,6 +10,8 @@ A guess is a homography float32 (3, 3) from B to A, px at 500 ppi.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,16 +55,47 @@ def _means(image: jax.Array, side: int) -> jax.Array:
     return image[: height * side, : width * side].reshape(height, side, width, side).mean((1, 3))
 
 
-def search_orientation(field_a: jax.Array, field_b: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+class Spectra(NamedTuple):
+    """A print's flow as `search_orientation` takes it, computed once of a print in a frame of h x w cells.
+
+    middle: float32 (2,), the cell (x, y) nearest to the middle of the print.
+    radius: float32 (), cells, half of the square that holds every turn of the print.
+    upright: complex64 (3, n, n // 2 + 1), the Fourier transforms of the field's parts.
+    turned: complex64 (3, T, n, n // 2 + 1), the same at each turn about the middle.
+    """
+
+    middle: jax.Array
+    radius: jax.Array
+    upright: jax.Array
+    turned: jax.Array
+
+
+def spectra_of(field: jax.Array) -> Spectra:
+    """The spectra of a field as of `orientation_field`."""
+    height, width = field.shape[1:]
+    middle = _middle(field[2])
+    radius = int(np.ceil(WIDEST * np.hypot(height, width))) + 1
+    side = 2 * radius + 1
+    n = _fast_length(side + max(height, width))  # every shift of the turned print has room
+    angles = np.deg2rad(np.arange(0, 360, STEP_DEG))[:, None, None].astype(np.float32)
+    y, x = np.mgrid[:side, :side].astype(np.float32) - radius
+    c, s = np.cos(angles), np.sin(angles)
+    points = c * x + s * y + middle[0], -s * x + c * y + middle[1]
+    real, imaginary, mask = (sampled(part, *points) for part in field)
+    c2, s2 = np.cos(2 * angles), np.sin(2 * angles)
+    turned = jnp.stack([real * c2 - imaginary * s2, real * s2 + imaginary * c2, mask])
+    return Spectra(middle, jnp.float32(radius), jnp.fft.rfft2(field, (n, n)), jnp.fft.rfft2(turned, (n, n)))
+
+
+def search_orientation(a: Spectra, b: Spectra, count: int) -> tuple[jax.Array, jax.Array]:
     """The best `count` guesses that differ from one another, (count, 3, 3), and how well each fits, (count,); -1 where
     there are no more.
     """
-    middle_a, middle_b = (_middle(field[2]) for field in (field_a, field_b))
-    score, turned_about = _scores(field_a, field_b, middle_a)
-    angle, shift_x, shift_y, value = _peaks(score)
+    middle_a, middle_b = a.middle, b.middle
+    angle, shift_x, shift_y, value = _peaks(_scores(a, b))
     c, s = jnp.cos(angle), jnp.sin(angle)
     # A turned lies on B + shift; so a point of B goes back by the shift, then by the turn.
-    at_x, at_y = turned_about + shift_x, turned_about + shift_y
+    at_x, at_y = a.radius + shift_x, a.radius + shift_y
     guesses = homographies(c, s, middle_a[0] - c * at_x - s * at_y, -s, c, middle_a[1] + s * at_x - c * at_y)
     offset = (CELL - 1) / 2
     scale = jnp.array([[CELL, 0, offset], [0, CELL, offset], [0, 0, 1]], jnp.float32)
@@ -78,26 +111,13 @@ def _middle(mask: jax.Array) -> jax.Array:
     return jnp.stack([jnp.round((mask.sum(1 - axis) * jnp.arange(mask.shape[axis])).sum() / total) for axis in (1, 0)])
 
 
-def _scores(field_a: jax.Array, field_b: jax.Array, middle_a: jax.Array) -> tuple[jax.Array, int]:
-    """How well A fits B at each turn and shift (T, n, n), cells, -1 where too little overlaps; and the middle, along
-    either axis, of the square that holds every turn of A about `middle_a`.
-    """
-    height, width = field_a.shape[1:]
-    turned_about = int(np.ceil(WIDEST * np.hypot(height, width))) + 1
-    side = 2 * turned_about + 1
-    n = _fast_length(side + max(field_b.shape[1:]))
-    angles = np.deg2rad(np.arange(0, 360, STEP_DEG))[:, None, None].astype(np.float32)
-    y, x = np.mgrid[:side, :side].astype(np.float32) - turned_about
-    c, s = np.cos(angles), np.sin(angles)
-    points = c * x + s * y + middle_a[0], -s * x + c * y + middle_a[1]
-    real, imaginary, mask = (sampled(part, *points) for part in field_a)
-    c2, s2 = np.cos(2 * angles), np.sin(2 * angles)
-    turned = real * c2 - imaginary * s2, real * s2 + imaginary * c2, mask
-    of_a, of_b = ([jnp.fft.rfft2(part, (n, n)) for part in parts] for parts in (turned, field_b))
-    alike = jnp.fft.irfft2(jnp.conj(of_a[0]) * of_b[0] + jnp.conj(of_a[1]) * of_b[1], (n, n)) * CELL**2
-    overlap = jnp.fft.irfft2(jnp.conj(of_a[2]) * of_b[2], (n, n)) * CELL**2
+def _scores(a: Spectra, b: Spectra) -> jax.Array:
+    """How well A fits B at each turn and shift (T, n, n), cells; -1 where too little overlaps."""
+    n = b.upright.shape[-2]
+    real, imaginary, mask = jnp.conj(a.turned) * b.upright[:, None]
+    alike, overlap = jnp.fft.irfft2(jnp.stack([real + imaginary, mask]), (n, n)) * CELL**2
     large = jnp.minimum(1.0, jnp.maximum(overlap, 0) / FULL_OVERLAP) ** OVERLAP_POWER
-    return jnp.where(overlap > LEAST_OVERLAP, alike / jnp.maximum(overlap, 1.0) * large, -1.0), turned_about
+    return jnp.where(overlap > LEAST_OVERLAP, alike / jnp.maximum(overlap, 1.0) * large, -1.0)
 
 
 def _peaks(score: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:

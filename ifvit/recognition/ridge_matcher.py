@@ -19,16 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ifvit.recognition.agreement import CELL, Agreement, agreement_of
-from ifvit.recognition.elastic import LEVELS, SIDE_MULTIPLE, ElasticMap, Ridges, first_level, refine, ridges_of
+from ifvit.recognition.elastic import LEVELS, SIDE_MULTIPLE, ElasticMap, Ridges, first_level, refine, ridges_of, worth
 from ifvit.recognition.minutia_search import Neighbourhoods, neighbourhoods, padded_minutiae, search_minutiae
-from ifvit.recognition.orientation_search import orientation_field, search_orientation
+from ifvit.recognition.orientation_search import Spectra, orientation_field, search_orientation, spectra_of
 from ifvit.recognition.pairing import PairedMinutiae, pair_minutiae
 from ifvit.recognition.ridge_print import RidgePrint
 
 OF_FLOW, OF_MINUTIAE = 3, 4  # guesses
-CANDIDATES = 3  # that are followed until the last level, which the best of them alone goes through
-FULL_AREA = 40_000.0  # px at 500 ppi, a square cm; a smaller overlap counts less
-AREA_POWER = 0.25
+CANDIDATES = 4  # that are followed until the last level, which the best of them alone goes through
 SIDES = tuple(SIDE_MULTIPLE * k for k in (4, 6, 8, 10, 12, 16, 20, 26, 32))  # px; each frame is compiled once
 REMEMBERED = 128  # prints whose features are kept
 POINTS = 128  # carried through a map at once
@@ -45,7 +43,7 @@ class Features(NamedTuple):
     """What is computed once of a print, on the device, in a frame."""
 
     ridges: Ridges
-    field: jax.Array
+    spectra: Spectra
     neighbourhoods: Neighbourhoods
 
 
@@ -165,7 +163,7 @@ def _features(
 ) -> Features:
     ridges = ridges_of(signal, mask)
     field = orientation_field(ridges)
-    return Features(ridges, field, neighbourhoods(ridges, field, points, directions, present))
+    return Features(ridges, spectra_of(field), neighbourhoods(ridges, field, points, directions, present))
 
 
 @jax.jit
@@ -175,20 +173,15 @@ def _align(a: Features, b: Features) -> tuple[ElasticMap, Agreement, jax.Array]:
 
 
 def _align_one(a: Features, b: Features) -> tuple[ElasticMap, Agreement, jax.Array]:
-    of_flow, _ = search_orientation(a.field, b.field, OF_FLOW)
+    of_flow, _ = search_orientation(a.spectra, b.spectra, OF_FLOW)
     of_minutiae, _ = search_minutiae(a.neighbourhoods, b.neighbourhoods, OF_MINUTIAE)
     candidates = first_level(a.ridges, b.ridges, jnp.concatenate([of_flow, of_minutiae]), CANDIDATES)
     maps = refine(a.ridges, b.ridges, candidates.maps, LEVELS[1:-1])
-    agreements = jax.vmap(partial(agreement_of, a.ridges, b.ridges))(maps)
+    agreements = jax.vmap(partial(agreement_of, a.ridges, b.ridges, spacing=2))(maps)
     best = worth(agreements.mean, agreements.area).argmax()
     chosen = jax.tree.map(lambda leaf: leaf[best][None], maps)
     elastic = jax.tree.map(lambda leaf: leaf[0], refine(a.ridges, b.ridges, chosen, LEVELS[-1:]))
     return elastic, agreement_of(a.ridges, b.ridges, elastic), candidates.guess[best]
-
-
-def worth(mean: jax.Array, area: jax.Array) -> jax.Array:
-    """The mean agreement, less where it rests on a small overlap: chance finds that sooner. area: px."""
-    return mean * jnp.minimum(1.0, area / FULL_AREA) ** AREA_POWER
 
 
 def _carried(elastic: ElasticMap, points: np.ndarray, back: bool) -> np.ndarray:

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ifvit.recognition import block_matching
-from ifvit.recognition.block_matching import Matching, correlations, match_blocks, parabola, propagate
+from ifvit.recognition.block_matching import TEMPERATURE, Matching, correlations, match_blocks, parabola, propagate
 
 HOW = Matching(spacing=1, cell=6, cells=2, reach=3, stiffness=0.02, rounds=8)
 N = 2 * HOW.reach + 1
@@ -54,19 +53,6 @@ def test_where_there_is_no_signal_there_is_no_correlation():
     assert (found == 0).all() and (cover == 1).all()
 
 
-def test_the_smoothed_maximum_is_that_of_all_shifts():
-    fits = np.random.default_rng(0).normal(0, 1, (2, 3, 5, 5)).astype(np.float32)
-    stiffness = 0.13
-    for steepest in (4, 1):
-        found = block_matching._smoothed_maximum(jnp.asarray(fits), stiffness, steepest)
-        for y, x in product(range(5), range(5)):
-            costs = np.full((5, 5), np.inf)
-            for to_y, to_x in product(range(5), range(5)):
-                if max(abs(y - to_y), abs(x - to_x)) <= steepest:
-                    costs[to_y, to_x] = stiffness * ((y - to_y) ** 2 + (x - to_x) ** 2)
-            np.testing.assert_allclose(found[..., y, x], (fits - costs).max((-1, -2)), rtol=1e-5)
-
-
 def best_by_trying(unary, stiffness):
     """The shifts of all blocks, (R, C) places among the n x n, that are best together, of all there are."""
     rows, cols, n, _ = unary.shape
@@ -81,15 +67,13 @@ def best_by_trying(unary, stiffness):
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (4, 1), (2, 2)])
-@pytest.mark.parametrize("stiffness", [0.05, 0.5])
-def test_beliefs_are_highest_at_the_best_shifts(monkeypatch, shape, stiffness):
+@pytest.mark.parametrize("stiffness", [0.0075, 0.075])
+def test_beliefs_are_highest_at_the_best_shifts(shape, stiffness):
     """Exactly on a chain; with a loop, where the fits are not near to one another."""
-    monkeypatch.setattr(block_matching, "DAMPING", 0.0 if 1 in shape else 0.5)
-    rounds = 4 if 1 in shape else 30
-    believe = jax.jit(lambda unary: propagate(unary, stiffness, rounds, 2))
+    believe = jax.jit(lambda unary: propagate(unary[None], stiffness, 30)[0])
     right = alone = 0
     for seed in range(12):
-        unary = np.random.default_rng(seed).normal(0, 1, (*shape, 3, 3)).astype(np.float32)
+        unary = np.random.default_rng(seed).normal(0, 0.15, (*shape, 3, 3)).astype(np.float32)
         best = best_by_trying(unary, stiffness)
         right += np.array_equal(np.asarray(believe(unary)).reshape(*shape, 9).argmax(-1), best)
         alone += np.array_equal(unary.reshape(*shape, 9).argmax(-1), best)
@@ -97,19 +81,19 @@ def test_beliefs_are_highest_at_the_best_shifts(monkeypatch, shape, stiffness):
     assert alone < 12  # each block alone is not right
 
 
-def test_on_a_chain_a_belief_is_the_best_that_goes_with_the_shift(monkeypatch):
-    """Up to a constant of the block: the max-marginals, messages from both sides counted once."""
-    monkeypatch.setattr(block_matching, "DAMPING", 0.0)
-    unary = np.random.default_rng(5).normal(0, 1, (1, 3, 3, 3)).astype(np.float32)
-    found = np.asarray(propagate(jnp.asarray(unary), 0.3, 3, 2))
+def test_on_a_chain_a_belief_is_the_marginal():
+    """Up to a constant of the block: T log of the sum of exp(. / T) over the other blocks' shifts."""
+    unary = np.random.default_rng(5).normal(0, 0.1, (1, 3, 3, 3)).astype(np.float32)
+    found = np.asarray(propagate(jnp.asarray(unary)[None], 0.02, 40))[0]
     shifts = np.array(list(product(range(3), range(3))))
-    pulls = 0.3 * ((shifts[:, None] - shifts) ** 2).sum(-1)
+    pulls = 0.02 * ((shifts[:, None] - shifts) ** 2).sum(-1)
     fits = unary.reshape(3, 9)
     together = fits[0][:, None, None] + fits[1][:, None] + fits[2] - pulls[:, :, None] - pulls[None]
     for block in range(3):
-        expected = together.max(tuple(k for k in range(3) if k != block))
+        others = tuple(k for k in range(3) if k != block)
+        expected = TEMPERATURE * np.log(np.exp(together / TEMPERATURE).sum(others))
         belief = found[0, block].reshape(9)
-        np.testing.assert_allclose(belief - belief.max(), expected - expected.max(), atol=1e-5)
+        np.testing.assert_allclose(belief - belief.max(), expected - expected.max(), atol=1e-4)
 
 
 @pytest.mark.parametrize(("x", "y"), [(2.0, -1.0), (-1.4, 0.3), (0.0, 1.5)])

@@ -8,6 +8,7 @@ import pytest
 
 from ifvit.recognition.minutia_search import MOST, neighbourhoods, padded_minutiae, search_minutiae
 from ifvit.recognition.minutiae import Minutiae
+from ifvit.recognition.orientation_search import orientation_field
 from ifvit.recognition.ridge_matcher import RidgeMatcher
 from tests.recognition.ridge_prints import FRAME, both_show, disc, drawn, errors, finger, laid, pixels, turned_apart
 
@@ -15,6 +16,7 @@ COUNT = 4
 SHIFT = (12.0, -9.0)  # px
 searched = jax.jit(partial(search_minutiae, count=COUNT))
 around = jax.jit(neighbourhoods)
+field_of = jax.jit(orientation_field)
 matcher = RidgeMatcher()
 
 
@@ -22,7 +24,7 @@ def seen(shown, minutiae=None):
     """The neighbourhoods of a print, or of some of its minutiae."""
     features = matcher.features(shown, FRAME)
     minutiae = shown.minutiae if minutiae is None else minutiae
-    return around(features.ridges, features.field, *padded_minutiae(minutiae))
+    return around(features.ridges, field_of(features.ridges), *padded_minutiae(minutiae))
 
 
 def part_of(minutiae, places):

@@ -30,8 +30,8 @@ field_of = jax.jit(lambda signal, mask: orientation_field(ridges_of(signal, mask
 matcher = RidgeMatcher()
 
 
-def field(shown):
-    return matcher.features(shown, FRAME).field
+def spectra(shown):
+    return matcher.features(shown, FRAME).spectra
 
 
 def carried(guess, points):
@@ -40,13 +40,13 @@ def carried(guess, points):
 
 @pytest.fixture(scope="module")
 def of_a():
-    return field(drawn(finger(3)))
+    return spectra(drawn(finger(3)))
 
 
 @pytest.mark.parametrize("turn_deg", range(0, 360, 30))
 def test_any_turn_is_found(of_a, turn_deg):
     to_a = laid(turn_deg + 2, SHIFT)  # between the turns that are tried, too
-    guesses, values = map(np.asarray, searched(of_a, field(drawn(finger(3), to_a))))
+    guesses, values = map(np.asarray, searched(of_a, spectra(drawn(finger(3), to_a))))
     both = both_show(disc(), disc(), to_a)
     turned = np.rad2deg(np.arctan2(guesses[:, 1, 0], guesses[:, 0, 0]))
     apart = np.abs((turned - turn_deg - 2 + 180) % 360 - 180)
@@ -59,7 +59,7 @@ def test_any_turn_is_found(of_a, turn_deg):
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (8.0, 4.0), (-40.0, 28.0)])
 def test_the_best_guess_is_the_true_one(of_a, shift):
     """By the parabola through the scores to a part of a cell."""
-    guesses, values = map(np.asarray, searched(of_a, field(drawn(finger(3), laid(0, shift)))))
+    guesses, values = map(np.asarray, searched(of_a, spectra(drawn(finger(3), laid(0, shift)))))
     assert errors(carried(guesses[0], pixels()), pixels() + shift)[disc()].mean() < 10
     assert (np.diff(values) <= 0).all() and 0.6 < values[0] <= 1.0
 
@@ -67,10 +67,10 @@ def test_the_best_guess_is_the_true_one(of_a, shift):
 def test_a_small_overlap_tells_nothing(of_a):
     """Neither with a print that is small, nor with none."""
     for shown in (disc(radius=60), np.zeros(FRAME, bool)):
-        guesses, values = searched(of_a, field(drawn(finger(3), None, shown)))
+        guesses, values = searched(of_a, spectra(drawn(finger(3), None, shown)))
         np.testing.assert_array_equal(values, -1)
         assert np.isfinite(guesses).all()
-    large = searched(of_a, field(drawn(finger(3), None, disc(radius=80))))[1]
+    large = searched(of_a, spectra(drawn(finger(3), None, disc(radius=80))))[1]
     assert float(large[0]) > 0
 
 
@@ -104,7 +104,7 @@ def test_guesses_differ_where_the_print_is():
 
 
 def test_the_guesses_of_a_search_differ(of_a):
-    guesses, values = map(np.asarray, searched(of_a, field(drawn(finger(3), laid(60.0)))))
+    guesses, values = map(np.asarray, searched(of_a, spectra(drawn(finger(3), laid(60.0)))))
     at = np.array([(144.0, 144.0), (72, 144), (216, 144), (144, 58), (144, 230)])
     places = [carried(guess, at) for guess, value in zip(guesses, values, strict=True) if value > 0]
     for k, place in enumerate(places):
