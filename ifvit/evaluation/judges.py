@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,9 @@ class Judge:
 
     def __init__(self, comparer: Comparer, run_dir: Path | None, score_of: Score = Score.fused):
         check_score(comparer, score_of)
-        self.comparer, self.run_dir, self.score_of = comparer.by(AT_ONCE), run_dir, score_of
+        self.comparer, self.run_dir, self.score_of = comparer, run_dir, score_of
+        self._frame = (0, 0)  # that holds the prints of all records, so that one program is compiled
+        self._of_frame = lru_cache(maxsize=4)(partial(comparer.by, AT_ONCE))
         self.score = _in_words(comparer.networks, score_of)
         self.told = _told(comparer, run_dir)
         self.key = score_key(comparer, score_of)
@@ -57,16 +60,13 @@ class Judge:
 
     def prints(self, records: Sequence[Record]) -> Iterator[Print | ImageError]:
         """The print of each record, or the ImageError that says why there is none (naming the file)."""
-        frames = []
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(records), READ_AT_ONCE):
                 part = records[start : start + READ_AT_ONCE]
                 for shown in self._prints(part, list(pool.map(_scan, part))):
                     if not isinstance(shown, ImageError):
-                        frames.append(shown.of_ridges)
+                        self._frame = _larger(self._frame, frame_of([shown.of_ridges]))
                     yield shown
-        if frames:  # one frame for all, so that one program is compiled
-            self.comparer = self.comparer.by(AT_ONCE, frame_of(frames))
 
     def _prints(self, records: Sequence[Record], scans: list[Scan | ImageError]) -> Iterator[Print | ImageError]:
         good = [k for k, scan in enumerate(scans) if not isinstance(scan, ImageError)]
@@ -91,13 +91,23 @@ class Judge:
     def compare(self, pairs: Iterable[tuple[Print, Print]]) -> Iterator[Row]:
         """Each pair of prints, in order."""
         pairs = list(pairs)
-        for pair, found in zip(pairs, self.comparer.compare_many(pairs), strict=True):
+        for pair, found in zip(pairs, self._compared(pairs), strict=True):
             yield self._row(self._comparison(("A", "B"), pair, found))
 
-    def drawn(self, names: tuple[str, str], a: Print, b: Print) -> tuple[str, np.ndarray]:
-        """A pair in a line and as a picture."""
-        comparison = self._comparison(names, (a, b), self.comparer.compare(a, b))
-        return comparison.headline(), comparison.picture()
+    def _compared(self, pairs: list[tuple[Print, Print]]) -> Iterator[Compared]:
+        if not pairs:
+            return iter(())
+        # Prints that are turned may need a larger frame.
+        frame = _larger(self._frame, frame_of(shown.of_ridges for pair in pairs for shown in pair))
+        return self._of_frame(frame).compare_many(pairs)
+
+    def drawn(
+        self, names: Sequence[tuple[str, str]], pairs: Sequence[tuple[Print, Print]]
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """Each pair of prints in a line and as a picture."""
+        for name, pair, found in zip(names, pairs, self._compared(list(pairs)), strict=True):
+            comparison = self._comparison(name, pair, found)
+            yield comparison.headline(), comparison.picture()
 
     def _comparison(self, names: tuple[str, str], pair: tuple[Print, Print], found: Compared) -> Comparison:
         networks = self.comparer.networks
@@ -109,6 +119,10 @@ class Judge:
         cosines = () if comparison.compared.opinion is None else comparison.compared.opinion.cosines
         decided = replace(comparison, score_of=Score.fused).decided  # for either score the same pairs count
         return Row(comparison.score, not decided, paired, paired + alone, comparison.overlap, *cosines)
+
+
+def _larger(frame: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    return max(frame[0], other[0]), max(frame[1], other[1])
 
 
 def _in_words(networks: TrainedNetworks | None, score_of: Score) -> str:

@@ -154,16 +154,16 @@ def _impostor_scores(done: Evaluation) -> tuple[np.ndarray, dict[str, Any]]:
 
 def _drawn(done: Evaluation) -> list[tuple[str, np.ndarray]]:
     """The worst pairs, compared again and drawn."""
-    drawn: list[tuple[str, np.ndarray]] = []
+    captions, names, prints = [], [], []
     for kind, k in worst(done.compared, done.comparisons, WORST):
         numbers = int(done.compared.first[k]), int(done.compared.second[k])
         a, b = (done.records[number] for number in numbers)
-        prints = [done.gallery[number] for number in numbers]
-        if any(shown is None for shown in prints):
+        pair = tuple(done.gallery[number] for number in numbers)
+        if None in pair:
             continue
-        line, picture = done.judge.drawn((str(a.path), str(b.path)), *prints)
-        caption = f"{kind}: {a.identity} {a.impression} and {b.identity} {b.impression}, " + (
-            f"score {done.comparisons.score[k]:.3g}; {line}"
-        )
-        drawn.append((caption, picture))
-    return drawn
+        score = f"score {done.comparisons.score[k]:.3g}"
+        captions.append(f"{kind}: {a.identity} {a.impression} and {b.identity} {b.impression}, {score}")
+        names.append((str(a.path), str(b.path)))
+        prints.append(pair)
+    drawn = done.judge.drawn(names, prints)
+    return [(f"{caption}; {line}", picture) for caption, (line, picture) in zip(captions, drawn, strict=True)]
