@@ -5,7 +5,8 @@
     python benchmarks/ridge_score.py fingers --run RUN_DIR     # WEIGHTS_WITH_NETWORKS, of a run of stage=matcher
 
 Every two impressions of a finger are a genuine pair, the first impressions of every two fingers an impostor pair. The
-run must not have been trained on these fingers. Takes some ten minutes on two cores; the evidence is kept beside the set.
+run must not have been trained on these fingers. Takes some ten minutes on two cores; the evidence is kept beside the
+set.
 """
 
 import argparse

@@ -1,9 +1,10 @@
 """Pairs for Module 2: A already laid on B, as registration lays it, with what is known of where they still differ.
 
-Of synthetic fingers A is rendered where the similarity nearest to the exact map puts it, and slips by as much as
-Module 1 errs (`data.pairs.slip_*`); the map that is left is exact. Two fingers are laid frame on frame, so that cores
-of one class come together, as registration brings them. Of real prints (`data.prepared`) A is seen through the map
-along the skin's bend that was found beforehand, slips likewise, and what is left is taken for nothing else. Pure JAX.
+Of synthetic fingers A is rendered where the similarity nearest to the exact map puts it, and slips by as much as an
+alignment may err (`data.pairs.slip_*`); the map that is left is exact. Two fingers are laid frame on frame, so that
+cores of one class come together, as registration brings them. Of real prints (`data.prepared`) A is seen through the
+map along the skin's bend that was found beforehand, slips likewise, and what is left is taken for nothing else. Pure
+JAX.
 """
 
 from __future__ import annotations

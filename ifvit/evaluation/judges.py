@@ -86,7 +86,7 @@ class Judge:
 
     def content(self, shown: Print) -> bytes:
         """What a print shows."""
-        return shown.content()
+        return b"".join(shown.content())
 
     def compare(self, pairs: Iterable[tuple[Print, Print]]) -> Iterator[Row]:
         """Each pair of prints, in order."""

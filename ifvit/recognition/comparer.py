@@ -156,7 +156,7 @@ class Comparer:
         """What `work` finds of each pair in the order that its content decides, presented in the order asked for."""
         pairs = iter(pairs)
         while batch := list(islice(pairs, self.at_once)):
-            swaps = [b.content() < a.content() for a, b in batch]
+            swaps = [b.order() < a.order() for a, b in batch]
             found = work([pair[::-1] if swap else pair for pair, swap in zip(batch, swaps, strict=True)])
             yield from (one.swapped() if swap else one for one, swap in zip(found, swaps, strict=True))
 

@@ -38,13 +38,17 @@ class Print(NamedTuple):
     of_ridges: RidgePrint
     of_networks: MatcherPrint | None = None
 
-    def content(self) -> bytes:
+    def content(self) -> tuple[bytes, ...]:
         """What it shows."""
         ridges, networks = self.of_ridges, self.of_networks
-        parts = [repr(ridges.ridges.shape).encode(), ridges.enhanced.tobytes(), ridges.ridges.tobytes()]
+        images = [ridges.enhanced, ridges.ridges]
         if networks is not None:
-            parts += [networks.canvas.grey.tobytes(), networks.enhanced.tobytes()]
-        return b"".join(parts)
+            images += [networks.canvas.grey, networks.enhanced]
+        return tuple(image.tobytes() for image in images)
+
+    def order(self) -> tuple:
+        """By which any two prints have one order: how large they are, then what they show."""
+        return self.of_ridges.ridges.shape, self.content()
 
     def to_ridges(self, points: np.ndarray, ppi: float) -> np.ndarray:
         """Where points (..., 2) px of the canvas, which is at `ppi`, lie among the print's ridges, px at 500 ppi."""

@@ -134,5 +134,8 @@ def test_a_map_is_bilinear_between_its_points_and_goes_straight_on_beyond_them()
     np.testing.assert_allclose(straight, to_a(points), atol=1e-3)
     bent = map_points((96, 96)).astype(np.float32)
     bent[3, 4] += (2, 0)
-    found = interpolated(jnp.asarray(bent), jnp.array([[32.0, 24.0], [36.0, 24.0], [36.0, 28.0], [48.0, 24.0]]))
-    np.testing.assert_allclose(found, [[34, 24], [37, 24], [36.5, 28], [48, 24]], atol=1e-5)
+    bent[3, -1] += (4, 0)  # of the last mesh, from 88 to 96 px
+    found = interpolated(
+        jnp.asarray(bent), jnp.array([[32.0, 24.0], [36.0, 24.0], [36.0, 28.0], [48.0, 24.0], [92.0, 24.0]])
+    )
+    np.testing.assert_allclose(found, [[34, 24], [37, 24], [36.5, 28], [48, 24], [94, 24]], atol=1e-5)

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from ifvit.evaluation import calibrating, run
 from ifvit.evaluation.judges import judge_of, refuse_seen
 from ifvit.image import ImageError
 from ifvit.launch import compose_tree
+from ifvit.recognition.prints import Print
 from ifvit.recognition.run_calibration import Score
 from tests.recognition.compared import comparison, found, opinion
 from tests.recognition.ridge_prints import disc, drawn, finger, laid
@@ -64,6 +66,18 @@ def test_for_either_score_the_same_pairs_fail(runs):
         assert (rows[0].of_global, rows[0].of_local) == (0.8, 0.6) and (rows[0].agree, rows[0].made) == (12, 16)
     alone = judge_of(None)._row(comparison())
     assert np.isnan(alone.of_global) and alone.overlap == pytest.approx(0.8)
+
+
+def test_prints_that_outgrow_the_frame_of_all_get_a_larger_one():
+    """As where they are turned (`robustness`)."""
+    judge, asked = judge_of(None), []
+    judge._frame = (288, 192)
+    judge._of_frame = lambda frame: asked.append(frame) or SimpleNamespace(compare_many=lambda pairs: iter(()))
+    tall, small_one = (MATES.print_a.of_ridges._replace(ridges=np.ones(shape, bool)) for shape in ((400, 90), (90, 90)))
+    assert list(judge.compare([])) == [] and asked == []
+    judge._compared([(Print(small_one), Print(small_one))])
+    judge._compared([(Print(small_one), Print(tall))])
+    assert asked == [(288, 192), (480, 192)]
 
 
 def test_what_an_evaluation_of_cosines_leaves(runs, chosen, tmp_path, capsys):
