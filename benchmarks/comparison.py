@@ -1,10 +1,10 @@
-"""How many pairs a second does a trained Module 2 compare, singly and in batches, with prints enhanced before or not?
+"""How many pairs a second are compared, singly and in batches, with prints enhanced before or not?
 
-    python benchmarks/comparison.py RUN_DIR [FOLDER] [--ppi 500] [--pairs 32]
+    python benchmarks/comparison.py [FOLDER] [--run RUN_DIR] [--ppi 500] [--pairs 32]
 
-RUN_DIR is a run of stage=matcher. Of the images in FOLDER and below, or of synthetic prints of 480x400 px. `one by one`
-is `Matcher.compare` of images in memory, enhancement included; `cached` finds the enhanced prints in a cache folder;
-`prints ready` is `Comparer.score_many` of prints made before, alone and 8 in a batch, as in an evaluation. Medians of
+Of the images in FOLDER and below, or of synthetic prints of 480x400 px; with the networks of RUN_DIR, or by the ridges
+alone. `one by one` is `Matcher.compare` of images in memory, enhancement included; `cached` finds the enhanced prints
+in a cache folder; `prints ready` is `Comparer.compare_many` of prints made before, alone and 8 in a batch. Medians of
 three rounds, after one that compiles. IFViT's paper has 463 ms a pair (Qiu et al. 2024), on hardware it does not name.
 """
 
@@ -29,8 +29,8 @@ ROUNDS = 3
 def main() -> None:
     """Print ms a pair and pairs a second of each way."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("run_dir", type=Path)
     parser.add_argument("folder", type=Path, nargs="?", help="of images; synthetic prints without it")
+    parser.add_argument("--run", dest="run_dir", type=Path, metavar="RUN_DIR", help="whose networks take part")
     parser.add_argument("--ppi", type=float, default=500.0)
     parser.add_argument("--pairs", type=int, default=32)
     arguments = parser.parse_args()
@@ -61,7 +61,7 @@ def main() -> None:
         for at_once in (1, 8):
             comparer = matcher.comparer.by(at_once)
             name = f"prints ready, {at_once} in a batch"
-            _say(name, _median(lambda comparer=comparer: list(comparer.score_many(sides))), len(pairs))
+            _say(name, _median(lambda comparer=comparer: list(comparer.compare_many(sides))), len(pairs))
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -1,10 +1,12 @@
 """Fit the weights of `ifvit.recognition.ridge_score` on synthetic fingers, and say how well they tell them apart.
 
     python -m ifvit synthesize --fingers 60 --impressions 6 --seed 2000 --out fingers
-    python benchmarks/ridge_score.py fingers
+    python benchmarks/ridge_score.py fingers                   # WEIGHTS
+    python benchmarks/ridge_score.py fingers --run RUN_DIR     # WEIGHTS_WITH_NETWORKS, of a run of stage=matcher
 
-Every two impressions of a finger are a genuine pair, the first impressions of every two fingers an impostor pair. Takes
-some ten minutes on two cores; the evidence is kept beside the set.
+Every two impressions of a finger are a genuine pair, the first impressions of every two fingers an impostor pair. The
+run must not have been trained on these fingers. Takes some ten minutes on two cores; the evidence is kept beside the
+set.
 """
 
 import argparse
@@ -14,13 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from ifvit import image
-from ifvit.config import Enhancement
 from ifvit.progress import Progress
 from ifvit.rates import Ladder, equal_error
-from ifvit.recognition.enhancement import Enhancer
-from ifvit.recognition.ridge_matcher import RidgeMatcher, frame_of
-from ifvit.recognition.ridge_print import ridge_print
-from ifvit.recognition.ridge_score import Evidence, terms
+from ifvit.recognition.comparer import Comparer
+from ifvit.recognition.ridge_matcher import frame_of
+from ifvit.recognition.ridge_score import Cosines, Evidence, terms
+from ifvit.recognition.trained_networks import TrainedNetworks, load_networks
 
 PENALTY = 1e-2  # of squared weights; the pairs are separable otherwise
 ROUNDS = 100
@@ -37,21 +38,20 @@ def pairs(files: list[Path]) -> list[tuple[int, int, bool]]:
     return chosen
 
 
-def gathered(folder: Path) -> np.ndarray:
-    """The evidence of each pair and whether it is genuine, (N, 5)."""
-    kept = folder / "evidence.npy"
+def gathered(folder: Path, networks: TrainedNetworks | None) -> np.ndarray:
+    """The evidence of each pair and whether it is genuine, (N, 5); with networks and their cosines (N, 7)."""
+    kept = folder / ("evidence.npy" if networks is None else f"evidence-{networks.module_2.digest()}.npy")
     if kept.exists():
         return np.load(kept)
     files = sorted(folder.rglob("*.png")) or sorted(folder.rglob("*.tif"))
-    enhancer = Enhancer(Enhancement.gabor)
-    prints = [ridge_print(image.read(path), 500, enhancer) for path in files]
-    matcher = RidgeMatcher(frame_of(prints))
+    comparer = Comparer(networks)
+    prints = list(comparer.prints_of([image.read(path) for path in files], [500] * len(files)))
+    comparer = comparer.by(8, frame_of(shown.of_ridges for shown in prints))
     rows, chosen = [], pairs(files)
     progress = Progress("comparing", len(chosen))
-    for first, second, genuine in chosen:
-        alignment = matcher.align(prints[first], prints[second])
-        paired, _, alone = alignment.paired.counts
-        rows.append((float(alignment.agreement.mean), float(alignment.agreement.area), paired, alone, genuine))
+    compared = comparer.compare_many((prints[first], prints[second]) for first, second, _ in chosen)
+    for (_, _, genuine), found in zip(chosen, compared, strict=True):
+        rows.append((*found.evidence, genuine, *(() if networks is None else found.opinion.cosines)))
         progress.step()
     np.save(kept, np.array(rows))
     return np.array(rows)
@@ -76,12 +76,24 @@ def fit(values: np.ndarray, genuine: np.ndarray) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="a set of `python -m ifvit synthesize`")
-    table = gathered(parser.parse_args().folder)
+    parser.add_argument("--run", type=Path, metavar="RUN_DIR", help="whose Module 2's cosines are weighed too")
+    arguments = parser.parse_args()
+    networks = None if arguments.run is None else load_networks(arguments.run)
+    if networks is not None and networks.module_2 is None:
+        raise SystemExit(
+            f"{arguments.run}: has Module 1 alone, whose guesses are no evidence; give a run of stage=matcher"
+        )
+    table = gathered(arguments.folder, networks)
     evidence, genuine = Evidence(*table[:, :4].T), table[:, 4] > 0
-    values = terms(evidence)
+    values = terms(evidence, None if networks is None else Cosines(*table[:, 5:].T))
     weights = fit(values, genuine)
-    print("weights", np.round(weights, 3).tolist())
-    for name, score in (("agreement alone", table[:, 0]), ("fused", values @ weights)):
+    print("WEIGHTS" if networks is None else "WEIGHTS_WITH_NETWORKS", np.round(weights, 3).tolist())
+    shown = {"agreement alone": table[:, 0], "fused": values @ weights}
+    if networks is not None:
+        config = networks.module_2.config
+        shown["cosines"] = table[:, 5:] @ (config.global_weight, config.local_weight)
+        shown["ridges alone, fitted"] = values[:, :6] @ fit(values[:, :6], genuine)
+    for name, score in shown.items():
         eer = equal_error(Ladder(score, genuine).rates())
         print(f"{name}: EER {100 * eer.rate:.2f} % of {genuine.sum()} genuine and {(~genuine).sum()} impostor pairs")
     score = (values @ weights)[~genuine]

@@ -12,19 +12,16 @@ os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 
-def load(run_dir: Any = None, cache_dir: str | None = None) -> Any:
+def load(run_dir: Any = None, cache_dir: str | None = None, score: str = "fused") -> Any:
     """What compares prints, ready to use: `load().compare("a.png", "b.png")`.
 
-    run_dir: of a trained run; None compares by the ridges alone, which needs no training.
+    run_dir: of a trained run, whose networks take part; None compares by the ridges alone, which needs no training.
     cache_dir: for enhanced prints; None takes the user's cache folder.
+    score: "fused", the log-likelihood ratio of all evidence, or "cosines", those of a run's Module 2 alone.
 
-    See `ifvit.recognition.comparison` and `ifvit.recognition.ridge_comparison`, which are imported only now: `import
+    See `ifvit.recognition.image_matcher` and `ifvit.recognition.comparison`, which are imported only now: `import
     ifvit` alone loads neither JAX nor OpenCV.
     """
-    if run_dir is None:
-        from ifvit.recognition.ridge_comparison import RidgeComparer
+    from ifvit.recognition.image_matcher import load
 
-        return RidgeComparer(cache_dir=cache_dir)
-    from ifvit.recognition.comparison import load as load_run
-
-    return load_run(run_dir, cache_dir)
+    return load(run_dir, cache_dir, score)

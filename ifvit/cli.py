@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from ifvit import __version__, console
 from ifvit.cli_common import RESUMES, Stopped, at_least, border, check_place, typed_path, whole_command
 from ifvit.cli_data import add_data
+from ifvit.cli_pair import add_pair_commands, add_score
 
 _OUTPUT = "OUT.npz (this program's names) or OUT.safetensors (LoFTR's, for other programs)"
 
@@ -52,27 +52,17 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("train", help="train; takes Hydra overrides, like train.py", add_help=False)
 
-    register = commands.add_parser("register", help="lay one print on another with a trained Module 1, or say why not")
-    _add_pair(register, "a trained Module 1 or 2", "draw both prints, the matches and the overlay", True)
-    register.set_defaults(run=_register)
-
-    compare = commands.add_parser(
-        "compare", help="compare two prints, by their ridges or a trained Module 2, and say why"
-    )
-    _add_pair(compare, "a trained Module 2; default: none, by the ridges alone", "draw what the answer rests on", False)
-    compare.add_argument(
-        "--fmr", type=_share, default=0.01, metavar="P", help="decide at this false-match rate; default: %(default)s"
-    )
-    compare.set_defaults(run=_compare)
+    add_pair_commands(commands)
 
     evaluate = commands.add_parser("evaluate", help="judge a run, or ridges alone, by a verification protocol")
     evaluate.add_argument(
         "run_dir",
         type=_run_or_override,
         metavar="RUN_DIR",
-        help="of a trained Module 2 or 1; none: by the ridges alone",
+        help="of a trained Module 1 or 2, whose networks take part; none: by the ridges alone",
     )
     evaluate.add_argument("overrides", nargs="*", help="the data: data=fvc data.root=FOLDER data.databases=[DB1_B]")
+    add_score(evaluate)
     evaluate.add_argument("--protocol", choices=["fvc", "sd4", "sd302", "all"], help="default: the data's usual one")
     evaluate.add_argument("--impostors", type=at_least(1), metavar="N", help="at most so many, drawn; default: all")
     evaluate.add_argument("--out", type=typed_path, metavar="DIR", help="default: RUN_DIR/evaluation, or ./evaluation")
@@ -147,114 +137,6 @@ def _run_or_override(text: str) -> Path | str:
     return text if "=" in text and not Path(text).is_dir() else typed_path(text)
 
 
-def _add_pair(command: argparse.ArgumentParser, model: str, picture: str, needs_run: bool) -> None:
-    """The arguments of a command that takes two prints."""
-    command.add_argument("a", type=typed_path, metavar="A", help="an image of a print")
-    command.add_argument("b", type=typed_path, metavar="B", help="another one")
-    command.add_argument(
-        "--run", dest="run_dir", required=needs_run, type=typed_path, metavar="RUN_DIR", help=f"run_dir of {model}"
-    )
-    command.add_argument("--ppi", type=at_least(50), metavar="N", help="of both files; default: their tags, else 500")
-    command.add_argument("--picture", type=typed_path, metavar="FILE", help=f"{picture}: .png, .pdf, ...")
-    command.add_argument("--json", action="store_true", help="print the result as JSON")
-
-
-class _Answer(NamedTuple):
-    """What a command says of two prints: for programs, for people, and how it is drawn, None where it is not; done:
-    whether the prints could be laid on one another.
-    """
-
-    tree: dict[str, Any]
-    text: str
-    save: Callable[[Path], None] | None
-    done: bool
-
-
-def _register(arguments: argparse.Namespace) -> None:
-    def answer() -> _Answer:
-        from ifvit.recognition.pair import register_files
-        from ifvit.recognition.trained import load_dense
-
-        pair = register_files(load_dense(arguments.run_dir), arguments.a, arguments.b, arguments.ppi)
-        done = pair.registered.refusal is None
-        return _Answer(pair.tree(), pair.text(), pair.save if done else None, done)
-
-    _say(arguments, answer)
-
-
-def _compare(arguments: argparse.Namespace) -> None:
-    def answer() -> _Answer:
-        import ifvit
-
-        found = ifvit.load(arguments.run_dir).compare(arguments.a, arguments.b, arguments.ppi)
-        decided = {"decision": found.decision(arguments.fmr), "decided_at_fmr": arguments.fmr}
-        return _Answer(found.to_dict() | decided, found.text(arguments.fmr), found.save, found.decided)
-
-    _say(arguments, answer)
-
-
-def _say(arguments: argparse.Namespace, answer: Callable[[], _Answer]) -> None:
-    """Print and draw what is found of two prints; the border where errors become lines and statuses.
-
-    The answer is printed whatever becomes of the picture.
-    """
-    from ifvit.launch import EXIT_FAILED, prepare_process, refuse
-
-    check_place("--picture", arguments.picture, picture=True)
-    if arguments.picture and any(_same_file(arguments.picture, print_) for print_ in (arguments.a, arguments.b)):
-        refuse([f"--picture: {arguments.picture} is one of the two prints; name another file"])
-    prepare_process()
-    import json
-
-    from ifvit.checkpoint import CheckpointError
-    from ifvit.image import ImageError
-    from ifvit.recognition.errors import EnhancementError
-
-    try:
-        found = answer()
-    except (CheckpointError, EnhancementError, ImageError, OSError) as error:
-        refuse([str(error)])
-    if not arguments.json:
-        print(found.text, flush=True)
-    drawn, problem = _drawn(found, arguments.picture)
-    if arguments.json:
-        print(json.dumps(found.tree | {"picture": drawn and str(drawn)}, indent=2))
-    elif drawn:
-        print(f"look at  {drawn}")
-    if problem:
-        print(f"error: {problem}", file=sys.stderr)
-    if problem or not found.done:
-        raise SystemExit(EXIT_FAILED)
-
-
-def _drawn(found: _Answer, path: Path | None) -> tuple[Path | None, Exception | None]:
-    """The picture, where one was asked for and can be drawn, or why it could not be written."""
-    from ifvit.pictures import PictureError
-
-    if not (path and found.save):
-        return None, None
-    try:
-        found.save(path)
-    except (OSError, PictureError) as error:
-        return None, error
-    return path, None
-
-
-def _same_file(path: Path, other: Path) -> bool:
-    return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
-
-
-def _share(text: str) -> float:
-    """A type for argparse: a rate above 0, below 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"expected a rate above 0 and below 1, like 0.001, got {text}")
-    return value
-
-
 def _evaluate(arguments: argparse.Namespace) -> None:
     from ifvit.launch import compose_config, prepare_process, refuse
 
@@ -272,16 +154,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from ifvit.checkpoint import CheckpointError
     from ifvit.data.protocols import Protocol
     from ifvit.evaluation.run import evaluate, report
-    from ifvit.recognition.errors import EnhancementError
+    from ifvit.recognition.errors import EnhancementError, ScoreError
 
     with border(resumes=True):
         try:
             protocol = Protocol(arguments.protocol) if arguments.protocol else None
-            done = evaluate(run_dir, data, protocol, arguments.impostors, out)
+            done = evaluate(run_dir, data, protocol, arguments.impostors, out, arguments.score)
             print("\n".join(done.text()), flush=True)  # the figures first: a full disk must not cost them
             for line in report(done, out, arguments.calibrate, arguments.robustness):
                 print(line, flush=True)
-        except (CheckpointError, EnhancementError) as error:
+        except (CheckpointError, EnhancementError, ScoreError) as error:
             refuse([str(error)])
 
 

@@ -129,6 +129,14 @@ def inside(points: jax.Array, height: int, width: int) -> jax.Array:
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
 
+def mask_at(mask: jax.Array, points: jax.Array) -> jax.Array:
+    """The mask (H, W) at the pixel nearest to each point; false outside."""
+    height, width = mask.shape
+    nearest = jnp.round(points).astype(jnp.int32)
+    x, y = jnp.clip(nearest[..., 0], 0, width - 1), jnp.clip(nearest[..., 1], 0, height - 1)
+    return mask[y, x] & inside(points, height, width)
+
+
 def at_cells(pixels: jax.Array, stride: int) -> jax.Array:
     """The values of (B, H, W, ...) at the cells' pixels, flattened row-major: (B, H/stride * W/stride, ...)."""
     cells = pixels[:, ::stride, ::stride]

@@ -12,6 +12,7 @@ RIGHT, WRONG = (30, 160, 60), (215, 40, 40)  # RGB
 INK, PAPER = (40, 40, 40), (255, 255, 255)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 MARGIN = 12  # px
+COMMON, ONLY_A, ONLY_B = (25, 25, 25), (225, 90, 30), (40, 110, 215)  # RGB
 # Errors up to so many px in this colour, larger ones in WRONG.
 ERROR_COLOURS = ((1, RIGHT), (3, (150, 170, 20)), (5, (225, 140, 20)))
 
@@ -63,112 +64,6 @@ def draw_pair(pair: MatchedPair, zoom: int) -> np.ndarray:
         strength = 0.25 + 0.75 * float(np.clip(pair.confidence[k], 0, 1))
         sheet = cv2.addWeighted(over, strength, sheet, 1 - strength, 0)
     return np.vstack([_text(pair.title, sheet.shape[1]), sheet])
-
-
-class Laid(NamedTuple):
-    """A registered pair: greys uint8 (H, W) of A, of B, and of A laid on B; ridges bool (H, W) of A, as it is laid, and
-    of B; points (M, 2) px of the matches in A and in B, confidence (M,), inliers (M,) bool; roi: (top, left, height,
-    width).
-    """
-
-    grey_a: np.ndarray
-    grey_b: np.ndarray
-    laid_a: np.ndarray
-    ridges_a: np.ndarray
-    ridges_b: np.ndarray
-    points_a: np.ndarray
-    points_b: np.ndarray
-    confidence: np.ndarray
-    inliers: np.ndarray
-    roi: tuple[int, int, int, int]
-
-
-COMMON, ONLY_A, ONLY_B = (25, 25, 25), (225, 90, 30), (40, 110, 215)  # RGB
-
-
-def draw_registration(laid: Laid, heading: Sequence[str], zoom: int = 4) -> np.ndarray:
-    """The two prints with their matches, and A laid on B: ridges of both dark, of A alone orange, of B alone blue."""
-    pair = MatchedPair(
-        laid.grey_a / 255, laid.grey_b / 255, laid.points_a, laid.points_b, laid.confidence, laid.inliers,
-        f"A and B: {laid.inliers.sum()} of {len(laid.inliers)} matches agree (green); faint = unsure",
-    )  # fmt: skip
-    over = overlay(laid, zoom)
-    title = "A laid on B: ridges of both dark, of A alone orange, of B alone blue; grey line: overlap, box: middle"
-    sheet = [draw_pair(pair, zoom), np.vstack([_text(title, over.shape[1]), over])]
-    height = max(drawing.shape[0] for drawing in sheet) + MARGIN
-    row = np.hstack([_padded(drawing, height, drawing.shape[1] + 2 * MARGIN) for drawing in sheet])
-    return np.vstack([*(_text(line, row.shape[1]) for line in heading), row])
-
-
-def draw_comparison(laid: Laid, enhanced_b: np.ndarray, heading: Sequence[str], zoom: int = 4) -> np.ndarray:
-    """The two prints, a line for each place of A that corresponds to one of B, coloured by how sure it is; and the
-    overlay of their ridges. `laid.laid_a` is A enhanced and laid on B, `enhanced_b` uint8 (H, W) B enhanced.
-    """
-    sides = [_enlarged(grey / 255, zoom) for grey in (laid.grey_a, laid.grey_b)]
-    gap = 3 * MARGIN
-    sheet = np.full((sides[0].shape[0], sides[0].shape[1] + gap + sides[1].shape[1], 3), PAPER, np.uint8)
-    sheet[:, : sides[0].shape[1]] = sides[0]
-    sheet[:, sides[0].shape[1] + gap :] = sides[1]
-    shift = np.array([sides[0].shape[1] + gap, 0])
-    order = np.argsort(laid.confidence)  # the surest on top
-    colours = _by_confidence(laid.confidence)
-    for k in order:
-        a, b = (
-            tuple(int(v) for v in np.round(at)) for at in (laid.points_a[k] * zoom, laid.points_b[k] * zoom + shift)
-        )
-        cv2.line(sheet, a, b, colours[k], 1, cv2.LINE_AA)
-        for point in (a, b):
-            cv2.circle(sheet, point, 3, colours[k], -1, cv2.LINE_AA)
-    over = overlay(laid._replace(grey_b=enhanced_b), zoom)
-    titles = (
-        f"A and B: {len(laid.confidence)} places correspond; violet unsure, green, yellow sure",
-        "A laid on B: ridges of both dark, of A alone orange, of B alone blue; grey line: overlap, box: local part",
-    )
-    drawn = [np.vstack([_text(t, d.shape[1]), d]) for t, d in zip(titles, (sheet, over), strict=True)]
-    height = max(drawing.shape[0] for drawing in drawn) + MARGIN
-    row = np.hstack([_padded(drawing, height, drawing.shape[1] + 2 * MARGIN) for drawing in drawn])
-    return np.vstack([*(_text(line, row.shape[1]) for line in heading), row])
-
-
-def _by_confidence(confidence: np.ndarray) -> list[tuple[int, int, int]]:
-    """A colour for each confidence in [0, 1], RGB, dark violet to yellow (viridis)."""
-    steps = np.clip(np.round(255 * np.asarray(confidence)), 0, 255).astype(np.uint8)
-    if not len(steps):
-        return []
-    return [tuple(int(v) for v in bgr[::-1]) for bgr in cv2.applyColorMap(steps[:, None], cv2.COLORMAP_VIRIDIS)[:, 0]]
-
-
-def draw_refused(
-    grey_a: np.ndarray, grey_b: np.ndarray, points_a: np.ndarray, points_b: np.ndarray, confidence: np.ndarray,
-    inliers: np.ndarray, heading: Sequence[str], zoom: int = 4,
-) -> np.ndarray:  # fmt: skip
-    """Two prints, uint8 (H, W), that were not laid on one another, with what matches there were."""
-    title = f"{inliers.sum()} of {len(inliers)} matches agree (green)"
-    drawn = draw_pair(MatchedPair(grey_a / 255, grey_b / 255, points_a, points_b, confidence, inliers, title), zoom)
-    return np.vstack([*(_text(line, drawn.shape[1]) for line in heading), drawn])
-
-
-def overlay(laid: Laid, zoom: int) -> np.ndarray:
-    """The ridges of A, as it is laid, and of B in one frame, with the overlap's outline and the region of interest."""
-    masks = laid.ridges_a, laid.ridges_b
-    dark_a, dark_b = (_dark(grey, mask, zoom) for grey, mask in zip((laid.laid_a, laid.grey_b), masks, strict=True))
-    sheet = np.full((*dark_a.shape, 3), PAPER, np.uint8)
-    for where, colour in ((dark_a & ~dark_b, ONLY_A), (dark_b & ~dark_a, ONLY_B), (dark_a & dark_b, COMMON)):
-        sheet[where] = colour
-    both = cv2.resize((masks[0] & masks[1]).astype(np.uint8), sheet.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    outlines, _ = cv2.findContours(both, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(sheet, outlines, -1, (150, 150, 150), 1, cv2.LINE_AA)
-    top, left, height, width = (zoom * value for value in laid.roi)
-    cv2.rectangle(sheet, (left, top), (left + width - 1, top + height - 1), (120, 120, 120), 1)
-    return sheet
-
-
-def _dark(grey: np.ndarray, mask: np.ndarray, zoom: int) -> np.ndarray:
-    """Where an enlarged print is darker than around: its ridges, within the mask; bool (zoom H, zoom W)."""
-    big = cv2.resize(grey, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC).astype(np.float32)
-    # The surroundings are a period and a half of ridges 9 px apart at 500 ppi, as networks see them at half of that.
-    dark = big < cv2.GaussianBlur(big, (0, 0), 3.5 * zoom) - 3
-    return dark & (cv2.resize(mask.astype(np.uint8), dark.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0)
 
 
 def match_sheet(pairs: Sequence[MatchedPair], heading: Sequence[str], columns: int = 2, zoom: int = 3) -> np.ndarray:

@@ -162,13 +162,13 @@ def test_synthesize_refuses_in_plain_words(words, said, capsys):
 
 STOPPED = """
 import atexit, os, sys
-from ifvit import cli
+from ifvit import cli, cli_pair
 
 def stopped(arguments):
     print("begun", end="")
     raise KeyboardInterrupt
 
-cli._compare = stopped
+cli_pair._compare = stopped
 atexit.register(os._exit, 139)  # what JAX's threads do to an interpreter that ends under them
 sys.argv[1:] = ["compare", "a.png", "b.png", "--run", "run"]
 cli.command()

@@ -278,7 +278,7 @@ def test_every_source_has_its_yaml(source):
     (["data=prepared", "data.root=/x"], "data.source: prepared pairs are Module 2's; add stage=matcher"),
     (["data=mixture", "data.mixture.prepared.root=/x"], "data.mixture.prepared.source: prepared pairs are Module 2's"),
     (["stage=matcher", "init.dense=/run", "data=fvc", "data.root=/x"], "data.source: Module 2 trains on pairs that "
-     "Module 1 has registered; prepare them first: python -m ifvit data prepare"),
+     "were aligned beforehand; prepare them first: python -m ifvit data prepare"),
     (["stage=matcher", "init.dense=/run", "data=mixture", "data.mixture.sd4.root=/x"],
      "data.mixture.sd4.source: Module 2 trains on pairs"),
     (["stage=matcher", "init.dense=/run", "data=prepared", "data.root=/x", "data.file_ppi=500"],

@@ -132,7 +132,7 @@ def _stage_matcher_rules(config: Config) -> Rules:
     for name, part in config.data.parts.items():
         yield (
             part.source in (Source.synthetic, Source.prepared, Source.mixture),
-            f"{config.data.key_of(name)}source: Module 2 trains on pairs that Module 1 has registered; prepare them "
+            f"{config.data.key_of(name)}source: Module 2 trains on pairs that were aligned beforehand; prepare them "
             "first: python -m ifvit data prepare RUN_DIR data=... --out DIR, then data=prepared data.root=DIR",
         )
     yield not config.trainer.overfit, "trainer.overfit: only of stage=dense"

@@ -1,9 +1,10 @@
 """Pairs for Module 2: A already laid on B, as registration lays it, with what is known of where they still differ.
 
-Of synthetic fingers A is rendered where the similarity nearest to the exact map puts it, and slips by as much as
-Module 1 errs (`data.pairs.slip_*`); the map that is left is exact. Two fingers are laid frame on frame, so that cores
-of one class come together, as registration brings them. Of real prints (`data.prepared`) A is warped by the homography
-that Module 1 found beforehand, slips likewise, and what is left is taken for nothing else. Pure JAX.
+Of synthetic fingers A is rendered where the similarity nearest to the exact map puts it, and slips by as much as an
+alignment may err (`data.pairs.slip_*`); the map that is left is exact. Two fingers are laid frame on frame, so that
+cores of one class come together, as registration brings them. Of real prints (`data.prepared`) A is seen through the
+map along the skin's bend that was found beforehand, slips likewise, and what is left is taken for nothing else. Pure
+JAX.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from jax.sharding import Sharding
 from ifvit import geometry
 from ifvit.config import DataConfig, PairsConfig
 from ifvit.data import corruption
-from ifvit.data.pairs import Pairs, mask_at
+from ifvit.data.pairs import Pairs
+from ifvit.data.prepared import MAP_STEP
 from ifvit.data.rendered import Draw, Picks, View, by_device, pair_of, stacked
-from ifvit.recognition.inputs import LaidPair
+from ifvit.geometry import mask_at
+from ifvit.recognition.inputs import LaidPair, seen_at
 from ifvit.synthesis.each import each
 from ifvit.synthesis.impression import Impression, clean, frame_points, touched
 from ifvit.synthesis.ridges import unpack
@@ -142,8 +145,8 @@ def _laid_pair(
 
 class Sheets(NamedTuple):
     """What the host hands over for B prepared pairs: of each side grey and enhanced uint8 (B, H, W), ridges bool
-    (B, H, W), background uint8 (B,); homography: float32 (B, 3, 3), A -> B; genuine: bool (B,); label_a, label_b:
-    int32 (B,).
+    (B, H, W), background uint8 (B,); map_ba: float32 (B, R, C, 2), where each `MAP_STEP`-th pixel of B's frame lies in
+    A's, px; genuine: bool (B,); label_a, label_b: int32 (B,).
     """
 
     grey_a: jax.Array
@@ -154,7 +157,7 @@ class Sheets(NamedTuple):
     enhanced_b: jax.Array
     ridges_b: jax.Array
     background_b: jax.Array
-    homography: jax.Array
+    map_ba: jax.Array
     genuine: jax.Array
     label_a: jax.Array
     label_b: jax.Array
@@ -195,9 +198,9 @@ def _lay(key: jax.Array, sheets: Sheets, settings: PairsConfig) -> LaidPairs:
         return geometry.rotate(points - middle - slip, -slipped) + middle
 
     of_b = seen(pixels)
-    of_a = _projected(jnp.linalg.inv(sheets.homography), slips(of_b))
-    grey_a, enhanced_a, ridges_a = _look(sheets.grey_a, sheets.enhanced_a, sheets.ridges_a, sheets.background_a, of_a)
-    grey_b, enhanced_b, ridges_b = _look(sheets.grey_b, sheets.enhanced_b, sheets.ridges_b, sheets.background_b, of_b)
+    of_a = interpolated(sheets.map_ba, slips(of_b))
+    grey_a, enhanced_a, ridges_a = seen_at(sheets.grey_a, sheets.enhanced_a, sheets.ridges_a, sheets.background_a, of_a)
+    grey_b, enhanced_b, ridges_b = seen_at(sheets.grey_b, sheets.enhanced_b, sheets.ridges_b, sheets.background_b, of_b)
     map_ba, map_ab = unseen(unslips(of_b)), unseen(slips(of_b))
     pairs = Pairs(
         image_a=corruption.corrupt(wear_a, grey_a, settings),
@@ -213,13 +216,14 @@ def _lay(key: jax.Array, sheets: Sheets, settings: PairsConfig) -> LaidPairs:
     return LaidPairs(pairs, enhanced_a, enhanced_b, sheets.label_a, sheets.label_b)
 
 
-def _look(grey, enhanced, ridges, background, points) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """A print at points (H, W, 2): grey and enhanced in [0, 1], and where its ridges are."""
-    seen = geometry.sample(grey.astype(jnp.float32), points, background.astype(jnp.float32)) / 255
-    lines = geometry.sample(enhanced.astype(jnp.float32), points, 255.0) / 255
-    return seen, lines, mask_at(ridges, points)
-
-
-def _projected(homography: jax.Array, points: jax.Array) -> jax.Array:
-    x, y, w = (points[..., 0] * row[0] + points[..., 1] * row[1] + row[2] for row in homography)
-    return jnp.stack([x / w, y / w], axis=-1)
+def interpolated(places: jax.Array, points: jax.Array) -> jax.Array:
+    """A map known at every `MAP_STEP`-th pixel, (R, C, 2), at points (..., 2) px: bilinear, and beyond its end straight
+    on.
+    """
+    rows, cols, _ = places.shape
+    at = points / MAP_STEP
+    col, row = (jnp.clip(jnp.floor(at[..., k]), 0, count - 2).astype(jnp.int32) for k, count in ((0, cols), (1, rows)))
+    right, down = (at[..., 0] - col)[..., None], (at[..., 1] - row)[..., None]
+    above = places[row, col] * (1 - right) + places[row, col + 1] * right
+    below = places[row + 1, col] * (1 - right) + places[row + 1, col + 1] * right
+    return above * (1 - down) + below * down

@@ -46,8 +46,8 @@ class LaidRenderedBatches(RenderedBatches):
 
 
 class PreparedBatches(Batches):
-    """Pairs of real prints that Module 1 registered beforehand, both of them of `chosen`, (N,) prints of `prepared`;
-    those that it could not register are left out. A finger's class is its place among those of `chosen`.
+    """Pairs of real prints that were aligned beforehand, both of them of `chosen`, (N,) prints of `prepared`; those
+    that could not be are left out. A finger's class is its place among those of `chosen`.
 
     Raises:
         DataError: there is no genuine pair, or no impostor pair where `data.pairs.impostor_share` asks for some.
@@ -82,7 +82,7 @@ class PreparedBatches(Batches):
             return
         kind, wanted = ("impostor", ~self._prepared.genuine) if genuine else ("genuine", self._prepared.genuine)
         there = int((both & wanted).sum())
-        why = f"Module 1 could register none of {there}" if there else f"its {self.fingers} fingers have none"
+        why = f"none of {there} could be registered" if there else f"its {self.fingers} fingers have none"
         raise DataError(
             f"data: no {kind} pair of prepared prints {PURPOSE[place.stream]}{place.of}: {why}; hold out others "
             "(val_fingers), or prepare more" + (", or set data.pairs.impostor_share=0" if genuine else "")
@@ -114,17 +114,10 @@ class PreparedBatches(Batches):
         labels = self._labels[sides]
         if (labels < self._range[0]).any() or (labels > self._range[1]).any():
             raise AssertionError("a print of another part of the split")
-        homography = held.homography[chosen]
-        homography[swapped] = _inverse(homography[swapped])
+        map_ba = np.where(swapped[:, None, None, None], held.to_second[chosen], held.to_first[chosen])
         looks = [(held.grey[k], held.enhanced[k], held.ridges_of(k), held.background[k]) for k in sides]
-        return Sheets(*looks[0], *looks[1], homography, held.genuine[chosen], *labels)
+        return Sheets(*looks[0], *looks[1], map_ba, held.genuine[chosen], *labels)
 
     def on_device(self, n: int, prepared: Sheets) -> LaidPairs:
         placed = jax.device_put(prepared, self._sharding)
         return lay_sheets(jax.random.fold_in(self._key, n), placed, self._settings)
-
-
-def _inverse(homography: np.ndarray) -> np.ndarray:
-    """The homographies (B, 3, 3) the other way, with lower right 1."""
-    back = np.linalg.inv(homography.astype(np.float64))
-    return (back / back[:, 2:, 2:]).astype(np.float32)

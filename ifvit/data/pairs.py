@@ -98,8 +98,8 @@ def _pair(key: jax.Array, canvases: Canvases, frame: tuple[int, int], settings: 
         map_ba=map_ba,
         ridges_a=ridges_a,
         ridges_b=ridges_b,
-        valid_ab=canvases.genuine & ridges_a & mask_at(ridges_b, map_ab),
-        valid_ba=canvases.genuine & ridges_b & mask_at(ridges_a, map_ba),
+        valid_ab=canvases.genuine & ridges_a & geometry.mask_at(ridges_b, map_ab),
+        valid_ba=canvases.genuine & ridges_b & geometry.mask_at(ridges_a, map_ba),
         genuine=canvases.genuine,
     )
 
@@ -110,15 +110,7 @@ def _look(grey, ridges, background, points, touched) -> tuple[jax.Array, jax.Arr
     offset = jnp.array([(grey.shape[1] - width) // 2, (grey.shape[0] - height) // 2])
     level = background.astype(jnp.float32)
     seen = geometry.sample(grey.astype(jnp.float32), points + offset, level)
-    return jnp.where(touched, seen, level) / 255, mask_at(ridges, points + offset) & touched
-
-
-def mask_at(mask: jax.Array, points: jax.Array) -> jax.Array:
-    """The mask (H, W) at the pixel nearest to each point; false outside."""
-    height, width = mask.shape
-    nearest = jnp.round(points).astype(jnp.int32)
-    x, y = jnp.clip(nearest[..., 0], 0, width - 1), jnp.clip(nearest[..., 1], 0, height - 1)
-    return mask[y, x] & geometry.inside(points, height, width)
+    return jnp.where(touched, seen, level) / 255, geometry.mask_at(ridges, points + offset) & touched
 
 
 def random_warp(key: jax.Array, frame: tuple[int, int], settings: PairsConfig) -> geometry.Warp:

@@ -1,11 +1,12 @@
-"""Real prints that Module 1 has registered beforehand (`data.preparing`), read back to train Module 2 on.
+"""Real prints that were aligned beforehand (`data.preparing`), read back to train Module 2 on.
 
     DIR/key.json         what the work is, written first
     DIR/prints.csv       an impression a row: who it is, and why it cannot be used where it cannot
     DIR/prints/00000.npz of PRINTS impressions, in the table's order: grey, enhanced uint8 (n, H, W), ridges uint8
                          (n, H W / 8) packed, background uint8, ppi (the file's) and assumed (nobody said it)
     DIR/pairs/00000.npz  of PAIRS pairs: first, second int32 (rows of the table, from 0), genuine, failed, cause (why it
-                         failed), homography float32 (n, 3, 3), first -> second in px of the frame
+                         failed), to_first, to_second float32 (n, R, C, 2): where in the other print's frame, px, each
+                         MAP_STEP-th pixel of the second, or of the first, lies; the last ones beyond the frame's end
     DIR/split.csv        who trained and who validated when it was prepared
     DIR/prepared.json    what it is and how much; written last, so that its presence says that all is there
 
@@ -30,7 +31,7 @@ from ifvit.config import Enhancement
 from ifvit.data.blocks import KEY, Blocks, Kind
 from ifvit.data.records import FINGERS, DataError, Record
 
-FORMAT = 1  # raise it when a folder is read otherwise
+FORMAT = 2  # raise it when a folder is read otherwise
 PRINTS, PAIRS = 64, 256  # of a block; what a kill costs
 REASON = 300  # characters of why an image cannot be used
 HEADING = ("path", "database", "subject", "finger", "impression", "device", "capture", "ppi", "unusable")
@@ -38,12 +39,14 @@ LARGEST = {"prepared.json": 2**20, "prints.csv": 2**30}  # bytes
 LONGEST = 4096  # characters of a name
 MOST = 10**8  # prints or pairs
 PPI = (50.0, 10000.0)
-FLATTEST, STEEPEST = 0.01, 1e6  # a homography's determinant, and its entries; Module 1's lie about 1, and in px
+MAP_STEP = 8  # px of the frame between the points of a map; at 250 ppi the finest blocks that the ridges follow
+FARTHEST = 1e5  # px, of a map's points
+AREAS = (0.2, 5.0)  # of skin on average, as a share of what it was
 
 
 class Told(NamedTuple):
-    """What a folder says of itself. module1: the digest of the Module 1 that registered it; frame: (height, width) px;
-    prints: rows of the table, pairs: how many there are.
+    """What a folder says of itself. module1: the digest of the Module 1 that took part in aligning it; frame: (height,
+    width) px; prints: rows of the table, pairs: how many there are.
     """
 
     module1: str
@@ -63,10 +66,18 @@ def print_blocks(folder: Path, frame: tuple[int, int]) -> Blocks:
     return Blocks(folder / "prints", kinds, PRINTS)
 
 
-def pair_blocks(folder: Path) -> Blocks:
-    """The blocks of the pairs."""
+def map_points(frame: tuple[int, int]) -> np.ndarray:
+    """The points (R, C, 2) px of a frame (height, width) that a map tells of."""
+    along = (MAP_STEP * np.arange(-(-(side - 1) // MAP_STEP) + 1.0) for side in frame)
+    y, x = np.meshgrid(*along, indexing="ij")
+    return np.stack([x, y], axis=-1)
+
+
+def pair_blocks(folder: Path, frame: tuple[int, int]) -> Blocks:
+    """The blocks of the pairs of prints of a frame (height, width)."""
+    shape = map_points(frame).shape
     kinds = {"first": Kind("<i4"), "second": Kind("<i4"), "genuine": Kind("?"), "failed": Kind("?"),
-             "cause": Kind("<U24"), "homography": Kind("<f4", (3, 3))}  # fmt: skip
+             "cause": Kind("<U24"), "to_first": Kind("<f4", shape), "to_second": Kind("<f4", shape)}  # fmt: skip
     return Blocks(folder / "pairs", kinds, PAIRS)
 
 
@@ -85,7 +96,10 @@ def read_told(folder: Path) -> Told:
     try:
         held = json.loads(_content(path))
         if held["format"] != FORMAT:
-            raise DataError(f"{path}: of format {held['format']!r}, this version reads {FORMAT}; prepare it again")
+            raise DataError(
+                f"{path}: of format {held['format']!r}, this version reads {FORMAT}; prepare the prints anew into "
+                "another folder: python -m ifvit data prepare RUN_DIR data=... --out DIR"
+            )
         height, width = (_count(side) for side in held["frame"])
         told = Told(str(held["module1"]), (height, width), float(held["ppi"]), Enhancement(held["enhancement"]),
                     _count(held["prints"]["listed"]), _count(held["pairs"]["listed"]))  # fmt: skip
@@ -177,7 +191,8 @@ class Prepared:
 
     records: of the prints; identity: int (N,), equal for one finger; grey, enhanced: uint8 (N, H, W); ridges: uint8
     (N, H W / 8), packed; background: uint8 (N,). first, second: int32 (P,), prints; genuine, failed: bool (P,);
-    homography: float32 (P, 3, 3), first -> second. fingerprint: what the whole folder is, wherever it lies.
+    to_first, to_second: float32 (P, R, C, 2), the maps between the frames at `map_points`: of points of the second into
+    the first, and back. fingerprint: what the whole folder is, wherever it lies.
 
     records: those wanted, of the folder's own.
 
@@ -234,16 +249,17 @@ class Prepared:
             identity[row] = number.setdefault(record.identity, len(number))
         place = np.full(self.told.prints, -1, np.int32)
         place[rows] = np.arange(len(rows))
-        blocks, kept = pair_blocks(folder), []
+        blocks, kept = pair_blocks(folder, self.told.frame), []
         for k, block in enumerate(blocks.held(self.told.pairs, digest)):
             if wrong := _wrong(block, identity):
                 raise DataError(f"{blocks.path(k)}: damaged ({wrong})")
             sides = place[block["first"]], place[block["second"]]
             here = (sides[0] >= 0) & (sides[1] >= 0)
-            kept.append([values[here] for values in (*sides, block["genuine"], block["failed"], block["homography"])])
+            values = (*sides, *(block[name] for name in ("genuine", "failed", "to_first", "to_second")))
+            kept.append([value[here] for value in values])
         if not kept:
             raise DataError(f"{folder}: holds no pairs")
-        self.first, self.second, self.genuine, self.failed, self.homography = map(
+        self.first, self.second, self.genuine, self.failed, self.to_first, self.to_second = map(
             np.concatenate, zip(*kept, strict=True)
         )
 
@@ -259,8 +275,16 @@ def _wrong(block: Any, identity: np.ndarray) -> str | None:
         return "a pair of prints that are not there"
     if (sides[0] == sides[1]).any() or ((identity[sides[0]] == identity[sides[1]]) != block["genuine"]).any():
         return "a pair that is not what the table says of its fingers"
-    made = block["homography"][~block["failed"]].astype(np.float64)
-    sane = (np.abs(made) < STEEPEST).all() and (np.abs(made[:, 2, 2] - 1) < 1e-3).all()  # nor NaN
-    if not (sane and (np.abs(np.linalg.det(made)) > FLATTEST).all()):
-        return "a homography that is none"
+    if any(_no_map(block[name][~block["failed"]]) for name in ("to_first", "to_second")):
+        return "a map that is none"
     return None
+
+
+def _no_map(maps: np.ndarray) -> bool:
+    """Whether one of some maps (n, R, C, 2) takes skin nowhere, or leaves hardly anything of it."""
+    if not (np.abs(maps) < FARTHEST).all():  # nor NaN
+        return True
+    along_x, along_y = (np.diff(maps.astype(np.float64), axis=axis) / MAP_STEP for axis in (2, 1))
+    along_x, along_y = along_x[:, :-1], along_y[:, :, :-1]
+    area = (along_x[..., 0] * along_y[..., 1] - along_x[..., 1] * along_y[..., 0]).mean((1, 2))
+    return not ((area > AREAS[0]) & (area < AREAS[1])).all()

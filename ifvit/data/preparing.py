@@ -1,8 +1,9 @@
-"""Real impressions made into training data of Module 2: every print as Module 2 sees it, and its pairs registered by a
-trained Module 1 once and for all. What is written, and read back, is `data.prepared`'s.
+"""Real impressions made into training data of Module 2: every print as Module 2 sees it, and its pairs aligned as in
+use (`recognition.comparer`, with a trained Module 1's guesses) once and for all. What is written, and read back, is
+`data.prepared`'s.
 
-Genuine are every two impressions of a finger. Impostors are drawn, as two fingers of one database that both train or
-both validate: Module 2 trains on pairs that Module 1 could lay, so that only the ridges tell them apart.
+Genuine are every two impressions of a finger; where their ridges do not agree the map is not the truth, and the pair is
+left out. Impostors are drawn, as two fingers of one database that both train or both validate.
 
 All of it is kept block by block, and the same command goes on where it was stopped.
 """
@@ -14,7 +15,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import numpy as np
 from ifvit.checkpoint import write_json
 from ifvit.config import DataConfig, Enhancement
 from ifvit.data.blocks import KEY, claim
-from ifvit.data.prepared import FORMAT, HEADING, REASON, pair_blocks, print_blocks
+from ifvit.data.prepared import FORMAT, HEADING, REASON, map_points, pair_blocks, print_blocks
 from ifvit.data.prints import digest_of, refuse_copies, report_assumed, report_damaged, scan_of
 from ifvit.data.protocols import PairList, drawn_pairs
 from ifvit.data.records import DataError, Record
@@ -31,13 +31,19 @@ from ifvit.data.sources import find
 from ifvit.data.splits import TRAIN, VALIDATE, Split, split_of
 from ifvit.data.tables import table
 from ifvit.files import write_whole
-from ifvit.image import Canvas, PpiFrom, Scan
+from ifvit.image import ImageError, PpiFrom, Scan
 from ifvit.progress import Progress
+from ifvit.recognition.comparer import Compared, Comparer
 from ifvit.recognition.enhancement import Enhancer
-from ifvit.recognition.prints import MatcherPrint, matcher_prints
+from ifvit.recognition.prints import MatcherPrint, Print, matcher_prints
+from ifvit.recognition.registered import LEAST_SCORE
+from ifvit.recognition.ridge_matcher import frame_of
+from ifvit.recognition.run_calibration import RECIPE
 from ifvit.recognition.trained import Trained, load_dense
+from ifvit.recognition.trained_networks import TrainedNetworks, first_method
 
 AT_ONCE = 8  # pairs in a batch
+LEAST_SHARE = 0.15  # of the smaller print's ridges that the other must show
 REGISTERED = "registered"  # among the causes why a pair was not
 
 
@@ -65,7 +71,8 @@ def prepare(
     ]
     enhancer = Enhancer(enhancement, data.cache_dir)
     key = {
-        "format": FORMAT, "module1": trained.digest(), "frame": list(trained.frame), "ppi": trained.ppi,
+        "format": FORMAT, "alignment": RECIPE, "module1": trained.digest(), "frame": list(trained.frame),
+        "ppi": trained.ppi,
         "ridges": str(trained.enhancement), "enhancement": str(enhancement), "images": _listing(records),
         "split": split.digest(), "impostors": impostors, "seed": seed,
     }  # fmt: skip
@@ -76,10 +83,11 @@ def prepare(
     report_assumed(int(shown["assumed"].sum()), len(records))
     refuse_copies([records[k] for k in usable], [digest_of(shown["grey"][k], shown["ridges"][k]) for k in usable])
     pairs = _listed(records, usable, split, impostors, seed)
+    comparer = comparer_of(trained, enhancement, data.cache_dir)
     told = key | {
         "state": f"{trained.which}, step {trained.step}",
         "prints": {"listed": len(records), "unusable": len(records) - len(usable)},
-        "pairs": {"listed": len(pairs)} | _registered(out, trained, shown, usable, pairs),
+        "pairs": {"listed": len(pairs)} | _registered(out, comparer, trained, records, usable, pairs),
     }
     _write_text(out / "prints.csv", table(HEADING, _rows(records, shown)))
     _write_text(out / "split.csv", split.text())
@@ -167,36 +175,83 @@ def _listed(records: Sequence[Record], usable: np.ndarray, split: Split, imposto
     return pairs
 
 
+def comparer_of(trained: Trained, enhancement: Enhancement, cache_dir: str | None) -> Comparer:
+    """What aligns the prints: as a Module 2 with this enhancement will have them aligned."""
+    return Comparer(TrainedNetworks(trained), first_method(enhancement, trained.enhancement), cache_dir)
+
+
 def _registered(
-    out: Path, trained: Trained, shown: Mapping[str, np.ndarray], usable: np.ndarray, pairs: PairList
+    out: Path,
+    comparer: Comparer,
+    trained: Trained,
+    records: Sequence[Record],
+    usable: np.ndarray,
+    pairs: PairList,
 ) -> dict[str, Any]:
-    """Every pair laid on one another, and how many could not be."""
-    registrar = trained.registrar(at_once=AT_ONCE)
-    canvas = partial(_canvas, shown, trained.frame)
+    """Every pair aligned, and how many could not be."""
+    shape = map_points(trained.frame).shape
 
     def made(numbers: np.ndarray) -> dict[str, np.ndarray]:
         first, second = usable[pairs.first[numbers]], usable[pairs.second[numbers]]
-        found = list(registrar.register_many(zip(map(canvas, first), map(canvas, second), strict=True)))
+        prints = _prints_to_align(comparer, records, np.unique([first, second]).tolist())
+        found = _aligned(comparer, prints, list(zip(first.tolist(), second.tolist(), strict=True)))
+        causes = [_cause(one, genuine) for one, genuine in zip(found, pairs.genuine[numbers].tolist(), strict=True)]
+        maps = np.zeros((2, len(numbers), *shape), np.float32)
+        for k, (a, b) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+            if not causes[k]:
+                maps[:, k] = _maps(found[k], prints[a], prints[b], trained)
         return {
             "first": first,
             "second": second,
             "genuine": pairs.genuine[numbers],
-            "failed": np.array([one.aligned is None for one in found]),
-            "cause": np.array([str(one.refusal.cause) if one.refusal else "" for one in found]),
-            "homography": np.stack([np.eye(3) if one.aligned is None else one.homography for one in found]),
+            "failed": np.array([cause != "" for cause in causes]),
+            "cause": np.array(causes),
+            "to_first": maps[0],
+            "to_second": maps[1],
         }
 
     counts: dict[str, Counter[str]] = {"genuine": Counter(), "impostor": Counter()}
-    for block in pair_blocks(out).made(len(pairs), made, Progress("registering pairs", len(pairs))):
+    blocks = pair_blocks(out, trained.frame)
+    for block in blocks.made(len(pairs), made, Progress("registering pairs", len(pairs))):
         for kind, chosen in (("genuine", block["genuine"]), ("impostor", ~block["genuine"])):
             counts[kind].update(cause or REGISTERED for cause in block["cause"][chosen].tolist())
-    return {kind: dict(sorted(some.items())) for kind, some in counts.items()}
+    return {kind: dict(sorted(count.items())) for kind, count in counts.items()}
 
 
-def _canvas(shown: Mapping[str, np.ndarray], frame: tuple[int, int], k: int) -> Canvas:
-    height, width = frame
-    ridges = np.unpackbits(shown["ridges"][k], count=height * width).astype(bool).reshape(height, width)
-    return Canvas(shown["grey"][k], ridges, int(shown["background"][k]))
+def _prints_to_align(comparer: Comparer, records: Sequence[Record], chosen: list[int]) -> dict[int, Print]:
+    """The prints of the chosen records, but for those that show no ridges at 500 ppi."""
+    with ThreadPoolExecutor() as pool:
+        scans = dict(zip(chosen, pool.map(scan_of, [records[k] for k in chosen]), strict=True))
+    chosen = [k for k in chosen if isinstance(scans[k], Scan)]
+    found = comparer.prints_of([scans[k] for k in chosen], [records[k].ppi for k in chosen])
+    return {k: shown for k, shown in zip(chosen, found, strict=True) if not isinstance(shown, ImageError)}
+
+
+def _aligned(comparer: Comparer, prints: Mapping[int, Print], pairs: list[tuple[int, int]]) -> list[Compared | None]:
+    """What is found of each pair of numbers of prints, None where a print is missing."""
+    good = [pair for pair in pairs if pair[0] in prints and pair[1] in prints]
+    if not good:
+        return [None] * len(pairs)
+    batches = comparer.by(AT_ONCE, frame_of(shown.of_ridges for shown in prints.values()))
+    found = iter(batches.align_many((prints[a], prints[b]) for a, b in good))
+    return [next(found) if a in prints and b in prints else None for a, b in pairs]
+
+
+def _cause(found: Compared | None, genuine: bool) -> str:
+    """Why a pair cannot be trained on; empty where it can."""
+    if found is None:
+        return "no_ridges"
+    if found.alignment.agreement.share < LEAST_SHARE:
+        return "small_overlap"
+    return "ridges_disagree" if genuine and found.ridge_score < LEAST_SCORE else ""
+
+
+def _maps(found: Compared, a: Print, b: Print, trained: Trained) -> np.ndarray:
+    """Where `map_points` of B's frame lie in A's, and those of A's in B's, (2, R, C, 2) px."""
+    points, ppi, alignment = map_points(trained.frame), trained.ppi, found.alignment
+    to_first = a.to_canvas(alignment.to_a(b.to_ridges(points, ppi)), ppi)
+    to_second = b.to_canvas(alignment.to_b(a.to_ridges(points, ppi)), ppi)
+    return np.stack([to_first, to_second])
 
 
 def _rows(records: Sequence[Record], shown: Mapping[str, np.ndarray]) -> list[tuple]:

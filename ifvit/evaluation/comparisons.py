@@ -1,10 +1,9 @@
-"""Every pair of a protocol compared by a trained run, block by block on disk, so that a long evaluation goes on where
-it was stopped.
+"""Every pair of a protocol compared, block by block on disk, so that a long evaluation goes on where it was stopped.
 
     OUT/comparisons/key.json    what is compared: the run's state, the images, the pairs
     OUT/comparisons/00000.npz   the first block's scores
 
-A pair that is not registered has failed, and so has one with an unusable image.
+A pair of which too little is seen for an answer has failed, and so has one with an unusable image.
 """
 
 from __future__ import annotations

@@ -1,160 +1,148 @@
-"""Who scores the pairs of an evaluation: a run's Module 2, a Module 1 by itself, or the ridges alone."""
+"""Who scores the pairs of an evaluation: the ridges, and with them the networks of a run where there is one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from ifvit import image, plots
-from ifvit.checkpoint import MODULE_1, read_json
-from ifvit.config import Enhancement, Stage
+from ifvit import image
+from ifvit.calibration import Calibration
+from ifvit.checkpoint import MODULE_1
+from ifvit.config import Enhancement
 from ifvit.data.records import DataError, Record
 from ifvit.data.splits import read_split
-from ifvit.evaluation.ridge_judge import RidgeJudge
 from ifvit.evaluation.row import Row
-from ifvit.image import Canvas, ImageError, Scan
+from ifvit.image import ImageError, Scan
 from ifvit.progress import Progress
-from ifvit.recognition.comparer import Comparer, calibration_key, load_comparer
+from ifvit.recognition.comparer import Compared, Comparer
 from ifvit.recognition.comparison import Comparison
-from ifvit.recognition.pair import Pair
-from ifvit.recognition.prints import MatcherPrint, matcher_prints
-from ifvit.recognition.registration import Registered
-from ifvit.recognition.trained import load_dense
+from ifvit.recognition.prints import Print
+from ifvit.recognition.ridge_matcher import frame_of
+from ifvit.recognition.run_calibration import Score, check_score, read_calibration, score_key
+from ifvit.recognition.trained_networks import TrainedNetworks, load_networks
 
 AT_ONCE = 8  # pairs in a batch
 READ_AT_ONCE = 64  # images
 
 
-class Judge(Protocol):
-    """score: what its scores are, in words; told: what it is, by name; key: the same, for comparison."""
+class Judge:
+    """Scores pairs.
 
-    score: str
-    told: dict[str, Any]
-    key: dict[str, Any]
+    comparer: what compares them. run_dir: whose networks take part, None without. score_of: which score is judged.
+    score: that score in words. told: what judges, by name. key: what the scores follow from, for comparison.
 
-    def prints(self, records: Sequence[Record]) -> Iterator[Any]:
+    Raises:
+        ScoreError: there is no such score.
+    """
+
+    def __init__(self, comparer: Comparer, run_dir: Path | None, score_of: Score = Score.fused):
+        check_score(comparer, score_of)
+        self.comparer, self.run_dir, self.score_of = comparer, run_dir, score_of
+        self._frame = (0, 0)  # that holds the prints of all records, so that one program is compiled
+        self._of_frame = lru_cache(maxsize=4)(partial(comparer.by, AT_ONCE))
+        self.score = _in_words(comparer.networks, score_of)
+        self.told = _told(comparer, run_dir)
+        self.key = score_key(comparer, score_of)
+
+    def calibration(self) -> Calibration | None:
+        """What the run knows of this score already.
+
+        Raises:
+            CheckpointError: its file is damaged.
+        """
+        return None if self.run_dir is None else read_calibration(self.run_dir, self.key)
+
+    def prints(self, records: Sequence[Record]) -> Iterator[Print | ImageError]:
         """The print of each record, or the ImageError that says why there is none (naming the file)."""
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(records), READ_AT_ONCE):
+                part = records[start : start + READ_AT_ONCE]
+                for shown in self._prints(part, list(pool.map(_scan, part))):
+                    if not isinstance(shown, ImageError):
+                        self._frame = _larger(self._frame, frame_of([shown.of_ridges]))
+                    yield shown
 
-    def print_of(self, scan: Scan, ppi: float) -> Any:
+    def _prints(self, records: Sequence[Record], scans: list[Scan | ImageError]) -> Iterator[Print | ImageError]:
+        good = [k for k, scan in enumerate(scans) if not isinstance(scan, ImageError)]
+        found = self.comparer.prints_of([scans[k] for k in good], [records[k].ppi for k in good])
+        seen = dict(zip(good, found, strict=True))
+        for k, record in enumerate(records):
+            shown = seen.get(k, scans[k])
+            yield ImageError(f"{record.path}: {shown}") if k in seen and isinstance(shown, ImageError) else shown
+
+    def print_of(self, scan: Scan, ppi: float) -> Print:
         """The print of an image.
 
         Raises:
             ImageError: it cannot be used.
         """
-
-    def content(self, shown: Any) -> bytes:
-        """What a print shows."""
-
-    def compare(self, pairs: Iterable[tuple[Any, Any]]) -> Iterator[Row]:
-        """Each pair of prints, in order."""
-
-    def drawn(self, names: tuple[str, str], a: Any, b: Any) -> tuple[str, np.ndarray]:
-        """A pair in a line and as a picture."""
-
-
-class DenseJudge:
-    """Module 1 by itself: how much of the two prints it finds in one another."""
-
-    score = "summed confidence of Module 1's matches that agree with the registration"
-
-    def __init__(self, run_dir: Path, cache_dir: str | None = None):
-        self._trained = load_dense(run_dir)
-        self._enhancer = self._trained.enhancer(cache_dir)
-        self._registrar = self._trained.registrar(at_once=AT_ONCE)
-        trained = self._trained
-        self.told = _told(run_dir, trained)
-        self.key = {"state": f"{trained.which} {trained.step} of {run_dir.resolve()}"}
-
-    def prints(self, records: Sequence[Record]) -> Iterator[Canvas | ImageError]:
-        def read(record: Record) -> Canvas | ImageError:
-            try:
-                return self._trained.canvas(record.path, record.ppi, self._enhancer)
-            except ImageError as error:
-                return error
-
-        with ThreadPoolExecutor() as pool:
-            yield from pool.map(read, records)
-
-    def print_of(self, scan: Scan, ppi: float) -> Canvas:
-        return self._trained.canvas_of(scan, ppi, self._enhancer)
-
-    def content(self, shown: Canvas) -> bytes:
-        return shown.grey.tobytes()
-
-    def compare(self, pairs: Iterable[tuple[Canvas, Canvas]]) -> Iterator[Row]:
-        return map(self._row, self._registrar.register_many(pairs))
-
-    @staticmethod
-    def _row(registered: Registered) -> Row:
-        confidence = registered.matches.confidence[registered.inliers]
-        return _row(registered, float(confidence.sum()))
-
-    def drawn(self, names: tuple[str, str], a: Canvas, b: Canvas) -> tuple[str, np.ndarray]:
-        registered = next(self._registrar.register_many([(a, b)]))
-        pair = Pair(Path(names[0]), Path(names[1]), a, b, self._trained.ppi, registered, 0.0)
-        said = pair.text().splitlines()[0]
-        if registered.aligned:
-            return said, pair.picture()
-        matches = registered.matches
-        points = matches.points_a, matches.points_b, matches.confidence, registered.inliers
-        return said, plots.draw_refused(a.grey, b.grey, *points, [said])
-
-
-class MatcherJudge:
-    """Module 2: the fused cosine."""
-
-    def __init__(self, run_dir: Path, cache_dir: str | None = None):
-        self.comparer: Comparer = load_comparer(run_dir, cache_dir=cache_dir, at_once=AT_ONCE)
-        config = self.comparer.config
-        self.score = f"{config.global_weight:g} x cosine of the global + {config.local_weight:g} x of the local vectors"
-        self.told = _told(run_dir, self.comparer.module_1) | {
-            "state": f"{self.comparer.which}, step {self.comparer.step}", "enhancement": str(config.enhancement),
-        }  # fmt: skip
-        self.calibration_key = calibration_key(self.comparer.digest, config)
-        self.key = self.calibration_key | {"module_1": self.comparer.module_1.digest()}
-
-    def prints(self, records: Sequence[Record]) -> Iterator[MatcherPrint | ImageError]:
-        with ThreadPoolExecutor() as pool:
-            for start in range(0, len(records), READ_AT_ONCE):
-                some = records[start : start + READ_AT_ONCE]
-                scans = list(pool.map(_scan, some))
-                good = [k for k, scan in enumerate(scans) if not isinstance(scan, ImageError)]
-                made = matcher_prints(
-                    (scans[k] for k in good),
-                    (some[k].ppi for k in good),
-                    self.comparer.module_1,
-                    self.comparer.enhancer,
-                )
-                seen = dict(zip(good, made, strict=True))
-                for k, record in enumerate(some):
-                    one = seen.get(k, scans[k])
-                    yield ImageError(f"{record.path}: {one}") if k in seen and isinstance(one, ImageError) else one
-
-    def print_of(self, scan: Scan, ppi: float) -> MatcherPrint:
         return self.comparer.print_of(scan, ppi)
 
-    def content(self, shown: MatcherPrint) -> bytes:
-        return shown.canvas.grey.tobytes() + shown.enhanced.tobytes()
+    def content(self, shown: Print) -> bytes:
+        """What a print shows."""
+        return b"".join(shown.content())
 
-    def compare(self, pairs: Iterable[tuple[MatcherPrint, MatcherPrint]]) -> Iterator[Row]:
-        for scored in self.comparer.score_many(pairs):
-            yield _row(scored.registered, scored.score)._replace(of_global=scored.of_global, of_local=scored.of_local)
+    def compare(self, pairs: Iterable[tuple[Print, Print]]) -> Iterator[Row]:
+        """Each pair of prints, in order."""
+        pairs = list(pairs)
+        for pair, found in zip(pairs, self._compared(pairs), strict=True):
+            yield self._row(self._comparison(("A", "B"), pair, found))
 
-    def drawn(self, names: tuple[str, str], a: MatcherPrint, b: MatcherPrint) -> tuple[str, np.ndarray]:
-        scored = self.comparer.score(a, b)
-        comparison = Comparison(*names, a, b, self.comparer.module_1.ppi, scored, None, 0.0)
-        return comparison.headline(), comparison.picture()
+    def _compared(self, pairs: list[tuple[Print, Print]]) -> Iterator[Compared]:
+        if not pairs:
+            return iter(())
+        # Prints that are turned may need a larger frame.
+        frame = _larger(self._frame, frame_of(shown.of_ridges for pair in pairs for shown in pair))
+        return self._of_frame(frame).compare_many(pairs)
+
+    def drawn(
+        self, names: Sequence[tuple[str, str]], pairs: Sequence[tuple[Print, Print]]
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """Each pair of prints in a line and as a picture."""
+        for name, pair, found in zip(names, pairs, self._compared(list(pairs)), strict=True):
+            comparison = self._comparison(name, pair, found)
+            yield comparison.headline(), comparison.picture()
+
+    def _comparison(self, names: tuple[str, str], pair: tuple[Print, Print], found: Compared) -> Comparison:
+        networks = self.comparer.networks
+        ppi = None if networks is None else networks.module_1.ppi
+        return Comparison(*names, *pair, found, 0.0, ppi, self.score_of)
+
+    def _row(self, comparison: Comparison) -> Row:
+        paired, _, alone = comparison.alignment.paired.counts
+        cosines = () if comparison.compared.opinion is None else comparison.compared.opinion.cosines
+        decided = replace(comparison, score_of=Score.fused).decided  # for either score the same pairs count
+        return Row(comparison.score, not decided, paired, paired + alone, comparison.overlap, *cosines)
 
 
-def _row(registered: Registered, score: float) -> Row:
-    made, agree = len(registered.inliers), int(registered.inliers.sum())
-    if registered.aligned is None:
-        return Row(0.0, True, agree, made, 0.0)
-    return Row(score, False, agree, made, registered.aligned.share)
+def _larger(frame: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    return max(frame[0], other[0]), max(frame[1], other[1])
+
+
+def _in_words(networks: TrainedNetworks | None, score_of: Score) -> str:
+    if score_of is Score.cosines:
+        config = networks.module_2.config
+        return f"{config.global_weight:g} x cosine of the global + {config.local_weight:g} x of the local vectors"
+    cosines = "" if networks is None or networks.module_2 is None else ", and of Module 2's cosines"
+    return f"log10 of the likelihood ratio of ridge agreement and paired minutiae{cosines}"
+
+
+def _told(comparer: Comparer, run_dir: Path | None) -> dict[str, Any]:
+    networks, enhancement = comparer.networks, {"enhancement": str(comparer.enhancer.method)}
+    if networks is None:
+        return {"run": "none: ridges and minutiae alone"} | enhancement
+    module_1, state = networks.module_1, networks.module_2 or networks.module_1
+    return {
+        "run": str(run_dir),
+        "state": f"{state.which}, step {state.step}",
+        "input": f"{module_1.frame[1]}x{module_1.frame[0]} px at {module_1.ppi:g} ppi",
+    } | enhancement
 
 
 def _scan(record: Record) -> Scan | ImageError:
@@ -164,28 +152,25 @@ def _scan(record: Record) -> Scan | ImageError:
         return error
 
 
-def _told(run_dir: Path, trained: Any) -> dict[str, Any]:
-    return {
-        "run": str(run_dir), "state": f"{trained.which}, step {trained.step}",
-        "input": f"{trained.frame[1]}x{trained.frame[0]} px at {trained.ppi:g} ppi",
-    }  # fmt: skip
-
-
-def judge_of(run_dir: Path | None, cache_dir: str | None = None, enhancement: Enhancement = Enhancement.none) -> Judge:
+def judge_of(
+    run_dir: Path | None,
+    cache_dir: str | None = None,
+    enhancement: Enhancement = Enhancement.none,
+    score: Score = Score.fused,
+) -> Judge:
     """Who judges with a run; None judges by the ridges alone.
 
-    enhancement: of ridges alone; `none` takes `gabor`.
+    enhancement: of ridges alone; `none` takes `gabor`. With a run it is the run's.
 
     Raises:
         CheckpointError: it is no run directory, holds no state yet, or is damaged.
         EnhancementError: the enhancement is not installed.
+        ScoreError: there is no such score.
     """
     if run_dir is None:
-        return RidgeJudge(Enhancement.gabor if enhancement is Enhancement.none else enhancement, cache_dir)
-    held = read_json(run_dir / "config.json")
-    config = held.get("config") if isinstance(held, dict) else None
-    stage = config.get("stage") if isinstance(config, dict) else None
-    return MatcherJudge(run_dir, cache_dir) if stage == Stage.matcher else DenseJudge(run_dir, cache_dir)
+        method = Enhancement.gabor if enhancement is Enhancement.none else enhancement
+        return Judge(Comparer(None, method, cache_dir), None, score)
+    return Judge(Comparer(load_networks(run_dir), cache_dir=cache_dir), run_dir, score)
 
 
 def refuse_seen(run_dir: Path | None, records: Sequence[Record]) -> None:

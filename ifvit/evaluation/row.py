@@ -9,10 +9,9 @@ class Row(NamedTuple):
     """A pair's result.
 
     score: higher for mates; not looked at where the pair failed. failed: whether it could not be compared.
-    agree, made: how many of the registration's matches agree, and how many there are; of ridges alone, how many
-        minutiae are paired, and how many lie in the overlap, each pair counted once.
+    agree, made: how many minutiae are paired, and how many lie in the overlap, each pair counted once.
     overlap: the share of the smaller print.
-    of_global, of_local: the single cosines, nan where there is none.
+    of_global, of_local: Module 2's cosines, nan without one.
     """
 
     score: float

@@ -15,11 +15,12 @@ from ifvit.data.sources import find
 from ifvit.evaluation import peers
 from ifvit.evaluation.calibrating import store_calibration
 from ifvit.evaluation.comparisons import Comparisons, compare_all, gallery_digest, worst
-from ifvit.evaluation.judges import Gallery, Judge, MatcherJudge, judge_of, refuse_seen
+from ifvit.evaluation.judges import Gallery, Judge, judge_of, refuse_seen
 from ifvit.evaluation.report import write_pairs, write_report
 from ifvit.evaluation.robustness import FMR, robustness
 from ifvit.evaluation.verification import Figures, figures
 from ifvit.rates import Ladder, lowest_fnmr
+from ifvit.recognition.run_calibration import Score
 
 WORST = 10  # pairs drawn of each kind
 USUAL = {Source.fvc: Protocol.fvc, Source.sd4: Protocol.sd4}
@@ -32,7 +33,6 @@ class Evaluation(NamedTuple):
     figures: of each database; about: what was evaluated, by name; key: the same, for comparison.
     """
 
-    run_dir: Path | None
     judge: Judge
     records: list[Record]
     gallery: Gallery
@@ -51,20 +51,26 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    run_dir: Path | None, data: DataConfig, protocol: Protocol | None, impostors: int | None, out: Path
+    run_dir: Path | None,
+    data: DataConfig,
+    protocol: Protocol | None,
+    impostors: int | None,
+    out: Path,
+    score: str | Score = Score.fused,
 ) -> Evaluation:
     """Every pair compared. What was compared is kept in `out`, so that the same call goes on where it was stopped.
 
     run_dir: None compares by the ridges alone. protocol: None takes the data's usual one. impostors: how many to draw;
-    None takes all.
+    None takes all. score: which score is judged.
 
     Raises:
         DataError: nothing found, data that do not suit the protocol, subjects that the run trained or validated on, or
             another evaluation's files in `out`.
         CheckpointError: no run, or a damaged one.
+        ScoreError: there is no such score.
         OSError: `out` cannot be written.
     """
-    judge = judge_of(run_dir, data.cache_dir, data.enhancement)
+    judge = judge_of(run_dir, data.cache_dir, data.enhancement, Score(score))
     records = [record for some in find(data).values() for record in some]
     if not records:
         raise DataError("data: synthetic fingers are evaluated as a set (python -m ifvit synthesize), with data=fvc")
@@ -81,12 +87,12 @@ def evaluate(
         "protocol": str(protocol), "score": judge.score, "ms a pair": round(float(np.median(comparisons.ms)), 1),
         "images": len(records), "unusable": list(gallery.unusable.values()),
     }  # fmt: skip
-    return Evaluation(run_dir, judge, records, gallery, compared, comparisons, found, about, key)
+    return Evaluation(judge, records, gallery, compared, comparisons, found, about, key)
 
 
 def report(done: Evaluation, out: Path, calibrate: bool | None = None, moved: int = 0) -> Iterator[str]:
-    """Write the report of an evaluation into `out`, and a Module 2's calibration into its run; lines for people, each
-    once its work is done.
+    """Write the report of an evaluation into `out`, and the calibration of its score into its run; lines for people,
+    each once its work is done.
 
     calibrate: whether the scores become the model's calibration; None: unless it has one of more impostor pairs.
     moved: how many genuine pairs are compared with a print moved, too.
@@ -95,8 +101,8 @@ def report(done: Evaluation, out: Path, calibrate: bool | None = None, moved: in
         DataError: another evaluation's files in `out`.
         OSError: it cannot be written; what was compared is kept.
     """
-    if calibrate is not False and isinstance(done.judge, MatcherJudge):
-        yield store_calibration(done.run_dir, done.judge, *_impostor_scores(done), replace=calibrate is True)
+    if calibrate is not False and done.judge.run_dir is not None:
+        yield store_calibration(done.judge, *_impostor_scores(done), replace=calibrate is True)
     write_pairs(out, done.records, done.compared, done.comparisons)
     table = None
     if moved:
@@ -148,16 +154,16 @@ def _impostor_scores(done: Evaluation) -> tuple[np.ndarray, dict[str, Any]]:
 
 def _drawn(done: Evaluation) -> list[tuple[str, np.ndarray]]:
     """The worst pairs, compared again and drawn."""
-    drawn: list[tuple[str, np.ndarray]] = []
+    captions, names, prints = [], [], []
     for kind, k in worst(done.compared, done.comparisons, WORST):
         numbers = int(done.compared.first[k]), int(done.compared.second[k])
         a, b = (done.records[number] for number in numbers)
-        prints = [done.gallery[number] for number in numbers]
-        if any(shown is None for shown in prints):
+        pair = tuple(done.gallery[number] for number in numbers)
+        if None in pair:
             continue
-        line, picture = done.judge.drawn((str(a.path), str(b.path)), *prints)
-        caption = f"{kind}: {a.identity} {a.impression} and {b.identity} {b.impression}, " + (
-            f"score {done.comparisons.score[k]:.3g}; {line}"
-        )
-        drawn.append((caption, picture))
-    return drawn
+        score = f"score {done.comparisons.score[k]:.3g}"
+        captions.append(f"{kind}: {a.identity} {a.impression} and {b.identity} {b.impression}, {score}")
+        names.append((str(a.path), str(b.path)))
+        prints.append(pair)
+    drawn = done.judge.drawn(names, prints)
+    return [(f"{caption}; {line}", picture) for caption, (line, picture) in zip(captions, drawn, strict=True)]

@@ -1,204 +1,209 @@
-"""Two prints in, a `Comparison` out: the score and what it rests on, for a person, a program or a picture.
+"""What a comparison of two images answers, and why: for a person, a program or a picture.
 
 import ifvit
-m = ifvit.load("checkpoints/matcher")
-c = m.compare("a.png", "b.png")
-c.score, c.reason, c.save("pair.png"), c.to_dict()
+c = ifvit.load().compare("a.png", "b.png")  # by the ridges; ifvit.load("checkpoints/matcher") adds a run's networks
+c.score, c.decision(), c.save("pair.png"), c.to_dict()
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ifvit import pictures, plots
+from ifvit import pictures
 from ifvit.calibration import Calibration, pairs_needed
-from ifvit.image import Scan
-from ifvit.recognition.alignment import Matches
-from ifvit.recognition.comparer import Comparer, Scored, load_comparer
-from ifvit.recognition.image_matcher import AT_ONCE, ImageMatcher
-from ifvit.recognition.pair import SAID, between_files
-from ifvit.recognition.prints import MatcherPrint
-from ifvit.recognition.registration import Aligned
+from ifvit.recognition.image_pair import MM2, ImagePair, listed, matches_tree
+from ifvit.recognition.minutiae import Kind
+from ifvit.recognition.run_calibration import Score
 
 FMR = 0.01  # at which `Comparison.decision` decides unless another is named
+SMALL_PRINT = 50.0  # mm2 of ridges; a print of less may not show enough to be told from others
+SAME, OTHER = "same finger", "not the same finger, as far as these prints show"
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A comparison of two prints. Points are (x, y) px of the images as given.
+class Comparison(ImagePair):
+    """A comparison of two images.
 
-    name_a, name_b: their paths, or A and B; print_a, print_b: as the modules saw them, in frames at `ppi`; scored: in
-    px of those frames; calibration: of the model, where it has one; seconds: reading, enhancing and comparing.
+    score_of: which score decides. calibration: of that score, where the run has one.
     """
 
-    name_a: str
-    name_b: str
-    print_a: MatcherPrint
-    print_b: MatcherPrint
-    ppi: float
-    scored: Scored
-    calibration: Calibration | None
-    seconds: float
+    score_of: Score = Score.fused
+    calibration: Calibration | None = None
 
-    @property
-    def score(self) -> float | None:
-        """How alike the prints are, the weighted mean of two cosines, higher for mates; None if not registered."""
-        return None if math.isnan(self.scored.score) else self.scored.score
+    @cached_property
+    def score(self) -> float:
+        """Higher for one finger.
+
+        fused: the log-likelihood ratio, base 10, of the same finger over different fingers (`ridge_score`). cosines:
+        Module 2's, [-1, 1].
+        """
+        return self.compared.score if self.score_of is Score.fused else self.compared.opinion.score
 
     @property
     def score_global(self) -> float | None:
-        """The cosine of the global vectors, [-1, 1]."""
-        return None if self.score is None else self.scored.of_global
+        """The cosine of Module 2's global vectors, [-1, 1]; None without a Module 2."""
+        return self.compared.opinion and self.compared.opinion.cosines.of_global
 
     @property
     def score_local(self) -> float | None:
-        """The cosine of the local vectors, [-1, 1]."""
-        return None if self.score is None else self.scored.of_local
+        """The cosine of Module 2's local vectors, [-1, 1]; None without a Module 2."""
+        return self.compared.opinion and self.compared.opinion.cosines.of_local
+
+    @property
+    def score_cosines(self) -> float | None:
+        """The mean of both cosines, weighted as the run says; None without a Module 2."""
+        return self.compared.opinion and self.compared.opinion.score
 
     @property
     def reason(self) -> str | None:
-        """Why the prints could not be compared; None where they were."""
-        refusal = self.scored.registered.refusal
-        return refusal and refusal.text
-
-    @property
-    def aligned(self) -> Aligned | None:
-        """A laid on B in B's frame, with the overlap and the region of interest."""
-        return self.scored.registered.aligned
-
-    @property
-    def homography(self) -> np.ndarray | None:
-        """From pixels of A to pixels of B, float64 (3, 3) with lower right 1."""
-        homography = self.scored.registered.homography
-        if homography is None:
+        """Why too little is seen to say that the fingers differ; None where enough is."""
+        small = [(name.upper(), shown.area) for name, shown in self._prints() if shown.area < SMALL_PRINT]
+        if not small:
             return None
-        return between_files(homography, self.print_a.canvas, self.print_b.canvas, self.ppi)
+        parts = " and ".join(f"{name} shows {area:.0f} mm2 of ridges" for name, area in small)
+        return f"{parts}; {SMALL_PRINT:.0f} are needed to tell that two fingers differ; {self.tried()}"
 
-    @property
-    def overlap(self) -> float | None:
-        """The share of the smaller print that the other shows, (0, 1]."""
-        return self.aligned and self.aligned.share
+    def decision(self, fmr: float = FMR) -> str:
+        """'same finger' where different fingers reach the score in at most a share `fmr` of cases: by the run's
+        calibration where it can tell so small a share, else, of the fused score, by the fit of `ridge_score`.
 
-    @property
-    def matches(self) -> Matches:
-        """Which places of A Module 2 finds in which of B, best first, with its confidence in each."""
-        found = self.scored.matches
-        return Matches(*self._in_files(found.points_a, found.points_b), found.confidence)
+        Otherwise 'not the same finger, as far as these prints show', or why that cannot be said.
+        """
+        accepted = self._accepted(fmr)
+        if accepted:
+            return SAME
+        if self.cannot_say(fmr):
+            return f"cannot say: {self.reason}"
+        return OTHER if accepted is not None else f"undecided: {self._undecided(fmr)}"
+
+    def _accepted(self, fmr: float) -> bool | None:
+        """Whether the score speaks for one finger at an FMR; None where nothing tells."""
+        if self._calibrated(fmr):
+            return self.calibration.fmr_at(self.score) <= fmr
+        return bool(self.score >= -np.log10(fmr)) if self.score_of is Score.fused else None
+
+    def _calibrated(self, fmr: float) -> bool:
+        return self.calibration is not None and self.calibration.fmr.min() <= fmr
+
+    def _undecided(self, fmr: float) -> str:
+        if self.calibration is None:
+            return "this score is not calibrated (python -m ifvit evaluate --score cosines calibrates it)"
+        return (
+            f"the score was calibrated with {self.calibration.basis()}, too few to tell an FMR of {100 * fmr:g} %: it "
+            f"takes {pairs_needed(fmr)}"
+        )
+
+    def cannot_say(self, fmr: float = FMR) -> bool:
+        """Whether the prints show too little for an answer."""
+        return self.reason is not None and not self._accepted(fmr)
 
     @property
     def decided(self) -> bool:
-        """Whether the prints could be compared."""
-        return self.score is not None
+        """Whether the prints show enough for either answer."""
+        return not self.cannot_say()
 
     @property
     def fmr(self) -> float | None:
-        """How often two different fingers score as high, at most; None without a calibration or a score."""
-        return None if self.calibration is None or self.score is None else self.calibration.fmr_at(self.score)
-
-    def decision(self, fmr: float = FMR) -> str:
-        """'same finger' where the score is reached by different fingers in at most a share `fmr` of cases, else 'not
-        shown to be the same finger', or why it cannot be decided.
-        """
-        if self.score is None:
-            return f"not compared: {self.reason}"
-        if self.calibration is None:
-            return "undecided: this model is not calibrated (python -m ifvit evaluate calibrates it)"
-        if self.calibration.fmr.min() > fmr:
-            return (
-                f"undecided: the model was calibrated with {self.calibration.basis()}, too few to tell an FMR of "
-                f"{100 * fmr:g} %: it takes {pairs_needed(fmr)}"
-            )
-        return "same finger" if self.fmr <= fmr else "not shown to be the same finger"
+        """How often two different fingers score as high, at most; None without a calibration."""
+        return None if self.calibration is None else self.calibration.fmr_at(self.score)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; lengths in px of the images as given."""
-        registered, matches, homography = self.scored.registered, self.matches, self.homography
-        found = registered.matches
-        laid_by = self._in_files(found.points_a, found.points_b)
-        roi = self._roi()
+        """For JSON; lengths in px of the images as given, angles in degrees."""
         return {
             "a": self.name_a,
             "b": self.name_b,
-            "score": _rounded(self.score),
-            "score_global": _rounded(self.score_global),
-            "score_local": _rounded(self.score_local),
-            "fmr": self.fmr,
-            "calibration": self.calibration and {"impostors": self.calibration.impostors, "of": self.calibration.of},
-            "registered": self.score is not None,
-            "cause": registered.refusal and str(registered.refusal.cause),
-            "reason": self.reason,
-            "homography": None if homography is None else homography.tolist(),
-            "overlap": _rounded(self.overlap),
-            "roi": None if roi is None else {"a": _listed(roi[0]), "b": _listed(roi[1])},
-            "matches": [
-                {"a": a, "b": b, "confidence": round(float(c), 4)}
-                for a, b, c in zip(
-                    _listed(matches.points_a), _listed(matches.points_b), matches.confidence, strict=True
-                )
+            "score": round(self.score, 4),
+            "score_is": "log10 of the likelihood ratio of the same finger over different fingers"
+            if self.score_of is Score.fused
+            else "weighted mean of the cosines of Module 2's vectors",
+            "cause": None if self.decided else "small_print",
+            "reason": None if self.decided else self.reason,
+            "agreement": self.agreement_tree(),
+            "minutiae": self._minutiae_tree(),
+            "map": self.map_tree(),
+            "homography": None if self.homography is None else self.homography.tolist(),
+            "ridges_mm2": {name: round(shown.area, 1) for name, shown in self._prints()},
+            **self.files_tree(),
+            **self._networks_tree(),
+        }
+
+    def _minutiae_tree(self) -> dict[str, Any]:
+        paired, (a, b) = self.alignment.paired, (shown for _, shown in self._prints())
+        return {
+            "paired": [
+                {
+                    "a": listed(a.to_file(a.minutiae.points[i])),
+                    "b": listed(b.to_file(b.minutiae.points[j])),
+                    "kind_a": Kind(a.minutiae.kinds[i]).name,
+                    "kind_b": Kind(b.minutiae.kinds[j]).name,
+                }
+                for i, j in zip(paired.first, paired.second, strict=True)
             ],
-            "registration": [
-                {"a": a, "b": b, "confidence": round(float(c), 4), "inlier": bool(right)}
-                for a, b, c, right in zip(*map(_listed, laid_by), found.confidence, registered.inliers, strict=True)
-            ],
-            "ppi": {name: {"value": one.canvas.ppi, "from": one.canvas.ppi_from.value} for name, one in self._prints()},
-            "inverted": {name: one.canvas.inverted for name, one in self._prints()},
-            "seconds": round(self.seconds, 3),
+            "only_a": listed(a.to_file(a.minutiae.points[paired.only_a])),
+            "only_b": listed(b.to_file(b.minutiae.points[paired.only_b])),
+        }
+
+    def _networks_tree(self) -> dict[str, Any]:
+        """What a run adds, for JSON; nothing without one."""
+        if self.compared.guesses is None:
+            return {}
+        calibration = self.calibration and {"impostors": self.calibration.impostors, "of": self.calibration.of}
+        tree = {"fmr": self.fmr, "calibration": calibration, "registration": self.registration_tree()}
+        if self.matches is None:
+            return tree
+        return tree | {
+            "score_cosines": round(self.score_cosines, 6),
+            "score_global": round(self.score_global, 6),
+            "score_local": round(self.score_local, 6),
+            "matches": matches_tree(self.matches),
         }
 
     def text(self, fmr: float = FMR) -> str:
         """A few lines for a person; `fmr` as of `decision`."""
-        lines = [self.headline()]
-        if self.score is not None:
-            agree, made = int(self.scored.registered.inliers.sum()), len(self.scored.registered.inliers)
+        return "\n".join([f"{self.decision(fmr)} (at an FMR of {100 * fmr:g} %)", *self.reasons(), *self.files_text()])
+
+    def reasons(self) -> list[str]:
+        """What the answer rests on, in lines."""
+        paired, alike, alone = self.alignment.paired.counts
+        agreement = self.alignment.agreement
+        lines = [
+            self.headline(),
+            f"ridges agree at {agreement.mean:.2f} (1 is the same, different fingers have about .3) over "
+            f"{agreement.area * MM2:.0f} mm2, {self.overlap:.0%} of the smaller print",
+            f"minutiae: {paired} paired ({alike} of one kind), {alone} without a partner where both prints show them",
+        ]
+        if self.matches is not None:
             lines.append(
-                f"laid on one another by {agree} of {made} matches; {self.overlap:.0%} of the smaller print overlaps; "
-                f"{len(self.scored.matches.confidence)} places correspond"
+                f"Module 2: cosines {self.score_global:.3f} (global) and {self.score_local:.3f} (local), together "
+                f"{self.score_cosines:.3f}; {len(self.matches.confidence)} places correspond"
             )
         if self.fmr is not None:
             lines.append(
                 f"two different fingers score as high in at most {100 * self.fmr:.3g} % of cases, by "
                 f"{self.calibration.basis()}"
             )
-        decided = self.calibration is not None and self.score is not None and self.calibration.fmr.min() <= fmr
-        if self.score is not None:  # else the headline says why
-            lines.append(self.decision(fmr) + (f" (at an FMR of {100 * fmr:g} %)" if decided else ""))
-        for name, one in self._prints():
-            turned = "; light ridges, turned over" if one.canvas.inverted else ""
-            lines.append(f"{name.upper()}: {one.canvas.ppi:g} ppi, {SAID[one.canvas.ppi_from]}{turned}")
-        return "\n".join([*lines, f"in {self.seconds:.2f} s"])
+        return lines
 
     def headline(self) -> str:
-        """The score, or why there is none."""
-        if self.score is None:
-            return f"not compared: {self.reason}"
-        return f"score {self.score:.3f} (global {self.score_global:.3f}, local {self.score_local:.3f})"
+        """The score, and what it means."""
+        if self.score_of is Score.cosines:
+            return f"score {self.score:.3f}: the weighted mean of Module 2's cosines"
+        if self.score >= 0:
+            meaning = f"{10 ** min(self.score, 9):.3g} times more likely of one finger than of two"
+        else:
+            meaning = f"{10 ** min(-self.score, 9):.3g} times more likely of two fingers than of one"
+        return f"score {self.score:.2f}: {meaning}, by synthetic fingers"
 
     def picture(self) -> np.ndarray:
-        """Both prints, what corresponds in them and the overlay, or what was tried; uint8 RGB (H, W, 3)."""
-        registered, aligned = self.scored.registered, self.aligned
-        greys = self.print_a.canvas.grey, self.print_b.canvas.grey
-        heading = [f"A: {Path(self.name_a).name}   B: {Path(self.name_b).name}", self.headline()]
-        if aligned is None:
-            found = registered.matches
-            return plots.draw_refused(
-                *greys, found.points_a, found.points_b, found.confidence, registered.inliers, heading
-            )
-        matches = self.scored.matches
-        laid = plots.Laid(
-            *greys, self.scored.enhanced_a, aligned.ridges_a, self.print_b.canvas.ridges, matches.points_a,
-            matches.points_b, matches.confidence, np.ones(len(matches.confidence), bool), tuple(aligned.roi),
-        )  # fmt: skip
-        if self.fmr is not None:
-            heading[1] += f"   FMR at it: at most {100 * self.fmr:.3g} %"
-        heading[1] += f"   overlap {self.overlap:.0%} of the smaller print"
-        return plots.draw_comparison(laid, self.print_b.enhanced, heading)
+        """Both prints with their paired minutiae, the overlay, the agreement and the bent grid; uint8 RGB (H, W, 3)."""
+        headline, *reasons = self.reasons()
+        return self.drawn([f"{self.decision()}.  {headline}", *reasons])
 
     def save(self, path: str | PathLike) -> None:
         """Write the picture, in the format that the ending of `path` names (`ifvit.pictures`).
@@ -208,61 +213,3 @@ class Comparison:
             ValueError: the ending names no format.
         """
         pictures.save(Path(path), self.picture())
-
-    def _prints(self) -> tuple[tuple[str, MatcherPrint], ...]:
-        return ("a", self.print_a), ("b", self.print_b)
-
-    def _in_files(self, points_a: np.ndarray, points_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.print_a.canvas.to_file(points_a, self.ppi), self.print_b.canvas.to_file(points_b, self.ppi)
-
-    def _roi(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """The corners (4, 2) of the region of interest in A and in B, clockwise from the upper left of B's."""
-        if self.aligned is None:
-            return None
-        top, left, height, width = self.aligned.roi
-        right, bottom = left + width - 1, top + height - 1
-        corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
-        return self._in_files(self.aligned.map_ba[corners[:, 1].astype(int), corners[:, 0].astype(int)], corners)
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 6)
-
-
-def _listed(points: np.ndarray) -> list[list[float]]:
-    return np.round(np.asarray(points, np.float64), 2).tolist()
-
-
-class Matcher(ImageMatcher):
-    """A trained run, ready to compare; made by `load`. The model, its frame and its enhancement are the run's."""
-
-    def __init__(self, run_dir: Path, cache_dir: str | None = None):
-        self.comparer = load_comparer(run_dir, cache_dir=cache_dir)
-        self._many: Comparer | None = None
-
-    def print_of(self, scan: Scan, ppi: float | None) -> MatcherPrint:
-        return self.comparer.print_of(scan, ppi)
-
-    def compare_prints(self, pairs: Sequence[tuple[MatcherPrint, MatcherPrint]]) -> list[Scored]:
-        if len(pairs) == 1:
-            return [self.comparer.score(*pairs[0])]
-        if self._many is None:
-            self._many = self.comparer.by(AT_ONCE)
-        return list(self._many.score_many(pairs))
-
-    def comparison(
-        self, names: tuple[str, str], prints: tuple[MatcherPrint, MatcherPrint], found: Scored, seconds: float
-    ) -> Comparison:
-        comparer = self.comparer
-        return Comparison(*names, *prints, comparer.module_1.ppi, found, comparer.calibration, seconds)
-
-
-def load(run_dir: str | PathLike, cache_dir: str | None = None) -> Matcher:
-    """The trained Module 2 of a run directory, which is only read.
-
-    cache_dir: for enhanced prints; None takes the user's cache folder.
-
-    Raises:
-        CheckpointError: it is no Module 2's run, holds no state yet, or is damaged.
-    """
-    return Matcher(Path(run_dir), cache_dir)

@@ -1,10 +1,9 @@
-"""Pairs of images in, comparisons out: reading, naming and batching, whatever compares the prints."""
+"""Pairs of images in, comparisons out: reading, naming and batching."""
 
 from __future__ import annotations
 
 import math
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from os import PathLike
@@ -14,7 +13,13 @@ from typing import Any
 import numpy as np
 
 from ifvit import image
-from ifvit.image import ImageError, Scan
+from ifvit.calibration import Calibration
+from ifvit.image import ImageError
+from ifvit.recognition.comparer import Compared, Comparer
+from ifvit.recognition.comparison import Comparison
+from ifvit.recognition.prints import Print
+from ifvit.recognition.run_calibration import Score, check_score, read_calibration, score_key
+from ifvit.recognition.trained_networks import load_networks
 
 AT_ONCE = 8  # pairs in a batch of `compare_many`
 
@@ -22,26 +27,38 @@ Image = str | PathLike | np.ndarray | Any  # a path, an array, or Pillow's
 Ppi = float | None | tuple[float | None, float | None]  # of both images, or of each
 
 
-class ImageMatcher(ABC):
-    """Compares images. A subclass says what a print is, and what a comparison of two."""
+class Matcher:
+    """Compares images; made by `load`.
 
-    @abstractmethod
-    def print_of(self, scan: Scan, ppi: float | None) -> Any:
-        """The print of a scan.
+    comparer: what compares their prints.
+    score: which of a comparison's scores decides. calibration: of that score.
 
-        Raises:
-            ImageError: it cannot be used (the message names no file).
-        """
+    Raises:
+        ScoreError: the comparer has no such score.
+    """
 
-    @abstractmethod
-    def compare_prints(self, pairs: Sequence[tuple[Any, Any]]) -> list[Any]:
+    def __init__(self, comparer: Comparer, score: Score = Score.fused, calibration: Calibration | None = None):
+        check_score(comparer, score)
+        self.comparer, self.score, self.calibration = comparer, score, calibration
+        self._many: Comparer | None = None
+
+    def compare_prints(self, pairs: Sequence[tuple[Print, Print]]) -> list[Compared]:
         """What is found of each of at most `AT_ONCE` pairs of prints."""
+        if len(pairs) == 1:
+            return [self.comparer.compare(*pairs[0])]
+        if self._many is None:
+            self._many = self.comparer.by(AT_ONCE)
+        return list(self._many.compare_many(pairs))
 
-    @abstractmethod
-    def comparison(self, names: tuple[str, str], prints: tuple[Any, Any], found: Any, seconds: float) -> Any:
+    def comparison(
+        self, names: tuple[str, str], prints: tuple[Print, Print], found: Compared, seconds: float
+    ) -> Comparison:
         """The comparison to hand out."""
+        networks = self.comparer.networks
+        ppi = None if networks is None else networks.module_1.ppi
+        return Comparison(*names, *prints, found, seconds, ppi, self.score, self.calibration)
 
-    def compare(self, a: Image, b: Image, ppi: Ppi = None) -> Any:
+    def compare(self, a: Image, b: Image, ppi: Ppi = None) -> Comparison:
         """Two prints: paths, arrays (grey, RGB or RGBA) or Pillow images, by the rules of `ifvit.image.scan_of`.
 
         ppi: of both images or (of a, of b), over their own tags; 500 where nobody says it, and the result says so.
@@ -58,7 +75,7 @@ class ImageMatcher(ABC):
         (found,) = self.compare_prints([tuple(prints)])
         return self.comparison(_names(a, b), tuple(prints), found, time.perf_counter() - started)
 
-    def compare_many(self, pairs: Iterable[tuple[Image, Image]], ppi: Ppi = None) -> Iterator[Any]:
+    def compare_many(self, pairs: Iterable[tuple[Image, Image]], ppi: Ppi = None) -> Iterator[Comparison | ImageError]:
         """The comparison of each pair, in order, `AT_ONCE` in a batch; where an image cannot be used, the ImageError
         that says why.
 
@@ -87,12 +104,12 @@ class ImageMatcher(ABC):
         """An image's print, or the ImageError that says why there is none, naming it where it is a file."""
         try:
             if not _is_file(shown):
-                return self.print_of(image.scan_of(shown), ppi)
+                return self.comparer.print_of(image.scan_of(shown), ppi)
             scan = image.read(Path(shown))
         except ImageError as error:
             return error
         try:
-            return self.print_of(scan, ppi)
+            return self.comparer.print_of(scan, ppi)
         except ImageError as error:
             return ImageError(f"{shown}: {error}")
 
@@ -117,3 +134,26 @@ def _names(a: Image, b: Image) -> tuple[str, str]:
 def _named(found: Any, shown: Image, name: str) -> Any:
     """A print, or the error that names the image."""
     return ImageError(f"image {name}: {found}") if isinstance(found, ImageError) and not _is_file(shown) else found
+
+
+def load(
+    run_dir: str | PathLike | None = None, cache_dir: str | None = None, score: str | Score = Score.fused
+) -> Matcher:
+    """What compares prints: by the ridges, and with the networks of a run directory, which is only read.
+
+    run_dir: None compares by the ridges alone.
+    cache_dir: for enhanced prints; None takes the user's cache folder.
+    score: which score decides, as of `Score`.
+
+    Raises:
+        CheckpointError: it is no run, holds no state yet, or is damaged.
+        EnhancementError: the run's enhancement is not installed.
+        ScoreError: the run has no such score.
+        BackendError: JAX has no device.
+    """
+    score = Score(score)
+    networks = None if run_dir is None else load_networks(Path(run_dir))
+    comparer = Comparer(networks, cache_dir=cache_dir)
+    check_score(comparer, score)
+    calibration = None if run_dir is None else read_calibration(Path(run_dir), score_key(comparer, score))
+    return Matcher(comparer, score, calibration)

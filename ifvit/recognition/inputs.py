@@ -1,14 +1,16 @@
-"""What Module 2 sees of a pair that was laid on one another; in training and in use the same. Pure JAX."""
+"""What Module 2 sees of a pair, A laid on B; in training and in use the same. Pure JAX."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ifvit.geometry import at_cells
+from ifvit.geometry import at_cells, mask_at, pixel_grid, sample
 from ifvit.models.matcher import BranchInput
+from ifvit.recognition.elastic import ElasticMap
 
 ROI_SIDE = 90  # px (IFViT's local input)
 
@@ -25,6 +27,60 @@ class LaidPair(NamedTuple):
     grey_a: jax.Array
     grey_b: jax.Array
     overlap: jax.Array
+
+
+class Seen(NamedTuple):
+    """A print at some points (H, W, 2).
+
+    grey, enhanced: float32 (H, W) in [0, 1]. ridges: bool (H, W), where it shows ridges.
+    """
+
+    grey: jax.Array
+    enhanced: jax.Array
+    ridges: jax.Array
+
+
+def seen_at(grey: jax.Array, enhanced: jax.Array, ridges: jax.Array, background: jax.Array, points: jax.Array) -> Seen:
+    """A print, grey and enhanced uint8 (H, W), ridges bool (H, W), at points (H2, W2, 2) px.
+
+    Beyond its frame it is `background` uint8 () and white, without ridges.
+    """
+    seen = sample(grey.astype(jnp.float32), points, background.astype(jnp.float32)) / 255
+    lines = sample(enhanced.astype(jnp.float32), points, 255.0) / 255
+    return Seen(seen, lines, mask_at(ridges, points))
+
+
+class CanvasImages(NamedTuple):
+    """A print's canvas as the device gets it; of N prints each with a leading axis N.
+
+    grey, enhanced: uint8 (H, W). ridges: bool (H, W). background: uint8 ().
+    origin: float32 (2,), the point of the print's ridges, px at 500 ppi, that the canvas's first pixel shows.
+    """
+
+    grey: jax.Array
+    enhanced: jax.Array
+    ridges: jax.Array
+    background: jax.Array
+    origin: jax.Array
+
+
+@partial(jax.jit, static_argnames="scale")
+def aligned_pairs(elastic: ElasticMap, a: CanvasImages, b: CanvasImages, scale: float) -> tuple[jax.Array, LaidPair]:
+    """N pairs, A seen through the map from B's ridges to A's, one after the other, so that all have the same bits in
+    any place: for each pixel of B the point of A's canvas, float32 (N, H, W, 2) px, and the images in B's canvas.
+
+    scale: px at 500 ppi of a px of the canvases.
+    """
+
+    def aligned(pair: tuple[ElasticMap, CanvasImages, CanvasImages]) -> tuple[jax.Array, LaidPair]:
+        elastic, a, b = pair
+        points = pixel_grid(*b.grey.shape) * scale + b.origin
+        map_ba = (jnp.stack(elastic(points[..., 0], points[..., 1]), axis=-1) - a.origin) / scale
+        seen = seen_at(*a[:4], map_ba)
+        grey_b, enhanced_b = (image.astype(jnp.float32) / 255 for image in (b.grey, b.enhanced))
+        return map_ba, LaidPair(seen.enhanced, enhanced_b, seen.grey, grey_b, seen.ridges & b.ridges)
+
+    return jax.lax.map(aligned, (elastic, a, b))
 
 
 class Box(NamedTuple):

@@ -1,5 +1,5 @@
-"""A print as Module 2 needs it, in training and in use the same: the canvas that Module 1 sees, and upon it, to the
-pixel, the print's enhanced ridges.
+"""A print as it is compared: its ridges at 500 ppi, and, where networks look at it too, as these need it, in training
+and in use the same: the canvas that Module 1 sees, and upon it, to the pixel, the print's enhanced ridges.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ifvit import image
 from ifvit.config import Enhancement
 from ifvit.image import Canvas, ImageError, Scan
 from ifvit.recognition.enhancement import Enhanced, Enhancer, misfit
+from ifvit.recognition.ridge_print import PPI, RidgePrint
 from ifvit.recognition.trained import Trained
 
 WHITE = 255
@@ -31,20 +32,32 @@ class MatcherPrint(NamedTuple):
     enhanced: np.ndarray
 
 
-def matcher_print(scan: Scan, ppi: float | None, trained: Trained, enhancer: Enhancer) -> MatcherPrint:
-    """The print of a scan.
+class Print(NamedTuple):
+    """A print to compare; of_networks is None where no network looks at it."""
 
-    ppi: of the scan, over its file's own tag; None takes the tag, else 500. enhancer: what draws the ridges; where they
-    are is found as `trained` was taught to find it.
+    of_ridges: RidgePrint
+    of_networks: MatcherPrint | None = None
 
-    Raises:
-        ImageError: it shows no ridges, or cannot have that ppi (the message names no file).
-        EnhancementError: a method is not installed.
-    """
-    made = next(matcher_prints([scan], [ppi], trained, enhancer))
-    if isinstance(made, ImageError):
-        raise made
-    return made
+    def content(self) -> tuple[bytes, ...]:
+        """What it shows."""
+        ridges, networks = self.of_ridges, self.of_networks
+        images = [ridges.enhanced, ridges.ridges]
+        if networks is not None:
+            images += [networks.canvas.grey, networks.enhanced]
+        return tuple(image.tobytes() for image in images)
+
+    def order(self) -> tuple:
+        """By which any two prints have one order: how large they are, then what they show."""
+        return self.of_ridges.ridges.shape, self.content()
+
+    def to_ridges(self, points: np.ndarray, ppi: float) -> np.ndarray:
+        """Where points (..., 2) px of the canvas, which is at `ppi`, lie among the print's ridges, px at 500 ppi."""
+        ridges = self.of_ridges
+        return ridges.from_file(self.of_networks.canvas.to_file(points, ppi))
+
+    def to_canvas(self, points: np.ndarray, ppi: float) -> np.ndarray:
+        """The way back of `to_ridges`."""
+        return (points - self.to_ridges(np.zeros(2), ppi)) * (ppi / PPI)
 
 
 def matcher_prints(

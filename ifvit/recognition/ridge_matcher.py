@@ -1,8 +1,8 @@
 """Two prints laid on one another by their ridges alone: guesses, the elastic map, and how well the ridges agree.
 
-Nothing is learned here. Guesses come from the flow of the ridges and from minutiae whose neighbourhoods look alike. All
-go through one compiled program, which follows the skin's bend from the best of them and keeps the map under which most
-ridges agree.
+Nothing is learned here. Guesses come from the flow of the ridges and from minutiae whose neighbourhoods look alike;
+others, as of a trained Module 1, can be added. All go through one compiled program, which follows the skin's bend from
+the best of them and keeps the map under which most ridges agree.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Source(enum.StrEnum):
 
     flow = "flow"
     minutiae = "minutiae"
+    module_1 = "module_1"
 
 
 class Features(NamedTuple):
@@ -70,6 +71,10 @@ class RidgeAlignment(NamedTuple):
         """Where points (..., 2) of A lie in B."""
         return _carried(self.elastic, points, not self.inverted)
 
+    def swapped(self) -> RidgeAlignment:
+        """The same of (B, A): B laid on A."""
+        return self._replace(inverted=not self.inverted, paired=self.paired.swapped())
+
     def agreement_at(self, points: np.ndarray) -> np.ndarray:
         """The local agreement at points (..., 2) of B, 0 outside the overlap."""
         points = self.to_a(points) if self.inverted else points
@@ -86,10 +91,7 @@ def frame_of(prints: Iterable[RidgePrint]) -> tuple[int, int]:
 
 
 class RidgeMatcher:
-    """Aligns pairs of prints.
-
-    A pair is aligned in one order, which the prints' content decides, whichever way it is asked for: so what is found
-    does not depend on the order.
+    """Aligns pairs of prints, each in the order in which it is given: (b, a) may be aligned otherwise than (a, b).
 
     frame: (height, width) px of `SIDES` that holds all prints; None takes the smallest one of each batch.
     at_once: pairs in one batch. Neither the others in it nor the frame change a pair's result by more than rounding.
@@ -101,24 +103,32 @@ class RidgeMatcher:
         self._frame, self._at_once = frame, at_once
         self._features: OrderedDict[tuple, tuple[RidgePrint, Features]] = OrderedDict()
 
-    def align(self, a: RidgePrint, b: RidgePrint) -> RidgeAlignment:
-        """One pair."""
-        return next(self.align_many([(a, b)]))
+    def align(self, a: RidgePrint, b: RidgePrint, guesses: np.ndarray | None = None) -> RidgeAlignment:
+        """One pair; `guesses` (K, 3, 3) as of `align_many`."""
+        return next(self.align_many([(a, b)], None if guesses is None else [guesses]))
 
-    def align_many(self, pairs: Iterable[tuple[RidgePrint, RidgePrint]]) -> Iterator[RidgeAlignment]:
-        """Each pair (a, b), in order; taken in by and by, `at_once` at a time."""
-        pairs = iter(pairs)
+    def align_many(
+        self, pairs: Iterable[tuple[RidgePrint, RidgePrint]], guesses: Iterable[np.ndarray] | None = None
+    ) -> Iterator[RidgeAlignment]:
+        """Each pair (a, b), in order; taken in by and by, `at_once` at a time.
+
+        guesses: further ones of each pair, homographies (K, 3, 3) from B to A, px of the prints; the same K for all.
+        """
+        pairs, guesses = iter(pairs), None if guesses is None else iter(guesses)
         while batch := list(islice(pairs, self._at_once)):
-            inverted = [_precedes(b, a) for a, b in batch]
-            ordered = [pair[::-1] if turn else pair for pair, turn in zip(batch, inverted, strict=True)]
             frame = self._frame or frame_of(shown for pair in batch for shown in pair)
-            full = ordered + [ordered[-1]] * (self._at_once - len(ordered))
+            missing = self._at_once - len(batch)
+            full = batch + [batch[-1]] * missing
             sides = ([self.features(shown, frame) for shown in side] for side in zip(*full, strict=True))
             a, b = (jax.tree.map(lambda *leaves: jnp.stack(leaves), *side) for side in sides)
-            found = jax.device_get(_align(a, b))
-            for k, (pair, turn) in enumerate(zip(ordered, inverted, strict=True)):
+            more = None
+            if guesses is not None:
+                given = list(islice(guesses, len(batch)))
+                more = np.stack(given + [given[-1]] * missing).astype(np.float32)
+            found = jax.device_get(_align(a, b, more))
+            for k, pair in enumerate(batch):
                 elastic, agreement, guess = jax.tree.map(lambda leaf, k=k: leaf[k], found)
-                yield _alignment(*pair, elastic, agreement, int(guess), turn)
+                yield _alignment(*pair, elastic, agreement, int(guess))
 
     def features(self, shown: RidgePrint, frame: tuple[int, int]) -> Features:
         """A print's features in a frame; those of the last `REMEMBERED` prints are kept."""
@@ -131,23 +141,17 @@ class RidgeMatcher:
         return self._features[key][1]
 
 
-def _precedes(a: RidgePrint, b: RidgePrint) -> bool:
-    """One order of any two prints, by what they show."""
-    return _content(a) < _content(b)
-
-
-def _content(shown: RidgePrint) -> tuple:
-    return shown.ridges.shape, shown.enhanced.tobytes(), shown.ridges.tobytes()
-
-
-def _alignment(
-    a: RidgePrint, b: RidgePrint, elastic: ElasticMap, agreement: Agreement, guess: int, inverted: bool
-) -> RidgeAlignment:
-    """The alignment of (a, b) as it was found, told of (b, a) where `inverted`."""
+def _alignment(a: RidgePrint, b: RidgePrint, elastic: ElasticMap, agreement: Agreement, guess: int) -> RidgeAlignment:
     to_a, to_b = partial(_carried, elastic, back=False), partial(_carried, elastic, back=True)
     paired = pair_minutiae(a.minutiae, b.minutiae, a.ridges, b.ridges, to_a, to_b)
-    source = Source.flow if guess < OF_FLOW else Source.minutiae
-    return RidgeAlignment(elastic, inverted, agreement, paired.swapped() if inverted else paired, source)
+    return RidgeAlignment(elastic, False, agreement, paired, _source(guess))
+
+
+def _source(guess: int) -> Source:
+    """Where a guess comes from, by its place in the list."""
+    if guess < OF_FLOW:
+        return Source.flow
+    return Source.minutiae if guess < OF_FLOW + OF_MINUTIAE else Source.module_1
 
 
 def _in_frame(shown: RidgePrint, frame: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -167,15 +171,16 @@ def _features(
 
 
 @jax.jit
-def _align(a: Features, b: Features) -> tuple[ElasticMap, Agreement, jax.Array]:
+def _align(a: Features, b: Features, guesses: jax.Array | None) -> tuple[ElasticMap, Agreement, jax.Array]:
     """Pairs with a leading axis, one after the other: maps, agreements, and which guess each began from."""
-    return jax.lax.map(lambda pair: _align_one(*pair), (a, b))
+    return jax.lax.map(lambda pair: _align_one(*pair), (a, b) if guesses is None else (a, b, guesses))
 
 
-def _align_one(a: Features, b: Features) -> tuple[ElasticMap, Agreement, jax.Array]:
+def _align_one(a: Features, b: Features, more: jax.Array | None = None) -> tuple[ElasticMap, Agreement, jax.Array]:
     of_flow, _ = search_orientation(a.spectra, b.spectra, OF_FLOW)
     of_minutiae, _ = search_minutiae(a.neighbourhoods, b.neighbourhoods, OF_MINUTIAE)
-    candidates = first_level(a.ridges, b.ridges, jnp.concatenate([of_flow, of_minutiae]), CANDIDATES)
+    guesses = jnp.concatenate([of_flow, of_minutiae, *([] if more is None else [more])])
+    candidates = first_level(a.ridges, b.ridges, guesses, CANDIDATES)
     maps = refine(a.ridges, b.ridges, candidates.maps, LEVELS[1:-1])
     agreements = jax.vmap(partial(agreement_of, a.ridges, b.ridges, spacing=2))(maps)
     best = worth(agreements.mean, agreements.area).argmax()

@@ -29,17 +29,30 @@ class Evidence(NamedTuple):
     alone: np.ndarray
 
 
-def terms(evidence: Evidence) -> np.ndarray:
-    """What is weighed, (..., 6): 1, the agreement, that times the overlap, the overlap, and the minutiae's two."""
+class Cosines(NamedTuple):
+    """Of Module 2's vectors of a pair, [-1, 1]; each a number or an array (N,)."""
+
+    of_global: np.ndarray
+    of_local: np.ndarray
+
+
+def terms(evidence: Evidence, cosines: Cosines | None = None) -> np.ndarray:
+    """What is weighed, (..., 6): 1, the agreement, that times the overlap, the overlap, and the minutiae's two.
+
+    With cosines (..., 8): the global and the local one too.
+    """
     mean, area, paired, alone = (np.asarray(value, np.float64) for value in evidence)
     overlap = np.sqrt(np.minimum(area / FULL_AREA, 1.0))
     balance = (paired - alone / 2) / (paired + alone / 2 + 2.0)
-    return np.stack([np.ones_like(mean), mean, mean * overlap, overlap, np.sqrt(paired), balance], axis=-1)
+    of_ridges = [np.ones_like(mean), mean, mean * overlap, overlap, np.sqrt(paired), balance]
+    return np.stack([*of_ridges, *(() if cosines is None else cosines)], axis=-1)
 
 
 WEIGHTS = np.array([-3.125, -4.507, 16.692, -3.312, 0.128, 3.02])  # of `terms`
+WEIGHTS_WITH_NETWORKS = np.array([*WEIGHTS, 0.0, 0.0])  # the cosines count nothing before a run has been fitted
 
 
-def ridge_score(evidence: Evidence) -> np.ndarray:
+def ridge_score(evidence: Evidence, cosines: Cosines | None = None) -> np.ndarray:
     """The log-likelihood ratio, base 10: 2 speaks a hundred times more for one finger than for two."""
-    return terms(evidence) @ WEIGHTS
+    weights = WEIGHTS if cosines is None else WEIGHTS_WITH_NETWORKS
+    return terms(evidence, cosines) @ weights

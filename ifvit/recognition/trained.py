@@ -8,12 +8,9 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from ifvit import image
 from ifvit.checkpoint import MODULE_1, CheckpointError, digest_of, read_json, read_variables
 from ifvit.config import ConfigError, DenseConfig, Enhancement, Stage, dense_of
-from ifvit.image import Canvas
 from ifvit.models.dense import DenseModel
-from ifvit.recognition.enhancement import Enhancer, misfit
 from ifvit.recognition.registration import Registrar
 
 
@@ -37,37 +34,8 @@ class Trained(NamedTuple):
         return digest_of(self.variables)
 
     def registrar(self, **settings: Any) -> Registrar:
-        """What lays prints on one another with it; `settings` as of `Registrar`."""
+        """What guesses with it how prints lie on one another; `settings` as of `Registrar`."""
         return Registrar(self.model, self.variables, self.dense, self.frame, self.ppi, **settings)
-
-    def enhancer(self, cache_dir: str | None = None) -> Enhancer:
-        """What finds a print's ridges, as in training; to be made once, for it loads networks. Errors as of it."""
-        return Enhancer(self.enhancement, cache_dir)
-
-    def canvas(self, path: Path, ppi: float | None, enhancer: Enhancer) -> Canvas:
-        """A file's print as this model sees prints.
-
-        ppi: of the file, over its own tag; 500 where neither says it. enhancer: this model's.
-
-        Raises:
-            ImageError: the file cannot be used; names it.
-            EnhancementError: what finds the ridges cannot be used.
-        """
-        scan = image.read(path)
-        try:
-            return self.canvas_of(scan, ppi, enhancer)
-        except image.ImageError as error:
-            raise image.ImageError(f"{path}: {error}") from error
-
-    def canvas_of(self, scan: image.Scan, ppi: float | None, enhancer: Enhancer) -> Canvas:
-        """The same of a scan; the messages name no file."""
-        ridges = None
-        if self.enhancement is not Enhancement.none:
-            used, _ = image.choose_ppi(scan, ppi)
-            if why := misfit(scan.grey, used):
-                raise image.ImageError(why)
-            (ridges,) = enhancer.ridges_many([scan.grey], [used])
-        return image.canvas_of(scan, ridges, ppi, self.ppi, *self.frame)
 
 
 def load_dense(run_dir: Path) -> Trained:

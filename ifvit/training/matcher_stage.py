@@ -57,7 +57,7 @@ class MatcherStage:
         made_by = getattr(data, "module1", None)
         if made_by and made_by != self.module_1.digest():
             raise RunDirError(
-                f"data.root: these pairs were registered by another Module 1 than {run_dir.module_1_of(self.config)}; "
+                f"data.root: these pairs were aligned with another Module 1 than {run_dir.module_1_of(self.config)}; "
                 "prepare them with this one: python -m ifvit data prepare"
             )
 

@@ -13,8 +13,8 @@ from ifvit import losses, metrics
 from ifvit.config import Config
 from ifvit.data.batches import Renewal
 from ifvit.data.laid import LaidPairs
-from ifvit.data.pairs import Pairs, Truth, mask_at, truth_of
-from ifvit.geometry import inside
+from ifvit.data.pairs import Pairs, Truth, truth_of
+from ifvit.geometry import inside, mask_at
 from ifvit.models.matcher import MatcherModel, MatcherOutput
 from ifvit.recognition.inputs import Box, branch_inputs, cut, local_sides
 from ifvit.training.state import TrainState

@@ -8,8 +8,9 @@ from jax.sharding import SingleDeviceSharding
 
 from ifvit import geometry
 from ifvit.config import build
-from ifvit.data.laid import Sheets, draw_slips, lay_sheets, render_laid
+from ifvit.data.laid import Sheets, draw_slips, interpolated, lay_sheets, render_laid
 from ifvit.data.pool import grow_packed
+from ifvit.data.prepared import map_points
 from ifvit.data.rendered import Picks, draw_pairs
 from ifvit.launch import compose_tree
 
@@ -74,25 +75,29 @@ def test_slips_are_as_wide_as_asked():
     assert np.std(slips.shift) == pytest.approx(3, rel=0.1) and np.abs(np.mean(slips.shift)) < 0.3
 
 
-def sheets(homography):
+def sheets(to_a):
+    """Prints of one grating; `to_a` takes points of B to points of A, both (..., 2) px."""
     y, x = np.mgrid[:96, :96]
     grey = (128 + 90 * np.cos(x / 3.0 + np.sin(y / 9.0))).astype(np.uint8)
     ridges = (x - 48) ** 2 + (y - 48) ** 2 < 40**2
     one = [grey, 255 - grey, ridges, np.uint8(255)]
     both = [np.stack([value] * COUNT) for value in one * 2]
     labels = np.arange(COUNT, dtype=np.int32)
-    return Sheets(*both, np.stack([homography] * COUNT), np.ones(COUNT, bool), labels, labels + 1)
+    map_ba = to_a(map_points((96, 96))).astype(np.float32)
+    return Sheets(*both, np.stack([map_ba] * COUNT), np.ones(COUNT, bool), labels, labels + 1)
 
 
 STILL = ["data.pairs.rotation_deg=0", "data.pairs.shift_px=0", "data.pairs.noise=0", "data.pairs.dryness=0",
          "data.pairs.pressure=0"]  # fmt: skip
 
 
-def test_prepared_prints_are_laid_by_their_homography():
-    homography = np.array([[1, 0, 5], [0, 1, -3], [0, 0, 1]], np.float32)
+def test_prepared_prints_are_laid_by_their_map():
+    def to_a(points):
+        return points - (5, -3)
+
     still = settings(*STILL, "data.pairs.slip_deg=0", "data.pairs.slip_px=0").pairs
-    made = lay_sheets(jax.random.key(0), sheets(homography), settings=still)
-    held = sheets(homography)
+    made = lay_sheets(jax.random.key(0), sheets(to_a), settings=still)
+    held = sheets(to_a)
     # Pixel (x, y) of B shows A at (x - 5, y + 3).
     np.testing.assert_allclose(made.pairs.image_a[0, 3:90, 5:], held.grey_a[0][6:93, :-5] / 255, atol=1e-3)
     np.testing.assert_allclose(made.enhanced_a[0, 3:90, 5:], held.enhanced_a[0][6:93, :-5] / 255, atol=1e-3)
@@ -109,7 +114,7 @@ def test_prepared_prints_are_laid_by_their_homography():
 def test_the_slip_of_a_prepared_pair_is_its_truth():
     """With A = B, where the map says that A's pixel lies there is the same grey in B."""
     slips = settings(*STILL[2:], "data.pairs.rotation_deg=40", "data.pairs.slip_deg=6", "data.pairs.slip_px=3").pairs
-    made = lay_sheets(jax.random.key(1), sheets(np.eye(3, dtype=np.float32)), settings=slips)
+    made = lay_sheets(jax.random.key(1), sheets(lambda points: points), settings=slips)
     for k in range(COUNT):
         there = np.asarray(geometry.sample(made.pairs.image_b[k], made.pairs.map_ab[k], 1.0))
         seen = np.asarray(made.pairs.valid_ab[k])
@@ -117,3 +122,20 @@ def test_the_slip_of_a_prepared_pair_is_its_truth():
         error = np.abs(there - np.asarray(made.pairs.image_a[k]))[seen]
         assert np.median(error) < 0.05 and np.quantile(error, 0.9) < 0.15
     assert np.abs(np.asarray(made.pairs.map_ab[0]) - np.asarray(geometry.pixel_grid(96, 96))).mean() > 0.5
+
+
+def test_a_map_is_bilinear_between_its_points_and_goes_straight_on_beyond_them():
+    def to_a(points):
+        x, y = points[..., 0], points[..., 1]
+        return np.stack([1.1 * x - 0.2 * y + 3, 0.2 * x + 0.9 * y - 7], axis=-1)
+
+    points = np.random.default_rng(0).uniform(-40, 140, (50, 2)).astype(np.float32)
+    straight = interpolated(jnp.asarray(to_a(map_points((96, 96))), jnp.float32), jnp.asarray(points))
+    np.testing.assert_allclose(straight, to_a(points), atol=1e-3)
+    bent = map_points((96, 96)).astype(np.float32)
+    bent[3, 4] += (2, 0)
+    bent[3, -1] += (4, 0)  # of the last mesh, from 88 to 96 px
+    found = interpolated(
+        jnp.asarray(bent), jnp.array([[32.0, 24.0], [36.0, 24.0], [36.0, 28.0], [48.0, 24.0], [92.0, 24.0]])
+    )
+    np.testing.assert_allclose(found, [[34, 24], [37, 24], [36.5, 28], [48, 24], [94, 24]], atol=1e-5)

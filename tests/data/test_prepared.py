@@ -44,7 +44,8 @@ def test_a_part_of_the_prints_has_its_own_pairs_only(folder, capsys):
     inside = [k for k in range(len(whole.first)) if {int(whole.first[k]), int(whole.second[k])} <= place.keys()]
     assert [place[k] for k in whole.first[inside].tolist()] == part.first.tolist()
     assert [place[k] for k in whole.second[inside].tolist()] == part.second.tolist()
-    np.testing.assert_array_equal(whole.homography[inside], part.homography)
+    np.testing.assert_array_equal(whole.to_first[inside], part.to_first)
+    np.testing.assert_array_equal(whole.to_second[inside], part.to_second)
     for k, other in place.items():
         for name in ("grey", "enhanced", "ridges", "background"):
             np.testing.assert_array_equal(getattr(whole, name)[k], getattr(part, name)[other])
@@ -93,7 +94,7 @@ HOSTILE = {
     "prepared.json: damaged,": text("prepared.json", b"[" * 100_000),
     "prepared.json: damaged, ": text("prepared.json", b"\xff\xfe"),
     "prepared.json: larger": text("prepared.json", b" " * (2**20 + 1)),
-    "prepared.json: of format 99": told(format=99),
+    "prepared.json: of format 1, .* prepare the prints anew .*: python -m ifvit data prepare RUN": told(format=1),
     "prepared.json: damaged.* is no count": told(frame=[64, 1e9]),
     "prepared.json: prints of 99999": told(frame=[64, 99999]),
     "prepared.json: damaged.*nope": told(enhancement="nope"),
@@ -117,9 +118,9 @@ HOSTILE = {
     "pairs/00001.npz: damaged .a pair of prints that": entry("pairs/00001.npz", "first", 2, 24),
     "pairs/00001.npz: damaged .a pair of prints ": entry("pairs/00001.npz", "second", 2, -1),
     "pairs/00001.npz: damaged .a pair that": entry("pairs/00001.npz", "genuine", 2, False),
-    "pairs/00000.npz: damaged .a homography": entry("pairs/00000.npz", "homography", np.s_[:], 0.0),
-    "pairs/00000.npz: damaged .a homography t": entry("pairs/00000.npz", "homography", np.s_[:], np.nan),
-    "pairs/00000.npz: damaged .a homography th": entry("pairs/00000.npz", "homography", np.s_[:, 0, 2], 1e30),
+    "pairs/00000.npz: damaged .a map": entry("pairs/00000.npz", "to_first", np.s_[:], 0.0),
+    "pairs/00000.npz: damaged .a map t": entry("pairs/00000.npz", "to_second", np.s_[:], np.nan),
+    "pairs/00000.npz: damaged .a map th": entry("pairs/00000.npz", "to_second", np.s_[:, 0, 2], 1e30),
     "prints/00003.npz: damaged": text("prints/00003.npz", b"no zip"),
     "prints/00003.npz: is not there": lambda folder: (folder / "prints" / "00003.npz").unlink(),
     "prints.csv: is not there": lambda folder: (folder / "prints.csv").unlink(),

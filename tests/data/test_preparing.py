@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,14 +11,26 @@ import pytest
 from ifvit import cli
 from ifvit.config import Enhancement
 from ifvit.data import blocks as blocks_module
-from ifvit.data.prepared import pair_blocks, print_blocks, read_records, read_told
+from ifvit.data.prepared import map_points, pair_blocks, print_blocks, read_records, read_told
 from ifvit.data.records import DataError
 from ifvit.data.splits import read_split
-from ifvit.image import read
+from ifvit.image import ImageError, read
+from ifvit.recognition.alignment import transform
 from ifvit.recognition.enhancement import Enhancer
-from ifvit.recognition.prints import matcher_print
+from ifvit.recognition.prints import matcher_prints
 from ifvit.training.loop import train
-from tests.data.laid_prints import EACH, FINGERS, SIDE, data_of, fvc_tree, homography_of, module1, prepare
+from tests.data.laid_prints import (
+    EACH,
+    FINGERS,
+    SIDE,
+    Aligner,
+    cause_of,
+    data_of,
+    fvc_tree,
+    homography_of,
+    module1,
+    prepare,
+)
 
 COUNT = 2 * FINGERS * EACH
 GENUINE = 2 * FINGERS * EACH * (EACH - 1) // 2
@@ -29,7 +42,8 @@ def root(tmp_path_factory):
 
 
 def pairs_in(out):
-    blocks = list(pair_blocks(out).held(read_told(out).pairs))
+    told = read_told(out)
+    blocks = list(pair_blocks(out, told.frame).held(told.pairs))
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
@@ -63,12 +77,46 @@ def test_what_lies_there_afterwards(root, tmp_path, monkeypatch, small_blocks):
     prints = prints_in(out)
     for k in range(len(pairs["first"])):
         a, b = (prints["grey"][pairs[side][k]] for side in ("first", "second"))
-        wanted = np.eye(3) if pairs["failed"][k] else homography_of(a, b)
-        np.testing.assert_array_equal(pairs["homography"][k], wanted.astype(np.float32))
-    assert 0 < pairs["failed"].sum() < len(pairs["failed"])
-    assert set(pairs["cause"][pairs["failed"]]) == {"small_overlap"} and set(pairs["cause"][~pairs["failed"]]) == {""}
-    counted = told["pairs"]["genuine"]
-    assert sum(counted.values()) == GENUINE and counted["small_overlap"] == (pairs["failed"] & pairs["genuine"]).sum()
+        assert pairs["cause"][k] == cause_of(a, b, pairs["genuine"][k])
+    np.testing.assert_array_equal(pairs["failed"], pairs["cause"] != "")
+    assert not pairs["to_first"][pairs["failed"]].any() and 0 < pairs["failed"].sum() < len(pairs["failed"])
+    for kind, chosen in (("genuine", pairs["genuine"]), ("impostor", ~pairs["genuine"])):
+        wanted = Counter(cause or "registered" for cause in pairs["cause"][chosen].tolist())
+        assert told["pairs"][kind] == dict(wanted)
+    assert told["pairs"]["genuine"]["ridges_disagree"] > 0 and "ridges_disagree" not in told["pairs"]["impostor"]
+
+
+def test_the_maps_are_those_of_the_alignment_in_px_of_the_frames(root, tmp_path, monkeypatch):
+    out, model = tmp_path / "out", module1()
+    prepare(monkeypatch, out, model, data_of(root, "data.databases=[DB2_B]"))
+    pairs, points = pairs_in(out), map_points((SIDE, SIDE))
+    assert points.shape == (9, 9, 2) and points[-1, -1].tolist() == [64, 64]
+    assert len(model.aligner.asked) == len(pairs["first"])
+    for k, (a, b) in enumerate(model.aligner.asked):
+        if pairs["failed"][k]:
+            continue
+        homography = homography_of(a.of_networks.canvas.grey, b.of_networks.canvas.grey)
+        on_a = transform(homography, b.to_ridges(points, 250.0))
+        np.testing.assert_allclose(pairs["to_first"][k], a.to_canvas(on_a, 250.0), atol=1e-3)
+        on_b = transform(np.linalg.inv(homography), a.to_ridges(points, 250.0))
+        np.testing.assert_allclose(pairs["to_second"][k], b.to_canvas(on_b, 250.0), atol=1e-3)
+
+
+def test_a_print_without_ridges_at_500_ppi_costs_its_pairs(root, tmp_path, monkeypatch):
+    out, model = tmp_path / "out", module1()
+    data = data_of(root, "data.databases=[DB1_B]")
+    real = Aligner.prints_of
+
+    def without_one(aligner, scans, ppis):
+        for k, shown in enumerate(real(aligner, scans, ppis)):
+            yield ImageError("no ridges found") if k == 0 else shown
+
+    monkeypatch.setattr(Aligner, "prints_of", without_one)
+    prepare(monkeypatch, out, model, data)
+    pairs = pairs_in(out)
+    lost = pairs["cause"] == "no_ridges"
+    assert 0 < lost.sum() < len(lost) and lost.sum() == len(lost) - len(model.aligner.asked)
+    assert ((pairs["first"] == 0) | (pairs["second"] == 0))[lost].all()
 
 
 @pytest.mark.parametrize("enhancement", [Enhancement.none, Enhancement.gabor])
@@ -78,7 +126,7 @@ def test_the_prints_are_those_of_inference(root, tmp_path, monkeypatch, small_bl
     prepare(monkeypatch, out, model, data, enhancement)
     prints, enhancer = prints_in(out), Enhancer(enhancement, str(tmp_path / "cache"))
     for k, record in read_records(out).items():
-        canvas, lines = matcher_print(read(record.path), record.ppi, model, enhancer)
+        ((canvas, lines),) = matcher_prints([read(record.path)], [record.ppi], model, enhancer)
         np.testing.assert_array_equal(prints["grey"][k], canvas.grey)
         np.testing.assert_array_equal(prints["enhanced"][k], lines)
         ridges = np.unpackbits(prints["ridges"][k]).reshape(SIDE, SIDE)
@@ -89,18 +137,18 @@ def test_the_prints_are_those_of_inference(root, tmp_path, monkeypatch, small_bl
 def test_it_goes_on_where_it_was_stopped(root, tmp_path, monkeypatch, small_blocks):
     data, out = data_of(root), tmp_path / "out"
     prepare(monkeypatch, tmp_path / "whole", whole := module1(), data)
-    total = whole.lays.asked
+    total = len(whole.aligner.asked)
     with pytest.raises(KeyboardInterrupt):
         prepare(monkeypatch, out, module1(stop=17), data)
     with pytest.raises(DataError, match="is not complete: type the same command"):
         read_records(out)
     assert sorted(path.name for path in (out / "pairs").iterdir()) == ["00000.npz", "00001.npz"]
-    monkeypatch.setattr("ifvit.data.preparing.scan_of", lambda record: pytest.fail(f"{record.path} read again"))
+    monkeypatch.setattr("ifvit.data.preparing._print_block", lambda *_: pytest.fail("prints prepared again"))
     prepare(monkeypatch, out, again := module1(), data)
-    assert again.lays.asked == total - 14
+    assert len(again.aligner.asked) == total - 14
     assert contents(out) == contents(tmp_path / "whole")
     prepare(monkeypatch, out, third := module1(), data)
-    assert third.lays.asked == 0 and contents(out) == contents(tmp_path / "whole")
+    assert third.aligner.asked == [] and contents(out) == contents(tmp_path / "whole")
 
 
 def test_a_kill_while_prints_are_made(root, tmp_path, monkeypatch, small_blocks):

@@ -17,7 +17,7 @@ from ifvit.data.records import DataError, Record
 from ifvit.evaluation import comparisons as module
 from ifvit.evaluation import run as run_module
 from ifvit.evaluation.comparisons import Comparisons, compare_all, worst
-from ifvit.evaluation.judges import DenseJudge, Gallery
+from ifvit.evaluation.judges import Gallery, Judge
 from ifvit.evaluation.row import Row
 from ifvit.evaluation.run import evaluate
 from ifvit.files import WriteError
@@ -33,7 +33,7 @@ def records():
     return [Record(Path(f"{f}_{i}.png"), "db", f"db/{f}", None, str(i)) for f in range(FINGERS) for i in range(EACH)]
 
 
-class Judge:
+class Stub:
     """Prints of one finger score 4.5, others 0.5; print 5 fails with all, and one image is damaged."""
 
     def __init__(self):
@@ -60,12 +60,12 @@ class Judge:
 
 @pytest.fixture
 def gallery(records):
-    return Gallery(Judge(), records)
+    return Gallery(Stub(), records)
 
 
 def test_every_pair_is_compared_once_and_kept(records, gallery, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BLOCK", 7)
-    listed, judge = pairs(records, Protocol.all), Judge()
+    listed, judge = pairs(records, Protocol.all), Stub()
     made = compare_all(judge, gallery, listed, tmp_path, {"state": "x"})
     usable = 11 * 10 // 2  # of 12 impressions one cannot be used
     assert judge.asked == usable and len(made.score) == 66
@@ -77,7 +77,7 @@ def test_every_pair_is_compared_once_and_kept(records, gallery, tmp_path, monkey
     # Typed again, nothing is compared again, but for a block that is missing or damaged.
     (tmp_path / "00002.npz").unlink()
     (tmp_path / "00004.npz").write_bytes(b"damaged")
-    again = Judge()
+    again = Stub()
     repeated = compare_all(again, gallery, listed, tmp_path, {"state": "x"})
     for one, other in list(zip(made, repeated, strict=True))[:-1]:  # but for the time it took
         np.testing.assert_array_equal(one, other)
@@ -174,7 +174,7 @@ def test_a_full_disk_costs_the_report_and_not_the_figures(run_dir, chosen, tmp_p
     assert "pairs.csv: not written (No space left on device)" in shown.err
     assert "type the same command again, and it goes on" in shown.err
     monkeypatch.setattr(run_module, "WORST", 1)
-    monkeypatch.setattr(DenseJudge, "compare", None)  # what was compared is not compared again
+    monkeypatch.setattr(Judge, "compare", None)  # what was compared is not compared again
     cli.main(command)
     assert "report.html" in capsys.readouterr().out
 

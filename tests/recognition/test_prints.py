@@ -10,12 +10,24 @@ from ifvit.config import Enhancement
 from ifvit.image import ImageError, Scan
 from ifvit.recognition import enhancement
 from ifvit.recognition.enhancement import Enhancer
-from ifvit.recognition.prints import WHITE, matcher_print, matcher_prints
+from ifvit.recognition.prints import WHITE, matcher_prints
 from ifvit.recognition.trained import Trained
 
 
 def model(enhancement=Enhancement.none, ppi=500.0, frame=(320, 280)):
     return Trained("best", 1, None, None, None, frame, ppi, enhancement)
+
+
+def matcher_print(scan, ppi, trained, enhancer):
+    """One scan's print.
+
+    Raises:
+        ImageError: there is none.
+    """
+    (found,) = matcher_prints([scan], [ppi], trained, enhancer)
+    if isinstance(found, ImageError):
+        raise found
+    return found
 
 
 @pytest.fixture
@@ -109,8 +121,8 @@ def test_networks_are_loaded_once_for_many_prints(scan, enhancer, loaded):
     for other in others:
         assert matcher_print(other, 500, trained, gabor).canvas.ridges.any()
     assert len(loaded) == 1
-    own = enhancer(Enhancement.pyfing)
+    own = enhancer(Enhancement.gabor)
     with ThreadPoolExecutor(4) as threads:
         worn = [other._replace(grey=255 - other.grey) for other in others]
-        canvases = list(threads.map(lambda print_: trained.canvas_of(print_, 500, own), worn))
-    assert len(loaded) == 2 and len(canvases) == 3
+        found = list(threads.map(lambda print_: matcher_print(print_, 500, trained, own), worn))
+    assert len(loaded) == 2 and len(found) == 3

@@ -1,6 +1,7 @@
-"""Two prints of known maps are found to lie as they do, from nothing; in either order, alone or among others."""
+"""Two prints of known maps are found to lie as they do, from nothing; alone or among others."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from tests.recognition.ridge_prints import (
     drawn,
     errors,
     finger,
+    homography,
     laid,
     pixels,
     ridge_errors,
@@ -86,15 +88,43 @@ def test_paired_minutiae_are_the_same_ones(alone, prints):
     assert np.median(errors(TO_A(second.astype(float)), first)) < PERIOD / 2
 
 
-def test_the_order_does_not_matter_to_the_last_bit(alone):
-    first, other = alone[0, 1], alone[1, 0]
-    assert first.inverted != other.inverted
-    assert identical(first, other) and first.source is other.source
+def test_swapped_it_is_the_same_of_the_other_order(alone):
+    first = alone[0, 1]
+    other = first.swapped()
+    assert first.inverted != other.inverted and identical(first, other) and first.source is other.source
     for values, swapped in zip(first.paired, other.paired.swapped(), strict=True):
         np.testing.assert_array_equal(values, swapped)
     points = pixels()[EVERY]
     np.testing.assert_array_equal(first.to_a(points), other.to_b(points))
     np.testing.assert_array_equal(first.to_b(points), other.to_a(points))
+    inside = pixels()[140:150:3, 140:150:3]
+    np.testing.assert_allclose(other.agreement_at(first.to_a(inside)), first.agreement_at(inside), atol=0.2)
+
+
+@pytest.fixture
+def no_guesses_of_ridges(monkeypatch):
+    """Neither the flow nor the minutiae find anything."""
+
+    def nothing(first, second, count):
+        nowhere = jnp.array([[1, 0, 1e6], [0, 1, 1e6], [0, 0, 1]], jnp.float32)
+        return jnp.stack([nowhere] * count), jnp.zeros(count)
+
+    for name in ("search_orientation", "search_minutiae"):
+        monkeypatch.setattr(ridge_matcher, name, nothing)
+    # Compiled anew, for what was compiled before knows the others.
+    monkeypatch.setattr(ridge_matcher, "_align", jax.jit(ridge_matcher._align.__wrapped__))
+
+
+def test_a_further_guess_is_followed_as_the_own_ones_are(no_guesses_of_ridges, prints, overlap):
+    a, b, _ = prints
+    rough = homography(149.0, (18.0, -20.0))  # of TO_A: six degrees and some px off, as Module 1 may be
+    nowhere = np.array([[1, 0, 1e6], [0, 1, 1e6], [0, 0, 1]])
+    lost, found = RidgeMatcher(FRAME).align_many(
+        [(a, b), (a, b)], [np.stack([nowhere] * 2), np.stack([nowhere, rough])]
+    )
+    assert found.source is Source.module_1 and found.agreement.mean > 0.9 > 0.1 > lost.agreement.mean
+    points, true = overlap
+    assert np.median(errors(found.to_a(points), true)) < 2.0
 
 
 @pytest.mark.parametrize("pair", [(0, 1), (1, 0), (0, 2)])

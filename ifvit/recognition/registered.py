@@ -1,0 +1,73 @@
+"""Whether one print could be laid on another, and how they lie: for a person, a program or a picture."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ifvit import pictures
+from ifvit.recognition.image_pair import MM2, SOURCES, ImagePair
+
+LEAST_SCORE = 2.0  # log10 of the likelihood ratio of the ridges, from which on a pair counts as registered
+
+
+class Registered:
+    """The registration of two images. pair: what was found of them."""
+
+    def __init__(self, pair: ImagePair):
+        self.pair = pair
+
+    @property
+    def registered(self) -> bool:
+        """Whether the ridges agree as those of one finger do."""
+        return self.pair.compared.ridge_score >= LEAST_SCORE
+
+    @property
+    def reason(self) -> str | None:
+        """What was tried and how near it came; None where the pair is registered."""
+        return None if self.registered else self.pair.tried()
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; lengths in px of the images as given. The map is told where the pair is not registered, too."""
+        pair = self.pair
+        tree = {
+            "a": pair.name_a,
+            "b": pair.name_b,
+            "registered": self.registered,
+            "reason": self.reason,
+            "agreement": pair.agreement_tree(),
+            "homography": None if pair.homography is None else pair.homography.tolist(),
+            "map": pair.map_tree(),
+            **pair.files_tree(),
+        }
+        return tree if pair.compared.guesses is None else tree | {"registration": pair.registration_tree()}
+
+    def text(self) -> str:
+        """A few lines for a person."""
+        pair, agreement = self.pair, self.pair.alignment.agreement
+        if not self.registered:
+            return "\n".join([f"not registered: {self.reason}", *pair.files_text()])
+        lines = [
+            f"registered: ridges agree at {agreement.mean:.2f} over {agreement.area * MM2:.0f} mm2, {pair.overlap:.0%} "
+            f"of the smaller print (from a guess by {SOURCES[pair.alignment.source]})"
+        ]
+        if pair.homography is not None:
+            rows = (" ".join(f"{value:11.6g}" for value in row) for row in pair.homography)
+            lines += ["the nearest homography, pixels of A to pixels of B:", *(f"  {row}" for row in rows)]
+        return "\n".join([*lines, *pair.files_text()])
+
+    def picture(self) -> np.ndarray:
+        """Both prints, the overlay, the agreement and the bent grid; uint8 RGB (H, W, 3)."""
+        return self.pair.drawn([self.text().split("\n")[0]])
+
+    def save(self, path: str | PathLike) -> None:
+        """Write the picture, in the format that the ending of `path` names (`ifvit.pictures`).
+
+        Raises:
+            OSError: it cannot be written.
+            ValueError: the ending names no format.
+        """
+        pictures.save(Path(path), self.picture())
