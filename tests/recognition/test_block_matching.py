@@ -67,17 +67,17 @@ def best_by_trying(unary, stiffness):
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (4, 1), (2, 2)])
-@pytest.mark.parametrize("stiffness", [0.0075, 0.075])
+@pytest.mark.parametrize("stiffness", [0.02, 0.06])
 def test_beliefs_are_highest_at_the_best_shifts(shape, stiffness):
     """On a chain and with a loop, where the fits are not near to one another."""
     believe = jax.jit(lambda unary: propagate(unary[None], stiffness, 30)[0])
     right = alone = 0
     for seed in range(12):
-        unary = np.random.default_rng(seed).normal(0, 0.15, (*shape, 3, 3)).astype(np.float32)
+        unary = np.random.default_rng(seed).normal(0, 0.4, (*shape, 3, 3)).astype(np.float32)
         best = best_by_trying(unary, stiffness)
         right += np.array_equal(np.asarray(believe(unary)).reshape(*shape, 9).argmax(-1), best)
         alone += np.array_equal(unary.reshape(*shape, 9).argmax(-1), best)
-    assert right >= 10  # near ties a sum decides otherwise than a maximum
+    assert right >= 11  # near ties a sum decides otherwise than a maximum
     assert alone < 12  # each block alone is not right
 
 
