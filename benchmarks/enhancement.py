@@ -108,7 +108,7 @@ def synthetic_prints(count: int) -> list[np.ndarray]:
     @jax.jit
     def drawn(key: jax.Array) -> jax.Array:
         finger_key, impression_key = jax.random.split(key)
-        return render(grow_finger(finger_key).wave, draw_impression(impression_key, settings), points, 500)
+        return render(grow_finger(finger_key).skin, draw_impression(impression_key, settings), points, 500)
 
     keys = jax.random.split(jax.random.key(SEED), count)
     return [np.asarray(255 * drawn(key)).round().clip(0, 255).astype(np.uint8) for key in keys]

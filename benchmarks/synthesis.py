@@ -29,7 +29,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     device, data = jax.devices()[0], compose_config([]).data
     masters, count = arguments.masters, arguments.pairs
-    waves = jax.device_put(grow_packed(0, np.arange(masters)), device)
+    skins = jax.device_put(grow_packed(0, np.arange(masters)), device)
     fingers = np.arange(count, dtype=np.int32) % masters
     picks = Picks(fingers, fingers, np.ones(count, bool))
 
@@ -39,7 +39,7 @@ def main() -> None:
     def render(turn: int, size: int):
         sized = dataclasses.replace(data, image_size=size)
         draws = draw_pairs(jax.random.key(turn), count, sized)
-        return render_pairs(draws, waves, picks, sized, SingleDeviceSharding(device))
+        return render_pairs(draws, skins, picks, sized, SingleDeviceSharding(device))
 
     seconds: dict[str, list[float]] = {}
     for turn in range(ROUNDS + 1):

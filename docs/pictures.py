@@ -22,13 +22,16 @@ ZOOM = 0.4
 # What each knob is shown at, from left to right; of range keys, which draw within +-, the drawn value grows with them.
 KNOBS = {
     "rotation_deg": (0.0, 20.0, 45.0, 90.0),
-    "shift_mm": (0.0, 2.0, 4.0, 8.0),
+    "shift_mm": (0.0, 4.0, (6.0, 10.0), (8.0, 12.0)),
     "distortion": (0.0, 0.5, 1.0, 2.0),
     "moisture": (0.0, 0.2, 0.4, 0.7),
     "wear": (0.0, 0.5, 1.0, 2.0),
+    "creases": (0.0, 0.5, 1.0, 2.0),
+    "breaks": (0.0, 0.5, 1.0, 2.0),
     "noise": (0.0, 1.0, 2.0, 5.0),
 }
-FINGER, DRY, WET = 8, 101, 337  # keys whose draws are near an end of most ranges
+FINGER, DRY, WET = 8, 1880, 88  # keys whose draws are near an end of most ranges
+LOW = {"shift_mm": (6.0, 10.0)}  # DRY presses low then, where the joint's creases are
 GRID = 40  # px of the finger, lines that show how its skin is bent
 
 
@@ -41,10 +44,11 @@ def main() -> None:
     plain = dataclasses.replace(settings, rotation_deg=0.0, shift_mm=0.0, sensors=(Sensor.optical,))
     rows = {}
     for knob, values in KNOBS.items():
-        shown = [pressed(finger, dataclasses.replace(plain, **{knob: value}), WET) for value in values]
+        key, base = (DRY, dataclasses.replace(plain, **LOW)) if knob in ("creases", "breaks") else (WET, plain)
+        shown = [pressed(finger, dataclasses.replace(base, **{knob: value}), key) for value in values]
         if knob == "distortion":
             shown = [gridded(image, plain, value) for image, value in zip(shown, values, strict=True)]
-        rows[f"data.impression.{knob}: {', '.join(f'{value:g}' for value in values)}"] = np.stack(shown)
+        rows[f"data.impression.{knob}: {', '.join(map(typed, values))}"] = np.stack(shown)
     dry = [pressed(finger, dataclasses.replace(plain, moisture=value), DRY) for value in KNOBS["moisture"]]
     rows["data.impression.moisture once more, where the drawn skin is dry"] = np.stack(dry)
     looks = [
@@ -52,6 +56,11 @@ def main() -> None:
     ]
     rows["data.impression.sensors: optical, capacitive, inked, two of each"] = np.stack(looks)
     save("knobs", plots.contact_sheet(rows, "one finger and one impression of it; only the named key changes", ZOOM))
+
+
+def typed(value: float | tuple[float, ...]) -> str:
+    """A value as people type it."""
+    return f"[{','.join(f'{part:g}' for part in value)}]" if isinstance(value, tuple) else f"{value:g}"
 
 
 def pressed(master, settings: ImpressionConfig, key: int) -> np.ndarray:

@@ -47,7 +47,8 @@ def test_the_surface_is_frozen():
         "data.pairs.impostor_share data.pairs.noise data.pairs.dryness data.pairs.pressure "
         "data.pairs.slip_deg data.pairs.slip_px "
         "data.impression.rotation_deg data.impression.shift_mm data.impression.distortion data.impression.moisture "
-        "data.impression.wear data.impression.noise data.impression.sensors loss.form "
+        "data.impression.wear data.impression.creases data.impression.breaks data.impression.noise "
+        "data.impression.sensors loss.form "
         "loss.focal_alpha loss.focal_gamma loss.negative_weight loss.fine_weight loss.fine_matches loss.fine_teacher "
         "optimizer.lr optimizer.weight_decay "
         "optimizer.beta1 optimizer.beta2 optimizer.warmup_steps optimizer.final_lr optimizer.clip_norm "
@@ -132,6 +133,12 @@ def test_a_missing_key_is_named(tree):
         ("data.renew", -1, "data.renew: expected 0 or more"),
         ("data.impression.moisture", 0.9, "data.impression.moisture: expected 0 to 0.7, got 0.9"),
         ("data.impression.wear", -1, "data.impression.wear: expected 0 to 3, got -1"),
+        ("data.impression.creases", 3, "data.impression.creases: expected 0 to 2, got 3"),
+        ("data.impression.breaks", -1, "data.impression.breaks: expected 0 to 2, got -1"),
+        ("data.impression.shift_mm", [6, 13], "data.impression.shift_mm: expected [across, along] the finger in mm"),
+        ("data.impression.shift_mm", [6], "data.impression.shift_mm: expected [across, along] the finger in mm"),
+        ("data.impression.shift_mm", -1, "data.impression.shift_mm: expected [across, along] the finger in mm"),
+        ("data.impression.shift_mm", "far", "data.impression.shift_mm: expected a number or a list, each a number"),
         ("data.impression.sensors", [], "data.impression.sensors: expected at least one sensor"),
         ("data.impression.sensors", ["radar"], "data.impression.sensors: expected a list, each one of optical"),
         ("trainer.accumulate", 5, "trainer.accumulate: 5 does not divide trainer.batch_size=32"),

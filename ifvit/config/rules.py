@@ -259,22 +259,38 @@ _WHAT_ROOT_IS = {
     Source.prepared: "the folder that `python -m ifvit data prepare` wrote",
 }
 
-# Upper ends: half a turn; what leaves part of the print in the frame; twice SFinGe's range, beyond which little more of
-# a drawn bend survives the limit on stretching; where no ridge or no valley is left; where no print is left to see.
+# Upper ends: half a turn; twice SFinGe's range, beyond which little more of a drawn bend survives the limit on
+# stretching; where no ridge or no valley is left; where no print is left to see.
 IMPRESSION_RANGES = {
     "rotation_deg": 180.0,
-    "shift_mm": 8.0,
     "distortion": 2.0,
     "moisture": 0.7,
     "wear": 3.0,
+    "creases": 2.0,
+    "breaks": 2.0,
     "noise": 5.0,
 }
+
+
+# Across and along the finger, mm: beyond, no more of the finger is there to be pressed.
+MOST_SHIFT_MM = 8.0, 12.0
 
 
 def _impression_rules(impression: ImpressionConfig) -> Rules:
     for name, most in IMPRESSION_RANGES.items():
         value = getattr(impression, name)
         yield 0 <= value <= most, f"data.impression.{name}: expected 0 to {most:g}, got {value}"
+    shift = impression.shift_mm
+    across_along = shift if isinstance(shift, tuple) else (shift, shift)
+    as_typed = list(shift) if isinstance(shift, tuple) else shift
+    fits = len(across_along) == 2 and all(
+        0 <= value <= most for value, most in zip(across_along, MOST_SHIFT_MM, strict=True)
+    )
+    yield (
+        fits,
+        "data.impression.shift_mm: expected [across, along] the finger in mm, like [6,10], at most "
+        f"[{MOST_SHIFT_MM[0]:g},{MOST_SHIFT_MM[1]:g}], or one number for both; got {as_typed}",
+    )
     yield len(impression.sensors) > 0, "data.impression.sensors: expected at least one sensor"
 
 

@@ -158,10 +158,12 @@ class ImpressionConfig:
     """How a synthetic finger is pressed on a sensor. Keys are documented in configs/data/base.yaml."""
 
     rotation_deg: float
-    shift_mm: float
+    shift_mm: float | tuple[float, ...]  # of the contact's middle on the finger: (across, along), or both alike
     distortion: float
     moisture: float
     wear: float
+    creases: float
+    breaks: float
     noise: float
     sensors: tuple[Sensor, ...]
 

@@ -207,7 +207,7 @@ class RenderedBatches(DrawnBatches):
         if self._trains:
             pool.move_to(n)
         draws = draw_pairs(jax.random.fold_in(self._key, n), self.size, data=self._data)
-        return render_pairs(draws, pool.waves, prepared, self._data, self._sharding)
+        return render_pairs(draws, pool.skins, prepared, self._data, self._sharding)
 
 
 class MixedBatches(Batches):

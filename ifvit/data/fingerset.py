@@ -28,10 +28,20 @@ from ifvit.data.pool import RECIPE, finger_keys
 from ifvit.data.records import DataError
 from ifvit.data.tables import table
 from ifvit.files import write_whole
-from ifvit.geometry import inside
+from ifvit.geometry import inside, pixel_grid
 from ifvit.progress import Progress
 from ifvit.synthesis.each import each
-from ifvit.synthesis.impression import Impression, depth, draw_impression, frame_points, render, touched
+from ifvit.synthesis.impression import (
+    IMAGE_HEIGHT,
+    IMAGE_WIDTH,
+    Impression,
+    creased,
+    depth,
+    draw_impression,
+    frame_points,
+    render,
+    touched,
+)
 from ifvit.synthesis.minutiae import Kind, find_minutiae, full_turn
 from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_PPI, FRAME_WIDTH, Pattern
 from ifvit.synthesis.ridges import Master, grow_finger, grow_fingers, pattern_of
@@ -39,24 +49,27 @@ from ifvit.synthesis.ridges import Master, grow_finger, grow_fingers, pattern_of
 IMPRESSION_STREAM = 6  # of random numbers under the seed; data.pool grows the fingers from 3
 DATABASE = "DB1_A"
 STEP = 4  # px between the places of a map: interpolated between them, it is off by less than 0.1 px
+HIDDEN = 1.0  # profiles that a crease takes away, with which a ridge is no longer dark
 AT_ONCE = 8  # fingers grown in one go; impressions rendered side by side on an accelerator
 README = f"""Synthetic fingerprints, made by `python -m ifvit synthesize`; no person's.
 
-{DATABASE}/F_I.png: impression I of finger F; {FRAME_WIDTH}x{FRAME_HEIGHT} px, {FRAME_PPI} ppi, grey, dark ridges.
+{DATABASE}/F_I.png: impression I of finger F; {IMAGE_WIDTH}x{IMAGE_HEIGHT} px, {FRAME_PPI} ppi, grey, dark ridges.
 manifest.csv: path, subject, finger (always 1: every finger is a person of its own), impression, ppi, pattern, sensor.
 set.json: the seed and the settings.
 minutiae/F_I.csv: id, x, y (px), angle (degrees, from the tip into its ridge or valley, from x towards y, y pointing
-  down), kind. One id is one minutia on all impressions of a finger.
+  down), kind. One id is one minutia on all impressions of a finger; those under a crease are left out.
 maps/F_I.npz: to_finger[r, c] is the place (x, y) on the finger of pixel (x={STEP}c, y={STEP}r); from_finger[r, c] is
-  the pixel (x, y) where the place (x={STEP}c, y={STEP}r) of the finger lies; shown[r, c]: does the pixel show skin?
+  the pixel (x, y) where the place (x={STEP}c, y={STEP}r) of the finger lies, which is {FRAME_WIDTH}x{FRAME_HEIGHT} px;
+  shown[r, c]: does the pixel show skin?
   From impression 1 to impression 2: to_finger of 1, then from_finger of 2, each interpolated bilinearly.
 """
 
 
 class Shown(NamedTuple):
-    """The impressions (I of them) of a finger: image uint8 (I, 480, 400), the maps float32 (I, 120, 100, 2) px and
-    shown bool (I, 120, 100) at every STEP-th pixel, and per minutia of the finger its place (I, M, 2) px, its angle
-    (I, M) rad in [0, 2 pi), its Kind (I, M) and whether it is held (I, M).
+    """The impressions (I of them) of a finger: image uint8 (I, 480, 400); at every STEP-th pixel to_finger float32
+    (I, 120, 100, 2) px and shown bool (I, 120, 100); at every STEP-th px of the finger from_finger float32
+    (I, 184, 128, 2) px; and per minutia of the finger its place (I, M, 2) px, its angle (I, M) rad in [0, 2 pi), its
+    Kind (I, M) and whether it is held (I, M).
     """
 
     image: jax.Array
@@ -157,19 +170,21 @@ def _drawn(key: jax.Array, finger: int, count: int, settings: ImpressionConfig) 
 @jax.jit
 def show(master: Master, impressions: Impression) -> Shown:
     """The impressions of one finger, at 500 ppi."""
-    points = frame_points(FRAME_HEIGHT, FRAME_WIDTH, FRAME_PPI)
+    points = frame_points(IMAGE_HEIGHT, IMAGE_WIDTH, FRAME_PPI)
+    finger = pixel_grid(FRAME_HEIGHT, FRAME_WIDTH)[::STEP, ::STEP]
     minutiae = find_minutiae(master.wave, master.theta, master.period)
 
     def one(impression: Impression) -> Shown:
-        image = render(master.wave, impression, points, FRAME_PPI)
+        image = render(master.skin, impression, points, FRAME_PPI)
         grid = points[::STEP, ::STEP]
         places = impression.from_finger(minutiae.points)
         ahead = impression.from_finger(minutiae.points + _direction(minutiae.angle)) - places
-        held = minutiae.real & (depth(impression, places) > 0) & inside(places, FRAME_HEIGHT, FRAME_WIDTH)
+        held = minutiae.real & (depth(impression, places) > 0) & inside(places, IMAGE_HEIGHT, IMAGE_WIDTH)
+        held &= creased(master.creases, impression, minutiae.points) < HIDDEN
         return Shown(
             image=jnp.round(255 * image).astype(jnp.uint8),
             to_finger=impression.to_finger(grid),
-            from_finger=impression.from_finger(grid),
+            from_finger=impression.from_finger(finger),
             shown=touched(impression, grid),
             points=places,
             angle=full_turn(jnp.arctan2(ahead[:, 1], ahead[:, 0])),

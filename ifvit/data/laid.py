@@ -21,12 +21,12 @@ from ifvit.config import DataConfig, PairsConfig
 from ifvit.data import corruption
 from ifvit.data.pairs import Pairs
 from ifvit.data.prepared import MAP_STEP
-from ifvit.data.rendered import Draw, Picks, View, by_device, pair_of, stacked
+from ifvit.data.rendered import Draw, Picks, View, by_device, pair_of, skin_of, stacked
 from ifvit.geometry import mask_at
 from ifvit.recognition.inputs import LaidPair, seen_at
 from ifvit.synthesis.each import each
 from ifvit.synthesis.impression import Impression, clean, frame_points, touched
-from ifvit.synthesis.ridges import unpack
+from ifvit.synthesis.ridges import Skin
 
 SLIP_STREAM = 7  # of random numbers under a batch's key
 NO_CLASS = -1
@@ -113,31 +113,31 @@ def laid_on(a: Impression, b: View, slip: Slip) -> LaidView:
 
 
 def render_laid(
-    draws: tuple[Draw, Slip], waves: jax.Array, picks: Picks, data: DataConfig, sharding: Sharding
+    draws: tuple[Draw, Slip], skins: Skin, picks: Picks, data: DataConfig, sharding: Sharding
 ) -> tuple[Pairs, jax.Array, jax.Array]:
     """The pairs that were drawn and both prints enhanced; see `rendered.by_device`."""
-    return by_device(_render_share, draws, waves, picks, data, sharding)
+    return by_device(_render_share, draws, skins, picks, data, sharding)
 
 
 @partial(jax.jit, static_argnames="data")
 def _render_share(
-    draws: tuple[Draw, Slip], picks: Picks, waves: jax.Array, data: DataConfig
+    draws: tuple[Draw, Slip], picks: Picks, skins: Skin, data: DataConfig
 ) -> tuple[Pairs, jax.Array, jax.Array]:
-    pairs, *enhanced = each(lambda item: _laid_pair(*item, waves=waves, data=data), (draws, picks))
+    pairs, *enhanced = each(lambda item: _laid_pair(*item, skins=skins, data=data), (draws, picks))
     return stacked(pairs), *enhanced
 
 
 def _laid_pair(
-    drawn: tuple[Draw, Slip], pick: Picks, waves: jax.Array, data: DataConfig
+    drawn: tuple[Draw, Slip], pick: Picks, skins: Skin, data: DataConfig
 ) -> tuple[Pairs, jax.Array, jax.Array]:
     draw, slip = drawn
     b = View(draw.b, frame_points(*data.frame, data.ppi, draw.middle_b))
     a = laid_on(draw.a, b, slip)
-    pairs = pair_of(a, b, pick, waves, data)
+    pairs = pair_of(a, b, pick, skins, data)
 
     def enhanced(view: View | LaidView, finger: jax.Array, ridges: jax.Array) -> jax.Array:
         """What an enhancement would make of it at best: the skin's own ridges, black on white."""
-        wave = clean(unpack(waves[finger]), view.impression, view.points)
+        wave = clean(skin_of(skins, finger).wave, view.impression, view.points)
         return jnp.where(ridges, (1 - wave) / 2, 1.0)
 
     return pairs, enhanced(a, pick.finger_a, pairs.ridges_a), enhanced(b, pick.finger_b, pairs.ridges_b)

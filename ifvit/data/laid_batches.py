@@ -40,7 +40,7 @@ class LaidRenderedBatches(RenderedBatches):
         key = jax.random.fold_in(self._key, n)
         settings = self._data.pairs
         draws = draw_pairs(key, self.size, data=self._data), draw_slips(key, self.size, settings=settings)
-        pairs, *enhanced = render_laid(draws, pool.waves, prepared, self._data, self._sharding)
+        pairs, *enhanced = render_laid(draws, pool.skins, prepared, self._data, self._sharding)
         labels = (self._labels[side] for side in (prepared.finger_a, prepared.finger_b))
         return LaidPairs(pairs, *enhanced, *jax.device_put(tuple(labels), self._sharding))
 

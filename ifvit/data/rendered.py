@@ -2,7 +2,8 @@
 
 Each image is an impression of its own (`synthesis.impression`), seen through a frame about the middle of its contact.
 B is turned against A by `data.pairs.rotation_deg` and its frame moved by `data.pairs.shift_px`; everything else is
-`data.impression`'s. The map A -> B is A's way to the finger followed by B's way from it, exact at every pixel.
+`data.impression`'s, except that both contacts lie near enough to each other to share skin (`NEAR`). The map A -> B is
+A's way to the finger followed by B's way from it, exact at every pixel.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Sharding
 
 from ifvit import geometry
@@ -21,7 +23,11 @@ from ifvit.data.pairs import Pairs
 from ifvit.synthesis.each import each
 from ifvit.synthesis.impression import Impression, draw_impression, frame_points, render, touched
 from ifvit.synthesis.orientation import FRAME_PPI
-from ifvit.synthesis.ridges import unpack
+from ifvit.synthesis.ridges import Skin, unpack
+
+# How far apart the contacts of a pair may lie on the finger, as a share of what both images show, its width and height
+# taken for 1: two frames that are not turned then share at least .41 of their area. Impostors are drawn likewise.
+NEAR = 0.5
 
 
 class Picks(NamedTuple):
@@ -68,31 +74,40 @@ def _draw(key: jax.Array, data: DataConfig) -> Draw:
     key_a, key_b, key = jax.random.split(key, 3)
     turn, shift_x, shift_y = jax.random.uniform(key, (3,), minval=-1.0, maxval=1.0)
     a, b = draw_impression(key_a, data.impression), draw_impression(key_b, data.impression)
-    b = b.turned(a.angle + jnp.deg2rad(data.pairs.rotation_deg) * turn)
+    b = _near(a, b, data).turned(a.angle + jnp.deg2rad(data.pairs.rotation_deg) * turn)
     shift = data.pairs.shift_px * (FRAME_PPI / data.ppi) * jnp.stack([shift_x, shift_y])
     return Draw(a, b, a.middle, b.middle + shift)
 
 
-def render_pairs(draws: Draw, waves: jax.Array, picks: Picks, data: DataConfig, sharding: Sharding) -> Pairs:
+def _near(a: Impression, b: Impression, data: DataConfig) -> Impression:
+    """B, where it is too far from A pressed on the way to A as far as NEAR allows."""
+    frame = np.array(data.frame[::-1], np.float32) * (FRAME_PPI / data.ppi)
+    shown = jnp.minimum(frame, 2 * jnp.minimum(a.contact.half, b.contact.half))
+    away = b.contact.centre - a.contact.centre
+    distance = jnp.linalg.norm(away / shown)
+    return b.pressed_at(a.contact.centre + away * jnp.minimum(1, NEAR / jnp.maximum(distance, 1e-6)))
+
+
+def render_pairs(draws: Draw, skins: Skin, picks: Picks, data: DataConfig, sharding: Sharding) -> Pairs:
     """The B pairs that were drawn, split as `sharding` says; every device renders its own. See `by_device`."""
-    return by_device(render_share, draws, waves, picks, data, sharding)
+    return by_device(render_share, draws, skins, picks, data, sharding)
 
 
 def by_device(
-    share_of: Callable[..., Any], draws: Any, waves: jax.Array, picks: Picks, data: DataConfig, sharding: Sharding
+    share_of: Callable[..., Any], draws: Any, skins: Skin, picks: Picks, data: DataConfig, sharding: Sharding
 ) -> Any:
-    """`share_of` (draws, picks, waves, data) of each device's part of a batch, joined as `sharding` says.
+    """`share_of` (draws, picks, skins, data) of each device's part of a batch, joined as `sharding` says.
 
-    waves: int8 (F, 480, 400), the pool's, on each of the devices. A pair has the same bits whatever the batch and the
+    skins: the pool's, packed, led by F, on each of the devices. A pair has the same bits whatever the batch and the
     number of devices: each device runs the program that one device alone would run, because one program that is split
     over several is compiled, and so rounded, otherwise.
     """
-    everywhere = {shard.device: shard.data for shard in waves.addressable_shards}
+    wave, creases = ({shard.device: shard.data for shard in leaf.addressable_shards} for leaf in skins)
     leaves, tree = jax.tree.flatten(jax.device_put((draws, picks), sharding))
     parts = []
     for shards in zip(*(leaf.addressable_shards for leaf in leaves), strict=True):
-        share = tree.unflatten([shard.data for shard in shards])
-        parts.append(share_of(*share, everywhere[shards[0].device], data))
+        share, device = tree.unflatten([shard.data for shard in shards]), shards[0].device
+        parts.append(share_of(*share, Skin(wave[device], creases[device]), data))
 
     def joined(*leaves: jax.Array) -> jax.Array:
         shape = (len(picks.genuine), *leaves[0].shape[1:])
@@ -102,9 +117,9 @@ def by_device(
 
 
 @partial(jax.jit, static_argnames="data")
-def render_share(draws: Draw, picks: Picks, waves: jax.Array, data: DataConfig) -> Pairs:
+def render_share(draws: Draw, picks: Picks, skins: Skin, data: DataConfig) -> Pairs:
     """What one device renders of a batch."""
-    return stacked(each(lambda item: _pair(*item, waves=waves, data=data), (draws, picks)))
+    return stacked(each(lambda item: _pair(*item, skins=skins, data=data), (draws, picks)))
 
 
 def stacked(pairs: Pairs) -> Pairs:
@@ -112,16 +127,21 @@ def stacked(pairs: Pairs) -> Pairs:
     return pairs._replace(map_ab=jnp.stack(pairs.map_ab, -1), map_ba=jnp.stack(pairs.map_ba, -1))
 
 
-def _pair(draw: Draw, pick: Picks, waves: jax.Array, data: DataConfig) -> Pairs:
+def _pair(draw: Draw, pick: Picks, skins: Skin, data: DataConfig) -> Pairs:
     a = View(draw.a, frame_points(*data.frame, data.ppi, draw.middle_a))
     b = View(draw.b, frame_points(*data.frame, data.ppi, draw.middle_b))
-    return pair_of(a, b, pick, waves, data)
+    return pair_of(a, b, pick, skins, data)
 
 
-def pair_of(a: View, b: View, pick: Picks, waves: jax.Array, data: DataConfig) -> Pairs:
+def skin_of(skins: Skin, finger: jax.Array) -> Skin:
+    """The skin of one of a pool's fingers, unpacked."""
+    return unpack(jax.tree.map(lambda leaf: leaf[finger], skins))
+
+
+def pair_of(a: View, b: View, pick: Picks, skins: Skin, data: DataConfig) -> Pairs:
     """One pair, its maps as (x, y), each (H, W): a CPU is several times slower at computing what it stacks."""
-    shown = ((unpack(waves[pick.finger_a]), a), (unpack(waves[pick.finger_b]), b))
-    images = (render(wave, view.impression, view.points, data.ppi) for wave, view in shown)
+    shown = ((skin_of(skins, pick.finger_a), a), (skin_of(skins, pick.finger_b), b))
+    images = (render(skin, view.impression, view.points, data.ppi) for skin, view in shown)
     ridges_a, ridges_b = (touched(view.impression, view.points) for view in (a, b))
     scale = FRAME_PPI / data.ppi
     map_ab, shown_ab = _across(a, b, scale)

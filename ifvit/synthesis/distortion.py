@@ -15,16 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from ifvit import geometry
-from ifvit.synthesis.orientation import CENTRE, FRAME_HEIGHT, FRAME_WIDTH
 
 # The ranges of SFinGe (SPEC: Cappelli 2001).
 AXES = (35.0, 60.0)  # px, of the ellipse that sticks
 SOFTNESS = (1.0, 2.5)  # width of the zone that stretches, in ellipses
 TURN, SLIP = np.deg2rad(6.0), 9.0  # rad and px, within +-, of what lies outside
-WANDER = 40.0  # px, of the ellipse's middle about the pattern's
+WANDER = 40.0  # px, of the ellipse's middle about the contact's
 # Area on one side over area on the other. Two impressions' maps compose, and 0.75 / 1.35 is still above 1/2.
 AREA = (0.75, 1.35)
-STEP = 8  # px, of the lattice on which AREA is looked after
+STEP, LATTICE = 12, 216  # px, of the lattice on which AREA is looked after: its spacing, and how far it reaches; beyond
+# 210 px, of the largest ellipse and its softest zone, nothing stretches
 SHARES = 16  # of the drawn turn and slip that are tried
 NEWTON_STEPS = 3  # from 20 px below 0.01 px, tested
 
@@ -84,28 +84,29 @@ def _quarter_sine(x: jax.Array) -> jax.Array:
     return total * x
 
 
-def draw_distortion(key: jax.Array, strength: jax.Array | float) -> Distortion:
-    """A random bend; `strength` 1 draws from SFinGe's ranges, 0 bends nothing.
+def draw_distortion(key: jax.Array, strength: jax.Array | float, pressed: jax.Array) -> Distortion:
+    """A random bend; `strength` 1 draws from SFinGe's ranges, 0 bends nothing; `pressed` (2,) px, where it is pressed.
 
     Turn and slip are drawn back until the skin is nowhere stretched or squeezed beyond AREA.
     """
     draw = jax.random.uniform(key, (8,))
-    centre = jnp.asarray(CENTRE) + WANDER * (2 * draw[:2] - 1)
+    centre = pressed + WANDER * (2 * draw[:2] - 1)
     axes = AXES[0] + (AXES[1] - AXES[0]) * draw[2:4]
     softness = SOFTNESS[0] + (SOFTNESS[1] - SOFTNESS[0]) * draw[4]
     turn, slip = strength * TURN * (2 * draw[5] - 1), strength * SLIP * (2 * draw[6:] - 1)
 
-    def tried(share: jax.Array) -> Distortion:
+    def tried(share: jax.Array, centre: jax.Array) -> Distortion:
         angle = share * turn
         return Distortion(centre, axes, softness, jnp.stack([jnp.cos(angle), jnp.sin(angle)]), share * slip)
 
-    y, x = np.mgrid[0:FRAME_HEIGHT:STEP, 0:FRAME_WIDTH:STEP].astype(np.float32)
+    # The area does not depend on where the ellipse is.
+    y, x = np.mgrid[-LATTICE : LATTICE + 1 : STEP, -LATTICE : LATTICE + 1 : STEP].astype(np.float32)
     shares = jnp.arange(SHARES, 0, -1) / SHARES
 
     def harmless(share: jax.Array) -> jax.Array:
-        bend = displacement(tried(share), jnp.asarray(x), jnp.asarray(y))
+        bend = displacement(tried(share, jnp.zeros(2)), jnp.asarray(x), jnp.asarray(y))
         area = (1 + bend.xx) * (1 + bend.yy) - bend.xy * bend.yx
         return (area.min() > AREA[0]) & (area.max() < AREA[1])
 
     fits = jax.vmap(harmless)(shares)
-    return tried(jnp.where(fits.any(), shares[jnp.argmax(fits)], 0.0))
+    return tried(jnp.where(fits.any(), shares[jnp.argmax(fits)], 0.0), centre)

@@ -1,11 +1,13 @@
 """One press of a finger on a sensor: where it lands, how it bends, how wet it is, and what the sensor makes of it.
 
-An impression has a frame of its own, 400 x 480 px (W x H) at 500 ppi like the finger's (`orientation`), whose middle
-the finger's would meet if it lay straight. `to_finger` and `from_finger` are exact maps between the two frames, so the
-map between any two impressions of a finger is one's `to_finger` followed by the other's `from_finger`.
+An impression has a frame of its own, the sensor's: 400 x 480 px (W x H) at 500 ppi. The finger's frame (`orientation`)
+is larger, because a finger is put down higher or lower, and a sensor sees only a part of it. `to_finger` and
+`from_finger` are exact maps between the two frames, so the map between any two impressions of a finger is one's
+`to_finger` followed by the other's `from_finger`.
 
 Ink follows SFinGe (Cappelli, in Maltoni et al., Handbook of Fingerprint Recognition): a sigmoid of the skin's profile
-plus pressure and moisture, and ridges that break into dots towards the border of the contact.
+plus pressure and moisture, and ridges that break into dots towards the border of the contact. Creases, which are the
+finger's, and breaks, which come with dry skin, take ink away.
 """
 
 from __future__ import annotations
@@ -18,18 +20,29 @@ import numpy as np
 
 from ifvit import geometry
 from ifvit.config import ImpressionConfig, Sensor
+from ifvit.synthesis.creases import CREASE_PPI, DEEPEST
 from ifvit.synthesis.distortion import Distortion, draw_distortion
-from ifvit.synthesis.noise import perlin, speckle
-from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_PPI, FRAME_WIDTH
-from ifvit.synthesis.ridges import profile
+from ifvit.synthesis.noise import grains, perlin
+from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_PPI, FRAME_WIDTH, PAD
+from ifvit.synthesis.ridges import Skin, profile
 
-MIDDLE = np.array([FRAME_WIDTH - 1, FRAME_HEIGHT - 1], np.float32) / 2
+IMAGE_WIDTH, IMAGE_HEIGHT = 400, 480  # of an impression's frame, px at 500 ppi
+MIDDLE = np.array([IMAGE_WIDTH - 1, IMAGE_HEIGHT - 1], np.float32) / 2
 PX_PER_MM = FRAME_PPI / 25.4
 
 INK_SLOPE = 4.0  # of the sigmoid from profile to ink (SFinGe)
 BORDER = 20.0  # px, within which the pressure falls to the border of the contact (SFinGe)
 PORES, PORES_SIGMA = (0.6, 1.4), 1.2  # amplitude in the middle and what the border adds, in profiles; px
+CREASE = 4.0  # profiles that the deepest crease takes away: more than a ridge, so that it is white
+LIGHT = 0.5  # pressure is 0 to this depth: shallower creases are pressed flat
+BREAKS, BREAKS_SIGMA = 2.0, 2.4  # of the driest skin, profiles per standard deviation of the noise; px, half a ridge
+BREAKS_FROM = 0.6  # standard deviations, where breaks begin: they take a quarter of the skin
+DRY = 0.6  # share of impressions, the driest, with breaks
 BLOTCH_MM, SHADE_MM = 3.0, 8.0  # lengths of what is uneven in the skin's moisture and in the sensor
+# Of the contact's middle on the finger, in standard deviations, where its normal distribution is cut off: two thirds of
+# the prints lie within .4 of `shift_mm`.
+CENTRAL = 2.5
+PLACE_MM = 2.0  # that a contact may lie off the image's middle beyond the room it has there: some prints are cut off
 BENDS = 4  # of the contact's outline: 2 to 5 a turn
 BEND_SIZE = 0.04  # of the outline's radius, a bend once a turn
 
@@ -40,8 +53,8 @@ class Look(NamedTuple):
     ground: jax.Array  # where nothing touches
     valley: jax.Array  # how much lighter it is where skin is near but no ridge touches
     ink: jax.Array  # where a ridge touches
-    across: jax.Array  # half width of the contact, in frame widths
-    along: jax.Array  # half height of the contact, in frame heights
+    across: jax.Array  # half width of the contact, in image widths
+    along: jax.Array  # half height of the contact, in image heights
     blotch: jax.Array  # how uneven moisture is, in profiles
     shade: jax.Array  # amplitude of uneven light or paper
     columns: jax.Array  # standard deviation of the columns' offsets
@@ -69,7 +82,7 @@ LOOKS = {
 class Contact(NamedTuple):
     """Where the finger touches: a squarish ellipse with an uneven outline, on the bent finger before it is turned."""
 
-    centre: jax.Array  # (2,) px
+    centre: jax.Array  # (2,) px of the finger's frame
     half: jax.Array  # (2,) px
     power: jax.Array  # (), 2 is an ellipse
     bends: jax.Array  # (2, 4), of the outline's radius
@@ -80,10 +93,13 @@ class Impression(NamedTuple):
 
     distortion: Distortion
     heading: jax.Array  # (2,), where the finger's x axis points; an angle would need its cosine for every pixel
-    shift: jax.Array  # (2,) px
+    shift: jax.Array  # (2,) px, of the contact's middle from that of the image
     contact: Contact
     moisture: jax.Array  # (), in profiles: dry below 0, wet above
     pores: jax.Array  # (), how much of PORES breaks its ridges
+    breaks: jax.Array  # (), profiles that breaks take away per standard deviation of their noise
+    creases: jax.Array  # (), how much of CREASE they take away
+    pressure: jax.Array  # (), depth of the creases that are pressed flat
     sensor: jax.Array  # () int32, place among the configured sensors
     look: Look
     noise: jax.Array  # () key
@@ -96,10 +112,18 @@ class Impression(NamedTuple):
     @property
     def middle(self) -> jax.Array:
         """Where the middle of the contact lies in the impression's frame, (2,) px at 500 ppi."""
-        return _turned(self.contact.centre, self.heading, MIDDLE, MIDDLE + self.shift)
+        return MIDDLE + self.shift
+
+    def pressed_at(self, centre: jax.Array) -> Impression:
+        """The same, with the finger pressed at `centre` (2,) px of its frame: another part of it in the same place."""
+        moved = centre - self.contact.centre
+        return self._replace(
+            contact=self.contact._replace(centre=centre),
+            distortion=self.distortion._replace(centre=self.distortion.centre + moved),
+        )
 
     def turned(self, angle: jax.Array) -> Impression:
-        """The same, with the finger turned to `angle` () rad."""
+        """The same, with the finger turned to `angle` () rad about the middle of the contact."""
         return self._replace(heading=jnp.stack([jnp.cos(angle), jnp.sin(angle)]))
 
     def to_finger(self, points: jax.Array) -> jax.Array:
@@ -108,11 +132,11 @@ class Impression(NamedTuple):
 
     def from_finger(self, points: jax.Array) -> jax.Array:
         """Where points (..., 2) of the finger lie in the impression's frame, px at 500 ppi."""
-        return _turned(self.distortion.inverse(points), self.heading, MIDDLE, MIDDLE + self.shift)
+        return _turned(self.distortion.inverse(points), self.heading, self.contact.centre, self.middle)
 
     def upright(self, points: jax.Array) -> jax.Array:
         """Where points (..., 2) of the impression's frame lie on the bent finger before it was turned and moved."""
-        return _turned(points, self.heading * np.array([1, -1]), MIDDLE + self.shift, MIDDLE)
+        return _turned(points, self.heading * np.array([1, -1]), self.middle, self.contact.centre)
 
 
 def _turned(points: jax.Array, heading: jax.Array, about: jax.Array, to: jax.Array) -> jax.Array:
@@ -128,17 +152,21 @@ def _turned(points: jax.Array, heading: jax.Array, about: jax.Array, to: jax.Arr
 def draw_impression(key: jax.Array, settings: ImpressionConfig) -> Impression:
     """A random impression within the settings."""
     bend_key, contact_key, look_key, noise_key, key = jax.random.split(key, 5)
-    turn, shift_x, shift_y, wet, which = jax.random.uniform(key, (5,))
+    turn, wet, which, pressure = jax.random.uniform(key, (4,))
     sensor = jnp.minimum((which * len(settings.sensors)).astype(jnp.int32), len(settings.sensors) - 1)
     look = _draw_look(look_key, sensor, settings)
     angle = jnp.deg2rad(settings.rotation_deg) * (2 * turn - 1)
+    contact, shift = _draw_contact(contact_key, look, settings)
     return Impression(
-        distortion=draw_distortion(bend_key, settings.distortion),
+        distortion=draw_distortion(bend_key, settings.distortion, contact.centre),
         heading=jnp.stack([jnp.cos(angle), jnp.sin(angle)]),
-        shift=settings.shift_mm * PX_PER_MM * (2 * jnp.stack([shift_x, shift_y]) - 1),
-        contact=_draw_contact(contact_key, look),
+        shift=shift,
+        contact=contact,
         moisture=settings.moisture * (2 * wet - 1),
         pores=jnp.float32(settings.wear),
+        breaks=BREAKS * settings.breaks * jnp.maximum(1 - wet / DRY, 0),
+        creases=jnp.float32(settings.creases),
+        pressure=LIGHT * pressure,
         sensor=sensor,
         look=look,
         noise=noise_key,
@@ -153,18 +181,22 @@ def _draw_look(key: jax.Array, sensor: jax.Array, settings: ImpressionConfig) ->
     return look._replace(**noisy, blotch=settings.wear * look.blotch)
 
 
-def _draw_contact(key: jax.Array, look: Look) -> Contact:
-    draw_key, bend_key = jax.random.split(key)
-    x, y, squarish = jax.random.uniform(draw_key, (3,))
-    half = jnp.stack([look.across * FRAME_WIDTH, look.along * FRAME_HEIGHT])
-    # The skin that touches stays in the frame: a large contact has less room to wander.
-    room = MIDDLE + 1 - half
-    return Contact(
-        centre=MIDDLE + 0.6 * room * (2 * jnp.stack([x, y]) - 1),
+def _draw_contact(key: jax.Array, look: Look, settings: ImpressionConfig) -> tuple[Contact, jax.Array]:
+    """Which part of the finger touches, and where in the image it lies: its `shift`, (2,) px."""
+    outline_key, finger_key, image_key, bend_key = jax.random.split(key, 4)
+    half = jnp.stack([look.across * IMAGE_WIDTH, look.along * IMAGE_HEIGHT])
+    most = PX_PER_MM * np.broadcast_to(np.float32(settings.shift_mm), (2,))
+    away = most * jax.random.truncated_normal(finger_key, -CENTRAL, CENTRAL, (2,)) / CENTRAL
+    # Nothing touches beyond the finger's frame: a large contact has less room to wander.
+    centre = jnp.clip(np.array(PAD, np.float32) + away, half, np.array([FRAME_WIDTH, FRAME_HEIGHT]) - half)
+    contact = Contact(
+        centre=centre,
         half=half,
-        power=2 + 0.8 * squarish,
+        power=2 + 0.8 * jax.random.uniform(outline_key),
         bends=BEND_SIZE * jax.random.normal(bend_key, (2, BENDS)) / np.arange(2, BENDS + 2),
     )
+    room = 0.6 * (MIDDLE + 1 - half) + PLACE_MM * PX_PER_MM
+    return contact, room * jax.random.uniform(image_key, (2,), minval=-1.0, maxval=1.0)
 
 
 def depth(impression: Impression, points: jax.Array) -> jax.Array:
@@ -201,15 +233,33 @@ def touched(impression: Impression, points: jax.Array) -> jax.Array:
 
 
 def clean(wave: jax.Array, impression: Impression, points: jax.Array) -> jax.Array:
-    """The skin's profile, (-1, 1), at points (..., 2) of the impression's frame; a master's `wave`; valleys beyond."""
+    """The skin's profile, (-1, 1), at points (..., 2) of the impression's frame; a master's `wave`; valleys beyond.
+
+    Without creases and breaks: it is what an enhancement makes of a print at best, whose filters carry ridges on over
+    gaps of a period or two, and fill a flexion crease, along which the ridges run.
+    """
     return profile(geometry.sample(wave, impression.to_finger(points), -1.0))
 
 
-def render(wave: jax.Array, impression: Impression, points: jax.Array, ppi: float) -> jax.Array:
+def creased(creases: jax.Array, impression: Impression, places: jax.Array) -> jax.Array:
+    """What creases take away, in profiles, at places (..., 2) px of the finger; a skin's `creases`."""
+    # The pixels of both lattices tile one and the same frame.
+    x, y = ((places[..., k] + 0.5) * (CREASE_PPI / FRAME_PPI) - 0.5 for k in (0, 1))
+
+    def taken() -> jax.Array:
+        depth = geometry.sample(creases, jnp.stack([x, y], axis=-1), 0.0) / DEEPEST
+        return jnp.maximum(CREASE * (impression.creases * depth - impression.pressure), 0)
+
+    # A branch, so that a CPU's compiler does not put it into one loop with all that `render` does, which would then be
+    # too long to be computed several pixels at a time, and three times slower.
+    return jax.lax.cond(impression.creases > 0, taken, lambda: jnp.zeros(x.shape))
+
+
+def render(skin: Skin, impression: Impression, points: jax.Array, ppi: float) -> jax.Array:
     """The impression as the sensor gives it, float32 (H, W) in [0, 1], dark ridges.
 
     Args:
-        wave: (480, 400), a master's.
+        skin: a master's.
         points: (H, W, 2), the place of every pixel in the impression's frame.
         ppi: of the pixels.
     """
@@ -222,13 +272,19 @@ def render(wave: jax.Array, impression: Impression, points: jax.Array, ppi: floa
 
     inside = depth(impression, points)
     border = jnp.maximum(1 - inside / BORDER, 0)  # 0 in the middle, 1 at the border, more outside
+    places = impression.to_finger(points)
     pores = impression.pores * (PORES[0] + PORES[1] * jnp.minimum(border, 1) ** 3)
     # One product to a sum: of two, the compiler may round either, in one program this and in another that.
-    skin = clean(wave, impression, points) + impression.moisture
-    skin += look.blotch * uneven(blotch_key, BLOTCH_MM)
-    skin += pores * speckle(skin_key, height, width, PORES_SIGMA * ppi / FRAME_PPI)
-    skin -= border**2
-    ink = jax.nn.sigmoid(INK_SLOPE * skin)
+    noise = jax.random.normal(skin_key, (height, width))
+    dots, dashes = (grains(noise, sigma * ppi / FRAME_PPI) for sigma in (PORES_SIGMA, BREAKS_SIGMA))
+    ridges = profile(geometry.sample(skin.wave, places, -1.0)) + impression.moisture
+    ridges += look.blotch * uneven(blotch_key, BLOTCH_MM)
+    ridges += pores * dots
+    # The product within the maximum: the compiler may take it out of the loop of the sum, and round it there.
+    ridges -= jnp.maximum(impression.breaks * (dashes - BREAKS_FROM), 0)
+    ridges -= border**2
+    ridges -= creased(skin.creases, impression, places)
+    ink = jax.nn.sigmoid(INK_SLOPE * ridges)
 
     paper = look.ground + look.valley * jax.nn.sigmoid(inside / (BORDER / 4))
     grey = paper + (look.ink - paper) * ink

@@ -29,14 +29,26 @@ def _to_nodes(size: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
     return fade.astype(np.float32), way.astype(np.float32)
 
 
-def speckle(key: jax.Array, height: int, width: int, sigma: float) -> jax.Array:
-    """Gaussian noise (height, width) of variance 1, in grains of about `sigma` px (static); opposite edges join."""
+def grains(noise: jax.Array, sigma: float) -> jax.Array:
+    """White noise (H, W) of variance 1 in grains of about `sigma` px (static), of variance 1; opposite edges join."""
     reach = max(1, round(2 * sigma))
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     taps /= np.linalg.norm(taps)
-    noise = jax.random.normal(key, (height, width))
     for axis in (0, 1):
-        # The barrier keeps the compiler from drawing every number, and adding up every row, once per tap.
+        size, margin = noise.shape[axis], [(0, 0), (0, 0)]
+        margin[axis] = (reach, reach)
+        # The barriers keep the compiler from drawing every number, and adding up every row, once per tap.
         noise = jax.lax.optimization_barrier(noise)
-        noise = sum(tap * jnp.roll(noise, n - reach, axis) for n, tap in enumerate(taps.tolist()))
+        noise = jax.lax.optimization_barrier(jnp.pad(noise, margin, mode="wrap"))
+        parts = (jax.lax.slice_in_dim(noise, n, n + size, axis=axis) for n in range(len(taps)))
+        noise = sum(_rounded(tap * part) for tap, part in zip(taps.tolist(), parts, strict=True))
     return noise
+
+
+def _rounded(product: jax.Array) -> jax.Array:
+    """A product of noise that is to be added to others, rounded by itself.
+
+    The compiler would round product and sum together where it has both in one loop, and where loops begin and end it
+    decides anew in every program. No noise is as low as this limit.
+    """
+    return jnp.maximum(product, -1e3)

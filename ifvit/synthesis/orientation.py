@@ -1,12 +1,14 @@
 """The flow of a finger's ridges: its class, its singularities, and the orientation field they imply.
 
-Everything here is drawn in the *finger frame*: a 400 x 480 (W x H) window at 500 ppi, x right, y down, in px.
+Everything here is drawn in the *finger frame*: a 512 x 736 (W x H) window at 500 ppi, x right, y down, in px.
+It is 26 x 37 mm: a fingertip from nail to nail, its last joint, and the beginning of the second phalanx below.
 A finger is the same finger at any resolution; `frame_coordinates` says where the pixels of an image lie in
 that frame. Orientation is the direction of the ridge, rad, modulo pi, from the x axis towards the y axis.
 
 The field is the zero-pole model of Sherlock and Monro (1993) with the piecewise-linear corrections of Vizcaya
 and Gerhardt (1996), which bend the flow round a singularity without moving it; the arch is the formula of
-SFinGe (Cappelli, in Maltoni et al., Handbook of Fingerprint Recognition).
+SFinGe (Cappelli, in Maltoni et al., Handbook of Fingerprint Recognition). Towards the last joint the ridges run more
+and more across the finger, as they do on skin; below it they are nearly straight.
 """
 
 from enum import IntEnum
@@ -16,8 +18,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-FRAME_WIDTH, FRAME_HEIGHT, FRAME_PPI = 400, 480, 500
-CENTRE = (FRAME_WIDTH / 2, 0.45 * FRAME_HEIGHT)  # where the pattern sits before jitter
+FRAME_WIDTH, FRAME_HEIGHT, FRAME_PPI = 512, 736, 500
+# The part of the frame that the classical models describe, px: its left and upper edge, its width and height.
+PATTERN_LEFT, PATTERN_TOP, PATTERN_WIDTH, PATTERN_HEIGHT = 56, 96, 400, 480
+CENTRE = (PATTERN_LEFT + PATTERN_WIDTH / 2, PATTERN_TOP + 0.45 * PATTERN_HEIGHT)  # of the pattern, before jitter
+# The middle of the pad, which a finger that is put down straight presses hardest.
+PAD = (PATTERN_LEFT + PATTERN_WIDTH / 2, PATTERN_TOP + PATTERN_HEIGHT / 2)
+# y, px, of the crease of the last joint: 28 to 33 mm below the tip.
+JOINT = (560.0, 640.0)
+TILT = 0.12  # rad, within +-, of the ridges and creases at the joint against the x axis
 
 KNOTS = 8  # corrections per turn
 BEND = 0.35  # rad, largest correction at a knot before smoothing
@@ -86,6 +95,8 @@ class Finger(NamedTuple):
     loop_bends: jax.Array  # (2, 8) float32, rad, corrections at the knots -pi, -3pi/4, ... 3pi/4
     delta_bends: jax.Array  # (2, 8) float32, likewise
     steepness: jax.Array  # () float32, how high an arch rises; used by arches only
+    joint: jax.Array  # () float32, y of the crease of the last joint in the middle of the finger, px
+    tilt: jax.Array  # () float32, rad, direction of the ridges at the joint
 
 
 def draw_pattern(key: jax.Array) -> jax.Array:
@@ -96,7 +107,7 @@ def draw_pattern(key: jax.Array) -> jax.Array:
 
 def draw_finger(key: jax.Array, pattern: jax.Array | int | None = None) -> Finger:
     """A random finger, of the given Pattern or, by default, of one drawn with its natural frequency."""
-    keys = jax.random.split(key, 8)
+    keys = jax.random.split(key, 9)
     pattern = draw_pattern(keys[0]) if pattern is None else jnp.asarray(pattern, jnp.int32)
 
     centre = jnp.asarray(CENTRE) + PATTERN_JITTER * _symmetric(keys[1], (2,))
@@ -114,14 +125,17 @@ def draw_finger(key: jax.Array, pattern: jax.Array | int | None = None) -> Finge
     bends = _smooth_knots(BEND * _symmetric(keys[6], (2, 2, KNOTS)))
     steepness = jax.random.uniform(keys[7], (), minval=ARCH_STEEPNESS[0], maxval=ARCH_STEEPNESS[1])
     present = (jnp.arange(2) < jnp.asarray(PAIRS)[pattern]).astype(jnp.float32)
-    return Finger(pattern, present, loops, deltas, bends[0], bends[1], steepness)
+    joint_key, tilt_key = jax.random.split(keys[8])
+    joint = jax.random.uniform(joint_key, (), minval=JOINT[0], maxval=JOINT[1])
+    tilt = TILT * _symmetric(tilt_key, ())
+    return Finger(pattern, present, loops, deltas, bends[0], bends[1], steepness, joint, tilt)
 
 
 def frame_coordinates(height: int, width: int, ppi: float) -> tuple[jax.Array, jax.Array]:
     """Where the pixels of a (height, width) image at `ppi` lie in the finger frame: x, y, each (H, W), px.
 
     The centre of the image is the centre of the frame, and lengths are true: an image that covers less than
-    the frame (0.8 x 0.96 inch) sees the middle of the finger; nothing is squashed to fit.
+    the frame (1.02 x 1.47 inch) sees the middle of the finger; nothing is squashed to fit.
     """
     scale = FRAME_PPI / ppi
     x = (jnp.arange(width) - (width - 1) / 2) * scale + (FRAME_WIDTH - 1) / 2
@@ -136,14 +150,19 @@ def orientation_field(finger: Finger, x: jax.Array, y: jax.Array) -> jax.Array:
         loop = _bent_angle(x, y, finger.loops[n], finger.loop_bends[n])
         delta = _bent_angle(x, y, finger.deltas[n], finger.delta_bends[n])
         flow = flow + 0.5 * finger.present[n] * (loop - delta)
-    theta = jnp.where(finger.pattern == Pattern.ARCH, _arch(finger.steepness, x, y), flow)
-    return jnp.mod(theta, jnp.pi)
+    flow = jnp.where(finger.pattern == Pattern.ARCH, _arch(finger.steepness, x, y), flow)
+    lowest = jnp.max(jnp.where(finger.present > 0, finger.deltas[:, 1], PATTERN_TOP + 0.55 * PATTERN_HEIGHT))
+    # Below the lowest delta no branch cut of an angle is left, so that the flow, which is known modulo pi only, can be
+    # scaled: no singularity comes in.
+    near = jnp.clip((y - lowest) / (finger.joint - lowest), 0, 1)
+    near = near * near * (3 - 2 * near)  # 0 at the delta, 1 at the joint
+    return jnp.mod(flow + near * (finger.tilt - flow), jnp.pi)
 
 
 def _arch(steepness: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    """Ridges that rise and fall across the finger, most at 0.55 of its height."""
-    rise = steepness * (1.25 - 2.2 * jnp.abs(y / FRAME_HEIGHT - 0.55))
-    across = jnp.clip(x / FRAME_WIDTH, 0, 1)  # outside the frame the slope stays as at its edge
+    """Ridges that rise and fall across the finger, most at 0.55 of the pattern's height."""
+    rise = steepness * (1.25 - 2.2 * jnp.abs((y - PATTERN_TOP) / PATTERN_HEIGHT - 0.55))
+    across = jnp.clip((x - PATTERN_LEFT) / PATTERN_WIDTH, 0, 1)  # beyond the pattern the slope stays as at its edge
     return -jnp.arctan(jnp.maximum(0, rise) * jnp.cos(jnp.pi * across))
 
 

@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ifvit.synthesis.creases import draw_creases
 from ifvit.synthesis.each import each
 from ifvit.synthesis.orientation import (
     CENTRE,
     FRAME_HEIGHT,
     FRAME_PPI,
     FRAME_WIDTH,
+    PATTERN_HEIGHT,
     Finger,
     draw_finger,
     frame_coordinates,
@@ -48,18 +50,31 @@ SIGMA = 0.4036  # periods, across the ridge: SFinGe's, where the envelope is 1e-
 STRETCH = 1.75
 REACH = 9  # px, of the filters: 1.4 of the widest period, 2 of the usual
 FAINTEST = 0.1  # response that is still evened out to full amplitude
-SIDE_BY_SIDE = 32  # fingers that an accelerator grows at a time; the filters of each take 24 MB
+SIDE_BY_SIDE = 32  # fingers that an accelerator grows at a time; the filters of each take 47 MB
 PACKED = 64  # steps of int8 that a wave's amplitude has
 SHAPE = 1.5  # of the profile tanh(SHAPE cos): rounder than a square wave, as 9 px a period can carry it
 
 
-class Master(NamedTuple):
-    """A finger as its skin carries it, before anything presses or images it: 480 x 400 (H x W) px at 500 ppi."""
+class Skin(NamedTuple):
+    """What an impression shows of a finger: H x W = 736 x 512 px at 500 ppi. `pack` makes integers of the wave."""
 
     wave: jax.Array  # (H, W) float32, about -1 in valleys to 1 on ridges; a smooth wave, so it may be resampled
+    creases: jax.Array  # (H / 2, W / 2) uint8, at 250 ppi: 0 where there is none to creases.DEEPEST
+
+
+class Master(NamedTuple):
+    """A finger as its skin carries it, before anything presses or images it: H x W = 736 x 512 px at 500 ppi."""
+
+    wave: jax.Array  # (H, W) float32, as in Skin
+    creases: jax.Array  # (H / 2, W / 2) uint8, as in Skin
     theta: jax.Array  # (H, W) float32, ridge direction in [0, pi), rad
     period: jax.Array  # (H, W) float32, ridge period, px
     pattern: jax.Array  # () int32, a Pattern
+
+    @property
+    def skin(self) -> Skin:
+        """What is shown of it."""
+        return Skin(self.wave, self.creases)
 
 
 def ridge_period(key: jax.Array, finger: Finger, height: int, width: int, ppi: float) -> jax.Array:
@@ -72,8 +87,8 @@ def ridge_period(key: jax.Array, finger: Finger, height: int, width: int, ppi: f
     bottom = jnp.where(any_there, jnp.max(jnp.where(there, finger.deltas[:, 1], -jnp.inf)), ARCH_LANDMARKS[1])
 
     period = jax.random.uniform(mean_key, (), minval=PERIOD_MEAN[0], maxval=PERIOD_MEAN[1])
-    above = jnp.clip((top - y) / (0.35 * FRAME_HEIGHT), 0, 1)
-    below = jnp.clip((y - bottom) / (0.25 * FRAME_HEIGHT), 0, 1)
+    above = jnp.clip((top - y) / (0.35 * PATTERN_HEIGHT), 0, 1)
+    below = jnp.clip((y - bottom) / (0.25 * PATTERN_HEIGHT), 0, 1)
     period = period * (1 + 0.12 * above + 0.15 * below)
     noise = _smooth_noise(noise_key, height, width, PERIOD_NOISE_SIGMA * ppi / FRAME_PPI)
     period = period * (1 + PERIOD_NOISE * noise)
@@ -155,7 +170,7 @@ def _gabor(theta: jax.Array, period: jax.Array, taps: list[tuple[int, int]]) -> 
 @jax.jit
 def grow_finger(key: jax.Array, pattern: jax.Array | int | None = None) -> Master:
     """The finger of `key`, of a given Pattern or of one drawn with its natural frequency."""
-    finger_key, period_key, ridge_key = jax.random.split(key, 3)
+    finger_key, period_key, ridge_key, crease_key = jax.random.split(key, 4)
     finger = draw_finger(finger_key, pattern)
     wave = grow_ridges(
         ridge_key,
@@ -166,6 +181,7 @@ def grow_finger(key: jax.Array, pattern: jax.Array | int | None = None) -> Maste
     return Master(
         # Lanczos keeps fine ridges; the pixels of both lattices tile one and the same frame.
         wave=jax.image.resize(wave, frame, "lanczos5"),
+        creases=draw_creases(crease_key, finger),
         theta=orientation_field(finger, *frame_coordinates(*frame, FRAME_PPI)),
         period=ridge_period(period_key, finger, *frame, FRAME_PPI),
         pattern=finger.pattern,
@@ -174,7 +190,7 @@ def grow_finger(key: jax.Array, pattern: jax.Array | int | None = None) -> Maste
 
 def pattern_of(key: jax.Array) -> jax.Array:
     """The Pattern () int32 of the finger of `key`, without growing it."""
-    return draw_finger(jax.random.split(key, 3)[0]).pattern
+    return draw_finger(jax.random.split(key, 4)[0]).pattern
 
 
 @jax.jit
@@ -183,14 +199,14 @@ def grow_fingers(keys: jax.Array) -> Master:
     return each(grow_finger, keys, SIDE_BY_SIDE)
 
 
-def pack(wave: jax.Array) -> jax.Array:
-    """A wave as int8, to be kept by the thousand: a quarter of the room, and off by at most 1/128."""
-    return jnp.clip(jnp.round(wave * PACKED), -127, 127).astype(jnp.int8)
+def pack(skin: Skin) -> Skin:
+    """Skin with a wave of int8, to be kept by the thousand: a quarter of the room, and off by at most 1/128."""
+    return skin._replace(wave=jnp.clip(jnp.round(skin.wave * PACKED), -127, 127).astype(jnp.int8))
 
 
-def unpack(packed: jax.Array) -> jax.Array:
-    """The wave, float32, of what `pack` made of it."""
-    return packed.astype(jnp.float32) / PACKED
+def unpack(packed: Skin) -> Skin:
+    """The skin of what `pack` made of it."""
+    return packed._replace(wave=packed.wave.astype(jnp.float32) / PACKED)
 
 
 def profile(wave: jax.Array) -> jax.Array:

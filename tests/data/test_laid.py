@@ -22,16 +22,16 @@ def settings(*more):
 
 
 @pytest.fixture(scope="module")
-def waves():
+def skins():
     return grow_packed(5, np.arange(3))
 
 
-def rendered(waves, data, genuine=True):
+def rendered(skins, data, genuine=True):
     key = jax.random.key(3)
     first = jnp.arange(COUNT, dtype=jnp.int32) % 3
     picks = Picks(first, first if genuine else (first + 1) % 3, jnp.full(COUNT, genuine))
     draws = draw_pairs(key, COUNT, data=data), draw_slips(key, COUNT, settings=data.pairs)
-    pairs, *enhanced = render_laid(draws, waves, picks, data, SingleDeviceSharding(jax.devices()[0]))
+    pairs, *enhanced = render_laid(draws, skins, picks, data, SingleDeviceSharding(jax.devices()[0]))
     return jax.device_get(pairs), [np.asarray(side) for side in enhanced]
 
 
@@ -40,16 +40,16 @@ def moved(pairs):
     return (pairs.map_ab - np.asarray(geometry.pixel_grid(96, 96)))[pairs.valid_ab]
 
 
-def test_without_distortion_and_slip_a_lies_on_b(waves):
+def test_without_distortion_and_slip_a_lies_on_b(skins):
     pairs, _ = rendered(
-        waves, settings("data.impression.distortion=0", "data.pairs.slip_deg=0", "data.pairs.slip_px=0")
+        skins, settings("data.impression.distortion=0", "data.pairs.slip_deg=0", "data.pairs.slip_px=0")
     )
     assert pairs.valid_ab.sum() > 1000
     assert np.abs(moved(pairs)).max() < 0.05
 
 
-def test_the_maps_are_each_others_inverse_and_show_the_same_ridges(waves):
-    pairs, enhanced = rendered(waves, settings())
+def test_the_maps_are_each_others_inverse_and_show_the_same_ridges(skins):
+    pairs, enhanced = rendered(skins, settings())
     for k in range(COUNT):
         back = geometry.sample(pairs.map_ba[k, ..., 0], pairs.map_ab[k], -99.0)
         x = np.broadcast_to(np.arange(96.0), (96, 96))
@@ -61,8 +61,8 @@ def test_the_maps_are_each_others_inverse_and_show_the_same_ridges(waves):
     assert 0.3 < np.abs(moved(pairs)).mean() < 6
 
 
-def test_prints_of_two_fingers_have_no_truth_but_lie_on_one_another(waves):
-    pairs, _ = rendered(waves, settings(), genuine=False)
+def test_prints_of_two_fingers_have_no_truth_but_lie_on_one_another(skins):
+    pairs, _ = rendered(skins, settings(), genuine=False)
     assert not pairs.valid_ab.any() and not pairs.valid_ba.any()
     assert ((pairs.ridges_a & pairs.ridges_b).mean((1, 2)) > 0.2).all()
 

@@ -17,8 +17,10 @@ from ifvit.config import build
 from ifvit.data import pool
 from ifvit.data.pairs import truth_of
 from ifvit.data.pool import Pool, grow_packed
-from ifvit.data.rendered import Picks, draw_pairs, render_pairs, render_share
+from ifvit.data.rendered import NEAR, Picks, draw_pairs, render_pairs, render_share
 from ifvit.launch import compose_tree
+from ifvit.synthesis.impression import PX_PER_MM
+from ifvit.synthesis.orientation import PAD
 
 FINGERS, COUNT = 3, 5
 GENUINE = np.array([True, True, True, True, False])
@@ -35,31 +37,31 @@ def settings(**changes):
     )
 
 
-CLEAN = settings(moisture=0.0, wear=0.0)
+CLEAN = settings(moisture=0.0, wear=0.0, creases=0.0, breaks=0.0)
 CLEAN = dataclasses.replace(CLEAN, impression=dataclasses.replace(CLEAN.impression, noise=0.0))
 
 
 @pytest.fixture(scope="module")
-def waves():
+def skins():
     return grow_packed(0, np.arange(FINGERS))
 
 
-def rendered(waves, data, key=0, count=COUNT):
+def rendered(skins, data, key=0, count=COUNT):
     first = np.arange(count, dtype=np.int32) % FINGERS
     genuine = np.resize(GENUINE, count)
     picks = Picks(first, np.where(genuine, first, (first + 1) % FINGERS).astype(np.int32), genuine)
     draws = draw_pairs(jax.random.key(key), count, data)
-    return jax.tree.map(np.asarray, render_share(draws, picks, waves, data))
+    return jax.tree.map(np.asarray, render_share(draws, picks, skins, data))
 
 
 @pytest.fixture(scope="module")
-def clean(waves):
-    return rendered(waves, CLEAN)
+def clean(skins):
+    return rendered(skins, CLEAN)
 
 
 @pytest.fixture(scope="module")
-def worn(waves):
-    return rendered(waves, settings())
+def worn(skins):
+    return rendered(skins, settings())
 
 
 def test_shapes(worn):
@@ -110,25 +112,45 @@ def test_labels(worn):
     assert np.asarray(truth.lone_a)[~GENUINE].sum() > 10
 
 
-def test_two_impressions_of_one_finger_are_not_copies(waves):
+def test_two_impressions_of_one_finger_are_not_copies(skins):
     """Also unturned and unshifted they differ: skin, contact, moisture, sensor."""
-    pairs = rendered(waves, settings(rotation_deg=0.0, shift_px=0.0))
+    pairs = rendered(skins, settings(rotation_deg=0.0, shift_px=0.0))
     for k in np.flatnonzero(GENUINE):
         moved = pairs.map_ab[k] - geometry.pixel_grid(128, 128)
         assert np.ptp(np.asarray(moved)[pairs.valid_ab[k]], axis=0).max() > 0.5
         assert np.abs(pairs.image_a[k] - pairs.image_b[k]).mean() > 0.02
 
 
-def test_the_pair_is_turned_within_its_settings(waves):
-    pairs = rendered(waves, settings(rotation_deg=30.0, distortion=0.0), count=40)
+def test_the_pair_is_turned_within_its_settings(skins):
+    pairs = rendered(skins, settings(rotation_deg=30.0, distortion=0.0), count=40)
     across = np.diff(pairs.map_ab[:, 64, 60:62], axis=1)[:, 0]
     angles = np.degrees(np.arctan2(across[:, 1], across[:, 0]))
     assert np.abs(angles).max() <= 30.05 and angles.max() > 20 and angles.min() < -20
 
 
-def test_fresh_and_reproducible(waves, worn):
-    np.testing.assert_array_equal(rendered(waves, settings()).image_b, worn.image_b)
-    assert (rendered(waves, settings(), key=1).map_ab != worn.map_ab).mean() > 0.9
+def test_contacts_lie_apart_but_share_skin():
+    """Of many pairs some show quite different parts of the finger, but none is further apart than NEAR allows."""
+    data = settings()
+    draws = draw_pairs(jax.random.key(4), 200, data)
+    away = draws.b.contact.centre - draws.a.contact.centre
+    shown = np.minimum(256, 2 * np.minimum(draws.a.contact.half, draws.b.contact.half))  # 128 px of 250 ppi
+    distance = np.linalg.norm(away / shown, axis=1)
+    assert distance.max() < NEAR + 1e-3 and (distance > 0.98 * NEAR).mean() > 0.05
+    assert 40 < np.median(np.linalg.norm(away, axis=1)) < 120
+    whole = draws.a.contact.centre - np.array(PAD)
+    assert np.abs(whole[:, 1]).max() > 8 * PX_PER_MM  # A itself is pressed anywhere
+
+
+def test_far_contacts_still_have_labels(skins):
+    """Frames that share half of their side only, once turned and moved: every genuine pair teaches some cells."""
+    pairs = rendered(skins, settings(shift_mm=(8.0, 12.0)), key=5, count=40)
+    labels = np.asarray(truth_of(jax.tree.map(np.asarray, pairs), 16).labels)
+    assert (labels >= 0).sum(-1)[pairs.genuine].min() >= 3
+
+
+def test_fresh_and_reproducible(skins, worn):
+    np.testing.assert_array_equal(rendered(skins, settings()).image_b, worn.image_b)
+    assert (rendered(skins, settings(), key=1).map_ab != worn.map_ab).mean() > 0.9
 
 
 PROGRAM = f"""
@@ -143,12 +165,12 @@ def digests(batch):
     """Of the first four pairs (or the first) of a batch, rendered over all devices."""
     devices = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
     # A single finger is also grown alone.
-    waves = jax.device_put(grow_packed(0, np.arange(min(batch, 3))), NamedSharding(devices, PartitionSpec()))
+    skins = jax.device_put(grow_packed(0, np.arange(min(batch, 3))), NamedSharding(devices, PartitionSpec()))
     fingers = np.arange(batch, dtype=np.int32) % 3
     picks = Picks(fingers, fingers, np.ones(batch, bool))
     data = dataclasses.replace(settings(), image_size=64)
     draws = draw_pairs(jax.random.key(9), batch, data)
-    rendered = render_pairs(draws, waves, picks, data, NamedSharding(devices, PartitionSpec("data")))
+    rendered = render_pairs(draws, skins, picks, data, NamedSharding(devices, PartitionSpec("data")))
     assert len(rendered.image_a.sharding.device_set) == len(jax.devices())
     pairs = jax.tree.map(np.asarray, rendered)
     return [hashlib.sha256(b"".join(leaf[k].tobytes() for leaf in pairs)).hexdigest() for k in range(min(batch, 4))]
@@ -163,7 +185,8 @@ def renewed():
         held = Pool(data, 0, NamedSharding(devices, PartitionSpec()))
         for step in range(4):
             held.move_to(step)
-    return [hashlib.sha256(np.asarray(shard.data).tobytes()).hexdigest() for shard in held.waves.addressable_shards]
+    shards = zip(*(leaf.addressable_shards for leaf in held.skins), strict=True)
+    return [hashlib.sha256(b"".join(np.asarray(part.data).tobytes() for part in shard)).hexdigest() for shard in shards]
 
 
 def run(what, *numbers, devices):

@@ -30,7 +30,7 @@ def grating(height, width, theta, period):
 @pytest.fixture(scope="session")
 def finger() -> Drawn:
     master = jax.tree.map(np.asarray, jax.jit(grow_finger)(jax.random.key(6)))
-    part = np.s_[90:390, 70:330]
+    part = np.s_[186:486, 126:386]
     wave, theta, period = master.wave[part], master.theta[part], master.period[part]
     y, x = np.mgrid[:300, :260]
     ridges = ((y - 150) / 125) ** 2 + ((x - 130) / 105) ** 2 < 1

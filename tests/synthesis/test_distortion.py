@@ -5,10 +5,10 @@ import pytest
 
 from ifvit.geometry import pixel_grid
 from ifvit.synthesis.distortion import AREA, Distortion, displacement, draw_distortion
-from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_WIDTH
+from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_WIDTH, PAD
 
 POINTS = pixel_grid(FRAME_HEIGHT, FRAME_WIDTH)
-draw = jax.jit(jax.vmap(draw_distortion, in_axes=(0, None)))
+draw = jax.jit(jax.vmap(lambda key, strength: draw_distortion(key, strength, jnp.array(PAD)), in_axes=(0, None)))
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,14 @@ import pytest
 
 from ifvit.synthesis.orientation import (
     FRAME_HEIGHT,
+    FRAME_PPI,
     FRAME_WIDTH,
+    JOINT,
     NATURAL_MIX,
     PAIRS,
+    PATTERN_HEIGHT,
+    PATTERN_TOP,
+    TILT,
     Pattern,
     draw_finger,
     draw_pattern,
@@ -58,7 +63,22 @@ def test_there_are_no_other_singularities(fingers, pattern):
     for n in range(len(KEYS)):
         finger = one(fingers[pattern], n)
         assert poincare_index(finger, centre, 400.0) == pytest.approx(0, abs=0.01)
-        assert poincare_index(finger, jnp.array([200.0, 60.0]), 20.0) == pytest.approx(0, abs=0.01)
+        assert poincare_index(finger, jnp.array([256.0, 60.0]), 20.0) == pytest.approx(0, abs=0.01)
+        assert poincare_index(finger, jnp.array([256.0, 615.0]), 120.0) == pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize("pattern", Pattern)
+def test_ridges_run_across_the_finger_at_the_joint(fingers, pattern):
+    """They have its direction from the joint down, and come to it without a jump."""
+    x, y = frame_coordinates(FRAME_HEIGHT, FRAME_WIDTH, FRAME_PPI)
+    for n in range(len(KEYS)):
+        finger = one(fingers[pattern], n)
+        assert JOINT[0] <= finger.joint <= JOINT[1] and abs(finger.tilt) <= TILT
+        theta = np.asarray(orientation_field(finger, x, y))
+        off = np.abs(np.angle(np.exp(2j * (theta - float(finger.tilt))))) / 2
+        assert off[int(finger.joint) + 1 :].max() < 1e-3
+        below = np.exp(2j * theta)[int(finger.deltas[:, 1].max() if pattern else 400) + 20 :]
+        assert np.abs(np.angle(below[1:] / below[:-1])).max() / 2 < 0.1
 
 
 def test_loops_open_to_their_side(fingers):
@@ -81,8 +101,8 @@ def test_singularities_lie_in_the_frame(fingers):
 
 def test_arch_rises_to_the_middle_and_falls(fingers):
     finger = one(fingers[Pattern.ARCH], 0)
-    y = jnp.full(3, 0.55 * FRAME_HEIGHT)
-    left, middle, right = np.tan(orientation_field(finger, jnp.array([20.0, 200.0, 380.0]), y))
+    y = jnp.full(3, PATTERN_TOP + 0.55 * PATTERN_HEIGHT)
+    left, middle, right = np.tan(orientation_field(finger, jnp.array([76.0, 256.0, 436.0]), y))
     assert left < -0.5 and abs(middle) < 1e-3 and right > 0.5  # y points down
 
 
@@ -95,8 +115,8 @@ def test_classes_come_as_often_as_in_nature():
 
 def test_a_finger_is_the_same_at_any_resolution(fingers):
     finger = one(fingers[Pattern.WHORL], 1)
-    coarse = orientation_field(finger, *frame_coordinates(48, 40, 50))
-    x, y = frame_coordinates(480, 400, 500)
+    coarse = orientation_field(finger, *frame_coordinates(72, 50, 50))
+    x, y = frame_coordinates(720, 500, 500)
     fine = orientation_field(finger, x, y)
     # A coarse pixel's centre falls between the middle four of its hundred fine ones.
     doubled = np.exp(2j * np.asarray(fine))
