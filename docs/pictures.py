@@ -30,8 +30,8 @@ KNOBS = {
     "breaks": (0.0, 0.5, 1.0, 2.0),
     "noise": (0.0, 1.0, 2.0, 5.0),
 }
-FINGER, DRY, WET = 8, 1880, 88  # keys whose draws are near an end of most ranges
-LOW = {"shift_mm": (6.0, 10.0)}  # DRY presses low then, where the joint's creases are
+FINGER, DRY, WET = 70, 1880, 88  # keys whose draws are near an end of most ranges
+LOW = {"shift_mm": (6.0, 10.0), "breaks": 0.0}  # DRY presses low then, where the creases of the joint are
 GRID = 40  # px of the finger, lines that show how its skin is bent
 
 
