@@ -48,7 +48,7 @@ def terms(evidence: Evidence, cosines: Cosines | None = None) -> np.ndarray:
     return np.stack([*of_ridges, *(() if cosines is None else cosines)], axis=-1)
 
 
-WEIGHTS = np.array([-3.125, -4.507, 16.692, -3.312, 0.128, 3.02])  # of `terms`
+WEIGHTS = np.array([-1.474, -4.244, 11.867, -0.922, -0.309, 2.545])  # of `terms`
 WEIGHTS_WITH_NETWORKS = np.array([*WEIGHTS, 0.0, 0.0])  # the cosines count nothing before a run has been fitted
 
 
