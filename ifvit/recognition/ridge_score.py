@@ -55,4 +55,4 @@ WEIGHTS_WITH_NETWORKS = np.array([*WEIGHTS, 0.0, 0.0])  # the cosines count noth
 def ridge_score(evidence: Evidence, cosines: Cosines | None = None) -> np.ndarray:
     """The log-likelihood ratio, base 10: 2 speaks a hundred times more for one finger than for two."""
     weights = WEIGHTS if cosines is None else WEIGHTS_WITH_NETWORKS
-    return terms(evidence, cosines) @ weights
+    return (terms(evidence, cosines) * weights).sum(-1)  # the same for one pair and for many
