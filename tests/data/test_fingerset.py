@@ -100,11 +100,22 @@ def test_one_minutia_is_one_place_by_the_maps(made):
         assert all(tables[0][k]["kind"] == tables[1][k]["kind"] for k in both)
 
 
+def test_a_minutia_under_a_crease_is_not_listed():
+    """A deep crease over the whole finger hides all; pressed flat it hides none."""
+    master = grow_finger(finger_keys(SEED, np.array([0]))[0])
+    creased = master._replace(creases=np.full_like(master.creases, 255))
+    draws = draw_impressions(SEED, 0, 1, SETTINGS)
+    bare = draws._replace(creases=0 * draws.creases)
+    assert not show(creased, draws).held.any()
+    assert show(creased, bare).held.sum() > 10
+
+
 def test_maps_undo_each_other(made):
     with np.load(made / "maps/1_1.npz") as maps:
         y, x = np.mgrid[0:480:STEP, 0:400:STEP]
         back = interpolated(maps["from_finger"], maps["to_finger"])
         off = np.hypot(back[..., 0] - x, back[..., 1] - y)[maps["shown"]]
+        assert maps["to_finger"].shape == (120, 100, 2) and maps["from_finger"].shape == (184, 128, 2)
         assert maps["shown"].mean() > 0.1 and np.nanmax(off) < 0.1
 
 

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_PPI, FRAME_WIDTH, draw_finger
+from ifvit.synthesis.orientation import (
+    FRAME_HEIGHT,
+    FRAME_PPI,
+    FRAME_WIDTH,
+    PATTERN_HEIGHT,
+    PATTERN_TOP,
+    draw_finger,
+)
 from ifvit.synthesis.ridges import grow_finger, grow_fingers, pack, profile, ridge_period, unpack
 
 FRAME = (FRAME_HEIGHT, FRAME_WIDTH)
@@ -62,7 +69,8 @@ def test_period_has_the_statistics_of_natural_prints():
         return ridge_period(jax.random.fold_in(key, 1), draw_finger(key), *FRAME, FRAME_PPI)
 
     periods = np.asarray(jax.jit(jax.vmap(period))(jax.random.split(jax.random.key(5), 60)))
-    inside = periods[:, 48:-48, 40:-40]
+    # The part that a print shows as a rule; towards the joint ridges are wider.
+    inside = periods[:, PATTERN_TOP + 48 : PATTERN_TOP + PATTERN_HEIGHT - 48, 96:-96]
     assert np.mean(inside) == pytest.approx(9.0, abs=0.3)
     low, high = np.quantile(np.median(inside, axis=(1, 2)), (0.05, 0.95))  # of fingers: 7.6 to 10.5 in SFinGe's samples
     assert 7.3 < low < 8.3 and 9.7 < high < 10.8
