@@ -48,7 +48,8 @@ test-oldest: .venv-oldest/.made  ## run the tests on the oldest JAX supported (0
 	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-extras: .venv-extras/.made  ## run the tests of what the extras enhance, wsq, parquet and peers add (pyfing is 85 MB)
-	.venv-extras/bin/python -m pytest -n 2 --dist loadfile tests/recognition tests/image tests/data/test_manifest.py \
+	.venv-extras/bin/python -m pytest -n 2 --dist loadfile tests/recognition/test_networks.py \
+	  tests/recognition/test_enhancement.py tests/recognition/test_prints.py tests/image tests/data/test_manifest.py \
 	  tests/evaluation/test_peers.py $(ARGS)
 
 parity: .venv-parity/.made  ## hold the models against PyTorch and kornia (downloads PyTorch: several GB on most machines)
