@@ -55,8 +55,8 @@ class Cache:
         """The arrays kept under `name`, or None."""
         path, cause = self._path(name), None
         try:
-            with np.load(path, allow_pickle=False) as held:
-                arrays = {key: held[key] for key in held.files}
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {key: archive[key] for key in archive.files}
             whole = str(arrays.pop("digest")) == _digest(arrays)
         except FileNotFoundError:
             return None
@@ -89,15 +89,15 @@ class Cache:
 
     def _make_room(self) -> None:
         """Remove what was used longest ago until there is room ahead, and what a killed run left half."""
-        now, held = time.time(), []
+        now, files = time.time(), []
         for path in self._folder.glob(f".{self._kind}-*.npz-*.tmp"):
             if (stat := _stat(path)) and now - stat.st_mtime > ABANDONED_S:
                 path.unlink(missing_ok=True)
         for path in self._folder.glob(f"{self._kind}-*.npz"):
             if stat := _stat(path):
-                held.append((stat.st_mtime, stat.st_size, path))
-        total = sum(size for _, size, _ in held)
-        for _, size, path in sorted(held):
+                files.append((stat.st_mtime, stat.st_size, path))
+        total = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
             if total <= self._limit - self._ahead:
                 return
             path.unlink(missing_ok=True)

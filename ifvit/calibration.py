@@ -82,14 +82,14 @@ def from_tree(tree: Mapping) -> Calibration:
         raise ValueError(f"a calibration table has {', '.join(sorted(TABLE))} and nothing else")
     if not isinstance(tree["impostors"], int) or tree["impostors"] < 1:
         raise ValueError("a calibration table names how many impostor pairs it was made from, at least one")
-    made = Calibration(tree["impostors"], *(np.asarray(tree[name], np.float64) for name in ("above", "fmr")))
-    if made.above.ndim != 1 or made.fmr.shape != (len(made.above) + 1,):
+    calibration = Calibration(tree["impostors"], *(np.asarray(tree[name], np.float64) for name in ("above", "fmr")))
+    if calibration.above.ndim != 1 or calibration.fmr.shape != (len(calibration.above) + 1,):
         raise ValueError("a calibration table has one bound more than scores, both in plain lists")
-    if not (np.diff(made.above) > 0).all() or not (np.diff(made.fmr) <= 0).all():
+    if not (np.diff(calibration.above) > 0).all() or not (np.diff(calibration.fmr) <= 0).all():
         raise ValueError("a calibration table's scores rise and its bounds never do")
-    if not ((made.fmr > 0) & (made.fmr <= 1)).all():
+    if not ((calibration.fmr > 0) & (calibration.fmr <= 1)).all():
         raise ValueError("a calibration table's bounds lie above 0 and up to 1")
-    return made
+    return calibration
 
 
 def least_rate(pairs: int) -> float:

@@ -91,23 +91,29 @@ def _white_lines(key: jax.Array) -> Lines:
     count = WHITE_LINES * jax.random.uniform(count_key) ** 2
     draw = jax.random.uniform(key, (7, WHITE_LINES))
     depth = WHITE_DEPTH[0] + (WHITE_DEPTH[1] - WHITE_DEPTH[0]) * draw[6]
-    return Lines(
-        middle=draw[:2].T * jnp.array([FRAME_WIDTH, FRAME_HEIGHT], jnp.float32),
-        angle=jnp.pi * draw[2],
-        bend=BEND * (2 * draw[3] - 1),
-        half_length=_between(draw[4], WHITE_HALF_LENGTH),
-        half_width=_between(draw[5], WHITE_HALF_WIDTH),
-        depth=jnp.where(jnp.arange(WHITE_LINES) + 0.5 < count, depth, 0.0),
-    )
+    depth = jnp.where(jnp.arange(WHITE_LINES) + 0.5 < count, depth, 0.0)
+    return _anywhere(draw, WHITE_HALF_LENGTH, WHITE_HALF_WIDTH, depth)
 
 
 def _scar(key: jax.Array) -> Lines:
     draw = jax.random.uniform(key, (7, 1))
+    return _anywhere(draw, SCAR_HALF_LENGTH, SCAR_HALF_WIDTH, (draw[6] < SCARRED).astype(jnp.float32))
+
+
+def _anywhere(
+    draw: jax.Array, half_length: tuple[float, float], half_width: tuple[float, float], depth: jax.Array
+) -> Lines:
+    """N lines at any place and angle of the frame.
+
+    draw: uniform in [0, 1), float32 (at least 6, N).
+    half_length, half_width: the ranges, mm.
+    depth: float32 (N,) in [0, 1].
+    """
     return Lines(
         middle=draw[:2].T * jnp.array([FRAME_WIDTH, FRAME_HEIGHT], jnp.float32),
         angle=jnp.pi * draw[2],
         bend=BEND * (2 * draw[3] - 1),
-        half_length=_between(draw[4], SCAR_HALF_LENGTH),
-        half_width=_between(draw[5], SCAR_HALF_WIDTH),
-        depth=(draw[6] < SCARRED).astype(jnp.float32),
+        half_length=_between(draw[4], half_length),
+        half_width=_between(draw[5], half_width),
+        depth=depth,
     )
