@@ -91,12 +91,12 @@ class Comparer:
             method = Enhancement.gabor if networks is None else networks.ridge_enhancement
         self.networks, self.at_once = networks, 1 if networks is None else networks.at_once
         self.enhancer = Enhancer(method, cache_dir)
-        self._matcher = RidgeMatcher(at_once=self.at_once)
+        self._matcher = RidgeMatcher()
 
     def by(self, at_once: int, frame: tuple[int, int] | None = None) -> Comparer:
         """The same with so many pairs in a batch. frame: as of `RidgeMatcher`."""
         other = copy.copy(self)
-        other.at_once, other._matcher = at_once, RidgeMatcher(frame, at_once)
+        other.at_once, other._matcher = at_once, RidgeMatcher(frame)
         other.networks = self.networks and self.networks.by(at_once)
         return other
 

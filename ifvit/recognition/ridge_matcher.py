@@ -2,16 +2,19 @@
 
 Nothing is learned here. Guesses come from the flow of the ridges and from minutiae whose neighbourhoods look alike;
 others, as of a trained Module 1, can be added. All go through one compiled program, which follows the skin's bend from
-the best of them and keeps the map under which most ridges agree.
+the best of them and keeps the map under which most ridges agree. Several pairs run side by side in threads, each by
+the same program: so a pair has the same bits alone and among others.
 """
 
 from __future__ import annotations
 
 import enum
-from collections import OrderedDict
+import os
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import repeat
 from typing import NamedTuple
 
 import jax
@@ -30,6 +33,7 @@ CANDIDATES = 4  # that are followed until the last level, which the best of them
 SIDES = tuple(SIDE_MULTIPLE * k for k in (4, 6, 8, 10, 12, 16, 20, 26, 32))  # px; each frame is compiled once
 REMEMBERED = 128  # prints whose features are kept
 POINTS = 128  # carried through a map at once
+CORES = os.cpu_count() or 1
 
 
 class Source(enum.StrEnum):
@@ -93,42 +97,40 @@ def frame_of(prints: Iterable[RidgePrint]) -> tuple[int, int]:
 class RidgeMatcher:
     """Aligns pairs of prints, each in the order in which it is given: (b, a) may be aligned otherwise than (a, b).
 
-    frame: (height, width) px of `SIDES` that holds all prints; None takes the smallest one of each batch.
-    at_once: pairs in one batch. Neither the others in it nor the frame change a pair's result by more than rounding.
+    frame: (height, width) px of `SIDES` that holds all prints; None takes the smallest one of each pair. It changes a
+        pair's result by no more than rounding.
     """
 
-    def __init__(self, frame: tuple[int, int] | None = None, at_once: int = 1):
-        if at_once < 1:
-            raise ValueError(f"at_once is positive, got {at_once}")
-        self._frame, self._at_once = frame, at_once
+    def __init__(self, frame: tuple[int, int] | None = None):
+        self._frame = frame
         self._features: OrderedDict[tuple, tuple[RidgePrint, Features]] = OrderedDict()
 
     def align(self, a: RidgePrint, b: RidgePrint, guesses: np.ndarray | None = None) -> RidgeAlignment:
         """One pair; `guesses` (K, 3, 3) as of `align_many`."""
-        return next(self.align_many([(a, b)], None if guesses is None else [guesses]))
+        return _aligned(a, b, *self._inputs(a, b, guesses))
 
     def align_many(
         self, pairs: Iterable[tuple[RidgePrint, RidgePrint]], guesses: Iterable[np.ndarray] | None = None
     ) -> Iterator[RidgeAlignment]:
-        """Each pair (a, b), in order; taken in by and by, `at_once` at a time.
+        """Each pair (a, b), in order, as many at once as there are cores; taken in by and by.
 
         guesses: further ones of each pair, homographies (K, 3, 3) from B to A, px of the prints; the same K for all.
         """
-        pairs, guesses = iter(pairs), None if guesses is None else iter(guesses)
-        while batch := list(islice(pairs, self._at_once)):
-            frame = self._frame or frame_of(shown for pair in batch for shown in pair)
-            missing = self._at_once - len(batch)
-            full = batch + [batch[-1]] * missing
-            sides = ([self.features(shown, frame) for shown in side] for side in zip(*full, strict=True))
-            a, b = (jax.tree.map(lambda *leaves: jnp.stack(leaves), *side) for side in sides)
-            more = None
-            if guesses is not None:
-                given = list(islice(guesses, len(batch)))
-                more = np.stack(given + [given[-1]] * missing).astype(np.float32)
-            found = jax.device_get(_align(a, b, more))
-            for k, pair in enumerate(batch):
-                elastic, agreement, guess = jax.tree.map(lambda leaf, k=k: leaf[k], found)
-                yield _alignment(*pair, elastic, agreement, int(guess))
+        running: deque[Future[RidgeAlignment]] = deque()
+        with ThreadPoolExecutor(CORES) as pool:
+            for (a, b), more in zip(pairs, repeat(None) if guesses is None else guesses, strict=False):
+                running.append(pool.submit(_aligned, a, b, *self._inputs(a, b, more)))
+                if len(running) > CORES:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+
+    def _inputs(
+        self, a: RidgePrint, b: RidgePrint, guesses: np.ndarray | None
+    ) -> tuple[Features, Features, np.ndarray | None]:
+        frame = self._frame or frame_of((a, b))
+        guesses = None if guesses is None else np.asarray(guesses, np.float32)
+        return self.features(a, frame), self.features(b, frame), guesses
 
     def features(self, shown: RidgePrint, frame: tuple[int, int]) -> Features:
         """A print's features in a frame; those of the last `REMEMBERED` prints are kept."""
@@ -141,10 +143,13 @@ class RidgeMatcher:
         return self._features[key][1]
 
 
-def _alignment(a: RidgePrint, b: RidgePrint, elastic: ElasticMap, agreement: Agreement, guess: int) -> RidgeAlignment:
+def _aligned(
+    a: RidgePrint, b: RidgePrint, features_a: Features, features_b: Features, guesses: np.ndarray | None
+) -> RidgeAlignment:
+    elastic, agreement, guess = jax.device_get(_align(features_a, features_b, guesses))
     to_a, to_b = partial(_carried, elastic, back=False), partial(_carried, elastic, back=True)
     paired = pair_minutiae(a.minutiae, b.minutiae, a.ridges, b.ridges, to_a, to_b)
-    return RidgeAlignment(elastic, False, agreement, paired, _source(guess))
+    return RidgeAlignment(elastic, False, agreement, paired, _source(int(guess)))
 
 
 def _source(guess: int) -> Source:
@@ -171,12 +176,8 @@ def _features(
 
 
 @jax.jit
-def _align(a: Features, b: Features, guesses: jax.Array | None) -> tuple[ElasticMap, Agreement, jax.Array]:
-    """Pairs with a leading axis, one after the other: maps, agreements, and which guess each began from."""
-    return jax.lax.map(lambda pair: _align_one(*pair), (a, b) if guesses is None else (a, b, guesses))
-
-
-def _align_one(a: Features, b: Features, more: jax.Array | None = None) -> tuple[ElasticMap, Agreement, jax.Array]:
+def _align(a: Features, b: Features, more: np.ndarray | None) -> tuple[ElasticMap, Agreement, jax.Array]:
+    """One pair's map, its agreement, and which guess it began from. more: further guesses (K, 3, 3)."""
     of_flow, _ = search_orientation(a.spectra, b.spectra, OF_FLOW)
     of_minutiae, _ = search_minutiae(a.neighbourhoods, b.neighbourhoods, OF_MINUTIAE)
     guesses = jnp.concatenate([of_flow, of_minutiae, *([] if more is None else [more])])
