@@ -25,6 +25,7 @@ from ifvit.recognition.sampling import EXACT
 TEMPERATURE = 0.03  # of the beliefs, in units of correlation: a shift that fits worse by it is e times less likely
 FAINTEST = 1e-9  # share of the likeliest shift that any other keeps
 LEAST_ENERGY = 1e-3
+FEW = 4  # candidates; more are multiplied by one matrix of all shifts
 LEAST_COVER = 0.4  # of a block that both prints must show
 
 
@@ -88,24 +89,45 @@ def correlations(
 ) -> tuple[jax.Array, jax.Array]:
     """Normalised correlation (K, R, C, n, n) of each block of `a` with `b` at each shift (y, x), no mean removed; and
     the share of each block that both masks hold, (K, R, C).
-
-    The cells of `b` at all shifts make one matrix for each cell, by which those of all candidates are multiplied.
     """
     cell, n = how.cell, 2 * how.reach + 1
-    rows, cols = b.shape[0] // cell, b.shape[1] // cell
-    height, width, count = rows * cell, cols * cell, a.shape[0]
-    a, mask_a, b, mask_b = (signal[..., :height, :width] for signal in (a, mask_a, b, mask_b))
-    room = jnp.pad(b, how.reach)
-    lower = jnp.stack([room[dy : dy + height] for dy in range(n)])
-    shifted = jnp.stack([lower[:, :, dx : dx + width] for dx in range(n)], axis=1)
-    of_b = shifted.reshape(n * n, rows, cell, cols, cell).transpose(1, 3, 2, 4, 0).reshape(rows * cols, -1, n * n)
-    of_a = a.reshape(count, rows, cell, cols, cell).transpose(1, 3, 0, 2, 4).reshape(rows * cols, count, -1)
-    products = jax.lax.batch_matmul(of_a, of_b, precision=EXACT)
-    products = products.reshape(rows, cols, count, n, n).transpose(2, 0, 1, 3, 4)
+    rows, cols = (length // cell for length in b.shape)
+    a, mask_a, b, mask_b = (signal[..., : rows * cell, : cols * cell] for signal in (a, mask_a, b, mask_b))
+    products = (_products_of_many if len(a) > FEW else _products_of_few)(a, jnp.pad(b, how.reach), cell, n)
     product = _over_cells(_over_cells(products, how.cells, 1), how.cells, 2)  # (K, R, C, n, n)
     energy = _blocks(a * a, how)[..., None, None] * _shifted_energy(b, how)
     cover = _blocks((mask_a & mask_b).astype(a.dtype), how) / (cell * how.cells) ** 2
     return product / jnp.sqrt(jnp.maximum(energy, LEAST_ENERGY)), cover
+
+
+def _products_of_many(a: jax.Array, b: jax.Array, cell: int, n: int) -> jax.Array:
+    """The sum over each cell of `a` (K, h, w) times `b`, with room for the shifts around it, at each shift:
+    (K, h / cell, w / cell, n, n).
+
+    The cells of `b` at all shifts make one matrix for each cell, by which those of all candidates are multiplied.
+    """
+    count, height, width = a.shape
+    rows, cols = height // cell, width // cell
+    lower = jnp.stack([b[dy : dy + height] for dy in range(n)])
+    shifted = jnp.stack([lower[:, :, dx : dx + width] for dx in range(n)], axis=1)
+    of_b = shifted.reshape(n * n, rows, cell, cols, cell).transpose(1, 3, 2, 4, 0).reshape(rows * cols, -1, n * n)
+    of_a = a.reshape(count, rows, cell, cols, cell).transpose(1, 3, 0, 2, 4).reshape(rows * cols, count, -1)
+    products = jax.lax.batch_matmul(of_a, of_b, precision=EXACT)
+    return products.reshape(rows, cols, count, n, n).transpose(2, 0, 1, 3, 4)
+
+
+def _products_of_few(a: jax.Array, b: jax.Array, cell: int, n: int) -> jax.Array:
+    """The same, shift by shift: those matrices are large, and pay for many candidates only."""
+    count, height, width = a.shape
+    rows, cols = height // cell, width // cell
+    of_cells = np.kron(np.eye(cols), np.ones((cell, 1))).astype(np.float32)
+
+    def at_shift(shift: jax.Array) -> jax.Array:
+        product = a * jax.lax.dynamic_slice(b, (shift // n, shift % n), (height, width))
+        return jnp.matmul(product.reshape(count, rows, cell, width).sum(2), of_cells, precision=EXACT)
+
+    products = jax.lax.map(at_shift, jnp.arange(n * n))
+    return jnp.moveaxis(products, 0, -1).reshape(count, rows, cols, n, n)
 
 
 def _over_cells(values: jax.Array, cells: int, axis: int) -> jax.Array:

@@ -25,6 +25,7 @@ from ifvit.recognition.ridge_score import Evidence, ridge_score
 from ifvit.recognition.trained_networks import Opinion, TrainedNetworks
 
 Pair = tuple[Print, Print]
+SIDE_BY_SIDE = 64  # pairs that are taken in together where no network has a batch of its own
 
 
 class Compared(NamedTuple):
@@ -89,7 +90,7 @@ class Comparer:
         backend.start()
         if method is None:
             method = Enhancement.gabor if networks is None else networks.ridge_enhancement
-        self.networks, self.at_once = networks, 1 if networks is None else networks.at_once
+        self.networks, self.at_once = networks, SIDE_BY_SIDE if networks is None else networks.at_once
         self.enhancer = Enhancer(method, cache_dir)
         self._matcher = RidgeMatcher()
 
