@@ -1,8 +1,8 @@
 """Pairs for Module 2: A already laid on B, as registration lays it, with what is known of where they still differ.
 
-Of synthetic fingers A is rendered where the similarity nearest to the exact map puts it, and slips by as much as an
-alignment may err (`data.pairs.slip_*`); the map that is left is exact. Two fingers are laid frame on frame, so that
-cores of one class come together, as registration brings them. Of real prints (`data.prepared`) A is seen through the
+Of synthetic fingers A is rendered through the exact map, along the skin's bend, and slips by as much as an alignment
+may err (`data.pairs.slip_*`): the slip is the map that is left. Two fingers are laid frame on frame, so that cores of
+one class come together, as registration brings them. Of real prints (`data.prepared`) A is seen through the
 map along the skin's bend that was found beforehand, slips likewise, and what is left is taken for nothing else. Pure
 JAX.
 """
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Sharding
 
 from ifvit import geometry
@@ -25,7 +26,8 @@ from ifvit.data.rendered import Draw, Picks, View, by_device, pair_of, skin_of, 
 from ifvit.geometry import mask_at
 from ifvit.recognition.inputs import LaidPair, seen_at
 from ifvit.synthesis.each import each
-from ifvit.synthesis.impression import Impression, clean, frame_points, touched
+from ifvit.synthesis.impression import Impression, clean, frame_points
+from ifvit.synthesis.orientation import FRAME_PPI
 from ifvit.synthesis.ridges import Skin
 
 SLIP_STREAM = 7  # of random numbers under a batch's key
@@ -72,44 +74,36 @@ def draw_slips(key: jax.Array, count: int, settings: PairsConfig) -> Slip:
 
 
 class LaidView(NamedTuple):
-    """An impression seen through another's frame: pixel (x, y) of the view is the place origin + step * (x + iy) of
-    the impression's frame, both as complex numbers, px at 500 ppi; points (H, W, 2) are these places.
+    """An impression seen through another print's frame, by the exact map and a slip.
+
+    points: float32 (H, W, 2), the places of the impression's frame that the view's pixels show, px at 500 ppi.
+    b, slip: the other print, and how far off A is laid on it.
     """
 
     impression: Impression
     points: jax.Array
-    origin: jax.Array
-    step: jax.Array
+    b: View
+    slip: Slip
 
     def pixel(self, points: jax.Array, scale: float) -> jax.Array:
         """The pixel of the view, (..., 2), at points (..., 2) of the impression's frame."""
-        return _plane((_complex(points) - self.origin) / self.step)
+        in_b = self.b.impression.from_finger(self.impression.to_finger(points))
+        middle = _middle(self.b)
+        return geometry.rotate(self.b.pixel(in_b, scale) - middle - self.slip.shift, -self.slip.turn) + middle
 
 
-def _complex(points: jax.Array) -> jax.Array:
-    return jax.lax.complex(points[..., 0], points[..., 1])
+def _middle(view: View) -> np.ndarray:
+    """Of a view's pixels, (2,)."""
+    height, width = view.points.shape[:2]
+    return np.array([width - 1, height - 1], np.float32) / 2
 
 
-def _plane(values: jax.Array) -> jax.Array:
-    return jnp.stack([values.real, values.imag], axis=-1)
-
-
-def laid_on(a: Impression, b: View, slip: Slip) -> LaidView:
-    """A seen through the frame of B, by the similarity nearest to the exact map where both show skin, and the slip."""
-    height, width = b.points.shape[:2]
-    there = a.from_finger(b.impression.to_finger(b.points))
-    weight = (touched(b.impression, b.points) & touched(a, there)).astype(jnp.float32)
-    # Where the two share no skin there is no pair; any way to lay it is as good, but it must be a number.
-    weight = jnp.where(weight.sum() > 0, weight, 1.0)
-    weight /= weight.sum()
-    pixels, places = _complex(geometry.pixel_grid(height, width)), _complex(there)
-    middle, at = (weight * pixels).sum(), (weight * places).sum()
-    spread = (weight * jnp.abs(pixels - middle) ** 2).sum()
-    step = (weight * jnp.conj(pixels - middle) * (places - at)).sum() / jnp.maximum(spread, 1.0)
-    # Turned about the overlap's middle and moved by px of the frame.
-    step *= jnp.exp(1j * slip.turn)
-    origin = at - step * (middle - _complex(slip.shift))
-    return LaidView(a, _plane(origin + step * pixels), origin, step)
+def laid_on(a: Impression, b: View, slip: Slip, scale: float) -> LaidView:
+    """A seen through the frame of B by the exact map, but for the slip. scale: px at 500 ppi of a pixel."""
+    middle = _middle(b)
+    pixels = geometry.rotate(geometry.pixel_grid(*b.points.shape[:2]) - middle, slip.turn) + middle + slip.shift
+    in_b = b.points[0, 0] + scale * pixels
+    return LaidView(a, a.from_finger(b.impression.to_finger(in_b)), b, slip)
 
 
 def render_laid(
@@ -132,7 +126,7 @@ def _laid_pair(
 ) -> tuple[Pairs, jax.Array, jax.Array]:
     draw, slip = drawn
     b = View(draw.b, frame_points(*data.frame, data.ppi, draw.middle_b))
-    a = laid_on(draw.a, b, slip)
+    a = laid_on(draw.a, b, slip, FRAME_PPI / data.ppi)
     pairs = pair_of(a, b, pick, skins, data)
 
     def enhanced(view: View | LaidView, finger: jax.Array, ridges: jax.Array) -> jax.Array:

@@ -40,12 +40,25 @@ def moved(pairs):
     return (pairs.map_ab - np.asarray(geometry.pixel_grid(96, 96)))[pairs.valid_ab]
 
 
-def test_without_distortion_and_slip_a_lies_on_b(skins):
-    pairs, _ = rendered(
-        skins, settings("data.impression.distortion=0", "data.pairs.slip_deg=0", "data.pairs.slip_px=0")
+def test_without_a_slip_a_lies_on_b_however_it_is_bent(skins):
+    pairs, enhanced = rendered(
+        skins, settings("data.impression.distortion=2", "data.pairs.slip_deg=0", "data.pairs.slip_px=0")
     )
     assert pairs.valid_ab.sum() > 1000
     assert np.abs(moved(pairs)).max() < 0.05
+    np.testing.assert_allclose(enhanced[0][pairs.valid_ab], enhanced[1][pairs.valid_ab], atol=0.05)
+
+
+def test_what_is_left_is_the_slip(skins):
+    """A turn and a shift about the frame's middle, whatever the bend."""
+    pairs, _ = rendered(skins, settings("data.pairs.slip_deg=4", "data.pairs.slip_px=3"))
+    for k in range(COUNT):
+        seen = pairs.valid_ab[k]
+        from_a, to_b = np.asarray(geometry.pixel_grid(96, 96))[seen], pairs.map_ab[k][seen]
+        straight = np.column_stack([from_a, np.ones(len(from_a))])
+        affine, *_ = np.linalg.lstsq(straight, to_b, rcond=None)
+        assert np.abs(straight @ affine - to_b).max() < 0.05
+        assert np.linalg.det(affine[:2]) == pytest.approx(1, abs=1e-3)
 
 
 def test_the_maps_are_each_others_inverse_and_show_the_same_ridges(skins):
