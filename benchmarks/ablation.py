@@ -1,0 +1,106 @@
+"""What does each part of a comparison add: sources of guesses, kinds of evidence, the enhancement, a run's networks?
+
+    python benchmarks/ablation.py FOLDER --databases DB1_B DB2_B DB3_B DB4_B [--run RUN_DIR] [--impostors 45]
+
+FOLDER holds FVC's databases: all genuine pairs of its protocol, and its impostor pairs, or so many drawn ones. A source
+alone leaves out the others' guesses; evidence alone is the mean agreement where the overlap is at least a third of a
+square cm, or the balance of paired and unpaired minutiae, or a Module 2's cosines. Prints EER and ZeroFMR in percent.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from ifvit import image
+from ifvit.config import Enhancement
+from ifvit.data.discovery import find
+from ifvit.data.protocols import PairList, Protocol, pairs
+from ifvit.data.records import Record
+from ifvit.launch import compose_config
+from ifvit.rates import Ladder, equal_error, zero_fnmr
+from ifvit.recognition import ridge_matcher
+from ifvit.recognition.comparer import Compared, Comparer
+from ifvit.recognition.elastic import worth
+from ifvit.recognition.ridge_matcher import OF_FLOW, OF_MINUTIAE, frame_of
+from ifvit.recognition.ridge_score import terms
+from ifvit.recognition.trained_networks import TrainedNetworks, load_networks
+
+BALANCE = 5  # its place among the score's terms
+
+
+def main() -> None:
+    """Print a line for each part, with the databases side by side."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--databases", nargs="+", default=["DB1_B", "DB2_B", "DB3_B", "DB4_B"])
+    parser.add_argument("--run", type=Path, metavar="RUN_DIR", help="of stage=matcher")
+    parser.add_argument("--impostors", type=int, help="drawn ones, in place of the protocol's")
+    parser.add_argument("--methods", nargs="+", type=Enhancement, default=[Enhancement.gabor])
+    arguments = parser.parse_args()
+    networks = arguments.run and load_networks(arguments.run)
+    table: dict[str, list[str]] = {}
+    for database in arguments.databases:
+        data = compose_config(["data=fvc", f"data.root={arguments.folder}", f"data.databases=[{database}]"]).data
+        records = [record for some in find(data).values() for record in some]
+        chosen = pairs(records, Protocol.all if arguments.impostors else Protocol.fvc, arguments.impostors)
+        for method in arguments.methods:
+            for name, score in rows(networks, method, records, chosen):
+                figures = Ladder(score, chosen.genuine).rates()
+                cell = f"{100 * equal_error(figures).rate:6.2f} {100 * float(zero_fnmr(figures)):6.2f}"
+                table.setdefault(f"{method}, {name}", []).append(cell)
+                print(f"{database} {method}, {name:32} {cell}", flush=True)
+    print(f"\n{'EER and ZeroFMR, %':40} " + " | ".join(f"{name:^13}" for name in arguments.databases))
+    for name, cells in table.items():
+        print(f"{name:40} " + " | ".join(cells))
+
+
+def rows(
+    networks: TrainedNetworks | None, method: Enhancement, records: Sequence[Record], chosen: PairList
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The name and the scores (P,) of each part, higher for mates."""
+    comparer = Comparer(None, method)
+    found = compared(comparer, records, chosen)
+    yield "ridges fused, without a run", np.array([pair.ridge_score for pair in found])
+    agreements = [pair.alignment.agreement for pair in found]
+    yield "agreement alone", np.array([float(worth(np.float32(one.mean), one.area)) for one in agreements])
+    yield "minutiae alone", np.array([terms(pair.evidence)[BALANCE] for pair in found])
+    for name, of_flow, of_minutiae in (("flow", OF_FLOW, 0), ("minutiae", 0, OF_MINUTIAE)):
+        yield (
+            f"guesses by {name} alone",
+            np.array([pair.ridge_score for pair in limited(comparer, records, chosen, of_flow, of_minutiae)]),
+        )
+    if networks is not None:
+        comparer = Comparer(networks, method)
+        found = compared(comparer, records, chosen)
+        yield "all fused, with the run", np.array([pair.score for pair in found])
+        yield "ridges fused, with Module 1's guesses", np.array([pair.ridge_score for pair in found])
+        yield "cosines alone", np.array([pair.opinion.score for pair in found])
+        alone = limited(comparer, records, chosen, 0, 0)
+        yield "guesses by Module 1 alone", np.array([pair.ridge_score for pair in alone])
+
+
+def limited(
+    comparer: Comparer, records: Sequence[Record], chosen: PairList, of_flow: int, of_minutiae: int
+) -> list[Compared]:
+    """With so many guesses of either source."""
+    ridge_matcher.OF_FLOW, ridge_matcher.OF_MINUTIAE = of_flow, of_minutiae
+    jax.clear_caches()  # of the program that was compiled with the others
+    found = compared(comparer, records, chosen)
+    ridge_matcher.OF_FLOW, ridge_matcher.OF_MINUTIAE = OF_FLOW, OF_MINUTIAE
+    jax.clear_caches()
+    return found
+
+
+def compared(comparer: Comparer, records: Sequence[Record], chosen: PairList) -> list[Compared]:
+    """All pairs."""
+    scans = [image.read(record.path) for record in records]
+    prints = list(comparer.prints_of(scans, [record.ppi for record in records]))
+    comparer = comparer.by(8, frame_of(shown.of_ridges for shown in prints))
+    return list(comparer.compare_many((prints[a], prints[b]) for a, b in zip(chosen.first, chosen.second, strict=True)))
+
+
+if __name__ == "__main__":
+    main()

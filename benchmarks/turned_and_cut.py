@@ -1,0 +1,105 @@
+"""How many mates are lost when the second print is turned, or when only a part of it is there?
+
+    python benchmarks/turned_and_cut.py FOLDER --databases DB1_B DB3_B [--run RUN_DIR] [--impostors 200]
+
+FOLDER holds FVC's databases. B is turned by 12 steps of 30 degrees, or cut to 75, 50, 35 and 25 % of its ridges' area
+by a straight edge at a random angle. All genuine pairs, and drawn impostor pairs, are treated alike; the threshold is
+that of FMR 1 % over the impostors of the same treatment, all turns together.
+"""
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ifvit import image
+from ifvit.data.discovery import find
+from ifvit.data.protocols import PairList, Protocol, pairs
+from ifvit.evaluation.robustness import moved
+from ifvit.image import ImageError, Scan
+from ifvit.launch import compose_config
+from ifvit.progress import Progress
+from ifvit.recognition.comparer import Comparer
+from ifvit.recognition.prints import Print
+from ifvit.recognition.ridge_matcher import frame_of
+from ifvit.recognition.trained_networks import load_networks
+
+ANGLES = tuple(range(0, 360, 30))
+SHARES = (0.75, 0.5, 0.35, 0.25)
+FMR = 0.01
+SEED = 0
+
+
+def main() -> None:
+    """Print FNMR of each treatment and database."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--databases", nargs="+", default=["DB1_B", "DB3_B"])
+    parser.add_argument("--run", type=Path, metavar="RUN_DIR")
+    parser.add_argument("--impostors", type=int, default=200)
+    arguments = parser.parse_args()
+    comparer = Comparer(load_networks(arguments.run) if arguments.run else None)
+    for database in arguments.databases:
+        data = compose_config(["data=fvc", f"data.root={arguments.folder}", f"data.databases=[{database}]"]).data
+        records = [record for some in find(data).values() for record in some]
+        chosen = pairs(records, Protocol.all, arguments.impostors)
+        scans, ppis = [image.read(record.path) for record in records], [record.ppi for record in records]
+        plain = list(comparer.prints_of(scans, ppis))
+        treated = partial(scores, comparer, plain, chosen, ppis)
+        progress = Progress(database, len(ANGLES) + len(SHARES))
+        rows = []
+        for angle in ANGLES:
+            rows.append(treated([scan._replace(grey=moved(scan.grey, 500.0, angle, 0.0, 0.0)) for scan in scans]))
+            progress.step()
+        report(database, [f"turned {angle}" for angle in ANGLES], np.array(rows), chosen.genuine, together=True)
+        edges = np.random.default_rng(SEED).uniform(0, 2 * np.pi, len(scans))
+        rows = []
+        for share in SHARES:
+            rows.append(treated([cut(*each, share) for each in zip(scans, plain, edges, strict=True)]))
+            progress.step()
+        names = [f"{100 * share:.0f} % of the area" for share in SHARES]
+        report(database, names, np.array(rows), chosen.genuine, together=False)
+
+
+def scores(
+    comparer: Comparer,
+    plain: Sequence[Print],
+    chosen: PairList,
+    ppis: Sequence[float | None],
+    scans: Sequence[Scan],
+) -> np.ndarray:
+    """Of each pair, its second image taken from `scans`; -inf where that shows no ridges."""
+    treated = list(comparer.prints_of(scans, ppis))
+    good = np.array([not isinstance(treated[k], ImageError) for k in chosen.second])
+    sides = [(plain[a], treated[b]) for a, b in zip(chosen.first[good], chosen.second[good], strict=True)]
+    frame = frame_of(shown.of_ridges for pair in sides for shown in pair)
+    result = np.full(len(chosen), -np.inf)
+    result[good] = [found.score for found in comparer.by(8, frame).compare_many(sides)]
+    return result
+
+
+def report(database: str, names: Sequence[str], score: np.ndarray, genuine: np.ndarray, together: bool) -> None:
+    """FNMR of each treatment (rows of `score`) at its own threshold, or at that of all of them."""
+    impostors = score[:, ~genuine]
+    for name, of_mates, of_others in zip(names, score[:, genuine], impostors, strict=True):
+        threshold = np.quantile(impostors if together else of_others, 1 - FMR, method="higher")
+        lost = of_mates <= threshold
+        print(f"{database} {name:20} FNMR {100 * lost.mean():5.2f} % ({lost.sum()} of {len(lost)}) at {threshold:5.2f}")
+
+
+def cut(scan: Scan, shown: Print, angle: float, share: float) -> Scan:
+    """The side of a straight edge that holds `share` of the ridges' area; beyond it is the image's ground."""
+    ridges = shown.of_ridges
+    rows, cols = np.nonzero(ridges.ridges)
+    places = ridges.to_file(np.stack([cols, rows], axis=-1).astype(np.float64))
+    towards = np.array([np.cos(angle), np.sin(angle)])
+    edge = np.quantile(places @ towards, share)
+    y, x = np.mgrid[: scan.grey.shape[0], : scan.grey.shape[1]]
+    border = np.concatenate([scan.grey[0], scan.grey[-1], scan.grey[:, 0], scan.grey[:, -1]])
+    return scan._replace(grey=np.where(x * towards[0] + y * towards[1] > edge, np.uint8(np.median(border)), scan.grey))
+
+
+if __name__ == "__main__":
+    main()
