@@ -34,7 +34,8 @@ FEWEST_BLOCKS = 8  # with fewer a value counts less
 LEAST_OVERLAP = 1200  # px at 500 ppi; a guess that leaves less is no guess
 FULL_AREA = 40_000.0  # px at 500 ppi, a square cm; a smaller overlap counts less
 AREA_POWER = 0.25
-OVERLAP_SPACING = 8  # px between the samples that tell an overlap
+OVERLAP_SPACING = 8  # px between the samples that tell an overlap, and side of the cells of `Ridges.waves`
+WIDEST_SCALE = 1.2  # of A's ridges beside B's, or of B's beside A's
 
 
 class Ridges(NamedTuple):
@@ -42,10 +43,13 @@ class Ridges(NamedTuple):
 
     signal: (3, H, W), -1 on a ridge, 1 in a valley, 0 off the print; smoothed for samples 1, 2 and 3 px apart.
     mask: (H, W), 1 where it shows ridges.
+    waves: (2, H / 8, W / 8), sums over cells of the squared gradient and of the squared signal: their ratio is the square
+        of the ridges' angular frequency.
     """
 
     signal: jax.Array
     mask: jax.Array
+    waves: jax.Array
 
     def for_spacing(self, spacing: int) -> jax.Array:
         """The signal (H, W) that samples `spacing` px apart take nothing amiss from."""
@@ -57,7 +61,17 @@ def ridges_of(signal: jax.Array, mask: jax.Array) -> Ridges:
     # Not the program's input itself: on a CPU JAX 0.7.2 multiplies a matrix by an input that lay at the same address
     # before (XNNPACK keeps inputs that it has packed, by their address).
     signal = jnp.where(mask > 0, signal, 0.0)
-    return Ridges(jnp.stack([signal, *(blurred(signal, sigma) for sigma in SMOOTH)]), mask)
+    return Ridges(jnp.stack([signal, *(blurred(signal, sigma) for sigma in SMOOTH)]), mask, _waves(signal, mask))
+
+
+def _waves(signal: jax.Array, mask: jax.Array) -> jax.Array:
+    """`Ridges.waves`, of the places whose four neighbours lie on the print."""
+    around = [(axis, by) for axis in (0, 1) for by in (-1, 1)]
+    inner = mask * jnp.prod(jnp.stack([jnp.roll(mask, by, axis) for axis, by in around]), axis=0)
+    along_y, along_x = ((jnp.roll(signal, -1, axis) - jnp.roll(signal, 1, axis)) / 2 for axis in (0, 1))
+    height, width = (length // OVERLAP_SPACING for length in mask.shape)
+    squares = jnp.stack([along_x**2 + along_y**2, signal**2]) * inner
+    return squares.reshape(2, height, OVERLAP_SPACING, width, OVERLAP_SPACING).sum((2, 4))
 
 
 class ElasticMap(NamedTuple):
@@ -101,7 +115,7 @@ class Candidates(NamedTuple):
 
 def first_level(a: Ridges, b: Ridges, guesses: jax.Array, keep: int) -> Candidates:
     """The best `keep` of K guesses, homographies (K, 3, 3) from B to A, each also turned by `TURNS`, after the first
-    level.
+    level. All are scaled so that the ridges of both prints have one period.
     """
     turned, overlap = _turned(guesses, a, b)
     fields, correlation, blocks = _level(a, b, turned, (), LEVELS[0])
@@ -155,22 +169,42 @@ def _value(found: Found) -> tuple[jax.Array, jax.Array]:
 
 
 def _turned(guesses: jax.Array, a: Ridges, b: Ridges) -> tuple[jax.Array, jax.Array]:
-    """Each guess turned by each of `TURNS` about the middle of the overlap in B, (K T, 3, 3), and that overlap, px."""
+    """Each guess scaled, and turned by each of `TURNS`, about the middle of the overlap in B, (K T, 3, 3), and that
+    overlap, px.
+    """
     x, y = sample_points(b.mask.shape, OVERLAP_SPACING)
     shown_b = shown(b.mask, x, y)
 
     def turned(guess: jax.Array) -> tuple[jax.Array, jax.Array]:
-        both = shown_b & shown(a.mask, *projected(guess, x, y))
+        in_a = projected(guess, x, y)
+        both = shown_b & shown(a.mask, *in_a)
         count = both.sum()
         middle_x, middle_y = (jnp.sum(both * along) / jnp.maximum(count, 1) for along in (x, y))
-        turns = jnp.stack([_turn(angle, middle_x, middle_y) for angle in TURNS])
+        scale = _scale(a, b, in_a, both) / jnp.sqrt(jnp.maximum(jnp.linalg.det(guess[:2, :2]), FAINT))
+        turns = jnp.stack([_turn(angle, scale, middle_x, middle_y) for angle in TURNS])
         return guess @ turns, jnp.full(len(TURNS), count * OVERLAP_SPACING**2)
 
     maps, overlap = jax.vmap(turned)(guesses)
     return maps.reshape(-1, 3, 3), overlap.reshape(-1)
 
 
-def _turn(angle: float, x: jax.Array, y: jax.Array) -> jax.Array:
-    """The homography that turns by `angle` rad about the point (x, y)."""
-    c, s = float(np.cos(angle)), float(np.sin(angle))
-    return jnp.array([[c, -s, x - c * x + s * y], [s, c, y - s * x - c * y], [0, 0, 1]], jnp.float32)
+def _scale(a: Ridges, b: Ridges, in_a: tuple[jax.Array, jax.Array], both: jax.Array) -> jax.Array:
+    """A's ridge period over B's, where `both` show ridges: a finger pressed harder has wider ridges.
+
+    in_a: where the middles of B's cells lie in A.
+    """
+    cells = [(along - (OVERLAP_SPACING - 1) / 2) / OVERLAP_SPACING for along in in_a]
+    of_a, of_b = (
+        (waves[0] * both).sum() / jnp.maximum((waves[1] * both).sum(), FAINT)
+        for waves in ([sampled(part, *cells) for part in a.waves], b.waves)
+    )
+    scale = jnp.sqrt(of_b / jnp.maximum(of_a, FAINT))
+    return jnp.where(both.any(), jnp.clip(scale, 1 / WIDEST_SCALE, WIDEST_SCALE), 1.0)
+
+
+def _turn(angle: float, scale: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    """The homography that scales, and turns by `angle` rad, about the point (x, y)."""
+    c, s = scale * float(np.cos(angle)), scale * float(np.sin(angle))
+    nothing, unit = jnp.zeros_like(scale), jnp.ones_like(scale)
+    rows = [[c, -s, x - c * x + s * y], [s, c, y - s * x - c * y], [nothing, nothing, unit]]
+    return jnp.stack([jnp.stack(row) for row in rows])

@@ -29,7 +29,7 @@ from ifvit.recognition.pairing import PairedMinutiae, pair_minutiae
 from ifvit.recognition.ridge_print import RidgePrint
 
 OF_FLOW, OF_MINUTIAE = 3, 4  # guesses
-CANDIDATES = 4  # that are followed until the last level, which the best of them alone goes through
+CANDIDATES = 6  # that are followed until the last level, which the best of them alone goes through
 SIDES = tuple(SIDE_MULTIPLE * k for k in (4, 6, 8, 10, 12, 16, 20, 26, 32))  # px; each frame is compiled once
 REMEMBERED = 128  # prints whose features are kept
 POINTS = 128  # carried through a map at once
