@@ -206,3 +206,18 @@ def test_what_one_print_does_not_show_does_not_count(ridges):
     off = errors(carried(found, pixels()), TO_A(pixels()))
     assert np.median(off[both]) < 2
     assert np.percentile(off, 95) < 12  # everywhere
+
+
+@pytest.mark.parametrize("wider", [1.13, 1 / 1.13])
+def test_a_finger_pressed_harder_or_less_is_found(ridges, wider):
+    """Its ridges are wider, or narrower; the guess does not know that."""
+    middle = (SIDE - 1) / 2
+
+    def to_a(points):
+        return TO_A(middle + (points - middle) / wider)
+
+    b = RidgeMatcher().features(drawn(finger(3), to_a, SHOWN_B), FRAME).ridges
+    found, _ = followed(ridges[0], b, off_by(0, 0, 0))
+    points = pixels()[::4, ::4][both_show(SHOWN_A, SHOWN_B, to_a)[::4, ::4]]
+    off = errors(carried(found, points), to_a(points))
+    assert np.median(off) < 2.0 and np.percentile(off, 95) < 5.0
