@@ -20,7 +20,7 @@ from ifvit.progress import Progress
 from ifvit.rates import Ladder, equal_error
 from ifvit.recognition.comparer import Comparer
 from ifvit.recognition.ridge_matcher import frame_of
-from ifvit.recognition.ridge_score import Cosines, Evidence, terms
+from ifvit.recognition.ridge_score import Cosines, Evidence, ridge_score, terms
 from ifvit.recognition.trained_networks import TrainedNetworks, load_networks
 
 PENALTY = 1e-2  # of squared weights; the pairs are separable otherwise
@@ -85,18 +85,19 @@ def main() -> None:
         )
     table = gathered(arguments.folder, networks)
     evidence, genuine = Evidence(*table[:, :4].T), table[:, 4] > 0
-    values = terms(evidence, None if networks is None else Cosines(*table[:, 5:].T))
+    cosines = None if networks is None else Cosines(*table[:, 5:].T)
+    values = terms(evidence, cosines)
     weights = fit(values, genuine)
     print("WEIGHTS" if networks is None else "WEIGHTS_WITH_NETWORKS", np.round(weights, 3).tolist())
-    shown = {"agreement alone": table[:, 0], "fused": values @ weights}
+    shown = {"agreement alone": table[:, 0], "fused": ridge_score(evidence, cosines, weights)}
     if networks is not None:
         config = networks.module_2.config
         shown["cosines"] = table[:, 5:] @ (config.global_weight, config.local_weight)
-        shown["ridges alone, fitted"] = values[:, :6] @ fit(values[:, :6], genuine)
+        shown["ridges alone, fitted"] = ridge_score(evidence, None, fit(values[:, :6], genuine))
     for name, score in shown.items():
         eer = equal_error(Ladder(score, genuine).rates())
         print(f"{name}: EER {100 * eer.rate:.2f} % of {genuine.sum()} genuine and {(~genuine).sum()} impostor pairs")
-    score = (values @ weights)[~genuine]
+    score = shown["fused"][~genuine]
     print(
         "impostors above 1, 2, 3:",
         [f"{100 * (score > k).mean():.2f} %" for k in (1, 2, 3)],

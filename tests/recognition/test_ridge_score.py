@@ -24,6 +24,12 @@ def test_a_small_overlap_that_agrees_by_chance_is_not_one_finger():
     assert ridge_score(Evidence(0.55, 9_000.0, 2, 6)) < 2
 
 
+def test_ridges_without_a_minutia_in_common_are_no_evidence_for_one_finger():
+    """As parallel ones, which lie on any others."""
+    assert ridge_score(Evidence(0.98, 60_000.0, 0, 0)) <= 0
+    assert ridge_score(Evidence(0.98, 60_000.0, 3, 0)) <= 3 < ridge_score(MATES)
+
+
 def test_arrays_and_numbers_give_the_same():
     both = Evidence(*(np.array(pair) for pair in zip(MATES, OTHERS, strict=True)))
     np.testing.assert_array_equal(ridge_score(both), [ridge_score(MATES), ridge_score(OTHERS)])
