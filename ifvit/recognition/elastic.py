@@ -43,8 +43,8 @@ class Ridges(NamedTuple):
 
     signal: (3, H, W), -1 on a ridge, 1 in a valley, 0 off the print; smoothed for samples 1, 2 and 3 px apart.
     mask: (H, W), 1 where it shows ridges.
-    waves: (2, H / 8, W / 8), sums over cells of the squared gradient and of the squared signal: their ratio is the square
-        of the ridges' angular frequency.
+    waves: (2, H / 8, W / 8), sums over cells of the squared gradient and of the squared signal; their ratio is the
+        square of the ridges' angular frequency.
     """
 
     signal: jax.Array
