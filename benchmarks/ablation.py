@@ -28,7 +28,7 @@ from ifvit.recognition.ridge_matcher import OF_FLOW, OF_MINUTIAE, frame_of
 from ifvit.recognition.ridge_score import terms
 from ifvit.recognition.trained_networks import TrainedNetworks, load_networks
 
-BALANCE = 5  # its place among the score's terms
+BALANCE = 2  # its place among the score's terms
 
 
 def main() -> None:

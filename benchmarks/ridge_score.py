@@ -93,7 +93,7 @@ def main() -> None:
     if networks is not None:
         config = networks.module_2.config
         shown["cosines"] = table[:, 5:] @ (config.global_weight, config.local_weight)
-        shown["ridges alone, fitted"] = ridge_score(evidence, None, fit(values[:, :6], genuine))
+        shown["ridges alone, fitted"] = ridge_score(evidence, None, fit(terms(evidence), genuine))
     for name, score in shown.items():
         eer = equal_error(Ladder(score, genuine).rates())
         print(f"{name}: EER {100 * eer.rate:.2f} % of {genuine.sum()} genuine and {(~genuine).sum()} impostor pairs")

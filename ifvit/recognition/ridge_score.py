@@ -41,18 +41,18 @@ class Cosines(NamedTuple):
 
 
 def terms(evidence: Evidence, cosines: Cosines | None = None) -> np.ndarray:
-    """What is weighed, (..., 6): 1, the agreement, that times the overlap, the overlap, and the minutiae's two.
+    """What is weighed, (..., 3): 1, the agreement times the overlap, and the balance of paired and lonely minutiae.
 
-    With cosines (..., 8): the global and the local one too.
+    With cosines (..., 5): the global and the local one too. On the synthetic fingers further terms (the agreement and
+    the overlap by themselves, the number of paired minutiae) tell no more.
     """
     mean, area, paired, alone = (np.asarray(value, np.float64) for value in evidence)
     overlap = np.sqrt(np.minimum(area / FULL_AREA, 1.0))
     balance = (paired - alone / 2) / (paired + alone / 2 + 2.0)
-    of_ridges = [np.ones_like(mean), mean, mean * overlap, overlap, np.sqrt(paired), balance]
-    return np.stack([*of_ridges, *(() if cosines is None else cosines)], axis=-1)
+    return np.stack([np.ones_like(mean), mean * overlap, balance, *(() if cosines is None else cosines)], axis=-1)
 
 
-WEIGHTS = np.array([-1.474, -4.244, 11.867, -0.922, -0.309, 2.545])  # of `terms`
+WEIGHTS = np.array([-2.941, 5.868, 2.158])  # of `terms`
 WEIGHTS_WITH_NETWORKS = np.array([*WEIGHTS, 0.0, 0.0])  # the cosines count nothing before a run has been fitted
 
 
