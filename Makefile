@@ -45,7 +45,7 @@ test: setup  ## run the tests, two at a time
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # What computes with JAX; all other tests do nothing that depends on its version.
-TESTS ?= tests/models tests/recognition tests/synthesis tests/weights tests/training/test_step.py tests/training/test_loop.py
+TESTS ?= tests/models tests/recognition tests/weights tests/data/test_rendered.py tests/training/test_step.py
 
 test-oldest: .venv-oldest/.made  ## test on the oldest JAX supported (0.7.2, with flax 0.12.0: what Kaggle has); all: TESTS=tests
 	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile $(TESTS) $(ARGS)

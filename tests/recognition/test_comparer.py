@@ -10,7 +10,7 @@ from ifvit.image import ImageError, Scan
 from ifvit.recognition.comparer import Comparer
 from ifvit.recognition.prints import Print
 from ifvit.recognition.ridge_matcher import Source
-from ifvit.recognition.ridge_score import WEIGHTS_WITH_NETWORKS, terms
+from ifvit.recognition.ridge_score import WEIGHTS_WITH_NETWORKS, Cosines, ridge_score, terms
 from ifvit.recognition.trained_networks import load_networks
 from tests.recognition.ridge_prints import FRAME, disc, drawn, finger, laid
 
@@ -89,7 +89,9 @@ def test_with_a_run_the_order_changes_nothing_to_the_last_bit(of_run, seen):
 def test_both_cosines_are_weighed(of_run, seen):
     found = of_run.compare(*seen[:2])
     weighed = terms(found.evidence, found.opinion.cosines) @ WEIGHTS_WITH_NETWORKS
-    assert found.score == pytest.approx(float(weighed)) and found.ridge_score > 0
+    assert found.score == pytest.approx(min(float(weighed), found.evidence.paired)) and found.ridge_score > 0
+    for unlike in (Cosines(-1.0, 1.0), Cosines(1.0, -1.0)):
+        assert ridge_score(found.evidence, unlike) < ridge_score(found.evidence, Cosines(1.0, 1.0)) - 0.1
     config = of_run.networks.module_2.config
     of_global, of_local = found.opinion.cosines
     assert found.opinion.score == pytest.approx(config.global_weight * of_global + config.local_weight * of_local)
