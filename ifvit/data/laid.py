@@ -88,19 +88,19 @@ class LaidView(NamedTuple):
     def pixel(self, points: jax.Array, scale: float) -> jax.Array:
         """The pixel of the view, (..., 2), at points (..., 2) of the impression's frame."""
         in_b = self.b.impression.from_finger(self.impression.to_finger(points))
-        middle = _middle(self.b)
+        middle = _middle(self.b.points.shape[:2])
         return geometry.rotate(self.b.pixel(in_b, scale) - middle - self.slip.shift, -self.slip.turn) + middle
 
 
-def _middle(view: View) -> np.ndarray:
-    """Of a view's pixels, (2,)."""
-    height, width = view.points.shape[:2]
+def _middle(frame: tuple[int, int]) -> np.ndarray:
+    """The point (2,) px in the middle of a frame (height, width)."""
+    height, width = frame
     return np.array([width - 1, height - 1], np.float32) / 2
 
 
 def laid_on(a: Impression, b: View, slip: Slip, scale: float) -> LaidView:
     """A seen through the frame of B by the exact map, but for the slip. scale: px at 500 ppi of a pixel."""
-    middle = _middle(b)
+    middle = _middle(b.points.shape[:2])
     pixels = geometry.rotate(geometry.pixel_grid(*b.points.shape[:2]) - middle, slip.turn) + middle + slip.shift
     in_b = b.points[0, 0] + scale * pixels
     return LaidView(a, a.from_finger(b.impression.to_finger(in_b)), b, slip)
@@ -171,7 +171,7 @@ def _lay(key: jax.Array, sheets: Sheets, settings: PairsConfig) -> LaidPairs:
     view_key, slip_key, wear_a, wear_b = jax.random.split(key, 4)
     frame = sheets.grey_b.shape
     pixels = geometry.pixel_grid(*frame)
-    middle = jnp.array([frame[1] - 1, frame[0] - 1]) / 2
+    middle = _middle(frame)
     turn, *shift = jax.random.uniform(view_key, (3,), minval=-1.0, maxval=1.0)
     turn = jnp.deg2rad(settings.rotation_deg) * turn
     shift = settings.shift_px * jnp.stack(shift)

@@ -14,7 +14,6 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import repeat
 from typing import NamedTuple
 
 import jax
@@ -118,7 +117,8 @@ class RidgeMatcher:
         """
         running: deque[Future[RidgeAlignment]] = deque()
         with ThreadPoolExecutor(CORES) as pool:
-            for (a, b), more in zip(pairs, repeat(None) if guesses is None else guesses, strict=False):
+            each = ((pair, None) for pair in pairs) if guesses is None else zip(pairs, guesses, strict=True)
+            for (a, b), more in each:
                 running.append(pool.submit(_aligned, a, b, *self._inputs(a, b, more)))
                 if len(running) > CORES:
                     yield running.popleft().result()
