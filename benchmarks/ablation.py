@@ -16,9 +16,9 @@ import numpy as np
 
 from ifvit import image
 from ifvit.config import Enhancement
-from ifvit.data.discovery import find
 from ifvit.data.protocols import PairList, Protocol, pairs
 from ifvit.data.records import Record
+from ifvit.data.sources import find
 from ifvit.launch import compose_config
 from ifvit.rates import Ladder, equal_error, zero_fnmr
 from ifvit.recognition import ridge_matcher

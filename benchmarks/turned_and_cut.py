@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from ifvit import image
-from ifvit.data.discovery import find
 from ifvit.data.protocols import PairList, Protocol, pairs
+from ifvit.data.sources import find
 from ifvit.evaluation.robustness import moved
 from ifvit.image import ImageError, Scan
 from ifvit.launch import compose_config
