@@ -20,7 +20,7 @@ from ifvit.data.protocols import PairList, Protocol, pairs
 from ifvit.data.records import Record
 from ifvit.data.sources import find
 from ifvit.launch import compose_config
-from ifvit.rates import Ladder, equal_error, zero_fnmr
+from ifvit.rates import Ladder, equal_error, lowest_fnmr
 from ifvit.recognition import ridge_matcher
 from ifvit.recognition.comparer import Compared, Comparer
 from ifvit.recognition.elastic import worth
@@ -49,7 +49,7 @@ def main() -> None:
         for method in arguments.methods:
             for name, score in rows(networks, method, records, chosen):
                 figures = Ladder(score, chosen.genuine).rates()
-                cell = f"{100 * equal_error(figures).rate:6.2f} {100 * float(zero_fnmr(figures)):6.2f}"
+                cell = f"{100 * equal_error(figures).rate:6.2f} {100 * float(lowest_fnmr(figures, 0.0)[0]):6.2f}"
                 table.setdefault(f"{method}, {name}", []).append(cell)
                 print(f"{database} {method}, {name:32} {cell}", flush=True)
     print(f"\n{'EER and ZeroFMR, %':40} " + " | ".join(f"{name:^13}" for name in arguments.databases))
