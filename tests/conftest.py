@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ifvit.config import build
+from ifvit.config import build, inherited
 from ifvit.launch import compose_tree
 
 # Read by JAX when it is imported, here and in the processes that tests start. Most of a small run's time is
@@ -19,7 +19,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # else this is one of several
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
 os.environ |= {
     "JAX_PLATFORMS": "cpu",
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # of XLA: the runs are tiny, compiling them is what takes time
+    # The runs are tiny, compiling them is what takes time: a quarter less without XLA's fusion emitters.
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    "XLA_FLAGS": os.environ.get("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
@@ -29,7 +31,8 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# The smallest run that has all its parts: 4x4 cells, four drawn fingers, a network of a few thousand weights.
+# The smallest run that has all its parts: 4x4 cells, four drawn fingers, a network of a few thousand weights. Leave its
+# number of steps alone: another one is another schedule, and so another program to compile.
 TINY = [
     "debug=smoke",
     "data=folder",
@@ -48,6 +51,11 @@ TINY = [
     "trainer.validate_every=4",
     "trainer.log_every=1",
 ]
+TINY_MATCHER = [
+    "debug=smoke", "stage=matcher", "data.fingers=6", "data.val_fingers=2", "data.pairs.impostor_share=0.5",
+    "trainer.max_steps=4", "trainer.checkpoint_every=2", "trainer.validate_every=4", "trainer.log_every=1",
+    "trainer.val_pairs=8", "data.pairs.elastic_px=1",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -88,17 +96,31 @@ def tiny(overrides):
 
 
 @pytest.fixture(scope="session")
-def runs(tiny, tmp_path_factory):
-    """A folder with a Module 1 (`dense`) and a Module 2 (`matcher`) of two steps; both find next to nothing."""
-    from ifvit.config import inherited
+def finished(tiny, tmp_path_factory):
+    """The tiny run, whole, and its outcome. It is every test's: nothing is written into it."""
+    from ifvit.training.loop import train
+
+    run_dir = tmp_path_factory.mktemp("finished") / "run"
+    return run_dir, train(tiny(run_dir))
+
+
+@pytest.fixture(scope="session")
+def tiny_matcher():
+    """The config of the smallest run of stage=matcher, from a run of Module 1, with further overrides."""
+
+    def made(run_dir, module_1, *more):
+        overrides = [*TINY_MATCHER, f"init.dense={module_1}", f"run_dir={run_dir}", *more]
+        return build(inherited(compose_tree(overrides), overrides))
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def runs(tiny, tiny_matcher, tmp_path_factory):
+    """A folder with a Module 1 (`dense`) and a Module 2 (`matcher`) of four steps; both find next to nothing."""
     from ifvit.training.loop import train
 
     root = tmp_path_factory.mktemp("runs")
-    train(tiny(root / "dense", "dense.threshold=0.0", "trainer.max_steps=2", "trainer.validate_every=2"))
-    overrides = [
-        "debug=smoke", "stage=matcher", "data.fingers=4", "data.pairs.elastic_px=1", "trainer.max_steps=2",
-        "trainer.validate_every=2", "data.pairs.impostor_share=0.5", f"init.dense={root / 'dense'}",
-        f"run_dir={root / 'matcher'}", "matcher.enhancement=none",
-    ]  # fmt: skip
-    train(build(inherited(compose_tree(overrides), overrides)))
+    train(tiny(root / "dense", "dense.threshold=0.0"))
+    train(tiny_matcher(root / "matcher", root / "dense", "matcher.enhancement=none"))
     return root

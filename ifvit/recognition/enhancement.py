@@ -2,7 +2,8 @@
 
 What finds the ridges is a choice: their contrast alone, which leaves the grey as it is (`none`), the Gabor bank
 (`gabor`), or pyfing's networks (`pyfing`). The latter two see every print at 500 ppi and are resampled back. What they
-found is kept on disk under the print's own content, so that each print is enhanced once on a machine.
+found is kept on disk under the print's own content, so that each print is enhanced once on a machine. Minutiae come
+from the enhanced ridges, with pyfing from the print itself (LEADER).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ifvit.config import Enhancement
 from ifvit.image import SMALLEST_SIDE, ImageError, ridge_mask, to_ppi
 from ifvit.recognition.errors import EnhancementError
 from ifvit.recognition.gabor import enhance_gabor, print_fields, sure_ridges
+from ifvit.recognition.minutiae import Minutiae, find_minutiae, inside
 from ifvit.recognition.networks import Networks, pyfing_version
 
 __all__ = ["Enhanced", "Enhancer", "EnhancementError", "misfit"]
@@ -34,6 +36,7 @@ CHUNK = 32  # prints at a time: enough to fill batches, few enough to hold
 # Kinds of cache file, and the bytes they may take: of prints of 388x374 px the masks of 50,000, the greys of 50,000.
 RIDGES_KIND, RIDGES_LIMIT = "ridges", 2**30
 ENHANCED_KIND, ENHANCED_LIMIT = "enhanced", 8 * 2**30
+MINUTIAE_KIND, MINUTIAE_LIMIT = "minutiae", 2**28
 
 
 class Enhanced(NamedTuple):
@@ -75,6 +78,7 @@ class Enhancer:
             raise EnhancementError(str(error)) from error
         self._ridges = Cache(folder, RIDGES_KIND, RIDGES_LIMIT)
         self._enhanced = Cache(folder, ENHANCED_KIND, ENHANCED_LIMIT)
+        self._minutiae = Cache(folder, MINUTIAE_KIND, MINUTIAE_LIMIT)
 
     def by(self, method: Enhancement) -> Enhancer:
         """The enhancer of a method on the same cache: this one, or one that is made when it is first asked for."""
@@ -115,6 +119,18 @@ class Enhancer:
                 continue
             for p, held in zip(prints, self._remembered(self._ridges, prints, self._find_ridges), strict=True):
                 yield _unpacked(held["ridges"], p.grey.shape)
+
+    def minutiae(self, grey: np.ndarray, enhanced: Enhanced) -> Minutiae:
+        """The minutiae of a print at 500 ppi, px; grey: uint8 (H, W), dark ridges. Errors as in `enhance_many`."""
+        if self.method is not Enhancement.pyfing:
+            return find_minutiae(enhanced.grey, enhanced.ridges)
+        return inside(self._by_leader(_Print(0, grey, PPI)), enhanced.ridges)
+
+    def _by_leader(self, p: _Print) -> Minutiae:
+        def find(prints: list[_Print]) -> list[dict[str, np.ndarray]]:
+            return [found._asdict() for found in self._methods().minutiae([p.grey for p in prints])]
+
+        return Minutiae(**self._remembered(self._minutiae, [p], find)[0])
 
     def _remembered(self, cache: Cache, prints: list[_Print], find) -> list[dict[str, np.ndarray]]:
         names = [self._name(p) for p in prints]

@@ -58,7 +58,7 @@ def find_minutiae(grey: np.ndarray, ridges: np.ndarray) -> Minutiae:
     """
     lines = _lines(grey, ridges)
     crossings = _crossing_number(lines)
-    depth = cv2.distanceTransform(np.pad(ridges.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_5)
+    depth = np.pad(depth_in(ridges), 1)
     rows = [
         (col - 1, row - 1, direction, crossings[row, col], depth[row, col])
         for row, col in np.argwhere(np.isin(crossings, list(Kind)) & (depth > BORDER)).tolist()
@@ -71,6 +71,21 @@ def find_minutiae(grey: np.ndarray, ridges: np.ndarray) -> Minutiae:
         table = table[apart.min(axis=1) > CLOSEST]
     table = table[np.argsort(-table[:, 4], kind="stable")]
     return Minutiae(table[:, :2], table[:, 2], table[:, 3].astype(np.int32))
+
+
+def depth_in(ridges: np.ndarray) -> np.ndarray:
+    """How far each pixel of bool (H, W) lies from where there are no ridges, and from the border, float32 px."""
+    return cv2.distanceTransform(np.pad(ridges.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
+
+
+def inside(minutiae: Minutiae, ridges: np.ndarray) -> Minutiae:
+    """Those more than `BORDER` px inside the ridges, bool (H, W), the deepest first."""
+    col, row = np.rint(minutiae.points).astype(int).T
+    height, width = ridges.shape
+    within = (row >= 0) & (row < height) & (col >= 0) & (col < width)
+    depth = np.where(within, depth_in(ridges)[np.where(within, row, 0), np.where(within, col, 0)], 0.0)
+    order = np.argsort(-depth, kind="stable")
+    return Minutiae(*(field[order[depth[order] > BORDER]] for field in minutiae))
 
 
 def _lines(grey: np.ndarray, ridges: np.ndarray) -> np.ndarray:

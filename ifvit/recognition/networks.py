@@ -1,7 +1,9 @@
-"""pyfing's networks on JAX: segmentation (SUFS), orientation (SNFOE), ridge period (SNFFE), enhancement (SNFEN).
+"""pyfing's networks on JAX: segmentation (SUFS), orientation (SNFOE), ridge period (SNFFE), enhancement (SNFEN),
+minutiae (LEADER).
 
 pyfing is Raffaele Cappelli's, and its wheel carries the networks (SUFS: IEEE Access 11, 144530, 2023; SNFOE: IEEE
-Access 12, 55998, 2024; SNFFE: IEEE Access 12, 153605, 2024; SNFEN: arXiv 2603.19004, 2026).
+Access 12, 55998, 2024; SNFFE: IEEE Access 12, 153605, 2024; SNFEN: arXiv 2603.19004, 2026; LEADER, with M. Ferrara:
+arXiv 2602.15493, 2026).
 It belongs to the extra `enhance`, and is imported when `Networks` is made and not before. Of it are used the networks
 and their weights. pyfing's own steps around them call `.numpy()` on what comes back and write into it, which JAX's
 arrays do not allow; here the networks are compiled and hand back writable NumPy copies, and the steps between them
@@ -20,11 +22,13 @@ import jax
 import numpy as np
 
 from ifvit.recognition.errors import EnhancementError
+from ifvit.recognition.minutiae import Kind, Minutiae
 
 # px: what a network wants around a print, both sides together, and what the padded sides are multiples of, for SUFS
 # halves them six times and the others five. pyfing's own, since where a pixel falls on those grids shows in the result.
 SUFS_FRAME, FRAME = (33, 64), (0, 32)
 THRESHOLD = 0.5  # of SUFS's probability of ridges
+SURE_MINUTIA, ENDING = 0.6, 0.5  # of LEADER's confidence, and of its probability that a ridge ends; pyfing's own
 SIDE_BY_SIDE = 8  # prints an accelerator takes at a time
 
 
@@ -41,7 +45,7 @@ def pyfing_version() -> str:
 
 
 class Networks:
-    """The four networks; each is loaded when it is first needed.
+    """The five networks; each is loaded when it is first needed.
 
     Prints pass in batches of a fixed size, filled up where there are too few, so that a print has the same bits
     whatever came with it: one by one on the CPU, which gains nothing by more, SIDE_BY_SIDE on accelerators.
@@ -63,7 +67,10 @@ class Networks:
                 f"Keras was already imported with the backend {keras.backend.backend()}; pyfing's networks are needed "
                 "on JAX: set KERAS_BACKEND=jax before the program starts"
             )
-        self._makers = {"mask": pyfing.Sufs, "theta": pyfing.Snfoe, "period": pyfing.Snffe, "ridges": pyfing.Snfen}
+        self._makers = {
+            "mask": pyfing.Sufs, "theta": pyfing.Snfoe, "period": pyfing.Snffe, "ridges": pyfing.Snfen,
+            "minutiae": pyfing.Leader,
+        }  # fmt: skip
         self._loaded: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
         self._batch = 1 if jax.default_backend() == "cpu" else SIDE_BY_SIDE
 
@@ -89,6 +96,15 @@ class Networks:
 
         masks = self.masks(prints)
         return list(zip(self._in_batches(enhanced, FRAME, prints, masks), masks, strict=True))
+
+    def minutiae(self, prints: list[np.ndarray]) -> list[Minutiae]:
+        """The minutiae of each print, in reading order. LEADER's own directions turn from x away from y."""
+
+        def found(batch: np.ndarray, *_: np.ndarray) -> np.ndarray:
+            return self._run("minutiae", batch[..., None].astype(np.float32))
+
+        maps = self._in_batches(found, FRAME, prints, [np.ones(grey.shape, bool) for grey in prints])
+        return [_peaks(layers) for layers in maps]
 
     def _in_batches(
         self, compute: Callable, frame: tuple[int, int], prints: list[np.ndarray], masks: list[np.ndarray]
@@ -123,6 +139,14 @@ def _compiled(model) -> Callable[[np.ndarray], np.ndarray]:
     weights = [v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]
     call = jax.jit(lambda trained, other, inputs: model.stateless_call(trained, other, inputs, training=False)[0])
     return lambda inputs: np.array(call(*weights, inputs))
+
+
+def _peaks(layers: np.ndarray) -> Minutiae:
+    """The minutiae in what LEADER returns, (H, W, 4): presence, direction in rad, ending, peaks of the presence."""
+    row, col = np.nonzero(layers[..., 3] >= SURE_MINUTIA)
+    direction, ending = layers[row, col, 1], layers[row, col, 2]
+    kinds = np.where(ending >= ENDING, Kind.ending, Kind.bifurcation)
+    return Minutiae(np.stack([col, row], -1).astype(np.float32), -direction, kinds.astype(np.int32))
 
 
 def _padded_size(shape: tuple[int, int], border: int, multiple: int) -> tuple[int, int]:

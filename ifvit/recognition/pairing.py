@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
-from ifvit.recognition.minutiae import BORDER, Minutiae
+from ifvit.recognition.minutiae import BORDER, Minutiae, depth_in
 
 DISTANCE = 12.0  # px at 500 ppi, a ridge period and a third
 ANGLE = np.deg2rad(25.0)
@@ -74,7 +73,7 @@ def _carried(minutiae: Minutiae, there) -> tuple[np.ndarray, np.ndarray]:
 
 def _deep_inside(ridges: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Which points (N, 2) lie where minutiae of that print are looked for: `BORDER` px inside its ridges."""
-    depth = cv2.distanceTransform(np.pad(ridges.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
+    depth = depth_in(ridges)
     col, row = np.rint(points).astype(int).T
     within = (row >= 0) & (row < depth.shape[0]) & (col >= 0) & (col < depth.shape[1])
     return within & (depth[np.where(within, row, 0), np.where(within, col, 0)] > BORDER)

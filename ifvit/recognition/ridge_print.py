@@ -8,8 +8,8 @@ import numpy as np
 
 from ifvit import image
 from ifvit.image import ImageError, PpiFrom, Scan
-from ifvit.recognition.enhancement import Enhancer, misfit
-from ifvit.recognition.minutiae import Minutiae, find_minutiae
+from ifvit.recognition.enhancement import Enhanced, Enhancer, misfit
+from ifvit.recognition.minutiae import Minutiae
 
 PPI = 500.0
 LARGEST_SIDE = 1536  # px at 500 ppi, 78 mm: a palm's worth; more is cut off around the middle of the ridges
@@ -68,11 +68,11 @@ def ridge_print(scan: Scan, ppi: float | None, enhancer: Enhancer) -> RidgePrint
     if not enhanced.ridges.any():
         raise ImageError("no ridges found")
     rows, cols = (_extent(enhanced.ridges.any(axis)) for axis in (1, 0))
-    lines, ridges = enhanced.grey[rows, cols], enhanced.ridges[rows, cols]
-    lines = np.where(ridges, lines, np.uint8(255))
+    shown = Enhanced(enhanced.grey[rows, cols], enhanced.ridges[rows, cols])
+    shown = shown._replace(grey=np.where(shown.ridges, shown.grey, np.uint8(255)))
+    minutiae = enhancer.minutiae(grey[rows, cols], shown)
     return RidgePrint(
-        grey[rows, cols], lines, ridges, find_minutiae(lines, ridges), cols.start, rows.start, used, ppi_from,
-        scan.inverted,
+        grey[rows, cols], *shown, minutiae, cols.start, rows.start, used, ppi_from, scan.inverted
     )  # fmt: skip
 
 

@@ -18,7 +18,6 @@ from ifvit.image import ImageError, read
 from ifvit.recognition.alignment import transform
 from ifvit.recognition.enhancement import Enhancer
 from ifvit.recognition.prints import matcher_prints
-from ifvit.training.loop import train
 from tests.data.laid_prints import (
     EACH,
     FINGERS,
@@ -267,25 +266,18 @@ def test_what_cannot_be_prepared(tmp_path, monkeypatch):
         prepare(monkeypatch, tmp_path / "out", module1(), data_of(alone))
 
 
-@pytest.fixture(scope="module")
-def run_dir(tiny, tmp_path_factory):
-    run_dir = tmp_path_factory.mktemp("preparing") / "run"
-    train(tiny(run_dir, "trainer.max_steps=1", "trainer.validate_every=1", "trainer.checkpoint_every=1"))
-    return run_dir
-
-
-def test_the_command(run_dir, root, tmp_path, capsys):
+def test_the_command(finished, root, tmp_path, capsys):
     out = tmp_path / "my prints"
 
     def run(*more):
         overrides = ["data=fvc", f"data.root={root}", "data.databases=[DB1_B]"]
         options = ["--enhancement", "none", "--impostors", "5", "--out", str(out)]
-        cli.main(["data", "prepare", str(run_dir), *overrides, *more, *options])
+        cli.main(["data", "prepare", str(finished[0]), *overrides, *more, *options])
 
     run()
     said = capsys.readouterr().out
     assert "of 12 pairs registered" in said and "of 5 pairs registered" in said and "12 prints in" in said
-    assert f"stage=matcher data=prepared init.dense={run_dir} 'data.root={out}'" in said
+    assert f"stage=matcher data=prepared init.dense={finished[0]} 'data.root={out}'" in said
     assert read_told(out).frame == (64, 64) and len(read_records(out)) == 12
     for wrong, text in (
         ("dense=loftr", "dense: the model"),

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ifvit.recognition.minutiae import BORDER, Kind, find_minutiae
+from ifvit.recognition.minutiae import BORDER, Kind, Minutiae, find_minutiae, inside
 from tests.recognition.ridge_prints import PERIOD, disc, drawn, errors, finger, turned_apart
 
 SIDE = 192  # px
@@ -68,10 +68,10 @@ def test_straight_ridges_have_none(turn_deg):
 
 def test_the_border_has_none():
     """A ridge that ends `BORDER` px from the edge of the print ends with it; further inside it does not."""
-    for inside, count in ((BORDER - 4, 0), (BORDER + 6, 1)):
+    for deep, count in ((BORDER - 4, 0), (BORDER + 6, 1)):
         ridges = np.zeros_like(EVERYWHERE)
         ridges[:, int(MIDDLE) :] = True
-        grey = picture([*parallel(0), [(inside, 0), (LONG, 0)]])
+        grey = picture([*parallel(0), [(deep, 0), (LONG, 0)]])
         assert len(find_minutiae(grey, ridges).points) == count
 
 
@@ -129,3 +129,13 @@ def test_the_deepest_comes_first():
     depth = cv2.distanceTransform(np.pad(shown.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
     col, row = drawn(finger(3)).minutiae.points.astype(int).T
     assert (np.diff(depth[row, col]) <= 0).all() and depth[row, col].min() > BORDER
+
+
+def test_of_given_minutiae_those_inside_the_ridges_stay_the_deepest_first():
+    ridges = np.zeros((80, 100), bool)
+    ridges[10:70, 20:90] = True
+    points = np.array([[35, 40], [50, 39], [25, 40], [5, 5], [-8, 300]], np.float32)
+    found = inside(Minutiae(points, np.arange(5, dtype=np.float32), np.full(5, Kind.ending, np.int32)), ridges)
+    np.testing.assert_array_equal(found.points, points[[1, 0]])
+    np.testing.assert_array_equal(found.directions, [1, 0])
+    assert len(found.kinds) == 2 and len(inside(Minutiae(*(field[:0] for field in found)), ridges).points) == 0

@@ -12,6 +12,7 @@ import pytest
 from ifvit.recognition import networks
 from ifvit.recognition.enhancement import Enhanced, Enhancer
 from ifvit.recognition.errors import EnhancementError
+from ifvit.recognition.minutiae import find_minutiae
 from ifvit.recognition.networks import Networks
 
 needs_pyfing = pytest.mark.skipif(find_spec("pyfing") is None, reason="pip install 'ifvit[enhance]'")
@@ -144,3 +145,21 @@ def test_blanks_and_noise_are_no_errors(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (16, 40)).astype(np.uint8)
     assert not enhancer.enhance(np.full((16, 40), 255, np.uint8), 500).ridges.any()
     assert enhancer.enhance(noise, 500).grey.shape == (16, 40)
+
+
+@needs_pyfing
+def test_leader_finds_the_minutiae_that_the_thinned_ridges_show(finger, tmp_path, monkeypatch):
+    """Of a clean print: most of either list lie on one of the other, and point the same way."""
+    enhancer = Enhancer("pyfing", str(tmp_path))
+    enhanced = Enhanced(finger.grey, finger.ridges)
+    found, thinned = enhancer.minutiae(finger.grey, enhanced), find_minutiae(*enhanced)
+    apart = np.linalg.norm(found.points[:, None] - thinned.points, axis=-1)
+    first, second = np.nonzero(apart == apart.min(0))
+    near = apart[first, second] < 8
+    assert len(found.points) >= 10 and near.mean() > 0.7
+    turned = found.directions[first[near]] - thinned.directions[second[near]]
+    assert np.median(np.abs(np.angle(np.exp(1j * turned)))) < np.deg2rad(10)
+    assert (found.kinds[first[near]] == thinned.kinds[second[near]]).mean() > 0.6
+    monkeypatch.setattr(Networks, "__init__", None)  # kept
+    again = Enhancer("pyfing", str(tmp_path)).minutiae(finger.grey, enhanced)
+    assert all(np.array_equal(a, b) for a, b in zip(found, again, strict=True))

@@ -6,6 +6,7 @@ import pytest
 from ifvit.config import Enhancement
 from ifvit.image import ImageError, PpiFrom, Scan
 from ifvit.recognition.enhancement import Enhanced, Enhancer
+from ifvit.recognition.minutiae import find_minutiae
 from ifvit.recognition.ridge_print import LARGEST_SIDE, ridge_print
 from tests.recognition.ridge_prints import PERIOD, SIDE, drawn, errors, finger, turned_apart
 
@@ -21,6 +22,9 @@ class Shown:
         ridges = np.zeros(grey.shape, bool)
         ridges[self.place] = True
         return Enhanced(grey, ridges)
+
+    def minutiae(self, grey, enhanced):
+        return find_minutiae(*enhanced)
 
 
 def scan(grey, ppi=None, inverted=False):

@@ -31,12 +31,6 @@ def same_bits(one, other):
     return all(a.tobytes() == other[name].tobytes() for name, a in one.items())
 
 
-@pytest.fixture(scope="module")
-def finished(tiny, tmp_path_factory):
-    run_dir = tmp_path_factory.mktemp("runs") / "whole"
-    return run_dir, train(tiny(run_dir))
-
-
 def test_what_a_run_leaves(finished):
     run_dir, outcome = finished
     assert outcome.stopped is None

@@ -13,45 +13,35 @@ from ifvit.config import ConfigError, build, inherited
 from ifvit.data.batches import TRAIN, Renewal
 from ifvit.data.loader import supply
 from ifvit.launch import compose_tree
+from ifvit.training import loop
 from ifvit.training.devices import Devices
 from ifvit.training.loop import train
 from ifvit.training.matcher_stage import MatcherStage, _too_few, figures_of
 from ifvit.training.matcher_step import CLASSES, new_classes, renewed
 from ifvit.training.run_dir import RunDirError
-from ifvit.training.state import new_state
+from tests.conftest import TINY_MATCHER
 from tests.training.test_loop import arrays_of, same_bits
 
-SMALL = [
-    "debug=smoke", "stage=matcher", "data.fingers=6", "data.val_fingers=2", "data.pairs.impostor_share=0.5",
-    "trainer.max_steps=4", "trainer.checkpoint_every=2", "trainer.validate_every=4", "trainer.log_every=1",
-    "trainer.val_pairs=8", "data.pairs.elastic_px=1",
-]  # fmt: skip
+
+@pytest.fixture(scope="module")
+def module_1(finished):
+    return finished[0]
 
 
 @pytest.fixture(scope="module")
-def module_1(tiny, tmp_path_factory):
-    run_dir = tmp_path_factory.mktemp("module_1") / "run"
-    train(tiny(run_dir, "trainer.max_steps=2", "trainer.validate_every=2"))
-    return run_dir
+def config(module_1, tiny_matcher):
+    return lambda run_dir, *more: tiny_matcher(run_dir, module_1, *more)
 
 
 @pytest.fixture(scope="module")
-def config(module_1):
-    def made(run_dir, *more):
-        overrides = [*SMALL, f"init.dense={module_1}", f"run_dir={run_dir}", *more]
-        return build(inherited(compose_tree(overrides), overrides))
-
-    return made
-
-
-@pytest.fixture(scope="module")
-def finished(config, tmp_path_factory):
+def matcher(config, tmp_path_factory):
+    """A run of stage=matcher, whole, and its outcome."""
     run_dir = tmp_path_factory.mktemp("matchers") / "whole"
     return run_dir, train(config(run_dir))
 
 
-def test_what_a_run_leaves(finished, module_1):
-    run_dir, outcome = finished
+def test_what_a_run_leaves(matcher, module_1):
+    run_dir, outcome = matcher
     told = json.loads((run_dir / "metrics.json").read_text())
     assert {"auc", "eer", "global_exact", "local_exact", "genuine_score", "loss"} <= told.keys()
     assert told["auc"] == pytest.approx(outcome.value, abs=1e-6) and told["untrained"].keys() >= {"auc", "eer"}
@@ -82,26 +72,21 @@ def test_it_begins_as_module_1_to_the_bit(config, module_1, tmp_path):
 
 
 def test_everything_learns_of_genuine_and_of_impostor_pairs(config, tmp_path):
-    settings = config(tmp_path / "run", "trainer.batch_size=8")
-    devices = Devices(settings.trainer)
-    stage = MatcherStage(settings, devices.dtype)
-    stage.check_start()
-    batches = supply(settings, devices.split).batches(TRAIN)
-    variables, start = stage.begin(stage.fresh(batches))
-    step, _ = stage.steps(start, batches)
-    laid = next(batches.pairs(0, 1))
+    run = loop._Run(config(tmp_path / "run"), started=0.0)
+    laid = next(run.train_batches.pairs(0, 1))
+    start = jax.tree.map(np.asarray, run.state)
+    before = dict(jax.tree_util.tree_leaves_with_path(start.params))
     for kind in (True, False):
-        chosen = laid._replace(pairs=laid.pairs._replace(genuine=jnp.full(8, kind)))
-        state, said = jax.jit(step)(new_state(variables, start.optimizer), chosen)
+        chosen = laid._replace(pairs=laid.pairs._replace(genuine=jnp.full_like(laid.pairs.genuine, kind)))
+        state, said = run.step(jax.tree.map(jnp.array, start), chosen)
         assert all(np.isfinite(value) for value in said.values())
-        before, after = (
-            dict(jax.tree_util.tree_leaves_with_path(params)) for params in (variables["params"], state.params)
-        )
+        after = dict(jax.tree_util.tree_leaves_with_path(state.params))
         still = [jax.tree_util.keystr(path) for path in before if (before[path] == after[path]).all()]
         assert still == []
+    run._close()
 
 
-def test_a_stopped_run_goes_on_with_the_same_bits(config, finished, module_1, tmp_path):
+def test_a_stopped_run_goes_on_with_the_same_bits(config, matcher, module_1, tmp_path):
     run_dir = tmp_path / "run"
     copy = tmp_path / "module_1"
     shutil.copytree(module_1, copy)
@@ -110,24 +95,24 @@ def test_a_stopped_run_goes_on_with_the_same_bits(config, finished, module_1, tm
     shutil.rmtree(copy)  # its own Module 1 is enough
     again = config(run_dir, f"init.dense={copy}")
     assert train(again).stopped is None
-    assert same_bits(arrays_of(run_dir, 4), arrays_of(finished[0], 4))
+    assert same_bits(arrays_of(run_dir, 4), arrays_of(matcher[0], 4))
 
 
-def test_other_weights_are_refused(config, finished, module_1, tiny, tmp_path):
+def test_other_weights_are_refused(config, matcher, module_1, tiny, tmp_path):
     other = tmp_path / "other"
-    train(tiny(other, "trainer.max_steps=2", "trainer.validate_every=2", "seed=5"))
+    train(tiny(other, "seed=5"))
     with pytest.raises(RunDirError, match="init.dense: .* whose weights are others than it began from"):
-        train(config(finished[0], f"init.dense={other}"))
+        train(config(matcher[0], f"init.dense={other}"))
 
 
-def test_a_trained_module_2_is_trained_further(config, finished, tmp_path):
-    overrides = [*SMALL, f"init.matcher={finished[0]}", f"run_dir={tmp_path / 'run'}", "seed=3", "trainer.max_steps=2"]
+def test_a_trained_module_2_is_trained_further(config, matcher, tmp_path):
+    overrides = [*TINY_MATCHER, f"init.matcher={matcher[0]}", f"run_dir={tmp_path / 'run'}", "seed=3"]
     settings = build(inherited(compose_tree(overrides), overrides))
     devices = Devices(settings.trainer)
     stage = MatcherStage(settings, devices.dtype)
     stage.check_start()
     variables, _ = stage.begin(stage.fresh(supply(settings, devices.split).batches(TRAIN)))
-    held = checkpoint.read_variables(finished[0])[2]["params"]
+    held = checkpoint.read_variables(matcher[0])[2]["params"]
     np.testing.assert_array_equal(
         variables["params"]["global_branch"]["embed"]["kernel"], held["global_branch"]["embed"]["kernel"]
     )
@@ -149,23 +134,23 @@ def test_what_is_the_runs_cannot_be_said_otherwise(config, tmp_path, typed, said
         config(tmp_path / "run", typed)
 
 
-def test_runs_of_the_other_stage_and_none(module_1, finished, tmp_path):
+def test_runs_of_the_other_stage_and_none(module_1, matcher, tmp_path):
     for init, said in (
         (f"init.matcher={module_1}", "is a run of stage=dense; did you mean init.dense"),
-        (f"init.dense={finished[0]}", "is a run of stage=matcher; did you mean init.matcher"),
+        (f"init.dense={matcher[0]}", "is a run of stage=matcher; did you mean init.matcher"),
         (f"init.dense={tmp_path / 'none'}", "is no run directory"),
     ):
-        overrides = [*SMALL, init, f"run_dir={tmp_path / 'run'}"]
+        overrides = [*TINY_MATCHER, init, f"run_dir={tmp_path / 'run'}"]
         with pytest.raises(ConfigError, match=said):
             inherited(compose_tree(overrides), overrides)
     with pytest.raises(ConfigError, match="stage=matcher begins from a trained Module 1"):
-        build(inherited(compose_tree(SMALL), SMALL))
+        build(inherited(compose_tree(TINY_MATCHER), TINY_MATCHER))
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"config": 3}', '{"config": {"dense": [], "data": {}}}'])
 def test_a_strangers_config(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
-    overrides = [*SMALL, f"init.dense={tmp_path}"]
+    overrides = [*TINY_MATCHER, f"init.dense={tmp_path}"]
     with pytest.raises(ConfigError, match="config.json"):
         inherited(compose_tree(overrides), overrides)
 
@@ -181,7 +166,7 @@ def test_classes_whose_finger_is_another_begin_anew():
 
 
 def test_a_run_whose_fingers_are_renewed(config, tmp_path):
-    assert np.isfinite(train(config(tmp_path / "run", "data.renew=1", "trainer.max_steps=2")).value)
+    assert np.isfinite(train(config(tmp_path / "run", "data.renew=1")).value)
 
 
 def test_figures_by_hand():
