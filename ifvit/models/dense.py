@@ -53,7 +53,8 @@ class DenseModel(nn.Module):
 
     Call: image_a (B, H, W) and image_b (B, H2, W2) floats in [0, 1]; masks (B, h, w) floats per cell, 1 =
     real; `train` uses and updates batch statistics (pass `mutable=['batch_stats']`). Returns `DenseOutput`,
-    of which `refine` (`fine="loftr"`) takes matched cells to points between the pixels.
+    of which `refine` (`fine="loftr"`) takes matched cells to points between the pixels. Who compares an image with many
+    takes its `features` once, and `match`es them.
     Variables: params/{backbone, transformer} and, with the fine stage, params/{fine_preprocess,
     fine_transformer}; batch_stats/backbone. `dtype` is the compute dtype; params,
     attention sums, norms' statistics, similarity and softmax stay float32. Raises ValueError when widths,
@@ -164,14 +165,23 @@ class DenseModel(nn.Module):
 
     def __call__(self, image_a, image_b, mask_a=None, mask_b=None, train=False):
         mask_a, mask_b = self._flat_mask(image_a, mask_a), self._flat_mask(image_b, mask_b)
-        (backbone_a, fine_a), (backbone_b, fine_b) = self._features(image_a, image_b, train)
-        tokens_a, tokens_b = self._tokens(backbone_a), self._tokens(backbone_b)
-        coarse_a, coarse_b = self.transformer(tokens_a, tokens_b, mask_a, mask_b)
-        log_p = log_dual_softmax(coarse_a, coarse_b, self.temperature, mask_a, mask_b)
-        output = DenseOutput(log_p, tokens_a, tokens_b, coarse_a, coarse_b, backbone_a, backbone_b, fine_a, fine_b)
+        output = self.match(*self._features_of_both(image_a, image_b, train), mask_a, mask_b)
         if self.has_fine and self.is_initializing():
             self.refine(output, jnp.zeros((image_a.shape[0], 1, 2), jnp.int32))
         return output
+
+    def features(self, image):
+        """The backbone's maps of images (B, H, W), coarse and fine (None where there is none), for `match`."""
+        self._flat_mask(image, None)
+        return self.network(image[..., None], False)
+
+    def match(self, features_a, features_b, mask_a=None, mask_b=None):
+        """The `DenseOutput` of what `features` gave for A and for B; masks (B, N) floats per cell."""
+        (backbone_a, fine_a), (backbone_b, fine_b) = features_a, features_b
+        tokens_a, tokens_b = self._tokens(backbone_a), self._tokens(backbone_b)
+        coarse_a, coarse_b = self.transformer(tokens_a, tokens_b, mask_a, mask_b)
+        log_p = log_dual_softmax(coarse_a, coarse_b, self.temperature, mask_a, mask_b)
+        return DenseOutput(log_p, tokens_a, tokens_b, coarse_a, coarse_b, backbone_a, backbone_b, fine_a, fine_b)
 
     def refine(self, output, cells):
         """Where in B the pixels of matched cells lie: the `Refined` of cells (B, M, 2), pairs (i in A, j in B).
@@ -195,7 +205,7 @@ class DenseModel(nn.Module):
         place = jnp.stack([cells[..., 1] % columns, cells[..., 1] // columns], axis=-1).astype(jnp.float32)
         return Refined(self.stride * place + self.reach * offset, offset, spread)
 
-    def _features(self, image_a, image_b, train):
+    def _features_of_both(self, image_a, image_b, train):
         """Backbone maps of A and of B; images of one size go through together, for BatchNorm and for speed."""
         if image_a.shape != image_b.shape:
             return self.network(image_a[..., None], train), self.network(image_b[..., None], train)

@@ -19,13 +19,15 @@ from ifvit.config import DenseConfig
 from ifvit.image import Canvas
 from ifvit.models.dense import DenseModel
 from ifvit.recognition.alignment import Matches, agreement, consensus, errors, fitted, transform, turned_about
-from ifvit.recognition.views import Sides, search, view_angles
+from ifvit.recognition.recent import Recent
+from ifvit.recognition.views import Seen, search, see
 
 TURNS = 6  # 60 degrees apart, of which the nearest is never more than 30 away
 SKIN_MM = 0.4  # how far skin may be bent from what a similarity tells
 GUESS_TURNS = np.deg2rad((-6.0, 0.0, 6.0))  # of the guess, about the middle of the overlap; `elastic` adds 3 degrees
 GUESSES = len(GUESS_TURNS)
 NOWHERE = np.array([[1.0, 0.0, 1e6], [0.0, 1.0, 1e6], [0.0, 0.0, 1.0]])  # a guess under which nothing overlaps
+REMEMBERED = 2**28  # bytes of what the network sees of prints that are kept
 STEP = 4  # px between the points that tell the middle of the overlap
 
 
@@ -83,7 +85,8 @@ class Registrar:
         if not (ppi > 0 and turns > 0 and at_once > 0):
             raise ValueError(f"ppi, turns and at_once are positive, got {ppi}, {turns} and {at_once}")
         self._model, self._variables, self._dense = model, jax.device_put(variables), dense
-        self._frame, self._angles, self._at_once = tuple(frame), view_angles(turns), at_once
+        self._frame, self._turns, self._at_once = tuple(frame), turns, at_once
+        self._seen = Recent(REMEMBERED)
         spacing = model.fine_stride if model.has_fine else model.stride
         self.tolerance = spacing / 2 + SKIN_MM / 25.4 * ppi  # px; a match that is off by less may be right
 
@@ -96,17 +99,17 @@ class Registrar:
         pairs = iter(pairs)
         while batch := list(islice(pairs, self._at_once)):
             full = batch + [batch[-1]] * (self._at_once - len(batch))
-            sides = Sides(*self._stacked([a for a, _ in full]), *self._stacked([b for _, b in full]))
-            views = jax.device_get(search(self._model, self._dense, self._angles, self._variables, sides))
+            sides = tuple(tuple(map(self._see, side)) for side in zip(*full, strict=True))
+            views = jax.device_get(search(self._model, self._dense, self._frame, self._turns, self._variables, sides))
             for k, (a, b) in enumerate(batch):
                 yield self._guesses(a, b, [_matches(*view) for view in zip(*(v[k] for v in views), strict=True)])
 
-    def _stacked(self, canvases: list[Canvas]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        for canvas in canvases:
-            if canvas.grey.shape != self._frame or canvas.ridges.shape != self._frame:
-                raise ValueError(f"a print of {canvas.grey.shape} px for a frame of {self._frame}")
-        greys, ridges = ([getattr(canvas, name) for canvas in canvases] for name in ("grey", "ridges"))
-        return np.stack(greys), np.stack(ridges), np.array([canvas.background for canvas in canvases], np.uint8)
+    def _see(self, canvas: Canvas) -> Seen:
+        """What the network sees of a print; that of the last prints is kept."""
+        if canvas.grey.shape != self._frame or canvas.ridges.shape != self._frame:
+            raise ValueError(f"a print of {canvas.grey.shape} px for a frame of {self._frame}")
+        shown = canvas.grey, canvas.ridges, np.uint8(canvas.background)
+        return self._seen.of(canvas, lambda: see(self._model, self._turns, self._variables, *shown))
 
     def _guesses(self, a: Canvas, b: Canvas, views: list[Matches]) -> Guesses:
         best = self._best(views)

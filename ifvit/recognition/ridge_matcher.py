@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -25,12 +25,13 @@ from ifvit.recognition.elastic import LEVELS, SIDE_MULTIPLE, ElasticMap, Ridges,
 from ifvit.recognition.minutia_search import Neighbourhoods, neighbourhoods, padded_minutiae, search_minutiae
 from ifvit.recognition.orientation_search import Spectra, orientation_field, search_orientation, spectra_of
 from ifvit.recognition.pairing import PairedMinutiae, pair_minutiae
+from ifvit.recognition.recent import Recent
 from ifvit.recognition.ridge_print import RidgePrint
 
 OF_FLOW, OF_MINUTIAE = 3, 4  # guesses
 CANDIDATES = 6  # that are followed until the last level, which the best of them alone goes through
 SIDES = tuple(SIDE_MULTIPLE * k for k in (4, 6, 8, 10, 12, 16, 20, 26, 32))  # px; each frame is compiled once
-REMEMBERED = 128  # prints whose features are kept
+REMEMBERED = 2**30  # bytes of prints' features that are kept: 110 to 200 prints
 POINTS = 128  # carried through a map at once
 CORES = os.cpu_count() or 1
 
@@ -102,7 +103,7 @@ class RidgeMatcher:
 
     def __init__(self, frame: tuple[int, int] | None = None):
         self._frame = frame
-        self._features: OrderedDict[tuple, tuple[RidgePrint, Features]] = OrderedDict()
+        self._features = Recent(REMEMBERED)
 
     def align(self, a: RidgePrint, b: RidgePrint, guesses: np.ndarray | None = None) -> RidgeAlignment:
         """One pair; `guesses` (K, 3, 3) as of `align_many`."""
@@ -133,14 +134,10 @@ class RidgeMatcher:
         return self.features(a, frame), self.features(b, frame), guesses
 
     def features(self, shown: RidgePrint, frame: tuple[int, int]) -> Features:
-        """A print's features in a frame; those of the last `REMEMBERED` prints are kept."""
-        key = id(shown), frame
-        if key not in self._features:
-            self._features[key] = shown, _features(*_in_frame(shown, frame), *padded_minutiae(shown.minutiae))
-        self._features.move_to_end(key)
-        while len(self._features) > REMEMBERED:
-            self._features.popitem(last=False)
-        return self._features[key][1]
+        """A print's features in a frame; those of the last prints are kept."""
+        return self._features.of(
+            shown, lambda: _features(*_in_frame(shown, frame), *padded_minutiae(shown.minutiae)), frame
+        )
 
 
 def _aligned(

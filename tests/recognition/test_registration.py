@@ -13,9 +13,10 @@ from ifvit.config import Config, build
 from ifvit.image import Canvas
 from ifvit.launch import compose_tree
 from ifvit.models.dense import DenseModel
+from ifvit.recognition import registration
 from ifvit.recognition.alignment import transform
 from ifvit.recognition.registration import GUESSES, NOWHERE, Registrar, overlap_middle
-from ifvit.recognition.views import expected_places, search, view_angles
+from ifvit.recognition.views import expected_places, search, turn_angles, view_turns
 
 FRAME = (128, 128)
 MIDDLE = 63.5
@@ -39,7 +40,9 @@ class Compass:
             raise ValueError("not a multiple of the stride")
         return height // self.stride, width // self.stride
 
-    def apply(self, variables, image_a, image_b, train):
+    def apply(self, variables, image_a, image_b=None, *, method):
+        if method == "features":
+            return image_a
         height, width = image_a.shape[1:]
         cells = geometry.cell_points((height // self.stride, width // self.stride), self.stride)
         order = jax.random.permutation(jax.random.key(0), len(cells))
@@ -201,10 +204,20 @@ def test_what_does_not_fit_is_refused_at_once(compass, dense, registrar):
 
 
 def test_views_turn_one_print_at_a_time():
-    angles = np.array(view_angles(6))
-    assert angles.shape == (11, 2) and (angles == 0).any(1).all()
-    np.testing.assert_allclose(np.rad2deg(angles[:6, 0]), range(0, 360, 60))
-    assert view_angles(1) == ((0.0, 0.0),)
+    turns = view_turns(6)
+    assert turns.shape == (11, 2) and (turns == 0).any(1).all() and len(np.unique(turns, axis=0)) == 11
+    np.testing.assert_allclose(np.rad2deg(turn_angles(6)), range(0, 360, 60))
+    np.testing.assert_array_equal(view_turns(1), [(0, 0)])
+
+
+def test_a_print_is_seen_once_whatever_it_is_compared_with(monkeypatch, compass, dense):
+    seen = []
+    see = registration.see
+    monkeypatch.setattr(registration, "see", lambda *args: seen.append(args) or see(*args))
+    registrar = Registrar(compass, {"shift": np.zeros(2, np.float32)}, dense, FRAME, 250.0, at_once=2)
+    a, *others = [print_of(0.1 * k) for k in range(4)]
+    list(registrar.guesses_many([(a, other) for other in others] + [(others[0], others[1])]))
+    assert len(seen) == 4
 
 
 def test_places_lie_between_the_cells():

@@ -173,9 +173,10 @@ def test_agreement_at_points_of_b(alone, prints, pair):
 
 
 def test_features_are_kept_of_the_last_prints(monkeypatch, prints):
-    monkeypatch.setattr(ridge_matcher, "REMEMBERED", 2)
-    matcher = RidgeMatcher(FRAME)
     a, b, other = prints
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(RidgeMatcher().features(a, FRAME)))
+    monkeypatch.setattr(ridge_matcher, "REMEMBERED", 2 * size)
+    matcher = RidgeMatcher(FRAME)
     of_a, of_b = matcher.features(a, FRAME), matcher.features(b, FRAME)
     assert matcher.features(a, FRAME) is of_a
     matcher.features(other, FRAME)  # b goes, for a was asked for since
