@@ -19,9 +19,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # else this is one of several
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
 os.environ |= {
     "JAX_PLATFORMS": "cpu",
-    # The runs are tiny, compiling them is what takes time: a quarter less without XLA's fusion emitters.
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    "XLA_FLAGS": os.environ.get("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false"),
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # of XLA: the runs are tiny, compiling them is what takes time
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }

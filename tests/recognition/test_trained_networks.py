@@ -103,7 +103,7 @@ def test_the_networks_of_each_kind_of_run(runs):
     assert (
         one.module_2 is None and one.module_1.digest() == both.module_1.digest() == load_dense(runs / "dense").digest()
     )
-    assert both.module_1.frame == (64, 64) and both.module_2.step == 2 and both.module_2.digest()
+    assert both.module_1.frame == (64, 64) and both.module_2.step == 4 and both.module_2.digest()
     assert both.by(3).at_once == 3 and both.at_once == 1
     with pytest.raises(CheckpointError, match="no run directory"):
         load_networks(runs)
