@@ -25,6 +25,7 @@ from ifvit.recognition.trained_networks import TrainedNetworks, load_networks
 
 PENALTY = 1e-2  # of squared weights; the pairs are separable otherwise
 ROUNDS = 100
+OF_RIDGES = 3  # terms before the cosines
 
 
 def pairs(files: list[Path]) -> list[tuple[int, int, bool]]:
@@ -73,6 +74,16 @@ def fit(values: np.ndarray, genuine: np.ndarray) -> np.ndarray:
     return weights / scale / np.log(10)
 
 
+def fit_rising(values: np.ndarray, genuine: np.ndarray) -> np.ndarray:
+    """As `fit`, without the cosines whose weight would be negative: a higher one never speaks against one finger."""
+    weights = fit(values, genuine)
+    while (falling := np.flatnonzero(weights[OF_RIDGES:] < 0) + OF_RIDGES).size:
+        kept = np.delete(np.flatnonzero(weights), np.searchsorted(np.flatnonzero(weights), falling))
+        weights = np.zeros_like(weights)
+        weights[kept] = fit(values[:, kept], genuine)
+    return weights
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="a set of `python -m ifvit synthesize`")
@@ -87,7 +98,7 @@ def main() -> None:
     evidence, genuine = Evidence(*table[:, :4].T), table[:, 4] > 0
     cosines = None if networks is None else Cosines(*table[:, 5:].T)
     values = terms(evidence, cosines)
-    weights = fit(values, genuine)
+    weights = fit_rising(values, genuine)
     print("WEIGHTS" if networks is None else "WEIGHTS_WITH_NETWORKS", np.round(weights, 3).tolist())
     shown = {"agreement alone": table[:, 0], "fused": ridge_score(evidence, cosines, weights)}
     if networks is not None:
