@@ -86,12 +86,16 @@ def test_with_a_run_the_order_changes_nothing_to_the_last_bit(of_run, seen):
         assert found.tried[Source.module_1] in (0, 3)
 
 
-def test_both_cosines_are_weighed(of_run, seen):
+def test_cosines_are_weighed_as_fitted_and_a_higher_one_never_speaks_against(of_run, seen):
     found = of_run.compare(*seen[:2])
     weighed = terms(found.evidence, found.opinion.cosines) @ WEIGHTS_WITH_NETWORKS
     assert found.score == pytest.approx(min(float(weighed), found.evidence.paired)) and found.ridge_score > 0
-    for unlike in (Cosines(-1.0, 1.0), Cosines(1.0, -1.0)):
-        assert ridge_score(found.evidence, unlike) < ridge_score(found.evidence, Cosines(1.0, 1.0)) - 0.1
+    sure, alike = found.evidence._replace(paired=20), Cosines(1.0, 1.0)
+    *_, of_global, of_local = WEIGHTS_WITH_NETWORKS
+    for unlike, weight in ((Cosines(-1.0, 1.0), of_global), (Cosines(1.0, -1.0), of_local)):
+        assert weight >= 0
+        assert ridge_score(sure, alike) - ridge_score(sure, unlike) == pytest.approx(2 * weight)
+    assert of_global + of_local > 0
     config = of_run.networks.module_2.config
     of_global, of_local = found.opinion.cosines
     assert found.opinion.score == pytest.approx(config.global_weight * of_global + config.local_weight * of_local)
