@@ -152,3 +152,11 @@ def test_a_sure_block_keeps_its_own_shift():
     field = calm(0)
     found = np.asarray(carried_on(field, np.ones((ROWS, COLS), np.float32)))
     assert np.abs(found - field)[1:-1, 1:-1].max() < 0.5
+
+
+def test_what_smoothing_cannot_unfold_is_drawn_back():
+    """Displacements of sixty blocks: after all rounds of smoothing some mesh still lies on its back."""
+    field = wild(0, 60 * STEP)
+    unfolded = np.asarray(smoothed(field, STEP))
+    assert float(smallest_area(unfolded, STEP).min()) >= LEAST_AREA - 1e-4
+    assert np.abs(unfolded).max() > 0
