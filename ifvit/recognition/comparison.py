@@ -168,6 +168,10 @@ class Comparison(ImagePair):
         """A few lines for a person; `fmr` as of `decision`."""
         return "\n".join([f"{self.decision(fmr)} (at an FMR of {100 * fmr:g} %)", *self.reasons(), *self.files_text()])
 
+    def __repr__(self) -> str:
+        """What a notebook shows: the answer, not the arrays."""
+        return self.text()
+
     def reasons(self) -> list[str]:
         """What the answer rests on, in lines."""
         paired, alike, alone = self.alignment.paired.counts

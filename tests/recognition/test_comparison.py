@@ -122,6 +122,7 @@ def test_a_run_adds_its_networks():
     assert tree["matches"][0] == {"a": [114.5, 120.5], "b": [116.5, 122.5], "confidence": 0.9}
     assert [match["inlier"] for match in tree["registration"]] == [True, False, True]
     text = made.text()
+    assert repr(made) == text
     assert "cosines 0.800 (global) and 0.600 (local), together 0.720; 3 places correspond" in text
     assert "in at most 0.3 % of cases, by 1000 impostor pairs of DB1_A, DB3_A (protocol fvc)" in text
 
