@@ -76,12 +76,15 @@ def fit(values: np.ndarray, genuine: np.ndarray) -> np.ndarray:
 
 def fit_rising(values: np.ndarray, genuine: np.ndarray) -> np.ndarray:
     """As `fit`, without the cosines whose weight would be negative: a higher one never speaks against one finger."""
-    weights = fit(values, genuine)
-    while (falling := np.flatnonzero(weights[OF_RIDGES:] < 0) + OF_RIDGES).size:
-        kept = np.delete(np.flatnonzero(weights), np.searchsorted(np.flatnonzero(weights), falling))
-        weights = np.zeros_like(weights)
+    kept = np.ones(values.shape[1], bool)
+    is_cosine = np.arange(len(kept)) >= OF_RIDGES
+    while True:
+        weights = np.zeros(len(kept))
         weights[kept] = fit(values[:, kept], genuine)
-    return weights
+        falling = is_cosine & (weights < 0)
+        if not falling.any():
+            return weights
+        kept &= ~falling
 
 
 def main() -> None:

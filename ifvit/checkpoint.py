@@ -164,11 +164,11 @@ class Checkpoints:
 
     def _compare(self, step: int, like: Any, folder: Path) -> None:
         """Orbax casts dtypes without a word, so shapes and dtypes are compared before anything is restored."""
-        held = self._latest.item_metadata(step)
-        held = getattr(held, "tree", held)
-        if held is None:
+        metadata = self._latest.item_metadata(step)
+        metadata = getattr(metadata, "tree", metadata)
+        if metadata is None:
             raise CheckpointError(f"{folder}: holds no state; move that folder away to go on from the one before it")
-        saved, wanted = _arrays(held), _arrays(like)
+        saved, wanted = _arrays(metadata), _arrays(like)
         wrong = [
             f"{k}: {saved.get(k)} saved, {wanted.get(k)} expected"
             for k in sorted(saved.keys() | wanted.keys())

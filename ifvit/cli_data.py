@@ -124,12 +124,12 @@ def _pairs(arguments: argparse.Namespace) -> None:
         if problems := [finding.text for finding in findings if finding.problem]:
             refuse(problems)
         check_unique(records, "the data")
-        made = pairs(records, Protocol(arguments.protocol), arguments.impostors, arguments.seed)
-        lines = (piece.encode() for piece in made.lines(records))
+        listed = pairs(records, Protocol(arguments.protocol), arguments.impostors, arguments.seed)
+        lines = (piece.encode() for piece in listed.lines(records))
         write_whole(arguments.out, lambda file: file.writelines(lines))
-    genuine = int(made.genuine.sum())
+    genuine = int(listed.genuine.sum())
     print(
-        f"{genuine} genuine and {len(made) - genuine} impostor pairs of {len(records)} impressions: {arguments.out}\n"
+        f"{genuine} genuine and {len(listed) - genuine} impostor pairs of {len(records)} impressions: {arguments.out}\n"
         "the images themselves were not looked at: python -m ifvit data check"
     )
 

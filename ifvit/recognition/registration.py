@@ -20,7 +20,7 @@ from ifvit.image import Canvas
 from ifvit.models.dense import DenseModel
 from ifvit.recognition.alignment import Matches, agreement, consensus, errors, fitted, transform, turned_about
 from ifvit.recognition.recent import Recent
-from ifvit.recognition.views import Seen, search, see
+from ifvit.recognition.views import PrintViews, search, see
 
 TURNS = 6  # 60 degrees apart, of which the nearest is never more than 30 away
 SKIN_MM = 0.4  # how far skin may be bent from what a similarity tells
@@ -104,7 +104,7 @@ class Registrar:
             for k, (a, b) in enumerate(batch):
                 yield self._guesses(a, b, [_matches(*view) for view in zip(*(v[k] for v in views), strict=True)])
 
-    def _see(self, canvas: Canvas) -> Seen:
+    def _see(self, canvas: Canvas) -> PrintViews:
         """What the network sees of a print; that of the last prints is kept."""
         if canvas.grey.shape != self._frame or canvas.ridges.shape != self._frame:
             raise ValueError(f"a print of {canvas.grey.shape} px for a frame of {self._frame}")

@@ -28,7 +28,7 @@ from ifvit.models.matching import extract_matches
 WIDTH = 0.5
 
 
-class Seen(NamedTuple):
+class PrintViews(NamedTuple):
     """A print as the network sees it, turned by each of K angles.
 
     features: the backbone's maps, (K, ...) each. cells: bool (K, N), which cells show ridges.
@@ -62,7 +62,7 @@ def view_turns(turns: int) -> np.ndarray:
 @partial(jax.jit, static_argnames=("model", "turns"))
 def see(
     model: DenseModel, turns: int, variables: Any, grey: jax.Array, ridges: jax.Array, background: jax.Array
-) -> Seen:
+) -> PrintViews:
     """What the network sees of a print: grey uint8 (H, W), ridges bool (H, W), background uint8 ()."""
     points = _turned_back(geometry.pixel_grid(*grey.shape), grey.shape, turn_angles(turns)[:, None, None])
 
@@ -71,7 +71,7 @@ def see(
         return seen / 255, geometry.sample(ridges.astype(jnp.float32), points, 0.0) > 0.5
 
     images, shown = jax.vmap(view)(points)
-    return Seen(model.apply(variables, images, method="features"), geometry.at_cells(shown, model.stride))
+    return PrintViews(model.apply(variables, images, method="features"), geometry.at_cells(shown, model.stride))
 
 
 @partial(jax.jit, static_argnames=("model", "dense", "frame", "turns"))
@@ -81,7 +81,7 @@ def search(
     frame: tuple[int, int],
     turns: int,
     variables: Any,
-    prints: tuple[Sequence[Seen], Sequence[Seen]],
+    prints: tuple[Sequence[PrintViews], Sequence[PrintViews]],
 ) -> Views:
     """The matches of B pairs in every view, from what the network sees of the As and of the Bs. Only cells that show
     ridges are matched.
@@ -114,7 +114,7 @@ def search(
     )
 
 
-def _in_views(prints: Sequence[Seen], turned: np.ndarray) -> Seen:
+def _in_views(prints: Sequence[PrintViews], turned: np.ndarray) -> PrintViews:
     """B prints as each of V views turns them, (B * V, ...)."""
     together = jax.tree.map(lambda *leaves: jnp.stack(leaves)[:, turned], *prints)
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), together)
