@@ -198,11 +198,10 @@ class Comparison(ImagePair):
         """The score, and what it means."""
         if self.score_of is Score.cosines:
             return f"score {self.score:.3f}: the weighted mean of Module 2's cosines"
-        if self.score >= 0:
-            meaning = f"{10 ** min(self.score, 9):.3g} times more likely of one finger than of two"
-        else:
-            meaning = f"{10 ** min(-self.score, 9):.3g} times more likely of two fingers than of one"
-        return f"score {self.score:.2f}: {meaning}, by synthetic fingers"
+        times = 10 ** min(abs(self.score), 9)
+        shown = f"{float(f'{times:.2g}'):,.0f}" if times >= 10 else f"{times:.1f}"
+        which = "one finger than of two" if self.score >= 0 else "two fingers than of one"
+        return f"score {self.score:.2f}: {shown} times more likely of {which}, by synthetic fingers"
 
     def picture(self) -> np.ndarray:
         """Both prints with their paired minutiae, the overlay, the agreement and the bent grid; uint8 RGB (H, W, 3)."""

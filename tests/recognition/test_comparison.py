@@ -135,3 +135,16 @@ def test_text_and_picture(tmp_path):
     made.save(tmp_path / "new" / "pair.png")
     with Image.open(tmp_path / "new" / "pair.png") as picture:
         assert picture.width > 1000 and np.asarray(picture).std() > 10
+
+
+@pytest.mark.parametrize(
+    ("score", "meaning"),
+    [
+        (-3.705, "5,100 times more likely of two fingers than of one"),
+        (0.3, "2.0 times more likely of one finger than of"),
+    ],
+)
+def test_how_many_times_is_said_as_people_write_it(score, meaning):
+    made = comparison()
+    made.__dict__["score"] = score
+    assert meaning in made.headline()
