@@ -44,8 +44,9 @@ train: setup  ## train Module 1 on synthetic fingers, small enough for two CPU c
 test: setup  ## run the tests, two at a time
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-# What computes with JAX; all other tests do nothing that depends on its version.
-TESTS ?= tests/models tests/recognition tests/weights tests/data/test_rendered.py tests/training/test_step.py
+# What computes with JAX, and a run of either stage; all other tests do nothing that depends on its version.
+RUN := ::test_what_a_run_leaves
+TESTS ?= tests/models tests/recognition tests/weights tests/training/test_loop.py$(RUN) tests/training/test_matcher.py$(RUN)
 
 test-oldest: .venv-oldest/.made  ## test on the oldest JAX supported (0.7.2, with flax 0.12.0: what Kaggle has); all: TESTS=tests
 	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile $(TESTS) $(ARGS)
