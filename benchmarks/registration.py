@@ -22,7 +22,7 @@ import numpy as np
 from ifvit import image
 from ifvit.data.fingerset import DATABASE, STEP
 from ifvit.recognition.comparer import Comparer
-from ifvit.recognition.registered import LEAST_SCORE
+from ifvit.recognition.registered import is_registered
 from ifvit.recognition.ridge_matcher import RidgeAlignment, frame_of
 from ifvit.recognition.ridge_print import RidgePrint
 from ifvit.recognition.trained_networks import load_networks
@@ -50,7 +50,7 @@ def main() -> None:
     comparer = comparer.by(8, frame_of(shown.of_ridges for shown in prints.values()))
     errors, registered, sources = [], 0, Counter()
     for (a, b), found in zip(pairs, comparer.align_many((prints[a], prints[b]) for a, b in pairs), strict=True):
-        registered += found.ridge_score >= LEAST_SCORE
+        registered += is_registered(found.ridge_score)
         sources[str(found.alignment.source)] += 1
         sides = prints[a].of_ridges, prints[b].of_ridges
         errors.append(error_of(found.alignment, *sides, _maps(folder, a, "to_finger"), _maps(folder, b, "from_finger")))

@@ -50,6 +50,15 @@ class Calibration(NamedTuple):
         bound = self.fmr[np.searchsorted(self.above, score, side="left")]
         return float(bound) if np.ndim(score) == 0 else bound
 
+    def tells(self, fmr: float) -> bool:
+        """Whether the pairs are enough to tell an FMR from none."""
+        return bool(self.fmr.min() <= fmr)
+
+    def exceeds(self, score: float, fmr: float) -> bool:
+        """Whether more of the impostors reach the score than an FMR allows, however few they are."""
+        allowed = _upper_bound(np.asarray(fmr * self.impostors), self.impostors)
+        return bool(self.fmr_at(score) * (1 - STEP) > allowed)
+
     def tree(self) -> dict:
         """The table as numbers and lists, for JSON; `from_tree` reads it. Whose pairs they are is not in it."""
         return {"impostors": self.impostors, "above": self.above.tolist(), "fmr": self.fmr.tolist()}

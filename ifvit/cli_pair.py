@@ -84,10 +84,8 @@ def _compare(arguments: argparse.Namespace) -> None:
 
         matcher = ifvit.load(arguments.run_dir, score=arguments.score)
         found = matcher.compare(arguments.a, arguments.b, arguments.ppi)
-        decided = {"decision": found.decision(arguments.fmr), "decided_at_fmr": arguments.fmr}
-        return _Answer(
-            found.to_dict() | decided, found.text(arguments.fmr), found.save, not found.cannot_say(arguments.fmr)
-        )
+        fmr = arguments.fmr
+        return _Answer(found.to_dict(fmr), found.text(fmr), found.save, not found.cannot_say(fmr))
 
     _say(arguments, answer)
 

@@ -36,7 +36,7 @@ from ifvit.progress import Progress
 from ifvit.recognition.comparer import Compared, Comparer
 from ifvit.recognition.enhancement import Enhancer
 from ifvit.recognition.prints import MatcherPrint, Print, matcher_prints
-from ifvit.recognition.registered import LEAST_SCORE
+from ifvit.recognition.registered import is_registered
 from ifvit.recognition.ridge_matcher import frame_of
 from ifvit.recognition.run_calibration import RECIPE
 from ifvit.recognition.trained import Trained, load_dense
@@ -243,7 +243,7 @@ def _cause(found: Compared | None, genuine: bool) -> str:
         return "no_ridges"
     if found.alignment.agreement.share < LEAST_SHARE:
         return "small_overlap"
-    return "ridges_disagree" if genuine and found.ridge_score < LEAST_SCORE else ""
+    return "ridges_disagree" if genuine and not is_registered(found.ridge_score) else ""
 
 
 def _maps(found: Compared, a: Print, b: Print, trained: Trained) -> np.ndarray:

@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 
 from ifvit import pictures
-from ifvit.calibration import Calibration, pairs_needed
+from ifvit.calibration import Calibration
 from ifvit.recognition.image_pair import MM2, ImagePair, listed, matches_tree
 from ifvit.recognition.minutiae import Kind
 from ifvit.recognition.run_calibration import Score
+from ifvit.recognition.synthetic_calibration import synthetic_calibration
+from ifvit.recognition.verdict import OTHER, SAME, Verdict, verdict
 
 FMR = 0.01  # at which `Comparison.decision` decides unless another is named
 SMALL_PRINT = 50.0  # mm2 of ridges; a print of less may not show enough to be told from others
-SAME, OTHER = "same finger", "not the same finger, as far as these prints show"
 
 
 @dataclass(frozen=True)
@@ -69,39 +70,27 @@ class Comparison(ImagePair):
         parts = " and ".join(f"{name} shows {area:.0f} mm2 of ridges" for name, area in small)
         return f"{parts}; {SMALL_PRINT:.0f} are needed to tell that two fingers differ; {self.tried()}"
 
+    def verdict(self, fmr: float = FMR) -> Verdict:
+        """Whether the score speaks for one finger at an FMR, and what tells so."""
+        fused = self.score_of is Score.fused
+        synthetic = synthetic_calibration(self.compared.opinion is not None) if fused else None
+        return verdict(self.score, fmr, self.calibration, synthetic)
+
     def decision(self, fmr: float = FMR) -> str:
-        """'same finger' where different fingers reach the score in at most a share `fmr` of cases: by the run's
-        calibration where it can tell so small a share, else, of the fused score, by the fit of `ridge_score`.
+        """'same finger' where different fingers reach the score in at most a share `fmr` of cases (`verdict`).
 
         Otherwise 'not the same finger, as far as these prints show', or why that cannot be said.
         """
-        accepted = self._accepted(fmr)
-        if accepted:
+        found = self.verdict(fmr)
+        if found.accepted:
             return SAME
         if self.cannot_say(fmr):
             return f"cannot say: {self.reason}"
-        return OTHER if accepted is not None else f"undecided: {self._undecided(fmr)}"
-
-    def _accepted(self, fmr: float) -> bool | None:
-        """Whether the score speaks for one finger at an FMR; None where nothing tells."""
-        if self._calibrated(fmr):
-            return self.calibration.fmr_at(self.score) <= fmr
-        return bool(self.score >= -np.log10(fmr)) if self.score_of is Score.fused else None
-
-    def _calibrated(self, fmr: float) -> bool:
-        return self.calibration is not None and self.calibration.fmr.min() <= fmr
-
-    def _undecided(self, fmr: float) -> str:
-        if self.calibration is None:
-            return "this score is not calibrated (python -m ifvit evaluate --score cosines calibrates it)"
-        return (
-            f"the score was calibrated with {self.calibration.basis()}, too few to tell an FMR of {100 * fmr:g} %: it "
-            f"takes {pairs_needed(fmr)}"
-        )
+        return OTHER if found.accepted is not None else f"undecided: {found.by}"
 
     def cannot_say(self, fmr: float = FMR) -> bool:
         """Whether the prints show too little for an answer."""
-        return self.reason is not None and not self._accepted(fmr)
+        return self.reason is not None and not self.verdict(fmr).accepted
 
     @property
     def decided(self) -> bool:
@@ -110,14 +99,16 @@ class Comparison(ImagePair):
 
     @property
     def fmr(self) -> float | None:
-        """How often two different fingers score as high, at most; None without a calibration."""
-        return None if self.calibration is None else self.calibration.fmr_at(self.score)
+        """How often two different fingers score as high, at most; None where nothing tells."""
+        table = self.verdict().calibration
+        return None if table is None else table.fmr_at(self.score)
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON; lengths in px of the images as given, angles in degrees."""
+    def to_dict(self, fmr: float = FMR) -> dict[str, Any]:
+        """For JSON; lengths in px of the images as given, angles in degrees. fmr: as of `decision`."""
         return {
             "a": self.name_a,
             "b": self.name_b,
+            **self._decision_tree(fmr),
             "score": round(self.score, 4),
             "score_is": "log10 of the likelihood ratio of the same finger over different fingers"
             if self.score_of is Score.fused
@@ -131,6 +122,18 @@ class Comparison(ImagePair):
             "ridges_mm2": {name: round(shown.area, 1) for name, shown in self._prints()},
             **self.files_tree(),
             **self._networks_tree(),
+        }
+
+    def _decision_tree(self, fmr: float) -> dict[str, Any]:
+        """The decision, what decided, and how often different fingers score as high, for JSON."""
+        found = self.verdict(fmr)
+        table = found.calibration
+        return {
+            "decision": self.decision(fmr),
+            "decided_at_fmr": fmr,
+            "decided_by": None if found.accepted is None else found.by,
+            "fmr": None if table is None else table.fmr_at(self.score),
+            "calibration": table and {"impostors": table.impostors, "of": table.of},
         }
 
     def _minutiae_tree(self) -> dict[str, Any]:
@@ -153,8 +156,7 @@ class Comparison(ImagePair):
         """What a run adds, for JSON; nothing without one."""
         if self.compared.guesses is None:
             return {}
-        calibration = self.calibration and {"impostors": self.calibration.impostors, "of": self.calibration.of}
-        tree = {"fmr": self.fmr, "calibration": calibration, "registration": self.registration_tree()}
+        tree = {"registration": self.registration_tree()}
         if self.matches is None:
             return tree
         return tree | {
@@ -187,10 +189,10 @@ class Comparison(ImagePair):
                 f"Module 2: cosines {self.score_global:.3f} (global) and {self.score_local:.3f} (local), together "
                 f"{self.score_cosines:.3f}; {len(self.matches.confidence)} places correspond"
             )
-        if self.fmr is not None:
+        if (table := self.verdict().calibration) is not None:
             lines.append(
-                f"two different fingers score as high in at most {100 * self.fmr:.3g} % of cases, by "
-                f"{self.calibration.basis()}"
+                f"two different fingers score as high in at most {100 * table.fmr_at(self.score):.3g} % of cases, by "
+                f"{table.basis()}"
             )
         return lines
 

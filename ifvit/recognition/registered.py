@@ -10,8 +10,15 @@ import numpy as np
 
 from ifvit import pictures
 from ifvit.recognition.image_pair import MM2, SOURCES, ImagePair
+from ifvit.recognition.synthetic_calibration import synthetic_calibration
+from ifvit.recognition.verdict import verdict
 
-LEAST_SCORE = 2.0  # log10 of the likelihood ratio of the ridges, from which on a pair counts as registered
+FMR = 0.01  # how often two different fingers count as registered, at most
+
+
+def is_registered(score: float) -> bool:
+    """Whether a score of ridges and minutiae alone is one that prints of one finger have."""
+    return bool(verdict(score, FMR, None, synthetic_calibration(False)).accepted)
 
 
 class Registered:
@@ -23,7 +30,7 @@ class Registered:
     @property
     def registered(self) -> bool:
         """Whether the ridges agree as those of one finger do."""
-        return self.pair.compared.ridge_score >= LEAST_SCORE
+        return is_registered(self.pair.compared.ridge_score)
 
     @property
     def reason(self) -> str | None:

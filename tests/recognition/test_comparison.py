@@ -35,13 +35,19 @@ def of_run(compared=MATES, **changes):
     return dataclasses.replace(made, print_a=both[0], print_b=both[1])
 
 
-def test_by_the_fit_a_score_of_2_is_an_fmr_of_1_percent():
+def test_without_a_run_synthetic_impostors_decide():
     mate, other = comparison(MATES), comparison(OTHERS)
     assert mate.score > 2 > 0 > other.score
     assert mate.decision() == "same finger" and mate.decided and mate.reason is None
     assert other.decision() == "not the same finger, as far as these prints show" and other.decided
-    assert mate.decision(10.0 ** -(mate.score + 0.1)) == "not the same finger, as far as these prints show"
-    assert mate.decision(10.0 ** -(mate.score - 0.1)) == "same finger"
+    assert mate.fmr < 0.001 and other.fmr > 0.01
+    tree = other.to_dict(0.02)
+    assert (tree["decision"], tree["decided_at_fmr"]) == (other.decision(0.02), 0.02)
+    assert tree["decided_by"] == "4950 impostor pairs of synthetic fingers (protocol fvc)"
+    assert tree["fmr"] == other.fmr and tree["calibration"]["impostors"] == 4950
+    assert (
+        f"score as high in at most {100 * mate.fmr:.3g} % of cases, by 4950 impostor pairs of synthetic" in mate.text()
+    )
 
 
 def test_a_print_too_small_for_no_may_be_enough_for_yes():
@@ -70,9 +76,12 @@ def test_a_calibration_decides_where_it_can_tell():
     assert below.decision(0.01) == "same finger" and below.fmr == pytest.approx(0.003)
     above = calibrated(np.full(1000, score + 0.1))  # different fingers of these prints score higher
     assert above.decision(0.01) == "not the same finger, as far as these prints show"
-    # 50 pairs do not tell an FMR of 1 %, so that the fit decides; they do tell one of 10 %.
-    few = calibrated(np.full(50, score + 0.1))
-    assert few.decision(0.01) == "same finger" and few.decision(0.1) != "same finger"
+    # 50 pairs do not tell an FMR of 1 %, so that synthetic fingers decide, unless the 50 contradict.
+    few = calibrated(np.full(50, score - 0.1))
+    assert few.decision(0.01) == "same finger" and few.to_dict()["calibration"]["impostors"] == 4950
+    contradicted = calibrated(np.full(50, score + 0.1))
+    assert contradicted.decision(0.01) != "same finger" and contradicted.decision(0.1) != "same finger"
+    assert contradicted.to_dict()["decided_by"] == "50 impostor pairs"
 
 
 def test_cosines_are_decided_by_calibration_alone():
@@ -84,9 +93,12 @@ def test_cosines_are_decided_by_calibration_alone():
     assert "Module 2's cosines" in bare.headline() and "cosines" in bare.to_dict()["score_is"]
     few = of_run(score_of=Score.cosines, calibration=calibration(np.full(50, 0.1)))
     assert few.decision(0.01) == (
-        "undecided: the score was calibrated with 50 impostor pairs, too few to tell an FMR of 1 %: it takes 300"
+        "undecided: no impostor scores as high of 50 impostor pairs, too few to tell an FMR of 1 %: it takes 300"
     )
+    assert few.to_dict()["decided_by"] is None
     assert few.decision(0.1) == "same finger" and few.decided
+    reached = of_run(score_of=Score.cosines, calibration=calibration(np.linspace(0, 1, 50)))
+    assert reached.decision(0.01) == "not the same finger, as far as these prints show"
 
 
 def test_the_map_and_the_homography_are_in_the_images_pixels():
@@ -99,7 +111,7 @@ def test_the_map_and_the_homography_are_in_the_images_pixels():
     for pair in tree["minutiae"]["paired"]:
         assert pair["kind_a"] in ("ending", "bifurcation") and len(pair["b"]) == 2
     assert len(tree["minutiae"]["paired"]) == 12 and len(tree["minutiae"]["only_a"]) == 4
-    assert "matches" not in tree and "fmr" not in tree
+    assert "matches" not in tree and "registration" not in tree
 
 
 def test_a_narrow_overlap_tells_no_homography():

@@ -1,0 +1,51 @@
+"""Whether a score speaks for one finger at a false-match rate, and whose impostor scores tell so."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ifvit.calibration import Calibration, pairs_needed
+
+SAME, OTHER = "same finger", "not the same finger, as far as these prints show"
+BY_FIT = "the fit of the score on synthetic fingers"
+
+
+class Verdict(NamedTuple):
+    """Of a score at an FMR.
+
+    accepted: whether it speaks for one finger; None where too few impostor pairs tell.
+    calibration: that decided; where none did, the run's own, or None.
+    by: what decided, in words; where nothing did, why not.
+    """
+
+    accepted: bool | None
+    calibration: Calibration | None
+    by: str
+
+
+def verdict(score: float, fmr: float, own: Calibration | None, synthetic: Calibration | None) -> Verdict:
+    """The verdict on a score: 'yes' only where different fingers reach it in at most a share `fmr` of cases.
+
+    own: of the run's evaluation, which decides where it can: with enough pairs for this FMR, or where more of its
+        impostors reach the score than the FMR allows.
+    synthetic: of a log-likelihood ratio, by synthetic fingers; None of other scores. Where its pairs are too few, the
+        ratio itself decides: different fingers exceed 10^s in at most one of 10^s cases (`ridge_score`).
+    """
+    if own is not None and (own.tells(fmr) or own.exceeds(score, fmr)):
+        return Verdict(own.fmr_at(score) <= fmr, own, own.basis())
+    if synthetic is None:
+        return Verdict(None, own, _open(own, fmr))
+    if synthetic.tells(fmr):
+        return Verdict(synthetic.fmr_at(score) <= fmr, synthetic, synthetic.basis())
+    return Verdict(bool(score >= -np.log10(fmr)), synthetic, BY_FIT)
+
+
+def _open(own: Calibration | None, fmr: float) -> str:
+    if own is None:
+        return "this score is not calibrated (python -m ifvit evaluate --score cosines calibrates it)"
+    return (
+        f"no impostor scores as high of {own.basis()}, too few to tell an FMR of {100 * fmr:g} %: it takes "
+        f"{pairs_needed(fmr)}"
+    )
