@@ -70,9 +70,8 @@ class _Answer(NamedTuple):
 def _register(arguments: argparse.Namespace) -> None:
     def answer() -> _Answer:
         import ifvit
-        from ifvit.recognition.registered import Registered
 
-        found = Registered(ifvit.load(arguments.run_dir).compare(arguments.a, arguments.b, arguments.ppi))
+        found = ifvit.load(arguments.run_dir).register(arguments.a, arguments.b, arguments.ppi)
         return _Answer(found.to_dict(), found.text(), found.save, found.registered)
 
     _say(arguments, answer)

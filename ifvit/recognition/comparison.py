@@ -27,7 +27,7 @@ FMR = 0.01  # at which `Comparison.decision` decides unless another is named
 SMALL_PRINT = 50.0  # mm2 of ridges; a print of less may not show enough to be told from others
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison(ImagePair):
     """A comparison of two images.
 
@@ -171,8 +171,9 @@ class Comparison(ImagePair):
         return "\n".join([f"{self.decision(fmr)} (at an FMR of {100 * fmr:g} %)", *self.reasons(), *self.files_text()])
 
     def __repr__(self) -> str:
-        """What a notebook shows: the answer, not the arrays."""
-        return self.text()
+        """The answer in a line, not the arrays."""
+        verdict = self.decision().partition(":")[0]
+        return f"<Comparison of {self.name_a} and {self.name_b}: {verdict}, score {self.score:.2f}>"
 
     def reasons(self) -> list[str]:
         """What the answer rests on, in lines."""

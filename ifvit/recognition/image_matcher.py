@@ -18,6 +18,7 @@ from ifvit.image import ImageError
 from ifvit.recognition.comparer import Compared, Comparer
 from ifvit.recognition.comparison import Comparison
 from ifvit.recognition.prints import Print
+from ifvit.recognition.registered import Registered
 from ifvit.recognition.run_calibration import Score, check_score, read_calibration, score_key
 from ifvit.recognition.trained_networks import load_networks
 
@@ -32,15 +33,34 @@ class Matcher:
 
     comparer: what compares their prints.
     score: which of a comparison's scores decides. calibration: of that score.
+    run_dir: whose networks take part, None without.
 
     Raises:
         ScoreError: the comparer has no such score.
     """
 
-    def __init__(self, comparer: Comparer, score: Score = Score.fused, calibration: Calibration | None = None):
+    def __init__(
+        self,
+        comparer: Comparer,
+        score: Score = Score.fused,
+        calibration: Calibration | None = None,
+        run_dir: Path | None = None,
+    ):
         check_score(comparer, score)
-        self.comparer, self.score, self.calibration = comparer, score, calibration
+        self.comparer, self.score, self.calibration, self.run_dir = comparer, score, calibration, run_dir
         self._many: Comparer | None = None
+
+    def __repr__(self) -> str:
+        """What compares, by which score, and by whose impostors that is decided."""
+        networks = self.comparer.networks
+        if networks is None:
+            parts = "ridges and minutiae"
+        else:
+            state = networks.module_2 or networks.module_1
+            modules = "Module 1" if networks.module_2 is None else "Modules 1 and 2"
+            parts = f"ridges, minutiae and {modules} of {self.run_dir} ({state.which}, step {state.step})"
+        calibrated = "" if self.calibration is None else f", calibrated by {self.calibration.basis()}"
+        return f"<Matcher by {parts}; enhancement {self.comparer.enhancer.method}, score {self.score}{calibrated}>"
 
     def compare_prints(self, pairs: Sequence[tuple[Print, Print]]) -> list[Compared]:
         """What is found of each of at most `AT_ONCE` pairs of prints."""
@@ -75,11 +95,15 @@ class Matcher:
         (found,) = self.compare_prints([tuple(prints)])
         return self.comparison(_names(a, b), tuple(prints), found, time.perf_counter() - started)
 
-    def compare_many(self, pairs: Iterable[tuple[Image, Image]], ppi: Ppi = None) -> Iterator[Comparison | ImageError]:
-        """The comparison of each pair, in order, `AT_ONCE` in a batch; where an image cannot be used, the ImageError
-        that says why.
+    def register(self, a: Image, b: Image, ppi: Ppi = None) -> Registered:
+        """How one print lies on the other; images, ppi and errors as of `compare`."""
+        return Registered(self.compare(a, b, ppi))
 
-        An image that several pairs of a batch share is read once.
+    def compare_many(self, pairs: Iterable[tuple[Image, Image]], ppi: Ppi = None) -> Iterator[Comparison | ImageError]:
+        """The comparison of each pair, in order, `AT_ONCE` in a batch.
+
+        An image that cannot be used does not end it: in that pair's place comes, not raised, the ImageError that says
+        why (`isinstance(found, ImageError)`). An image that several pairs of a batch share is read once.
         """
         pairs = iter(pairs)
         while batch := list(islice(pairs, AT_ONCE)):
@@ -152,8 +176,8 @@ def load(
         BackendError: JAX has no device.
     """
     score = Score(score)
-    networks = None if run_dir is None else load_networks(Path(run_dir))
-    comparer = Comparer(networks, cache_dir=cache_dir)
+    run_dir = None if run_dir is None else Path(run_dir)
+    comparer = Comparer(None if run_dir is None else load_networks(run_dir), cache_dir=cache_dir)
     check_score(comparer, score)
-    calibration = None if run_dir is None else read_calibration(Path(run_dir), score_key(comparer, score))
-    return Matcher(comparer, score, calibration)
+    calibration = None if run_dir is None else read_calibration(run_dir, score_key(comparer, score))
+    return Matcher(comparer, score, calibration, run_dir)

@@ -134,7 +134,6 @@ def test_a_run_adds_its_networks():
     assert tree["matches"][0] == {"a": [114.5, 120.5], "b": [116.5, 122.5], "confidence": 0.9}
     assert [match["inlier"] for match in tree["registration"]] == [True, False, True]
     text = made.text()
-    assert repr(made) == text
     assert "cosines 0.800 (global) and 0.600 (local), together 0.720; 3 places correspond" in text
     assert "in at most 0.3 % of cases, by 1000 impostor pairs of DB1_A, DB3_A (protocol fvc)" in text
 
@@ -160,3 +159,10 @@ def test_how_many_times_is_said_as_people_write_it(score, meaning):
     made = comparison()
     made.__dict__["score"] = score
     assert meaning in made.headline()
+
+
+def test_it_is_a_line_in_a_list_and_a_key_in_a_dict():
+    made, again = comparison(MATES), comparison(MATES)
+    assert repr(made) == f"<Comparison of a.png and b.png: same finger, score {made.score:.2f}>"
+    assert "\n" not in repr(small(comparison(OTHERS))) and ": cannot say," in repr(small(comparison(OTHERS)))
+    assert {made: 1, again: 2}[made] == 1 and made != again
