@@ -1,4 +1,4 @@
-"""`python -m ifvit COMMAND`: train, compare, register, evaluate, data, synthesize, convert, export, verify."""
+"""`python -m ifvit COMMAND`: train, compare, register, evaluate, table, data, synthesize, convert, export, verify."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ifvit import __version__, console
 from ifvit.cli_common import RESUMES, Stopped, at_least, border, check_place, typed_path, whole_command
 from ifvit.cli_data import add_data
 from ifvit.cli_pair import add_pair_commands, add_score
+from ifvit.cli_table import add_table
 
 _OUTPUT = "OUT.npz (this program's names) or OUT.safetensors (LoFTR's, for other programs)"
 
@@ -80,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(run=_evaluate, stopped=RESUMES)
 
     add_data(commands)
+    add_table(commands)
 
     synthesize = commands.add_parser(
         "synthesize", help="make synthetic fingerprints: a set in FVC naming, a contact sheet"

@@ -11,16 +11,16 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS = {
     5: {
         "train", "launch", "overrides", "sweep", "interruptions", "cli", "cli_common", "cli_data", "cli_pair",
-        "cli_train", "__main__",
+        "cli_table", "cli_train", "__main__",
     },
     4: {"training", "evaluation"},
     3: {"data"},
-    2: {"synthesis", "recognition"},
+    2: {"synthesis", "recognition", "run_table"},
     1: {
         "config", "image", "geometry", "models", "weights", "losses", "metrics", "rates", "calibration", "cache",
         "checkpoint", "pictures", "plots", "progress",
     },
-    0: {"files", "signature", "backend", "console"},
+    0: {"files", "signature", "backend", "console", "table_text"},
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 MODULES = [REPOSITORY / "train.py", *sorted((REPOSITORY / "ifvit").rglob("*.py"))]

@@ -5,12 +5,15 @@ Nothing here imports JAX, Hydra or YAML: a wrong config is refused in a fraction
 """
 
 from ifvit.config.build import (
+    ADDED_GROUPS,
     MAY_CHANGE,
+    SESSION_KEYS,
     ConfigError,
     as_tree,
     build,
     dense_of,
     differences,
+    identity,
     known_keys,
     matcher_of,
     near,
@@ -46,11 +49,13 @@ from ifvit.config.schema import (
 )
 
 __all__ = [
+    "ADDED_GROUPS",
     "DEFAULT_COARSE_WIDTH",
     "DEFAULT_FINE_WIDTH",
     "FINE_STAGES",
     "MAY_CHANGE",
     "PAPER",
+    "SESSION_KEYS",
     "STAGES",
     "STRIDES",
     "Backbone",
@@ -79,6 +84,7 @@ __all__ = [
     "dense_of",
     "differences",
     "home",
+    "identity",
     "inherited",
     "is_path_key",
     "known_keys",
