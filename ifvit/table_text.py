@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 Rows = Sequence[Sequence[str]]
 
@@ -18,13 +18,16 @@ _LATEX = {
 }  # fmt: skip
 
 
-def aligned(rows: Rows) -> list[str]:
-    """Lines for a console: the first column to the left, the others to the right, as numbers stand."""
+def aligned(rows: Rows, right: Collection[int] = ()) -> list[str]:
+    """Lines for a console; the columns of the numbers `right` stand to the right, as numbers do."""
     rows = [[_printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
-    for first, *others in rows:
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if k in right else cell.ljust(width)
+            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
         lines.append("  ".join(cells).rstrip())
     return lines
 

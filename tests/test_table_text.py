@@ -9,7 +9,7 @@ ROWS = [["run", "EER %"], ["a", "12.5"], ["longer", "-"]]
 
 
 def test_a_console_table_stands_in_columns():
-    assert table_text.aligned(ROWS) == ["run     EER %", "a        12.5", "longer      -"]
+    assert table_text.aligned(ROWS, right={1}) == ["run     EER %", "a        12.5", "longer      -"]
 
 
 def test_markdown_has_a_ruler_and_as_many_cells_in_every_row():
