@@ -6,6 +6,7 @@ Nothing here imports JAX, Hydra or YAML: a wrong config is refused in a fraction
 
 from ifvit.config.build import (
     MAY_CHANGE,
+    SESSION_KEYS,
     ConfigError,
     as_tree,
     build,
@@ -51,6 +52,7 @@ __all__ = [
     "FINE_STAGES",
     "MAY_CHANGE",
     "PAPER",
+    "SESSION_KEYS",
     "STAGES",
     "STRIDES",
     "Backbone",

@@ -24,32 +24,36 @@ class ConfigError(ValueError):
         super().__init__("\n".join(self.problems))
 
 
-# Keys that may differ when a run goes on: they do not change what step n computes. Paths may, because a session
-# elsewhere mounts the same files in another place; the impressions themselves are compared by their fingerprint.
-MAY_CHANGE = frozenset(
+# Keys that change nothing of what a run learns and how it is judged: with other values of them it is the same run.
+SESSION_KEYS = frozenset(
     {
         "run_dir",
         "init.resume_from",
-        "init.dense",
-        "init.matcher",
-        "dense.loftr_pretrained_ckpt",
-        "data.root",
         "data.cache_dir",
         "data.threads",
         "data.memory_gb",
-        "data.split",
-        "data.max_damaged",
         "trainer.device",
-        "trainer.max_steps",
         "trainer.max_hours",
         "trainer.log_every",
         "trainer.validate_every",
         "trainer.checkpoint_every",
-        "trainer.val_pairs",
-        "matcher.global_weight",
-        "matcher.local_weight",
     }
 )
+
+# Keys that may differ when a run goes on: they do not change what step n computes. Paths may, because a session
+# elsewhere mounts the same files in another place; the impressions themselves are compared by their fingerprint.
+MAY_CHANGE = SESSION_KEYS | {
+    "init.dense",
+    "init.matcher",
+    "dense.loftr_pretrained_ckpt",
+    "data.root",
+    "data.split",
+    "data.max_damaged",
+    "trainer.max_steps",
+    "trainer.val_pairs",
+    "matcher.global_weight",
+    "matcher.local_weight",
+}
 
 MIXTURE_ROOT = re.compile(r"data\.mixture\..*\.root")  # likewise; the data's fingerprint tells when one comes or goes
 
