@@ -7,8 +7,10 @@ of a sweep takes no GPU from its children.
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,7 +30,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ifvit import console
 from ifvit.config import Config, ConfigError, at_home, build, inherited, near
-from ifvit.overrides import literal, readable
+from ifvit.folder_names import AUTO, auto_run_dir
+from ifvit.overrides import literal, readable, typed
+from ifvit.training.finished import finished
 
 PACKAGE = Path(__file__).resolve().parent
 EXIT_REFUSED = 2  # the command, the config or a file must be changed before it can run
@@ -92,12 +96,13 @@ def composed(overrides: Sequence[str], configs: Configs = _DEFAULT) -> Config:
 
 
 def compose_tree(overrides: Sequence[str], configs: Configs = _DEFAULT) -> dict[str, Any]:
-    """What Hydra makes of the overrides, as a plain nested dict, the ~ of its paths replaced.
+    """What Hydra makes of the overrides, as a plain nested dict, the ~ of its paths and run_dir=auto replaced.
 
     Raises:
         ConfigError: an override that cannot be read or composed, or a path of no user's home.
     """
-    return plain_tree(hydra_tree(readable(overrides), configs))
+    tree = plain_tree(hydra_tree(readable(overrides), configs))
+    return tree | {"run_dir": auto_run_dir(overrides)} if tree.get("run_dir") == AUTO else tree
 
 
 @contextmanager
@@ -150,10 +155,17 @@ def refuse(problems: Sequence[str]) -> None:
 
 
 def run(config: Config, command: str) -> float:
-    """Train; the validation's objective. The border at which every error becomes a line and a status."""
+    """Train; the validation's objective. The border at which every error becomes a line and a status.
+
+    command: as it was typed, for the lines that say how to go on. Of a run that has made all its steps only what came
+    out is told: neither its data nor JAX are needed.
+    """
     prepare_process()
+    if before := finished(config):
+        print(before.text)
+        return before.value
     try:
-        outcome = _trained(config)
+        outcome = _trained(config, command)
     except KeyboardInterrupt:
         print(f"stopped before training began; to start again:\n  {command}", file=sys.stderr)
         raise SystemExit(EXIT_RESUMABLE) from None
@@ -163,13 +175,27 @@ def run(config: Config, command: str) -> float:
     return outcome.value
 
 
-def _trained(config: Config) -> Any:
+def elsewhere(command: str, run_dir: str) -> str:
+    """The command with another run directory: a free one beside the one that was typed, `auto` where none was."""
+    words = shlex.split(command)
+    kept = [word for word in words if not word.lstrip("+").startswith("run_dir=")]
+    if kept == words:
+        return f"{command} run_dir={AUTO}"
+    folder = Path(run_dir)
+    free = next(path for k in itertools.count(2) if not (path := folder.with_name(f"{folder.name}-{k}")).exists())
+    return f"{shlex.join(kept)} {typed('run_dir', free)}"
+
+
+def _trained(config: Config, command: str) -> Any:
     """The outcome of training; an error is said in a line and ends the process."""
     from ifvit.training.loop import train  # JAX comes with it
     from ifvit.training.refusals import FAILURES, MEMORY, REFUSALS
+    from ifvit.training.run_dir import RunDirTakenError
 
     try:
         return train(config)
+    except RunDirTakenError as error:
+        refuse([f"{error}:\n  {elsewhere(command, config.run_dir)}"])
     except REFUSALS as error:
         refuse([str(error)])
     except FAILURES as error:

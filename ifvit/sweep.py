@@ -5,11 +5,9 @@ Hydra would run all jobs in one process, where JAX keeps the first job's memory 
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 import os
-import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -17,9 +15,10 @@ from pathlib import Path
 
 from hydra import main as hydra_main
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ifvit.config import Config, ConfigError, build, inherited
+from ifvit.folder_names import AUTO, auto_run_dir, folder_name
 from ifvit.interruptions import Interruptions
 from ifvit.launch import (
     EXIT_FAILED,
@@ -34,8 +33,6 @@ from ifvit.launch import (
 from ifvit.overrides import literal, parsed, readable, values
 from ifvit.sweep_board import Board
 
-LONGEST_NAME = 150  # characters of a job's folder name; file systems take 255
-
 
 def run_sweep(overrides: Sequence[str], configs: Configs, command: str) -> None:
     """Run every job whose config is valid, one after the other; one that fails keeps no other from running.
@@ -46,9 +43,12 @@ def run_sweep(overrides: Sequence[str], configs: Configs, command: str) -> None:
     Raises:
         ConfigError: what is wrong with the sweep itself.
     """
-    node = _hydra_node(overrides, configs)
+    tree = _tree(overrides, configs)
+    node = tree.hydra
     if not node.launcher._target_.endswith(".BasicLauncher"):
         raise ConfigError(["hydra/launcher: the jobs of a sweep run one after the other; leave it out"])
+    if OmegaConf.to_container(tree).get("run_dir") == AUTO:  # one folder for all jobs
+        overrides = [*overrides, f"run_dir={literal(auto_run_dir(_fixed(overrides)))}"]
     with Interruptions() as interruptions:
         try:
             if not node.sweeper._target_.endswith(".BasicSweeper"):
@@ -85,30 +85,28 @@ def jobs_of(overrides: Sequence[str], configs: Configs) -> dict[str, list[str]]:
 
 
 def job_name(overrides: Sequence[str], swept: Collection[str]) -> str:
-    """A folder name that says which job it is: the swept keys with their values, in no matter what order typed.
-
-    Where characters are replaced or cut off, a hash of the true text keeps the names of two jobs apart.
-    """
-    true = ",".join(sorted(override for override in overrides if override.partition("=")[0] in swept)) or "only"
-    name = re.sub(r"[^A-Za-z0-9_.,=+-]", "_", re.sub(r"['\\]", "", true))
-    if name == true and len(name) <= LONGEST_NAME:
-        return name
-    return f"{name[:LONGEST_NAME]}-{hashlib.sha256(true.encode()).hexdigest()[:8]}"
+    """A folder name that says which job it is: the swept keys with their values, in no matter what order typed."""
+    return folder_name(override for override in overrides if override.partition("=")[0] in swept) or "only"
 
 
-def _hydra_node(overrides: Sequence[str], configs: Configs) -> DictConfig:
-    """Hydra's own node of the config, which names the sweeper.
+def _fixed(overrides: Sequence[str]) -> list[str]:
+    """The overrides that all jobs share."""
+    return [override.input_line for override in parsed(overrides) if not override.is_sweep_override()]
+
+
+def _tree(overrides: Sequence[str], configs: Configs) -> DictConfig:
+    """The config that the jobs share, with Hydra's own node, which names the sweeper.
 
     Raises:
         ConfigError: no config can be composed.
     """
-    fixed = [override.input_line for override in parsed(overrides) if not override.is_sweep_override()]
+    fixed = _fixed(overrides)
     try:
-        return hydra_tree(fixed, configs).hydra
+        return hydra_tree(fixed, configs)
     except ConfigError as error:  # a config of one's own may leave a group to the sweep
         for job in jobs_of(overrides, configs).values():
             with suppress(ConfigError):
-                return hydra_tree([*fixed, *job], configs).hydra
+                return hydra_tree([*fixed, *job], configs)
         raise error
 
 

@@ -10,8 +10,8 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS = {
     5: {
-        "train", "launch", "overrides", "sweep", "sweep_board", "interruptions", "cli", "cli_common", "cli_data",
-        "cli_pair", "cli_table", "cli_train", "__main__",
+        "train", "launch", "overrides", "folder_names", "sweep", "sweep_board", "interruptions", "cli", "cli_common",
+        "cli_data", "cli_pair", "cli_table", "cli_train", "__main__",
     },
     4: {"training", "evaluation"},
     3: {"data"},
