@@ -15,6 +15,7 @@ from ifvit.config.build import (
     differences,
     identity,
     known_keys,
+    leaves,
     matcher_of,
     near,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "inherited",
     "is_path_key",
     "known_keys",
+    "leaves",
     "matcher_of",
     "near",
 ]

@@ -129,6 +129,11 @@ def as_tree(config: Any) -> Any:
     return str(config) if isinstance(config, enum.Enum) else config
 
 
+def leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A config's values by key, like optimizer.lr."""
+    return dict(_leaves(tree))
+
+
 def identity(tree: Mapping[str, Any]) -> dict[str, Any]:
     """What makes a run this one and no other: its config's values by key, without SESSION_KEYS; of a run of an earlier
     version too.
@@ -196,7 +201,7 @@ def typed_keys(cls: type = Config, prefix: str = "") -> Iterator[tuple[str, Any]
             yield prefix + name, hint
 
 
-def _leaves(tree: Mapping[str, Any], path: str = ""):
+def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{path}{key}.")

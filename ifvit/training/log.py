@@ -15,7 +15,7 @@ import numpy as np
 
 from ifvit import plots
 from ifvit.checkpoint import CURVES, CheckpointError, read_json, write_json
-from ifvit.config import Config
+from ifvit.config import Config, as_tree, identity, leaves
 from ifvit.metrics import PCK_PX
 from ifvit.progress import clock
 from ifvit.training.curves import PICTURE, TRAIN, VALIDATION, Curves
@@ -59,6 +59,9 @@ class TrainLog:
         """
         self._config, self._progress = config, progress
         self._curves = Curves(run_dir / CURVES, start, logged=self.due(start))
+        if start == 0:
+            tree = as_tree(config)
+            self._curves.begin(leaves(tree), identity(tree), VALIDATION + config.stage.objective)
         self._kept_at = run_dir / CURVES / WINDOWS
         self._kept = {step: window for step, window in _read_windows(self._kept_at).items() if step <= start}
         self._window = self._kept.get(start, Window())
@@ -177,6 +180,10 @@ class TrainLog:
             figures = ", ".join(f"{key.replace('_', ' ')} {written(value, '.3f')}" for key, value in means.items())
             lines.append(f"  {name}: {figures}")
         print("\n".join(lines), flush=True)
+
+    def finish(self, step: int) -> None:
+        """The run has made all its steps, and is judged."""
+        self._curves.finish(step)
 
     def close(self) -> None:
         """Write what is held back."""

@@ -14,14 +14,14 @@ from typing import Any
 import jax
 
 from ifvit import __version__, pictures
-from ifvit.checkpoint import Checkpoints, read_json, write_json
+from ifvit.checkpoint import CURVES, Checkpoints, read_json, write_json
 from ifvit.config import STRIDES, Config, Source
 from ifvit.config import Stage as StageName
 from ifvit.data.batches import TRAIN, VALIDATE, Batches
 from ifvit.data.loader import supply
 from ifvit.data.records import DataError
 from ifvit.progress import clock
-from ifvit.training import devices, run_dir
+from ifvit.training import curves, devices, run_dir
 from ifvit.training.dense_stage import DenseStage
 from ifvit.training.finished import FIGURES, outcome
 from ifvit.training.inputs import check_inputs
@@ -192,6 +192,7 @@ class _Run:
             judged = self._validate(trainer.max_steps)
             if trainer.max_steps > start:
                 self._save(trainer.max_steps)
+            self.log.finish(trainer.max_steps)
             self._close()
         print("\n".join(self._closing(judged)))
         return Outcome(judged.means[self.config.stage.objective], None)
@@ -287,7 +288,7 @@ class _Run:
         yield from outcome(self.config.stage, read_json(self.dir / "metrics.json"))
         yield "look at  " + ", ".join(str(self.dir / f"{name}.png") for name in judged.pictures)
         yield f"figures  {self.dir / 'metrics.json'}"
-        yield f"curves   tensorboard --logdir {self.dir / 'tb'}"
+        yield f"curves   {curves.command(self.dir / CURVES)}"
 
 
 def _rank(best: Mapping[str, Any] | None, step: int, stage: StageName) -> str:
