@@ -69,7 +69,8 @@ class Curves:
         config, told_apart: values by key, all of them and those that make the run this one; objective: the curve that
         HParams compares runs by.
         """
-        text = "\n".join(f"    {key}: {_shown(value)}" for key, value in config.items())  # indented: Markdown's code
+        values = ((key, value if isinstance(value, str) else json.dumps(value)) for key, value in config.items())
+        text = "\n".join(f"    {key}: {value}" for key, value in values)  # indented: Markdown's code
         experiment, session, _ = summary.hparams({k: _shown(v) for k, v in told_apart.items()}, {objective: 0.0})
         for found in (summary.text("config", text), experiment, session):
             self._write(Event(step=0, summary=found))

@@ -99,7 +99,7 @@ def test_the_config_and_the_objective_are_there_for_tensorboard(finished):
     }  # fmt: skip
     (text,) = found["config/text_summary"].tensor.string_val
     lines = text.decode().splitlines()
-    assert "    optimizer.lr: 0.001" in lines and "    dense.stage_widths: [4, 8, 8]" in lines
+    assert "    optimizer.lr: 0.001" in lines and "    dense.use_loftr: false" in lines
     session = hparams_of(found["_hparams_/session_start_info"]).session_start_info.hparams
     assert session["optimizer.lr"].number_value == 0.001 and session["data.source"].string_value == "folder"
     assert "run_dir" not in session  # what tells no run from another
