@@ -25,7 +25,7 @@ def folder_name(overrides: Iterable[str], longest: int = LONGEST_JOB) -> str:
     """
     true = ",".join(sorted(overrides))
     name = re.sub(r"[^A-Za-z0-9_.,=+-]", "_", re.sub(r"['\\]", "", true))
-    if name == true and len(name) <= longest:
+    if name == true and len(name) <= longest and name not in (".", ".."):
         return name
     return f"{name[:longest]}-{hashlib.sha256(true.encode()).hexdigest()[:8]}"
 
@@ -35,6 +35,6 @@ def auto_run_dir(overrides: Iterable[str]) -> str:
 
     overrides: as they were typed, like seed=1. Of a key typed twice the last counts.
     """
-    last = {override.lstrip("+").partition("=")[0]: override for override in overrides}
+    last = {override.partition("=")[0]: override for override in (override.lstrip("+") for override in overrides)}
     typed = [override for key, override in last.items() if key not in SESSION_KEYS and not key.startswith("hydra")]
     return str(AUTO_PARENT / (folder_name(typed, LONGEST_AUTO) or "defaults"))

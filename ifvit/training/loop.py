@@ -150,10 +150,7 @@ class _Run:
         large = config.dense.d_model >= LARGE_WIDTH and config.trainer.max_steps >= MANY_STEPS
         if not large or config.stage is not StageName.dense or self.devices.platform != "cpu":
             return ""
-        return (
-            f"\n{' ' * 12}this network takes a CPU a day or more; to see it learn within minutes:\n{' ' * 12}"
-            "experiment=quickstart"
-        )
+        return "; a CPU needs a day or more for this run, and minutes for experiment=quickstart"
 
     def _sources(self) -> Iterator[str]:
         """A line for each source: where it lies, who of it trains and who validates, its share of a batch."""
