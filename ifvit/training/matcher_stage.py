@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ifvit import plots
+from ifvit import charts
 from ifvit.calibration import least_rate
 from ifvit.checkpoint import MODULE_1, CheckpointError, copy_best, read_variables
-from ifvit.config import Config
+from ifvit.config import Config, DataConfig, Source
 from ifvit.data.batches import Batches
 from ifvit.data.loader import Supply
 from ifvit.metrics import mean, term
@@ -125,9 +125,10 @@ class MatcherStage:
         ]
         embedding = [means[f"{b}_embedding"] for b in ("global", "local")]
         means["loss"] = float(loss.dense_weight * np.mean(registration) + loss.embedding_weight * np.mean(embedding))
-        line = summary(means) + _too_few(means["eer"], genuine)
+        line = summary(means) + _too_few(means["eer"], genuine) + of_synthetic_fingers(self.config.data, means["eer"])
         heading = [f"Module 2 after {step} steps, {whose}", line]
-        pictures = {"scores": plots.draw_scores(scores, genuine, heading)}
+        score = f"{weights.global_weight:g} x cosine of the global + {weights.local_weight:g} x of the local vectors"
+        pictures = {"scores": draw_scores(scores, genuine, heading, score)}
         sources = _by_source(scores, genuine, shares, len(parts))
         return Judgement(means, len(scores), sources, pictures, [line], _missing(means, genuine))
 
@@ -160,6 +161,15 @@ def figures_of(scores: np.ndarray, genuine: np.ndarray) -> dict[str, float]:
         "genuine_score": float(scores[genuine].mean()),
         "impostor_score": float(scores[~genuine].mean()),
     }
+
+
+def draw_scores(scores: np.ndarray, genuine: np.ndarray, heading: Sequence[str], score: str) -> np.ndarray:
+    """The chart of the scores of (P,) pairs, with the EER where there is one. score: what they are, in words."""
+    threshold, label = float("nan"), ""
+    if genuine.any() and not genuine.all():
+        equal = equal_error(Ladder(scores.astype(np.float64), genuine).rates())
+        threshold, label = float(equal.threshold), f"EER {100 * float(equal.rate):.2f} %"
+    return charts.score_chart(charts.counts_of(scores, genuine), threshold, label, heading, score)
 
 
 def _missing(means: Mapping[str, float], genuine: np.ndarray) -> str | None:
@@ -197,6 +207,13 @@ def _too_few(eer: float, genuine: np.ndarray) -> str:
     if pairs == 0 or eer >= least_rate(pairs):
         return ""
     return f"; {pairs} pairs of a kind cannot tell an EER below {least_rate(pairs):.0%}"
+
+
+def of_synthetic_fingers(data: DataConfig, eer: float) -> str:
+    """What is said of an EER on fingers that are grown here, wholly or in part; nothing of others."""
+    if np.isnan(eer) or not any(part.source is Source.synthetic for part in data.parts.values()):
+        return ""
+    return "; this EER is of synthetic fingers, real prints are harder"
 
 
 def _trained_before(source: Path, own: dict[str, Any]) -> dict[str, Any]:

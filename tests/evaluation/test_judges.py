@@ -15,7 +15,7 @@ from ifvit import cli
 from ifvit.config import build
 from ifvit.data.records import DataError, Record
 from ifvit.evaluation import calibrating, run
-from ifvit.evaluation.judges import judge_of, refuse_seen
+from ifvit.evaluation.judges import judge_of
 from ifvit.image import ImageError
 from ifvit.launch import compose_tree
 from ifvit.recognition.prints import Print
@@ -47,9 +47,9 @@ def chosen(prints):
 
 def test_what_judges_is_told(runs):
     alone, dense, both = judge_of(None), judge_of(runs / "dense"), judge_of(runs / "matcher")
-    assert alone.told == {"run": "none: ridges and minutiae alone", "enhancement": "gabor"}
+    assert alone.about == {"run": "none: ridges and minutiae alone", "enhancement": "gabor"}
     assert alone.key == {"judge": "ridges 1", "enhancement": "gabor"} and alone.calibration() is None
-    assert dense.told["run"] == str(runs / "dense") and dense.told["input"] == "64x64 px at 250 ppi"
+    assert dense.about["run"] == str(runs / "dense") and dense.about["input"] == "64x64 px at 250 ppi"
     assert "cosines" not in dense.score and "Module 2's cosines" in both.score
     cosines = judge_of(runs / "matcher", score=Score.cosines)
     assert cosines.score == "0.6 x cosine of the global + 0.4 x of the local vectors"
