@@ -88,8 +88,8 @@ def patch(colour: str) -> Any:
 
 def tidy(axes: Axes, x: str, y: str) -> None:
     """Name both axes, and draw faint lines at their ticks."""
-    axes.set_xlabel(x, color=INK)
-    axes.set_ylabel(y, color=INK)
+    axes.set_xlabel(printable(x), color=INK, parse_math=False)
+    axes.set_ylabel(printable(y), color=INK, parse_math=False)
     axes.grid(color="#e1e1e1", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=9, colors=INK)

@@ -44,7 +44,7 @@ VERIFICATION = (
     Term("ZeroFMR", "the lowest FNMR that accepts no impostor pair", ("zero_fmr",)),
     Term("ZeroFNMR", "the lowest FMR that rejects no genuine pair", ("zero_fnmr",)),
     Term(
-        "TAR", "true accept rate: 1 - FNMR, the share of genuine pairs accepted, at a FAR named with it", ("tar",),
+        "TAR", "true accept rate, 1 - FNMR: genuine pairs accepted, at the FAR named with it", ("tar",),
         "FAR is the FMR.",
     ),
     Term("AUC", "how often a genuine pair scores above an impostor pair; 1 is all, 0.5 is chance", ("auc",)),
@@ -101,7 +101,7 @@ MATCHER = (
         ("embedding", "global_embedding", "local_embedding"),
     ),
     Term(
-        "global_..., local_...", "the same figures of Module 2's branches",
+        "figures of a branch", "the same figures of one of Module 2's branches",
         ("global_exact", "global_within_one", "global_positive", "global_negative", "local_exact", "local_within_one",
          "local_positive", "local_negative"),
         "global sees both prints enhanced, local 90x90 px of the prints themselves.",

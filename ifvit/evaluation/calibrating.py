@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ifvit.calibration import Calibration, calibration
 from ifvit.checkpoint import write_json
-from ifvit.evaluation.judges import Judge
 from ifvit.recognition.run_calibration import FILES
+
+if TYPE_CHECKING:
+    from ifvit.evaluation.judges import Judge
+
+UNDONE = "not calibrated: "  # how a line begins where there is no calibration, though there could be one
 
 
 def store_calibration(judge: Judge, scores: np.ndarray, of: Mapping[str, Any], replace: bool) -> str:
@@ -25,18 +29,16 @@ def store_calibration(judge: Judge, scores: np.ndarray, of: Mapping[str, Any], r
     path, stored = judge.run_dir / FILES[judge.score_of], judge.calibration()
     found = calibration(scores)._replace(of=of)
     if stored is not None and not replace and not _gains(stored, found):
-        return (
-            f"calibration: {path} stays, by {stored.basis()}; this one is by {found.basis()} (--calibrate replaces it)"
-        )
+        return f"{path} stays: it rests on {stored.basis()}, this on {found.basis()} (--calibrate replaces it)"
     try:
         write_json(path, {**judge.key, "of": dict(of), "table": found.tree()})
     except OSError as error:
         return (
-            f"not calibrated: {path} cannot be written ({error.strerror}); to calibrate it, evaluate a copy of the run "
+            f"{UNDONE}{path} cannot be written ({error.strerror}); to calibrate it, evaluate a copy of the run "
             "that can be written"
         )
-    before = f", before by {stored.basis()}" if stored is not None and stored.basis() != found.basis() else ""
-    return f"calibrated by {found.basis()}{before}: {path}"
+    before = f", before with {stored.basis()}" if stored is not None and stored.basis() != found.basis() else ""
+    return f"calibrated with {found.basis()}{before}: {path}"
 
 
 def _gains(stored: Calibration, found: Calibration) -> bool:

@@ -7,7 +7,6 @@ the run's state, the calibration as the evaluation left it. Where it is the same
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any
 from ifvit import __version__
 from ifvit.checkpoint import MODULE_1, CheckpointError, read_json, saved_steps, write_json
 from ifvit.data.records import Record
+from ifvit.evaluation import peers
+from ifvit.evaluation.calibrating import UNDONE
 from ifvit.evaluation.task import Task
 from ifvit.recognition.run_calibration import FILES, RECIPE, Score
 
@@ -32,7 +33,7 @@ def key_of(task: Task, calibrate: bool | None, moved: int) -> dict[str, Any]:
         "state": None if task.run_dir is None else _state(task.run_dir), "score": task.score,
         "enhancement": str(task.data.enhancement), "protocol": str(task.protocol), "images": _images(task.records),
         "pairs": pairs, "robustness": moved, "calibrate": calibrate, "calibration": calibration_of(task),
-        "peers": importlib.util.find_spec("nbis") is not None,
+        "peers": peers.unavailable(),
     }  # fmt: skip
 
 
@@ -49,11 +50,15 @@ def lines_of(out: Path, key: dict[str, Any]) -> list[str] | None:
 
 
 def finish(out: Path, task: Task, key: dict[str, Any], lines: Sequence[str]) -> None:
-    """Note that everything is written. key: as it was before; the calibration may be another now.
+    """Note that everything is written, unless a line says that the same command may do more the next time.
+
+    key: as it was before; the calibration may be another now.
 
     Raises:
-        WriteError: it cannot be.
+        WriteError: it cannot be noted.
     """
+    if any(line.startswith(UNDONE) for line in lines):
+        return
     write_json(out / FILE, {"key": key | {"calibration": calibration_of(task)}, "lines": list(lines)})
 
 

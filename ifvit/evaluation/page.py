@@ -38,18 +38,22 @@ STYLE = """
 body{font-family:sans-serif;line-height:1.45;max-width:72em;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:1em 0}caption{text-align:left;font-weight:bold;padding:.3em 0}
 th,td{padding:.2em .8em .2em 0;text-align:left;vertical-align:top;border-bottom:1px solid #ddd}
-.figures th,.figures td{white-space:nowrap}.figures td{text-align:right}.figures .other th{padding-left:1.5em;
-font-weight:normal}.wide{overflow-x:auto}code{overflow-wrap:anywhere}pre{overflow-x:auto}
+.figures td,.figures tbody th{white-space:nowrap}.figures td,.figures thead th+th{text-align:right}
+.figures .other th{padding-left:1.5em;font-weight:normal}.wide{overflow-x:auto}
+code{overflow-wrap:anywhere}pre{overflow-x:auto}
 img{max-width:100%;height:auto}figure{margin:1em 0}.pairs{display:flex;flex-wrap:wrap;gap:1.5em}
 .pairs figure{width:26em;margin:0}dt{font-weight:bold}dd{margin:0 0 .4em 2em}
-@media print{body{max-width:none;margin:0;font-size:9pt}.figures th,.figures td{padding-right:.4em}
-figure,tr,dt{break-inside:avoid}h2,h3,dt{break-after:avoid}.pairs{display:block}.pairs figure{display:inline-block;
+@media print{body{max-width:none;margin:0;font-size:9pt}.figures{font-size:7.5pt}figure,tr,pre,dd{break-inside:avoid}
+h2,h3,h3+p,dt{break-after:avoid}.pairs{display:block}.pairs figure{display:inline-block;
 width:48%}.wide,pre{overflow:visible}pre{white-space:pre-wrap}a{color:inherit;text-decoration:none}}
 """
 
 
 class WorstPair(NamedTuple):
-    """A pair drawn: kind ('genuine' or 'impostor'), the two files' names, what is to be told, uint8 RGB (H, W, 3)."""
+    """A pair drawn.
+
+    kind: 'genuine' or 'impostor'. files: the names of both. caption: what was found. picture: uint8 RGB (H, W, 3).
+    """
 
     kind: str
     files: tuple[str, str]

@@ -13,7 +13,7 @@ from ifvit import __version__
 from ifvit.data.protocols import PairList
 from ifvit.data.records import Record
 from ifvit.evaluation import peers
-from ifvit.evaluation.calibrating import store_calibration
+from ifvit.evaluation.calibrating import UNDONE, store_calibration
 from ifvit.evaluation.comparisons import Comparisons, compare_all, gallery_digest, worst
 from ifvit.evaluation.judges import Gallery, Judge, judge_of
 from ifvit.evaluation.page import WorstPair
@@ -113,7 +113,7 @@ def _calibrated(done: Evaluation, replace: bool) -> str:
     task, failed = done.task, done.comparisons.failed
     impostor = ~task.pairs.genuine
     if failed[impostor].all():
-        return "not calibrated: no impostor pair could be compared"
+        return f"{UNDONE}no impostor pair could be compared"
     # A pair that failed has no score and so reaches none: the bottom.
     scores = np.where(failed, done.comparisons.score[impostor & ~failed].min(), done.comparisons.score)[impostor]
     of = {"protocol": str(task.protocol), "images": len(task.records), "databases": task.databases}
@@ -156,6 +156,7 @@ def _drawn(done: Evaluation) -> list[WorstPair]:
     pictures = done.judge.drawn([files for _, files, _ in listed], [pair for *_, pair in listed])
     drawn = []
     for (kind, files, _), (caption, picture) in zip(listed, pictures, strict=True):
-        drawn.append(WorstPair(kind, tuple(Path(file).name for file in files), caption, picture))
+        names = tuple("/".join(Path(file).parts[-2:]) for file in files)  # two folders may hold one name
+        drawn.append(WorstPair(kind, names, caption, picture))
         progress.step()
     return drawn

@@ -16,7 +16,7 @@ from ifvit.launch import compose_tree
 from ifvit.training import loop
 from ifvit.training.devices import Devices
 from ifvit.training.loop import train
-from ifvit.training.matcher_stage import MatcherStage, _too_few, figures_of
+from ifvit.training.matcher_stage import MatcherStage, _too_few, draw_scores, figures_of, of_synthetic_fingers
 from ifvit.training.matcher_step import CLASSES, new_classes, renewed
 from ifvit.training.run_dir import RunDirError
 from tests.conftest import TINY_MATCHER
@@ -173,6 +173,19 @@ def test_figures_by_hand():
     found = figures_of(np.array([0.9, 0.4, 0.5, 0.1]), np.array([True, True, False, False]))
     assert found["auc"] == 0.75 and found["eer"] == 0.5 and found["genuine_score"] == pytest.approx(0.65)
     assert np.isnan(figures_of(np.array([0.9]), np.array([True]))["auc"])
+
+
+def test_an_equal_error_of_synthetic_fingers_is_told_as_that(prints, tmp_path):
+    line = "; this EER is of synthetic fingers, real prints are harder"
+    real = [f"data.root={prints}", "data.file_ppi=250"]
+    for typed, expected in ((["data=synthetic"], line), (["data=folder", *real], "")):
+        data = build(compose_tree(typed)).data
+        assert of_synthetic_fingers(data, 0.1) == expected and of_synthetic_fingers(data, float("nan")) == ""
+
+
+def test_scores_of_one_kind_alone_are_drawn():
+    for genuine in (np.array([True, False]), np.array([True, True])):
+        assert draw_scores(np.array([0.9, 0.1]), genuine, ["heading"], "cosine").shape[2] == 3
 
 
 def test_an_equal_error_that_so_few_pairs_cannot_tell():
