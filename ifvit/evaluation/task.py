@@ -15,6 +15,7 @@ from ifvit.data.protocols import PairList, Protocol, pairs
 from ifvit.data.records import DataError, Record, by_identity
 from ifvit.data.sources import find
 from ifvit.data.splits import read_split
+from ifvit.data.synthetic_sets import any_synthetic
 
 USUAL = {Source.fvc: Protocol.fvc, Source.sd4: Protocol.sd4}
 LONGEST = 60  # letters of a folder's name
@@ -48,6 +49,7 @@ class Task(NamedTuple):
             f"run      {self.run_dir or 'none: ridges and minutiae alone'}",
             f"data     {', '.join(self.databases)}: {len(self.records)} images of {len(by_identity(self.records))} "
             "fingers",
+            *(["         synthetic fingers: real prints are harder"] if any_synthetic(self.records) else []),
             f"pairs    {counted(genuine, 'genuine')} and {others} (protocol {self.protocol})",
         ]
 

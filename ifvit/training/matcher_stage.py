@@ -15,9 +15,10 @@ import optax
 from ifvit import charts
 from ifvit.calibration import least_rate
 from ifvit.checkpoint import MODULE_1, CheckpointError, copy_best, read_variables
-from ifvit.config import Config, DataConfig, Source
+from ifvit.config import Config
 from ifvit.data.batches import Batches
 from ifvit.data.loader import Supply
+from ifvit.data.synthetic_sets import has_synthetic
 from ifvit.metrics import mean, term
 from ifvit.models.matcher import MatcherModel, from_dense
 from ifvit.rates import Ladder, auc, equal_error
@@ -30,6 +31,8 @@ from ifvit.training.stage import Judgement, Start
 from ifvit.training.state import INIT_STREAM, TrainState, make_optimizer, parameter_count
 from ifvit.training.step import TrainStep
 
+REAL_PRINTS = "; of synthetic fingers: real prints are harder"
+
 
 class MatcherStage:
     """Module 2; see `stage.Stage`. Its Module 1 is copied into the run directory, so that a run compares by itself."""
@@ -40,6 +43,7 @@ class MatcherStage:
         self.config, self.dir = config, Path(config.run_dir)
         self.model = MatcherModel.from_config(config.dense, config.matcher, dtype)
         self.module_1: Trained | None = None
+        self.synthetic = False  # whether it is judged on fingers that nobody has
 
     def check_start(self) -> None:
         """Raises:
@@ -54,6 +58,7 @@ class MatcherStage:
         """Raises:
         RunDirError: the data were prepared by another Module 1.
         """
+        self.synthetic = has_synthetic(self.config.data)
         made_by = getattr(data, "module1", None)
         if made_by and made_by != self.module_1.digest():
             raise RunDirError(
@@ -125,7 +130,7 @@ class MatcherStage:
         ]
         embedding = [means[f"{b}_embedding"] for b in ("global", "local")]
         means["loss"] = float(loss.dense_weight * np.mean(registration) + loss.embedding_weight * np.mean(embedding))
-        line = summary(means) + _too_few(means["eer"], genuine) + of_synthetic_fingers(self.config.data, means["eer"])
+        line = summary(means) + _too_few(means["eer"], genuine) + (REAL_PRINTS if self.synthetic else "")
         heading = [f"Module 2 after {step} steps, {whose}", line]
         score = f"{weights.global_weight:g} x cosine of the global + {weights.local_weight:g} x of the local vectors"
         pictures = {"scores": draw_scores(scores, genuine, heading, score)}
@@ -207,13 +212,6 @@ def _too_few(eer: float, genuine: np.ndarray) -> str:
     if pairs == 0 or eer >= least_rate(pairs):
         return ""
     return f"; {pairs} pairs of a kind cannot tell an EER below {least_rate(pairs):.0%}"
-
-
-def of_synthetic_fingers(data: DataConfig, eer: float) -> str:
-    """What is said of an EER on fingers that are grown here, wholly or in part; nothing of others."""
-    if np.isnan(eer) or not any(part.source is Source.synthetic for part in data.parts.values()):
-        return ""
-    return "; this EER is of synthetic fingers, real prints are harder"
 
 
 def _trained_before(source: Path, own: dict[str, Any]) -> dict[str, Any]:
