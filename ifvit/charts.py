@@ -139,8 +139,8 @@ def score_chart(
     if counts.edges[0] <= threshold <= counts.edges[-1]:
         for axes in (shares, rates):
             axes.axvline(threshold, color=INK, linewidth=1, linestyle=":")
-        said = f"{label} at a threshold of {threshold:.4g}" + (f"; {doubt}" if doubt else "")
-        entries.append((stroke(INK, ":"), said))
+        text = f"{label} at a threshold of {threshold:.4g}" + (f"; {doubt}" if doubt else "")
+        entries.append((stroke(INK, ":"), text))
     tidy(shares, "", "share of pairs of the kind")
     tidy(rates, score, "rate at the threshold")
     for axes in (shares, rates):

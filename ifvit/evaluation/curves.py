@@ -48,17 +48,19 @@ def draw_det(curves: Mapping[str, Figures], heading: Sequence[str]) -> np.ndarra
         raise ValueError(f"a DET picture holds 1 to {len(COLOURS)} curves, not {len(curves)}")
     figure = sheet(heading, 8.0 + 0.3 * len(curves))
     axes = figure.subplots()
-    ends = _axes(axes, *(max(getattr(one.pairs, kind) for one in curves.values()) for kind in ("impostor", "genuine")))
+    ends = _axes(
+        axes, *(max(getattr(result.pairs, kind) for result in curves.values()) for kind in ("impostor", "genuine"))
+    )
     entries = []
-    for (name, one), colour in zip(curves.items(), COLOURS, strict=False):
-        path = np.maximum(_visible(one.det), ends)
+    for (name, result), colour in zip(curves.items(), COLOURS, strict=False):
+        path = np.maximum(_visible(result.det), ends)
         axes.plot(*path.T, color=colour, linewidth=1)
         axes.plot(*path[1:-1].T, color=colour, linewidth=2.2)
         axes.plot(*path[-1], color=colour, marker="o", clip_on=False, zorder=3)
-        entries.append((stroke(colour, linewidth=2.2), f"{name}: {_rates(one)}"))
+        entries.append((stroke(colour, linewidth=2.2), f"{name}: {_rates(result)}"))
     entries.append((stroke(FAINT, "", marker="o"), "ZeroFMR: the lowest FNMR that accepts no impostor pair"))
     entries.append((patch(FEW), f"a rate of fewer than {RULE_OF_THREE:g} pairs, which is not told from none"))
-    if not all(all(one.enough.values()) for one in curves.values()):
+    if not all(all(result.enough.values()) for result in curves.values()):
         entries.append((stroke("none"), TOO_FEW))
     legend(figure, entries)
     return drawn(figure)
@@ -102,10 +104,10 @@ def rate_ticks(least: float) -> list[float]:
     return [value for value in values if least * (1 - 1e-9) <= value <= 1]
 
 
-def _rates(one: Figures) -> str:
-    if one.nothing:
-        return one.nothing
-    return ", ".join(f"{label} {100 * getattr(one, key):.2f} %{one.mark(key)}" for key, label in POINTS.items())
+def _rates(result: Figures) -> str:
+    if result.nothing:
+        return result.nothing
+    return ", ".join(f"{label} {100 * getattr(result, key):.2f} %{result.mark(key)}" for key, label in POINTS.items())
 
 
 def draw_heat_map(table: Robustness, heading: Sequence[str]) -> np.ndarray:

@@ -93,7 +93,7 @@ def page(contents: Contents) -> str:
     title = f"Verification: {contents.title}"
     sections = list(_sections(contents))
     about = contents.about
-    links = "".join(f'<li><a href="#{one.anchor}">{_text(one.title)}</a></li>' for one in sections)
+    links = "".join(f'<li><a href="#{section.anchor}">{_text(section.title)}</a></li>' for section in sections)
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -101,8 +101,8 @@ def page(contents: Contents) -> str:
         f"<header><h1>{_text(title)}</h1><p>IFViT {_text(about['ifvit'])}, {_text(about['date'])}</p></header>",
         f'<nav aria-labelledby="contents"><h2 id="contents">Contents</h2><ol>{links}</ol></nav><main>',
     ]
-    for one in sections:
-        parts += [f'<section><h2 id="{one.anchor}">{_text(one.title)}</h2>', *one.body, "</section>"]
+    for section in sections:
+        parts += [f'<section><h2 id="{section.anchor}">{_text(section.title)}</h2>', *section.body, "</section>"]
     return "\n".join([*parts, "</main></body></html>", ""])
 
 
@@ -111,11 +111,11 @@ def _sections(contents: Contents) -> Iterator[_Section]:
     yield _Section("evaluated", "What was evaluated", _about(contents.about))
     yield _Section("figures", "Figures", _table(figures, contents.baseline))
     if DET in charts:
-        described = "; ".join(f"{name}: {_spoken(one)}" for name, one in figures.items())
+        described = "; ".join(f"{name}: {_spoken(result)}" for name, result in figures.items())
         yield _Section("det", "FNMR over FMR", [_figure(charts, DET, f"DET curves. {described}")])
-    for number, (name, one) in enumerate(figures.items()):
-        chart = _figure(charts, files[name], f"Scores of {name}. {_spoken(one)}")
-        yield _Section(f"database-{number}", name, [f"<pre>{_text(chr(10).join(one.text()))}</pre>", chart])
+    for number, (name, result) in enumerate(figures.items()):
+        chart = _figure(charts, files[name], f"Scores of {name}. {_spoken(result)}")
+        yield _Section(f"database-{number}", name, [f"<pre>{_text(chr(10).join(result.text()))}</pre>", chart])
     if contents.moved:
         yield _Section("moved", "Turned and moved prints", _moved(contents.moved, charts))
     if contents.worst:
@@ -152,8 +152,8 @@ def _table(figures: Mapping[str, Figures], baseline: Baseline | None) -> list[st
     """A row for each database, and under it the baseline's."""
     heads = "".join(f'<th scope="col">{name}</th>' for name in ("database", *COLUMNS))
     rows = []
-    for name, one in figures.items():
-        rows.append(_row(name, one))
+    for name, result in figures.items():
+        rows.append(_row(name, result))
         if baseline and name in baseline.figures:
             rows.append(_row(baseline.name, baseline.figures[name], ' class="other"'))
     return [
@@ -164,33 +164,33 @@ def _table(figures: Mapping[str, Figures], baseline: Baseline | None) -> list[st
     ]
 
 
-def _row(name: str, one: Figures, kind: str = "") -> str:
-    tar = next(tar for tar in one.tar if tar.far == 0.001)
-    pairs = one.pairs
+def _row(name: str, result: Figures, kind: str = "") -> str:
+    tar = next(tar for tar in result.tar if tar.far == 0.001)
+    pairs = result.pairs
     cells = [
-        *(_cell(one, key) for key in POINTS),
+        *(_cell(result, key) for key in POINTS),
         f"{100 * tar.tar:.2f}{'' if tar.enough else '*'}",
         f"{pairs.failed_genuine} of {pairs.genuine}",
         f"{pairs.failed_impostor} of {pairs.impostor}",
     ]
-    if one.nothing:
+    if result.nothing:
         cells[: len(POINTS) + 1] = ["-"] * (len(POINTS) + 1)
     return f'<tr{kind}><th scope="row">{_text(name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
 
 
-def _cell(one: Figures, key: str) -> str:
-    if mark := one.mark(key):
-        return f"{100 * getattr(one, key):.2f}{mark}"
-    low, high = (100 * value for value in one.intervals[key])
-    return f"{100 * getattr(one, key):.2f} [{low:.2f}, {high:.2f}]"
+def _cell(result: Figures, key: str) -> str:
+    if mark := result.mark(key):
+        return f"{100 * getattr(result, key):.2f}{mark}"
+    low, high = (100 * value for value in result.intervals[key])
+    return f"{100 * getattr(result, key):.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _spoken(one: Figures) -> str:
+def _spoken(result: Figures) -> str:
     """The figures of a chart, for who does not see it."""
-    if one.nothing:
-        return one.nothing
-    rates = ", ".join(f"{label} {100 * getattr(one, key):.2f} %" for key, label in POINTS.items())
-    return f"{rates}, by {counted(one.pairs.genuine, 'genuine')} and {counted(one.pairs.impostor, 'impostor')}"
+    if result.nothing:
+        return result.nothing
+    rates = ", ".join(f"{label} {100 * getattr(result, key):.2f} %" for key, label in POINTS.items())
+    return f"{rates}, by {counted(result.pairs.genuine, 'genuine')} and {counted(result.pairs.impostor, 'impostor')}"
 
 
 def _moved(moved: Robustness, charts: Mapping[str, np.ndarray]) -> list[str]:
@@ -202,16 +202,16 @@ def _moved(moved: Robustness, charts: Mapping[str, np.ndarray]) -> list[str]:
 def _worst(worst: Sequence[WorstPair]) -> Iterator[str]:
     titles = {"genuine": "Genuine pairs of the lowest scores", "impostor": "Impostor pairs of the highest scores"}
     for kind, title in titles.items():
-        numbered = [(number, one) for number, one in enumerate(worst) if one.kind == kind]
+        numbered = [(number, pair) for number, pair in enumerate(worst) if pair.kind == kind]
         if not numbered:
             continue
         yield f'<h3>{title}</h3><p>A picture opens the large one, in worst/.</p><div class="pairs">'
-        for number, one in numbered:
-            names = " and ".join(one.files)
+        for number, pair in numbered:
+            names = " and ".join(pair.files)
             yield (
-                f'<figure><a href="{one.file_of(number)}"><img alt="{_text(f"{kind} pair {names}. {one.caption}")}" '
-                f'src="data:image/jpeg;base64,{_encoded(thumbnail(one.picture))}"></a>'
-                f"<figcaption><code>{_text(names)}</code><br>{_text(one.caption)}</figcaption></figure>"
+                f'<figure><a href="{pair.file_of(number)}"><img alt="{_text(f"{kind} pair {names}. {pair.caption}")}" '
+                f'src="data:image/jpeg;base64,{_encoded(thumbnail(pair.picture))}"></a>'
+                f"<figcaption><code>{_text(names)}</code><br>{_text(pair.caption)}</figcaption></figure>"
             )
         yield "</div>"
 

@@ -51,9 +51,9 @@ def write_report(
     Raises:
         OSError: a file cannot be written.
     """
-    results = {**about, "databases": {name: one.tree() for name, one in figures.items()}}
+    results = {**about, "databases": {name: result.tree() for name, result in figures.items()}}
     if baseline:
-        own = {name: one.tree() for name, one in baseline.figures.items()}
+        own = {name: result.tree() for name, result in baseline.figures.items()}
         results["baseline"] = {"name": baseline.name, "version": baseline.version, "databases": own}
     if moved:
         results["robustness"] = moved.tree()
@@ -61,8 +61,8 @@ def write_report(
     charts = _charts(about, figures, moved)
     for name, picture in charts.items():
         pictures.save(out / name, picture)
-    for number, one in enumerate(worst):
-        pictures.save(out / one.file_of(number), one.picture)
+    for number, pair in enumerate(worst):
+        pictures.save(out / pair.file_of(number), pair.picture)
     title = f"{', '.join(figures)} (protocol {about['protocol']})"
     content = page(Contents(title, about, figures, charts, worst, baseline, moved)).encode()
     write_whole(out / "report.html", lambda file: file.write(content))

@@ -143,14 +143,14 @@ def test_of_two_calibrations_of_one_size_the_first_stays(tmp_path):
         return line
 
     path = tmp_path / "calibration.json"
-    one, other = "3 impostor pairs of DB1_B (protocol fvc)", "3 impostor pairs of DB2_B (protocol fvc)"
-    assert store("DB1_B", [0.1, 0.2, 0.3]) == f"calibrated with {one}: {path}"
-    said = f"{path} stays: it rests on {one}, this on {other} (--calibrate replaces it)"
-    assert store("DB2_B", [0.1, 0.2, 0.3]) == said and stored[-1].of["databases"] == ["DB1_B"]
-    assert store("DB1_B", [0.1, 0.2, 0.3]) == f"calibrated with {one}: {path}"  # the same data again
-    assert store("DB2_B", [0.1, 0.2, 0.3], True) == f"calibrated with {other}, before with {one}: {path}"
+    first, second = "3 impostor pairs of DB1_B (protocol fvc)", "3 impostor pairs of DB2_B (protocol fvc)"
+    assert store("DB1_B", [0.1, 0.2, 0.3]) == f"calibrated with {first}: {path}"
+    line = f"{path} stays: it rests on {first}, this on {second} (--calibrate replaces it)"
+    assert store("DB2_B", [0.1, 0.2, 0.3]) == line and stored[-1].of["databases"] == ["DB1_B"]
+    assert store("DB1_B", [0.1, 0.2, 0.3]) == f"calibrated with {first}: {path}"  # the same data again
+    assert store("DB2_B", [0.1, 0.2, 0.3], True) == f"calibrated with {second}, before with {first}: {path}"
     more = "4 impostor pairs of DB1_B (protocol fvc)"
-    assert store("DB1_B", [0.1, 0.2, 0.3, 0.4]) == f"calibrated with {more}, before with {other}: {path}"
+    assert store("DB1_B", [0.1, 0.2, 0.3, 0.4]) == f"calibrated with {more}, before with {second}: {path}"
 
 
 def test_a_calibration_by_fewer_impostors_replaces_none_by_more(runs, chosen, tmp_path, monkeypatch, capsys):

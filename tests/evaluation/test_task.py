@@ -25,14 +25,15 @@ def test_databases_as_one_name():
 
 def test_many_databases_are_one_short_name():
     names = [f"collection/database_{k}" for k in range(20)]
-    one, other = joined(names), joined(names[:-1])
-    assert one.startswith("collection_database_0+19_more-") and len(one) <= LONGEST and one != other
+    many, fewer = joined(names), joined(names[:-1])
+    assert many.startswith("collection_database_0+19_more-") and len(many) <= LONGEST and many != fewer
 
 
 def test_a_strangers_name_is_no_path():
     for name in ("../../etc", "..", "/", "a b\n", ".hidden", "-rf", "x" * 300, ""):
-        made = joined([name])
-        assert made and "/" not in made and made[0] not in ".-" and len(made) <= LONGEST and made.isprintable()
+        folder = joined([name])
+        assert folder and "/" not in folder and folder[0] not in ".-" and folder.isprintable()
+        assert len(folder) <= LONGEST
 
 
 def test_a_folder_of_the_data_and_of_what_differs_from_the_usual(data, prints):
