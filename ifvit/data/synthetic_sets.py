@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ifvit.config import DataConfig, Source
-from ifvit.data.prepared import read_records
 from ifvit.data.records import Record
 
 DATABASE, SET = "DB1_A", "set.json"  # of a set: the folder of its images, and the file that says what it is
@@ -24,6 +23,8 @@ def has_synthetic(data: DataConfig) -> bool:
     Raises:
         DataError: prepared data that are damaged.
     """
+    from ifvit.data.prepared import read_records  # and with it Orbax, which a set is made without
+
     for part in data.parts.values():
         if part.source is Source.synthetic:
             return True
