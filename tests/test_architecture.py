@@ -10,15 +10,15 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS = {
     5: {
-        "train", "launch", "overrides", "sweep", "interruptions", "cli", "cli_common", "cli_data", "cli_pair",
-        "cli_train", "__main__",
+        "train", "launch", "overrides", "sweep", "interruptions", "cli", "cli_common", "cli_data", "cli_evaluate",
+        "cli_pair", "cli_train", "__main__",
     },
     4: {"training", "evaluation"},
     3: {"data"},
     2: {"synthesis", "recognition"},
     1: {
         "config", "image", "geometry", "models", "weights", "losses", "metrics", "rates", "calibration", "cache",
-        "checkpoint", "pictures", "plots", "progress",
+        "charts", "checkpoint", "glossary", "pictures", "plots", "progress",
     },
     0: {"files", "signature", "backend", "console"},
 }  # fmt: skip
