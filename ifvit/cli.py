@@ -6,12 +6,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from ifvit import __version__, console
 from ifvit.cli_common import RESUMES, Stopped, at_least, border, check_place, typed_path, whole_command
 from ifvit.cli_data import add_data
-from ifvit.cli_pair import add_pair_commands, add_score
+from ifvit.cli_evaluate import add_evaluate
+from ifvit.cli_pair import add_pair_commands
 from ifvit.cli_table import add_table
 
 _OUTPUT = "OUT.npz (this program's names) or OUT.safetensors (LoFTR's, for other programs)"
@@ -55,30 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_pair_commands(commands)
 
-    evaluate = commands.add_parser("evaluate", help="judge a run, or ridges alone, by a verification protocol")
-    evaluate.add_argument(
-        "run_dir",
-        type=_run_or_override,
-        metavar="RUN_DIR",
-        help="of a trained Module 1 or 2, whose networks take part; none: by the ridges alone",
-    )
-    evaluate.add_argument("overrides", nargs="*", help="the data: data=fvc data.root=FOLDER data.databases=[DB1_B]")
-    add_score(evaluate)
-    evaluate.add_argument("--protocol", choices=["fvc", "sd4", "sd302", "all"], help="default: the data's usual one")
-    evaluate.add_argument("--impostors", type=at_least(1), metavar="N", help="at most so many, drawn; default: all")
-    evaluate.add_argument("--out", type=typed_path, metavar="DIR", help="default: RUN_DIR/evaluation, or ./evaluation")
-    evaluate.add_argument(
-        "--robustness", type=at_least(1), default=0, metavar="N",
-        help="compare N genuine pairs once more at every angle and shift, and draw the heat map",
-    )  # fmt: skip
-    calibration = evaluate.add_mutually_exclusive_group()
-    calibration.add_argument(
-        "--calibrate", action="store_const", const=True, help="replace the run's calibration, by fewer impostors too"
-    )
-    calibration.add_argument(
-        "--no-calibration", dest="calibrate", action="store_const", const=False, help="leave it as it is"
-    )
-    evaluate.set_defaults(run=_evaluate, stopped=RESUMES)
+    add_evaluate(commands)
 
     add_data(commands)
     add_table(commands)
@@ -132,41 +109,6 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("overrides", nargs="*", help="like training's: dense=loftr dense.num_layers=8")
     verify.set_defaults(run=_verify)
     return parser
-
-
-def _run_or_override(text: str) -> Path | str:
-    """A type for argparse: a run directory, or the first of the overrides, which hold an = and are no folder."""
-    return text if "=" in text and not Path(text).is_dir() else typed_path(text)
-
-
-def _evaluate(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import compose_config, prepare_process, refuse
-
-    run_dir, overrides = arguments.run_dir, arguments.overrides
-    if isinstance(run_dir, str):
-        run_dir, overrides = None, [run_dir, *overrides]
-    other = [text for text in overrides if not text.startswith(("data=", "data.", "+data."))]
-    if other:
-        refuse([f"{text}: the model comes from the run; only data=... and data.* are read" for text in other])
-    data = compose_config(overrides).data
-    out = arguments.out or (run_dir or Path()) / "evaluation"
-    if run_dir is None or run_dir.is_dir():  # else there is no run, which is told below
-        check_place("--out DIR", out / "results.json")
-    prepare_process()
-    from ifvit.checkpoint import CheckpointError
-    from ifvit.data.protocols import Protocol
-    from ifvit.evaluation.run import evaluate, report
-    from ifvit.recognition.errors import EnhancementError, ScoreError
-
-    with border(resumes=True):
-        try:
-            protocol = Protocol(arguments.protocol) if arguments.protocol else None
-            done = evaluate(run_dir, data, protocol, arguments.impostors, out, arguments.score)
-            print("\n".join(done.text()), flush=True)  # the figures first: a full disk must not cost them
-            for line in report(done, out, arguments.calibrate, arguments.robustness):
-                print(line, flush=True)
-        except (CheckpointError, EnhancementError, ScoreError) as error:
-            refuse([str(error)])
 
 
 def _synthesize(arguments: argparse.Namespace) -> None:

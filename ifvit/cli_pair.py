@@ -24,7 +24,7 @@ def add_pair_commands(commands: argparse._SubParsersAction) -> None:
     _add_pair(compare, "draw what the answer rests on")
     add_score(compare)
     compare.add_argument(
-        "--fmr", type=_share, default=0.01, metavar="P", help="decide at this false-match rate; default: %(default)s"
+        "--fmr", type=_share, default=0.001, metavar="P", help="decide at this false-match rate; default: %(default)s"
     )
     compare.set_defaults(run=_compare)
 

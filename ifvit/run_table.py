@@ -18,8 +18,8 @@ from ifvit.config import ADDED_GROUPS, Stage, identity
 LARGEST = 2**26  # bytes of a JSON file
 NO_FIGURE = "-"
 VALIDATED = "val."
-UNSURE = "*"  # marks a figure that the pairs are too few for
-_FEW = f"{UNSURE} too few pairs to tell such a figure; its interval is in results.json\n"
+UNSURE = "*"  # marks a figure that the pairs are too few for, as in the report
+_FEW = f"{UNSURE} means little: too few pairs for such a figure\n"
 NOTE = {"markdown": f"\n\\{_FEW}", "latex": f"% {_FEW}"}
 
 

@@ -11,14 +11,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS = {
     5: {
         "train", "launch", "overrides", "folder_names", "sweep", "sweep_board", "interruptions", "cli", "cli_common",
-        "cli_data", "cli_pair", "cli_table", "cli_train", "__main__",
+        "cli_data", "cli_evaluate", "cli_pair", "cli_table", "cli_train", "__main__",
     },
     4: {"training", "evaluation"},
     3: {"data"},
     2: {"synthesis", "recognition", "run_table"},
     1: {
         "config", "image", "geometry", "models", "weights", "losses", "metrics", "rates", "calibration", "cache",
-        "checkpoint", "pictures", "plots", "progress",
+        "charts", "checkpoint", "glossary", "pictures", "plots", "progress",
     },
     0: {"files", "signature", "backend", "console", "table_text"},
 }  # fmt: skip

@@ -8,13 +8,15 @@ from __future__ import annotations
 import enum
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ifvit.calibration import Calibration, from_tree
 from ifvit.checkpoint import CheckpointError, read_json
-from ifvit.recognition.comparer import Comparer
 from ifvit.recognition.errors import ScoreError
 from ifvit.recognition.ridge_score import WEIGHTS, WEIGHTS_WITH_NETWORKS
+
+if TYPE_CHECKING:  # a finished evaluation is told without what compares
+    from ifvit.recognition.comparer import Comparer
 
 RECIPE = 1  # goes up when the same pair gets another score, so that what was kept before is no longer used
 
