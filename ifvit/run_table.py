@@ -173,11 +173,12 @@ def read_run(folder: Path) -> Run:
         raise RunError(f"{folder / 'config.json'}: not a run's config.json ({error}); give another folder") from error
     metrics, figures = _read(folder / "metrics.json") or {}, {}
     try:
+        steps = metrics.get("step")
+        trained = metrics if steps else {}  # before the first update there is nothing to compare
         best = {f"best {name}": value for name, value in (metrics.get("best") or {}).items()}
         for name, figure in VALIDATION[stage].items():
-            if (number := _number((metrics | best).get(name))) is not None:
+            if (number := _number((trained | best).get(name))) is not None:
                 figures[Column(VALIDATED, (stage,), name, figure)] = Value(number)
-        steps = metrics.get("step")
     except (AttributeError, TypeError) as error:
         raise RunError(f"{folder / 'metrics.json'}: not a run's metrics.json ({error})") from error
     return Run(folder, config, seed, steps if isinstance(steps, int) else None, figures | _verification(folder))

@@ -42,10 +42,11 @@ class Board:
         self._jobs.setdefault(name, Job()).status = ENDS.get(status, f"failed ({status})")
 
     def objective(self, name: str) -> float:
-        """The objective of the job's latest validation; nan where it has none."""
+        """The objective of the job's latest validation; nan where it has none, or only the one before training."""
         job = self._jobs[name]
         try:
-            return float(json.loads((job.run_dir / "metrics.json").read_text())[job.stage.objective])
+            metrics = json.loads((job.run_dir / "metrics.json").read_text())
+            return float(metrics[job.stage.objective]) if metrics["step"] else math.nan
         except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
             return math.nan
 

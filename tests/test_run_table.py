@@ -106,8 +106,10 @@ def test_a_sweeps_folder_is_its_runs_and_each_counts_once(run, tmp_path):
 def test_a_run_that_was_not_validated_yet_has_dashes(run):
     folder = run("b", seed=1)
     (folder / "metrics.json").unlink()
-    first, second = rows_of(table([run("a", lr=0.1), folder], "csv"))
-    assert second["steps"] == "-" and second["val. exact"] == "" and second["val. exact runs"] == "0"
+    untrained = run("c", seed=2, lr=0.2, step=0, best=None)
+    _, *others = rows_of(table([run("a", lr=0.1), folder, untrained], "csv"))
+    assert [row["steps"] for row in others] == ["-", "0"]
+    assert {(row["val. exact"], row["val. exact runs"]) for row in others} == {("", "0")}
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def swept(monkeypatch, capsys):
             if len(jobs) <= len(values):
                 folder = Path(jobs[-1][-1].removeprefix("run_dir=").strip("'"))
                 folder.mkdir(parents=True)
-                (folder / "metrics.json").write_text(json.dumps({"exact": values[len(jobs) - 1]}))
+                (folder / "metrics.json").write_text(json.dumps({"step": 4, "exact": values[len(jobs) - 1]}))
             return dict(statuses).get(len(jobs), 0)
 
         monkeypatch.setattr(sweep.Interruptions, "run", job)
