@@ -169,6 +169,15 @@ def test_names_of_plain_values_are_the_values():
     assert long[0] != long[1] and max(map(len, long)) < 200
 
 
+def test_an_auto_run_dir_is_one_folder_for_all_jobs(swept, conf):
+    for argv in (["run_dir=auto"], ["--config-dir", str(conf), "experiment=auto"]):
+        status, jobs, lines = swept(*argv, "seed=1,2", "optimizer.lr=3e-4", "trainer.max_hours=1")
+        assert status == 0, lines
+        own = "experiment=auto," if "experiment=auto" in argv else ""
+        folder = f"checkpoints/auto/{own}optimizer.lr=3e-4_sweep"
+        assert [job[-1] for job in jobs] == [f"run_dir='{folder}/seed={seed}'" for seed in (1, 2)]
+
+
 @pytest.fixture
 def conf(tmp_path):
     """A folder of one's own configs."""
@@ -176,6 +185,7 @@ def conf(tmp_path):
     (folder / "experiment").mkdir(parents=True)
     for name in ("mine", "mine_too"):
         (folder / "experiment" / f"{name}.yaml").write_text("# @package _global_\nrun_dir: theirs\n")
+    (folder / "experiment" / "auto.yaml").write_text("# @package _global_\nrun_dir: auto\n")
     (folder / "own.yaml").write_text("defaults:\n  - train\n  - _self_\nrun_dir: own\n")
     return folder
 

@@ -1,13 +1,15 @@
 """The lines of a run: what a person reads while it trains."""
 
 import time
+from types import SimpleNamespace
 
 import jax
 import pytest
 
+from ifvit.launch import composed
 from ifvit.training import log
 from ifvit.training.log import TrainLog, figure_lines
-from ifvit.training.loop import _rank
+from ifvit.training.loop import _rank, _Run
 from ifvit.training.matcher_stage import figure_lines as matcher_lines
 from ifvit.training.stage import Judgement
 
@@ -88,6 +90,22 @@ def test_a_validation_is_a_few_short_aligned_lines():
 def test_what_is_not_there_has_no_line():
     lines = figure_lines(MEANS | {"precision": NAN, "recall": NAN, "matches": 0.0, "coarse_median": NAN})
     assert lines[1] == "  matches 0.0 a pair" and len(lines) == 4 and not any("nan" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("typed", "platform", "advised"),
+    [
+        ([], "cpu", True),
+        (["dense=loftr"], "cpu", True),
+        ([], "gpu", False),
+        (["experiment=quickstart"], "cpu", False),
+        (["experiment=dense_small"], "cpu", False),
+        (["trainer.max_steps=10"], "cpu", False),
+    ],
+)
+def test_a_cpu_that_begins_the_default_run_is_shown_a_smaller_one(typed, platform, advised):
+    run = SimpleNamespace(config=composed(typed), devices=SimpleNamespace(platform=platform))
+    assert ("experiment=quickstart" in _Run._advice(run)) is advised
 
 
 def test_the_best_so_far_is_marked(tiny, tmp_path, capsys):
