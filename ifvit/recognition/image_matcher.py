@@ -32,15 +32,31 @@ class Matcher:
 
     comparer: what compares their prints.
     score: which of a comparison's scores decides. calibration: of that score.
+    run_dir: whose networks take part, None without.
 
     Raises:
         ScoreError: the comparer has no such score.
     """
 
-    def __init__(self, comparer: Comparer, score: Score = Score.fused, calibration: Calibration | None = None):
+    def __init__(
+        self,
+        comparer: Comparer,
+        score: Score = Score.fused,
+        calibration: Calibration | None = None,
+        run_dir: Path | None = None,
+    ):
         check_score(comparer, score)
-        self.comparer, self.score, self.calibration = comparer, score, calibration
+        self.comparer, self.score, self.calibration, self.run_dir = comparer, score, calibration, run_dir
         self._many: Comparer | None = None
+
+    @property
+    def run(self) -> str | None:
+        """The run whose networks take part, and which of its states, in words; None without one."""
+        networks = self.comparer.networks
+        if networks is None:
+            return None
+        state = networks.module_2 or networks.module_1
+        return f"{self.run_dir} ({state.which}, step {state.step})"
 
     def compare_prints(self, pairs: Sequence[tuple[Print, Print]]) -> list[Compared]:
         """What is found of each of at most `AT_ONCE` pairs of prints."""
@@ -56,7 +72,8 @@ class Matcher:
         """The comparison to hand out."""
         networks = self.comparer.networks
         ppi = None if networks is None else networks.module_1.ppi
-        return Comparison(*names, *prints, found, seconds, ppi, self.score, self.calibration)
+        evidence = (self.score, self.calibration)
+        return Comparison(*names, *prints, found, seconds, ppi, *evidence, run=self.run)
 
     def compare(self, a: Image, b: Image, ppi: Ppi = None) -> Comparison:
         """Two prints: paths, arrays (grey, RGB or RGBA) or Pillow images, by the rules of `ifvit.image.scan_of`.
@@ -152,8 +169,8 @@ def load(
         BackendError: JAX has no device.
     """
     score = Score(score)
-    networks = None if run_dir is None else load_networks(Path(run_dir))
-    comparer = Comparer(networks, cache_dir=cache_dir)
+    run_dir = None if run_dir is None else Path(run_dir)
+    comparer = Comparer(None if run_dir is None else load_networks(run_dir), cache_dir=cache_dir)
     check_score(comparer, score)
-    calibration = None if run_dir is None else read_calibration(Path(run_dir), score_key(comparer, score))
-    return Matcher(comparer, score, calibration)
+    calibration = None if run_dir is None else read_calibration(run_dir, score_key(comparer, score))
+    return Matcher(comparer, score, calibration, run_dir)
