@@ -207,12 +207,12 @@ class Comparison(ImagePair):
         return f"score {self.score:.2f}: {shown} times more likely of {which}, by synthetic fingers"
 
     def picture(self, fmr: float = FMR, day: date | None = None) -> np.ndarray:
-        """The answer, both prints with their minutiae, the overlay, the agreement and the bent grid; uint8 RGB (H, W, 3).
+        """The answer, both prints, the overlay, the agreement and the bent grid; uint8 RGB (H, W, 3).
 
         fmr: as of `decision`. day: that stands on it; None takes today.
         """
         answer, _, why = self.decision(fmr).partition(": ")
-        lines = [*([why] if why else []), *self.reasons(), f"decided at an FMR of {100 * fmr:g} %"]
+        lines = [f"at an FMR of {100 * fmr:g} %", *([why] if why else []), *self.reasons()]
         return self.drawn(answer, lines, day)
 
     def save(self, path: str | PathLike, fmr: float = FMR, day: date | None = None) -> None:

@@ -17,7 +17,6 @@ from ifvit.recognition.minutiae import Kind, Minutiae
 
 BOTH, ONLY_A, ONLY_B, EDGE = (0, 140, 80), (215, 85, 0), (0, 100, 200), (125, 60, 160)  # RGB, told apart by most eyes
 OUTSIDE = (120, 120, 120)
-RIM = 3  # px of paper beside a mark
 DASH, SPACE = 9, 8  # px
 RADIUS, TAIL = 14, 20  # px of a minutia's mark, and of its direction
 NUMBER = 30  # px
@@ -26,18 +25,19 @@ SHIFT = 4  # bits of a pixel's fraction in OpenCV's points
 
 
 class Style(NamedTuple):
-    """How a line is drawn."""
+    """How a line is drawn: its width and the paper beside it, px."""
 
     colour: Colour
     width: int
+    rim: int = 3
     dashed: bool = False
 
 
-PAIRED, DOUBTFUL = Style(BOTH, 5), Style(BOTH, 3, dashed=True)
-ALONE_A, ALONE_B, BEYOND = Style(ONLY_A, 3), Style(ONLY_B, 3), Style(OUTSIDE, 2)
+PAIRED, DOUBTFUL = Style(BOTH, 5), Style(BOTH, 3, 1, dashed=True)
+ALONE_A, ALONE_B, BEYOND = Style(ONLY_A, 3), Style(ONLY_B, 3), Style(OUTSIDE, 2, 1)
 ANY = Style(INK, 3)  # of either, in a legend
 OVERLAP = Style(EDGE, 3)
-GRID_SURE, GRID_DOUBTFUL = Style(ONLY_B, 3), Style(ONLY_B, 2, dashed=True)
+GRID_SURE, GRID_DOUBTFUL = Style(ONLY_B, 3), Style(ONLY_B, 2, 1, dashed=True)
 
 
 class Sheet:
@@ -93,7 +93,7 @@ def stroke(pixels: np.ndarray, path: np.ndarray, style: Style) -> None:
     """Draw along path (N, 2) px, in place."""
     pieces = _dashes(path) if style.dashed else [path]
     fixed = [np.round(piece * 2**SHIFT).astype(np.int32) for piece in pieces]
-    for width, colour in ((style.width + 2 * RIM, PAPER), (style.width, style.colour)):
+    for width, colour in ((style.width + 2 * style.rim, PAPER), (style.width, style.colour)):
         cv2.polylines(pixels, fixed, False, colour, width, cv2.LINE_AA, SHIFT)
 
 

@@ -19,7 +19,7 @@ from ifvit.recognition.ridge_print import PPI, RidgePrint
 
 MARGIN, GAP = 40, 40  # px of the page
 CAPTION = 30  # px, letters
-TALLEST = 900  # px of a drawing
+TALLEST = 800  # px of a drawing
 LARGEST_ZOOM = 6.0  # picture px of a print px
 GRID = 24  # px between the lines of the bent grid
 STEP = 4  # px between the points of its lines
@@ -204,12 +204,13 @@ def _colours(local: np.ndarray) -> np.ndarray:
 
 
 def _heat_map(pair: _Pair, zoom: float) -> np.ndarray:
-    """B under the colours of the local agreement, where there is an overlap."""
-    grey = cv2.cvtColor(marks.enlarged(pair.b.grey, zoom), cv2.COLOR_GRAY2RGB)
+    """The ridges of B under the colours of the local agreement, where there is an overlap."""
+    ridges = np.where(pair.b.ridges, pair.b.enhanced, np.uint8(255))
+    grey = cv2.cvtColor(marks.enlarged(ridges, zoom), cv2.COLOR_GRAY2RGB)
     local = pair.local.astype(np.float32)
     inside = marks.enlarged((local != 0).astype(np.float32), zoom)[..., None] > 0.5
     mixed = HEAT * _colours(marks.enlarged(local, zoom)) + (1 - HEAT) * grey
-    return np.where(inside, mixed, grey).astype(np.uint8)
+    return np.where(inside, mixed, 255 - PALE * (255 - grey.astype(np.float32))).astype(np.uint8)
 
 
 def _heat_key(width: int) -> np.ndarray:
