@@ -86,7 +86,7 @@ def match_sheet(pairs: Sequence[MatchedPair], heading: Sequence[str], columns: i
     gap = captions.TEXT
     drawn = [draw_pair(pair, (width - gap * (columns - 1)) // columns) for pair in pairs]
     entries = [
-        (_line_mark(RIGHT), "right: within one cell of the truth"),
+        (_line_mark(RIGHT), "right: at most a cell's width from the truth"),
         (_line_mark(WRONG), "wrong"),
         (_line_mark(RIGHT, 0.0), "the fainter, the less sure"),
     ]
@@ -139,11 +139,11 @@ def _grades(pair: PlacedPair, stage: str) -> np.ndarray:
 
 
 def _placed_title(pair: PlacedPair, stage: str) -> str:
-    median = np.median(pair.stages[stage].errors)
     if stage == "coarse":
         grades = _grades(pair, stage)
-        return f"{(grades == 0).mean():.0%} exact, {(grades <= 1).mean():.0%} within one cell, median {median:.1f} px"
-    return f"median {median:.2f} px, {(pair.stages[stage].errors <= 3).mean():.0%} within 3 px"
+        return f"{(grades == 0).mean():.0%} exact, {(grades <= 1).mean():.0%} within one cell"
+    errors = pair.stages[stage].errors
+    return f"median {np.median(errors):.2f} px, {(errors <= 3).mean():.0%} within 3 px"
 
 
 def _sheet(heading: Sequence[str], blocks: Sequence[np.ndarray]) -> np.ndarray:

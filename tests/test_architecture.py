@@ -18,7 +18,7 @@ FLOORS = {
     2: {"synthesis", "recognition"},
     1: {
         "config", "image", "geometry", "models", "weights", "losses", "metrics", "rates", "calibration", "cache",
-        "checkpoint", "pictures", "plots", "progress",
+        "captions", "checkpoint", "pictures", "plots", "progress",
     },
     0: {"files", "signature", "backend", "console"},
 }  # fmt: skip

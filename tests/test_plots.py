@@ -77,10 +77,8 @@ def test_a_placement_is_coloured_by_what_its_stage_can_reach(stage, error, colou
 
 def test_a_model_whose_cells_are_right_shows_no_red():
     truth, coarse = placed(0.0, 7.0, 11.0)
-    sheet = plots.placement_sheet([plots.PlacedPair(np.ones((32, 32)), truth, {"coarse": coarse}, 8)], ["heading"])
-    drawing = sheet[-500:]  # below the legend, which names red too
-    assert pixels_near(drawing, plots.RIGHT) and pixels_near(drawing, plots.NEAR)
-    assert not pixels_near(drawing, plots.WRONG)
+    sheet = plots.draw_placements(plots.PlacedPair(np.ones((32, 32)), truth, {"coarse": coarse}, 8), "coarse", 320)
+    assert pixels_near(sheet, plots.RIGHT) and pixels_near(sheet, plots.NEAR) and not pixels_near(sheet, plots.WRONG)
 
 
 def test_each_stage_has_a_row_and_its_legend():

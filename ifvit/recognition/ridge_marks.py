@@ -125,7 +125,7 @@ def line_of(style: Style) -> np.ndarray:
 
 def edges_of(inside: np.ndarray) -> list[np.ndarray]:
     """The closed outlines (N, 2) px of bool (H, W), without the steps of its cells."""
-    smooth = cv2.GaussianBlur(inside.astype(np.float32), None, SMOOTH, borderType=cv2.BORDER_REPLICATE) > 0.5
+    smooth = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), SMOOTH, borderType=cv2.BORDER_REPLICATE) > 0.5
     found, _ = cv2.findContours(smooth.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return [np.concatenate([line[:, 0], line[:1, 0]]) for line in found if len(line) > 20]
 

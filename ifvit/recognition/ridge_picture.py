@@ -41,20 +41,25 @@ class Head(NamedTuple):
     facts: Sequence[tuple[str, str]]
 
 
-class _Pair(NamedTuple):
-    """What is drawn. local: the agreement (H, W) at each px of B, 0 outside the overlap."""
+class LaidPair(NamedTuple):
+    """Two prints, where each px of B (H, W) lies in A, (H, W, 2), and the agreement there, 0 outside the overlap."""
 
     a: RidgePrint
     b: RidgePrint
     alignment: RidgeAlignment
-    to_a: np.ndarray  # (H, W, 2), where each px of B lies in A
+    to_a: np.ndarray
     local: np.ndarray
+
+
+def laid_pair(a: RidgePrint, b: RidgePrint, alignment: RidgeAlignment) -> LaidPair:
+    """Two prints as the drawings need them."""
+    points = _pixels(b)
+    return LaidPair(a, b, alignment, alignment.to_a(points), alignment.agreement_at(points))
 
 
 def draw_ridge_comparison(a: RidgePrint, b: RidgePrint, alignment: RidgeAlignment, head: Head) -> np.ndarray:
     """A and B with their minutiae; A's ridges on B's; where they agree; how the skin is bent. uint8 RGB (H, W, 3)."""
-    points = _pixels(b)
-    pair = _Pair(a, b, alignment, alignment.to_a(points), alignment.agreement_at(points))
+    pair = laid_pair(a, b, alignment)
     width = captions.PAGE - 2 * MARGIN
     blocks = [
         captions.paragraph(f"{head.answer[0].upper()}{head.answer[1:]}", width, captions.TITLE, bold=True),
@@ -103,7 +108,7 @@ def _row(panels: Sequence[_Panel], zoom: float, width: int) -> np.ndarray:
     return captions.beside(columns, GAP)
 
 
-def _prints_row(pair: _Pair, width: int) -> np.ndarray:
+def _prints_row(pair: LaidPair, width: int) -> np.ndarray:
     """Both prints with their minutiae and the edge of the overlap."""
     side = (width - GAP) // 2
     zoom = _zoom((pair.a, pair.b), side)
@@ -153,7 +158,7 @@ def _minutiae(
     return sheet.pixels
 
 
-def _evidence_row(pair: _Pair, width: int) -> np.ndarray:
+def _evidence_row(pair: LaidPair, width: int) -> np.ndarray:
     """A's ridges on B's, how well they agree, and how the skin is bent."""
     side = (width - 2 * GAP) // 3
     zoom = _zoom((pair.a, pair.b), side)
@@ -168,14 +173,14 @@ def _evidence_row(pair: _Pair, width: int) -> np.ndarray:
         (marks.line_of(marks.GRID_DOUBTFUL), "where they do not: unsure"),
     ]
     panels = [
-        _Panel("A laid on B", _overlay(pair, zoom), pair.b, captions.legend(overlay_key, side, CAPTION)),
-        _Panel("Agreement of the ridges", _heat_map(pair, zoom), pair.b, _heat_key(side)),
-        _Panel("A square grid of B, in A", _bent_grid(pair, zoom), pair.a, captions.legend(grid_key, side, CAPTION)),
+        _Panel("A laid on B", overlay(pair, zoom), pair.b, captions.legend(overlay_key, side, CAPTION)),
+        _Panel("Agreement of the ridges", heat_map(pair, zoom), pair.b, _heat_key(side)),
+        _Panel("A square grid of B, in A", bent_grid(pair, zoom), pair.a, captions.legend(grid_key, side, CAPTION)),
     ]
     return _row(panels, zoom, side)
 
 
-def _overlay(pair: _Pair, zoom: float) -> np.ndarray:
+def overlay(pair: LaidPair, zoom: float) -> np.ndarray:
     """The ridges of A, carried to B, and of B; pale where one print alone shows the place."""
     ink_a, ink_b = (((255 - shown.enhanced) * shown.ridges).astype(np.float32) for shown in (pair.a, pair.b))
     seen = cv2.remap(ink_a, *np.moveaxis(pair.to_a.astype(np.float32), -1, 0), cv2.INTER_LINEAR, borderValue=0)
@@ -203,7 +208,7 @@ def _colours(local: np.ndarray) -> np.ndarray:
     return cv2.applyColorMap((255 * np.clip(local, 0, 1)).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
 
 
-def _heat_map(pair: _Pair, zoom: float) -> np.ndarray:
+def heat_map(pair: LaidPair, zoom: float) -> np.ndarray:
     """The ridges of B under the colours of the local agreement, where there is an overlap."""
     ridges = np.where(pair.b.ridges, pair.b.enhanced, np.uint8(255))
     grey = cv2.cvtColor(marks.enlarged(ridges, zoom), cv2.COLOR_GRAY2RGB)
@@ -221,7 +226,7 @@ def _heat_key(width: int) -> np.ndarray:
     return captions.stacked([bar, captions.paragraph(text, width, CAPTION)], CAPTION // 4)
 
 
-def _bent_grid(pair: _Pair, zoom: float) -> np.ndarray:
+def bent_grid(pair: LaidPair, zoom: float) -> np.ndarray:
     """A with the lines of a square grid of B, where both show ridges; dashed where these do not agree."""
     sheet = Sheet(pair.a.grey, zoom)
     height, width = pair.b.ridges.shape
@@ -232,14 +237,14 @@ def _bent_grid(pair: _Pair, zoom: float) -> np.ndarray:
             line = line if axis == 0 else line[:, ::-1]
             there, local = pair.alignment.to_a(line), pair.local[line[:, 1], line[:, 0]]
             kinds = np.where(local == 0, 0, np.where(local >= AGREES, 1, 2))
-            for kind, first, last in _runs(kinds):
+            for kind, first, last in runs_of(kinds):
                 if kind:
                     style = marks.GRID_SURE if kind == 1 else marks.GRID_DOUBTFUL
                     sheet.line(there[first : last + 1], style)
     return sheet.pixels
 
 
-def _runs(kinds: np.ndarray) -> list[tuple[int, int, int]]:
+def runs_of(kinds: np.ndarray) -> list[tuple[int, int, int]]:
     """(kind, first, last place) of each run of equal kinds (N,); where one meets another that is drawn, they touch."""
     starts = np.r_[0, np.flatnonzero(np.diff(kinds)) + 1]
     ends = np.r_[starts[1:], len(kinds)]
