@@ -44,7 +44,7 @@ def paragraph(text: str, width: int, size: int = TEXT, bold: bool = False, colou
     drawing = ImageDraw.Draw(sheet)
     for k, line in enumerate(lines):
         drawing.text((0, step * k), line, colour, face)
-    return np.asarray(sheet)
+    return np.array(sheet)
 
 
 def table(rows: Sequence[tuple[str, str]], width: int, size: int = TEXT) -> np.ndarray:
@@ -104,7 +104,7 @@ def colour_bar(colours: np.ndarray, ticks: Sequence[tuple[float, str]], size: in
         x = left + round(place * (width - 1))
         drawing.line([(x, 0), (x, round(1.0 * size))], INK, 3)
         drawing.text((x, round(1.0 * size)), label, INK, font(size), anchor="ma")
-    return np.asarray(sheet)
+    return np.array(sheet)
 
 
 def stacked(blocks: Sequence[np.ndarray], gap: int = 0) -> np.ndarray:

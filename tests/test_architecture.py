@@ -18,9 +18,9 @@ FLOORS = {
     2: {"synthesis", "recognition"},
     1: {
         "config", "image", "geometry", "models", "weights", "losses", "metrics", "rates", "calibration", "cache",
-        "captions", "checkpoint", "pictures", "plots", "progress",
+        "checkpoint", "pictures", "plots", "progress",
     },
-    0: {"files", "signature", "backend", "console"},
+    0: {"files", "signature", "backend", "captions", "console"},
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 MODULES = [REPOSITORY / "train.py", *sorted((REPOSITORY / "ifvit").rglob("*.py"))]
