@@ -73,7 +73,11 @@ class Registered:
         day: that stands on it; None takes today.
         """
         answer, _, why = self.text().split("\n")[0].partition(": ")
-        return self.pair.drawn(answer, [why], day)
+        score = (
+            f"score {self.pair.compared.ridge_score:.2f} by ridges and minutiae; registered where at most "
+            f"{100 * FMR:g} % of different fingers score as high"
+        )
+        return self.pair.drawn(answer, [why, score], day)
 
     def save(self, path: str | PathLike, day: date | None = None) -> None:
         """Write the picture, in the format that the ending of `path` names (`ifvit.pictures`).

@@ -75,6 +75,7 @@ def test_a_registration_is_drawn_with_its_reason(monkeypatch):
     refused = Registered(comparison(found(mean=0.31, paired=2, alone=14)))
     written = text_of(refused, monkeypatch)
     assert written[0] == "Not registered" and written[1] == refused.reason and "2026-11-27" in written
+    assert written[2].startswith(f"score {refused.pair.compared.ridge_score:.2f} by ridges and minutiae; registered")
 
 
 @pytest.mark.parametrize(("kind", "style"), [("mates", marks.PAIRED), ("apart", marks.DOUBTFUL)])
