@@ -147,7 +147,7 @@ class ImagePair:
                 (name.upper(), f"{Path(path).name}: {described(shown)}")
                 for path, (name, shown) in zip(paths, self._prints(), strict=True)
             ),
-            ("compared by", f"{self.compared_by} (IFViT {__version__})"),
+            ("compared by", f"{self.compared_by}; IFViT {__version__}"),
             ("date", (day or date.today()).isoformat()),
         ]
         (_, a), (_, b) = self._prints()

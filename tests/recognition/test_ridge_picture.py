@@ -61,7 +61,7 @@ def test_the_page_tells_answer_score_fmr_run_and_day(mates, monkeypatch):
     assert written[0] == "Same finger" and written[1] == "at an FMR of 0.1 %"
     assert set(mates.reasons()) <= set(written)
     assert any(line.startswith("a.png: ") for line in written) and "2026-11-27" in written
-    assert any(line.startswith("ridges and minutiae alone, without a run (IFViT ") for line in written)
+    assert any(line.startswith("ridges and minutiae alone, without a run; IFViT ") for line in written)
     assert "5 mm" in written
 
 
