@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ifvit import __version__, console
-from ifvit.cli_common import RESUMES, Stopped, at_least, border, check_place, typed_path, whole_command
+from ifvit import __version__, console, program
+from ifvit.cli_common import (
+    BEGINS_AGAIN,
+    RESUMES,
+    Parser,
+    at_least,
+    border,
+    check_keys,
+    check_place,
+    typed_path,
+    whole_command,
+)
 from ifvit.cli_data import add_data
 from ifvit.cli_pair import add_pair_commands, add_score
+from ifvit.completion import SHELLS, candidates, script
+from ifvit.program import refuse
 
 _OUTPUT = "OUT.npz (this program's names) or OUT.safetensors (LoFTR's, for other programs)"
-
-
-def command() -> None:
-    """The process's entry: `main`, with an end at once where the user has stopped it.
-
-    At the interpreter's own end JAX's threads, stopped in the middle of their work, crash the process.
-    """
-    try:
-        main()
-    except Stopped as stopped:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(stopped.code)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -36,19 +34,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         # Everything behind `train` is Hydra's, dashes too; argparse must not touch it.
         from ifvit.cli_train import train_command
 
-        train_command(argv[1:], program=["python", "-m", "ifvit", "train"])
+        train_command(argv[1:])
         return
-    arguments = _parser().parse_args(argv)
+    if argv[:1] == ["--complete"]:  # what the scripts of `completion` ask
+        print("\n".join(candidates(argv[1:], _parser())))
+        return
+    arguments = _parser().parsed(argv)
     console.guard()
-    with whole_command(arguments.stopped):
+    with whole_command(getattr(arguments, "stopped", BEGINS_AGAIN)):
         arguments.run(arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m ifvit", description="Fingerprint registration and matching.")
-    parser.set_defaults(stopped="stopped before it was finished; the same command begins again")
+def _parser() -> Parser:
+    parser = Parser(prog=program.command(), description="Fingerprint registration and matching.")
     parser.add_argument("--version", action="version", version=f"ifvit {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_commands("COMMAND")
 
     commands.add_parser("train", help="train; takes Hydra overrides, like train.py", add_help=False)
 
@@ -61,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RUN_DIR",
         help="of a trained Module 1 or 2, whose networks take part; none: by the ridges alone",
     )
-    evaluate.add_argument("overrides", nargs="*", help="the data: data=fvc data.root=FOLDER data.databases=[DB1_B]")
+    evaluate.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="the data: data=fvc data.root=FOLDER data.databases=[DB1_B]"
+    )
     add_score(evaluate)
     evaluate.add_argument("--protocol", choices=["fvc", "sd4", "sd302", "all"], help="default: the data's usual one")
     evaluate.add_argument("--impostors", type=at_least(1), metavar="N", help="at most so many, drawn; default: all")
@@ -93,7 +95,9 @@ def _parser() -> argparse.ArgumentParser:
         "--sheet", type=typed_path, metavar="FILE", help="draw a finger of each class: .png, .pdf, ..."
     )
     synthesize.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="default: %(default)s")
-    synthesize.add_argument("overrides", nargs="*", help="like data.impression.wear=2 data.impression.sensors=[inked]")
+    synthesize.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="like data.impression.wear=2 data.impression.sensors=[inked]"
+    )
     synthesize.set_defaults(run=_synthesize, stopped=RESUMES)
 
     convert = commands.add_parser(
@@ -127,9 +131,19 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--weights", required=True, type=typed_path, metavar="FILE", help=".npz, .safetensors or a PyTorch checkpoint"
     )
-    verify.add_argument("overrides", nargs="*", help="like training's: dense=loftr dense.num_layers=8")
+    verify.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="like training's: dense=loftr dense.num_layers=8"
+    )
     verify.set_defaults(run=_verify)
+
+    completion = commands.add_parser("completion", help="print what lets a shell complete commands, options and keys")
+    completion.add_argument("shell", choices=SHELLS, help="docs/config.md says how to switch it on")
+    completion.set_defaults(run=_completion)
     return parser
+
+
+def _completion(arguments: argparse.Namespace) -> None:
+    print(script(arguments.shell), end="")
 
 
 def _run_or_override(text: str) -> Path | str:
@@ -138,14 +152,12 @@ def _run_or_override(text: str) -> Path | str:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import compose_config, prepare_process, refuse
+    from ifvit.launch import compose_config, prepare_process
 
     run_dir, overrides = arguments.run_dir, arguments.overrides
     if isinstance(run_dir, str):
         run_dir, overrides = None, [run_dir, *overrides]
-    other = [text for text in overrides if not text.startswith(("data=", "data.", "+data."))]
-    if other:
-        refuse([f"{text}: the model comes from the run; only data=... and data.* are read" for text in other])
+    check_keys(overrides, ["data", "data."], "the model comes from the run; only data=... and data.* are read")
     data = compose_config(overrides).data
     out = arguments.out or (run_dir or Path()) / "evaluation"
     if run_dir is None or run_dir.is_dir():  # else there is no run, which is told below
@@ -168,14 +180,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _synthesize(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import compose_config, prepare_process, refuse
+    from ifvit.launch import compose_config, prepare_process
     from ifvit.overrides import typed
 
     if not (arguments.out or arguments.sheet):
         refuse(["name what to make: --out DIR for a set, --sheet FILE.png for a contact sheet, or both"])
-    idle = [override for override in arguments.overrides if not override.startswith("data.impression.")]
-    if idle:
-        refuse([f"{override}: only data.impression.* changes what is made (and --seed, ...)" for override in idle])
+    reason = "only data.impression.* changes what is made (and --seed, ...)"
+    check_keys(arguments.overrides, ["data.impression."], reason)
     settings = compose_config(arguments.overrides).data.impression
     check_place("--sheet", arguments.sheet, picture=True)
     check_place("--out DIR", arguments.out and arguments.out / "set.json")
@@ -187,11 +198,11 @@ def _synthesize(arguments: argparse.Namespace) -> None:
     with border(resumes=arguments.out is not None):
         if arguments.out:
             make_set(arguments.out, arguments.fingers, arguments.impressions, arguments.seed, settings)
-            root = typed("data.root", arguments.out)
+            found = f"data=fvc {typed('data.root', arguments.out)} data.databases=[{DATABASE}] data.file_ppi=500"
             print(
                 f"{arguments.fingers} fingers, {arguments.impressions} impressions of each: "
                 f"{arguments.out / 'manifest.csv'}; what is what: {arguments.out / 'README.txt'}\n"
-                f"to train on it: python train.py data=fvc {root} data.databases=[{DATABASE}] data.file_ppi=500",
+                f"to train on it: {program.command('train')} {found}",
                 flush=True,
             )
         if arguments.sheet:
@@ -200,7 +211,6 @@ def _synthesize(arguments: argparse.Namespace) -> None:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import refuse
     from ifvit.weights.errors import WeightsError
     from ifvit.weights.loftr import convert
     from ifvit.weights.official import describe
@@ -215,7 +225,7 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import prepare_process, refuse
+    from ifvit.launch import prepare_process
 
     prepare_process()
     from ifvit.checkpoint import CheckpointError
@@ -229,7 +239,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import compose_config, prepare_process, refuse
+    from ifvit.launch import compose_config, prepare_process
     from ifvit.overrides import literal
 
     chosen = any(override.startswith("dense=") for override in arguments.overrides)

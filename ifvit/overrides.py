@@ -8,6 +8,7 @@ ${...}, null, and with -m the comma and choice(...).
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString, Sweep
 from hydra.errors import HydraException
 
-from ifvit.config import ConfigError, is_path_key, known_keys
+from ifvit.config import ConfigError, is_path_key, known_keys, takes_texts
 
 _PARSER = OverridesParser.create()
 _REFUSED = object()  # what a value is read as that the grammar refuses
@@ -83,11 +84,12 @@ def _readable(argument: str, sweep: bool) -> str:
     sign_and_key, equals, value = argument.partition("=")
     key = sign_and_key.lstrip("+")
     if not key or not _accepts(f"{sign_and_key}=0" if equals else argument):
-        raise ConfigError([f"{argument!r}: expected KEY=VALUE, like seed=1"])
+        raise ConfigError([_no_override(argument)])
     if equals and is_path_key(key):
         return f"{sign_and_key}={_paths(argument, key, value) if sweep else _path(value)}"
-    names_file = "." not in key and key not in known_keys()  # of a folder of configs/; it may be called 2024
-    if _accepts(argument) and not (names_file and type(_read(value)) in (int, float, bool)):
+    # A choice of a group, or a database, may be called 2024.
+    is_text = takes_texts(key) or ("." not in key and key not in known_keys())
+    if _accepts(argument) and not (is_text and type(_read(value)) in (int, float, bool)):
         return argument
     if value.startswith(("[", "{")) or _SWEEP.fullmatch(value) or (sweep and "," in value):
         raise ConfigError(
@@ -99,6 +101,12 @@ def _readable(argument: str, sweep: bool) -> str:
         )
     # As a text the schema refuses it, and says what the key expects.
     return f"{sign_and_key}={_quoted_as_typed(value)}"
+
+
+def _no_override(argument: str) -> str:
+    if argument and os.path.exists(os.path.expanduser(argument)):
+        return f"{argument!r}: expected KEY=VALUE; for the prints in it type data.root={_in_shell(literal(argument))}"
+    return f"{argument!r}: expected KEY=VALUE, like seed=1"
 
 
 def _paths(argument: str, key: str, value: str) -> str:

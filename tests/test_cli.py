@@ -162,7 +162,7 @@ def test_synthesize_refuses_in_plain_words(words, said, capsys):
 
 STOPPED = """
 import atexit, os, sys
-from ifvit import cli, cli_pair
+from ifvit import __main__, cli_pair
 
 def stopped(arguments):
     print("begun", end="")
@@ -171,7 +171,7 @@ def stopped(arguments):
 cli_pair._compare = stopped
 atexit.register(os._exit, 139)  # what JAX's threads do to an interpreter that ends under them
 sys.argv[1:] = ["compare", "a.png", "b.png", "--run", "run"]
-cli.command()
+__main__.console_script()
 """
 
 
@@ -240,7 +240,7 @@ def test_a_full_disk_costs_the_sheet_and_not_the_report(tmp_path, monkeypatch, c
 )
 def test_a_leading_tilde_is_the_home_folder_for_every_command(argv, key, monkeypatch, capsys):
     monkeypatch.setenv("HOME", "/home/ada")
-    arguments = cli._parser().parse_args([word.replace("PATH", "~/x") for word in argv])
+    arguments = cli._parser().parsed([word.replace("PATH", "~/x") for word in argv])
     assert str(getattr(arguments, key)) == "/home/ada/x"
     for path, line in (
         ("~nobody-at-all", "there is no user nobody-at-all"),

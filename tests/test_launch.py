@@ -47,7 +47,7 @@ def refused(capsys, *overrides):
         ("trainer.device=cpu:0=x", "error: trainer.device: expected one of auto, cpu, gpu, tpu, got 'cpu:0=x'"),
         ("dense=a=b", "error: dense=a=b: there is no such choice; known are dense, loftr, loftr_full"),
         ("dense=5", "error: dense=5: there is no such choice; known are dense, loftr, loftr_full"),
-        ("seed=1,2", "error: Ambiguous value for argument 'seed=1,2'"),
+        ("seed=1,2", "error: seed=1,2: one value is expected; a list is 'seed=[1,2]', and several jobs need -m"),
         ("run_dir=~nobody-at-all/x", "error: run_dir: ~nobody-at-all/x: there is no user nobody-at-all"),
         ("data.cache_dir=choice(a,b)", "error: Sweep parameters 'data.cache_dir=choice(a,b)' requires --multirun"),
     ],

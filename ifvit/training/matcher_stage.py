@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ifvit import plots
+from ifvit import plots, program
 from ifvit.calibration import least_rate
 from ifvit.checkpoint import MODULE_1, CheckpointError, copy_best, read_variables
 from ifvit.config import Config
@@ -58,7 +58,7 @@ class MatcherStage:
         if made_by and made_by != self.module_1.digest():
             raise RunDirError(
                 f"data.root: these pairs were aligned with another Module 1 than {run_dir.module_1_of(self.config)}; "
-                "prepare them with this one: python -m ifvit data prepare"
+                f"prepare them with this one: {program.command('data prepare')}"
             )
 
     def fresh(self, batches: Batches) -> dict[str, Any]:
