@@ -4,7 +4,6 @@ Hydra composes configs/, ifvit.config validates, one stage trains; `main` return
 validation's exact cell accuracy of Module 1, the AUC of Module 2.
 """
 
-import shlex
 import sys
 
 from ifvit import program
@@ -12,7 +11,7 @@ from ifvit import program
 
 def main() -> float | None:
     """Run what the command line says."""
-    with program.started(program.MODULE, train=f"python {shlex.quote(sys.argv[0])}"):
+    with program.started(program.MODULE, script=sys.argv[0]):
         from ifvit.cli_train import train_command  # not before signals are heard
 
         return train_command(sys.argv[1:])

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         train_command(argv[1:])
         return
     if argv[:1] == ["--complete"]:  # what the scripts of `completion` ask
-        print("\n".join(candidates(argv[1:], _parser())))
+        print("".join(f"{text}\n" for text in candidates(argv[1:], _parser())), end="")
         return
     arguments = _parser().parsed(argv)
     console.guard()

@@ -23,9 +23,9 @@ TAKES = {
     "train": ("",), "verify": ("",), "evaluate": ("data=", "data."), "data prepare": ("data=", "data."),
     "synthesize": ("data.impression.",),
 }  # fmt: skip
-# Of training's options, which are Hydra's, those that ask for no file: with what follows them.
+# Of training's options, which are Hydra's, those that ask for no file; with what may follow, None: nothing.
 TRAIN_OPTIONS = {
-    "--help": (), "--multirun": (), "--run": (), "--resolve": (), "--cfg": ("job", "hydra", "all"),
+    "--help": None, "--multirun": None, "--run": None, "--resolve": None, "--cfg": ("job", "hydra", "all"),
     "--info": ("config", "defaults", "defaults-tree", "plugins", "searchpath", "all"),
     "--config-dir": (), "--config-path": (), "--config-name": (), "--package": (),
 }  # fmt: skip
@@ -42,34 +42,39 @@ def candidates(words: Sequence[str], parser: Parser) -> list[str]:
     words: what was typed behind the program's name; the last one, which may be empty, is being typed.
     """
     *before, word = words or [""]
-    names = []
+    before, names = list(before), []
     while parser.commands and before and before[0] in parser.commands:
         names.append(before.pop(0))
         parser = parser.commands[names[-1]]
-    if parser.commands:
-        offered = {*parser.commands, "--help"} if not before else set()
-    elif names == ["train"]:
-        offered = set(TRAIN_OPTIONS.get(before[-1] if before else "", ())) or set(TRAIN_OPTIONS)
+    options, words = (TRAIN_OPTIONS, ()) if names == ["train"] else _arguments(parser)
+    following = options.get(before[-1]) if before else None
+    if following is not None:
+        offered = following
+    elif word.startswith("-"):
+        offered = options
     else:
-        offered = _arguments(parser, before)
+        offered = () if parser.commands and before else words  # behind an unknown command nothing is known
     found = [f"{text} " for text in sorted(offered) if text.startswith(word)]
-    taken = TAKES.get(" ".join(names), ())
-    return found + [text for text in _overrides(word, _folders(before)) if text.startswith(tuple(taken or "\n"))]
+    if following is None and (taken := TAKES.get(" ".join(names))):
+        found += [text for text in _overrides(word, _folders(before)) if text.startswith(taken)]
+    return found
 
 
-def _arguments(parser: Parser, before: Sequence[str]) -> set[str]:
-    """The options of a command; where the word before is one that takes a choice, its choices."""
-    offered = set()
+def _arguments(parser: Parser) -> tuple[dict[str, Sequence[str] | None], Sequence[str]]:
+    """The options of a command, each with what may follow it (None: nothing), and its commands or other words."""
+    options, words = {}, list(parser.commands)
     for action in parser._actions:
-        if before and before[-1] in action.option_strings and action.nargs != 0:
-            return set(action.choices or ())
-        offered |= {name for name in action.option_strings if name.startswith("--")} or set(action.choices or ())
-    return offered
+        if not action.option_strings:
+            words += action.choices or ()
+        for name in action.option_strings:
+            if name.startswith("--"):
+                options[name] = None if action.nargs == 0 else tuple(action.choices or ())
+    return options, list(dict.fromkeys(words))
 
 
 def _folders(before: Sequence[str]) -> list[Path]:
     added = [Path(folder) for option, folder in zip(before, before[1:], strict=False) if option == "--config-dir"]
-    return [*(folder for folder in added if folder.is_dir()), config_dir()]
+    return [config_dir(), *(folder for folder in added if folder.is_dir())]
 
 
 def _overrides(word: str, folders: Sequence[Path]) -> Iterator[str]:

@@ -29,7 +29,8 @@ def groups(folders: Sequence[Path]) -> dict[str, list[str]]:
     for folder in folders:
         for path in folder.glob("*/**/*.yaml"):
             group, _, choice = path.relative_to(folder).with_suffix("").as_posix().partition("/")
-            if group != "hydra" and choice.rpartition("/")[2] != BASE and f"{group}{choice}".isprintable():
+            typable = choice.rpartition("/")[2] != BASE and f"{group}{choice}".isprintable()
+            if group != "hydra" and typable and path.is_file():
                 found.setdefault(group, set()).add(choice)
     return {group: sorted(choices) for group, choices in sorted(found.items())}
 

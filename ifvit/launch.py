@@ -56,7 +56,7 @@ class Configs(NamedTuple):
     def folders(self) -> list[Path]:
         """Those of them that are folders, the first looked into first."""
         searched = [Path(place.removeprefix("file://")) for place in self.searched if place.startswith("file://")]
-        return [*reversed(searched), *([self.added] if self.added else []), self.folder]
+        return [self.folder, *([self.added] if self.added else []), *searched]
 
     @contextmanager
     def loader(self) -> Iterator[ConfigLoader]:

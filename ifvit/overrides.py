@@ -105,7 +105,7 @@ def _readable(argument: str, sweep: bool) -> str:
 
 def _no_override(argument: str) -> str:
     if argument and os.path.exists(os.path.expanduser(argument)):
-        return f"{argument!r}: expected KEY=VALUE; for the prints in it type data.root={_in_shell(literal(argument))}"
+        return f"{argument!r}: expected KEY=VALUE; for the prints in it type {typed('data.root', argument)}"
     return f"{argument!r}: expected KEY=VALUE, like seed=1"
 
 

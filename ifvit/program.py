@@ -50,13 +50,15 @@ def refuse(problems: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def started(name: str, train: str | None = None) -> Iterator[None]:
+def started(name: str, script: str | None = None) -> Iterator[None]:
     """Around a whole process: its name, and its end where the user stops it.
 
-    name: what was typed for the program; train: for its command `train`, where that is no command of `name`.
+    name: what is typed for the program; script: the file that is its command `train`, where that was started.
     """
-    _start.update(name=name, train=train or f"{name} train")
     listen()
+    import shlex  # only now that signals are heard
+
+    _start.update(name=name, train=f"python {shlex.quote(script)}" if script else f"{name} train")
     try:
         yield
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """The commands of `python -m ifvit`, with weights of LoFTR's official layout and random values."""
 
 import errno
+import importlib.util
 import os
 import re
 import subprocess
@@ -257,3 +258,57 @@ def test_every_command_takes_a_path_as_it_was_typed(tmp_path, runs, capsys):
         assert str(folder) in capsys.readouterr().err
     assert status_of("verify", "--weights", folder, "dense=loftr") == 2
     assert f"{folder} does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["comapre", "a"], "comapre: there is no such command; did you mean compare? (see python -m ifvit --help)"),
+        (["data", "chekc"], "chekc: there is no such command; did you mean check? (see python -m ifvit data --help)"),
+        (["xyz"], "xyz: there is no such command; known are train, register, compare, evaluate, data, synthesize, "),
+        (["compare", "a", "b", "--pictrue=x.png"], "--pictrue=x.png: there is no such option; did you mean --picture?"),
+        (["compare", "a", "b", "c"], "c: not expected here (see python -m ifvit compare --help)"),
+        (["evaluate", "x", "root=y"], "root=y: the model comes from the run; only data=... and data.* are read; did "
+         "you mean data.root?"),
+        (["synthesize", "--out", "x", "wear=2"], "wear=2: only data.impression.* changes what is made (and --seed, ...)"
+         "; did you mean data.impression.wear?"),
+        (["evaluate", "x", "/"], "'/': expected KEY=VALUE; for the prints in it type data.root=/"),
+        (["data", "prepare", "x", "/", "--out", "y"], "'/': expected KEY=VALUE; for the prints in it type data.root=/"),
+    ],
+)  # fmt: skip
+def test_a_slip_is_answered_with_what_was_meant(argv, line, capsys):
+    assert status_of(*argv) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {line}") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "run_dir", "overrides"),
+    [
+        (["evaluate", "RUN", "data=fvc", "--out", "o", "data.root=x"], "RUN", ["data=fvc", "data.root=x"]),
+        (["evaluate", "--out", "o", "RUN", "data=fvc", "--impostors", "5", "data.root=x"], "RUN", ["data=fvc",
+         "data.root=x"]),
+        (["evaluate", "data=fvc", "--out", "o", "data.root=x"], "data=fvc", ["data.root=x"]),
+        (["evaluate", "RUN", "--out=o"], "RUN", []),
+        (["data", "prepare", "RUN", "data=fvc", "--out", "o", "data.root=x"], "RUN", ["data=fvc", "data.root=x"]),
+        (["synthesize", "data.impression.wear=2", "--out", "o", "data.impression.noise=0"], None,
+         ["data.impression.wear=2", "data.impression.noise=0"]),
+        (["verify", "dense=loftr", "--weights", "o", "seed=8"], None, ["dense=loftr", "seed=8"]),
+    ],
+)  # fmt: skip
+def test_options_may_stand_between_overrides(argv, run_dir, overrides):
+    arguments = cli._parser().parsed(argv)
+    assert str(getattr(arguments, "out", None) or arguments.weights) == "o"
+    assert arguments.overrides == overrides and str(getattr(arguments, "run_dir", None)) == str(run_dir)
+
+
+def test_roots_may_stand_around_options():
+    arguments = cli._parser().parsed(["data", "check", "a", "--ppi", "500", "b", "--json", "c"])
+    assert [str(root) for root in arguments.roots] == ["a", "b"] and arguments.ppi == 500
+
+
+def test_prepare_asks_for_its_extra_before_it_begins(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert status_of("data", "prepare", "x", "data=fvc", "data.root=y", "--out", "z", "--enhancement", "pyfing") == 2
+    line = capsys.readouterr().err
+    assert line == "error: --enhancement: pyfing needs pyfing and keras: pip install 'ifvit[enhance]'\n"

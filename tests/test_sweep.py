@@ -176,7 +176,7 @@ def test_a_sweep_that_a_config_describes(swept, conf):
     assert {job[1] for job in jobs} == {"seed=7", "seed=8"}
     assert {job[2] for job in jobs} == {"init.resume_from='ü'", "init.resume_from='a=b'"}
     with pytest.raises(SystemExit) as ended:
-        train_command(["--config-dir", str(conf), "experiment=many"], program=["python", "train.py"])
+        train_command(["--config-dir", str(conf), "experiment=many"])
     assert ended.value.code == 2
 
 
