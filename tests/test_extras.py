@@ -6,6 +6,8 @@ import json
 import pytest
 
 from ifvit.config import ConfigError
+from ifvit.data.records import DataError
+from ifvit.data.sources import find
 from ifvit.launch import compose_tree, composed
 
 FVC = ["data=fvc", "data.root=x"]
@@ -25,7 +27,7 @@ def dense_run(tmp_path_factory):
 def bare(monkeypatch):
     """An environment without any extra."""
     there = importlib.util.find_spec
-    absent = ("pyfing", "keras", "pyarrow")
+    absent = ("pyfing", "keras", "pyarrow", "wsq")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in absent else there(name))
 
 
@@ -62,3 +64,13 @@ def test_what_a_run_does_not_read_is_not_asked_for(bare, overrides, dense_run):
 def test_where_it_is_installed_nothing_is_refused(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     assert composed([*FVC, "data.enhancement=pyfing"]).data.enhancement == "pyfing"
+
+
+def test_images_that_need_an_extra_are_noticed_before_any_is_read(bare, tmp_path):
+    for name in ("1/a.wsq", "1/b.png", "2/a.WSQ"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(DataError) as caught:
+        find(composed(["data=folder", f"data.root={tmp_path}"]).data)
+    line = "data.root: WSQ, the format of 2 of 3 images, needs wsq: pip install 'ifvit[wsq]'"
+    assert str(caught.value) == line

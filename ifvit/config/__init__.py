@@ -15,7 +15,7 @@ from ifvit.config.build import (
     matcher_of,
     near,
 )
-from ifvit.config.extras import missing_extra, missing_extras
+from ifvit.config.extras import missing_extra, missing_extras, unless_there
 from ifvit.config.inherit import inherited
 from ifvit.config.paths import at_home, home, is_path_key, takes_texts
 from ifvit.config.schema import (
@@ -88,4 +88,5 @@ __all__ = [
     "missing_extras",
     "near",
     "takes_texts",
+    "unless_there",
 ]
