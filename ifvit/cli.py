@@ -21,10 +21,9 @@ from ifvit.cli_common import (
 )
 from ifvit.cli_data import add_data
 from ifvit.cli_pair import add_pair_commands, add_score
+from ifvit.cli_weights import add_weights
 from ifvit.completion import SHELLS, candidates, script
 from ifvit.program import refuse
-
-_OUTPUT = "OUT.npz (this program's names) or OUT.safetensors (LoFTR's, for other programs)"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -46,11 +45,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog=program.command(), description="Fingerprint registration and matching.")
+    parser = Parser(
+        prog=program.command(),
+        description="Fingerprint registration and matching.",
+        epilog=f"{program.command()} COMMAND --help tells more of a command.",
+    )
     parser.add_argument("--version", action="version", version=f"ifvit {__version__}")
     commands = parser.add_commands("COMMAND")
 
-    commands.add_parser("train", help="train; takes Hydra overrides, like train.py", add_help=False)
+    commands.add_parser("train", help="train Module 1 or Module 2, once or in a sweep", add_help=False)
 
     add_pair_commands(commands)
 
@@ -100,41 +103,7 @@ def _parser() -> Parser:
     )
     synthesize.set_defaults(run=_synthesize, stopped=RESUMES)
 
-    convert = commands.add_parser(
-        "convert", help="turn weights of LoFTR (PyTorch, .safetensors, .npz) into .npz or .safetensors, without PyTorch"
-    )
-    convert.add_argument(
-        "--pytorch_ckpt",
-        "--input",
-        dest="source",
-        required=True,
-        type=typed_path,
-        metavar="IN",
-        help="outdoor_ds.ckpt, ..., or a converted file",
-    )
-    convert.add_argument("--output", required=True, type=typed_path, metavar="OUT", help=_OUTPUT)
-    convert.add_argument(
-        "--prefix",
-        default="loftr_coarse",
-        help="part of the file to take (default: %(default)s), or of a network in it (ema.loftr_coarse); '' takes all",
-    )
-    convert.set_defaults(run=_convert)
-
-    export = commands.add_parser("export", help="write a run's best weights, under LoFTR's names if wanted")
-    export.add_argument("run_dir", type=typed_path, metavar="RUN_DIR", help="the run_dir of a run with LoFTR's encoder")
-    export.add_argument("--output", required=True, type=typed_path, metavar="OUT", help=_OUTPUT)
-    export.set_defaults(run=_export)
-
-    verify = commands.add_parser(
-        "verify", help="merge weights into the configured model, run it once, say what happened"
-    )
-    verify.add_argument(
-        "--weights", required=True, type=typed_path, metavar="FILE", help=".npz, .safetensors or a PyTorch checkpoint"
-    )
-    verify.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="like training's: dense=loftr dense.num_layers=8"
-    )
-    verify.set_defaults(run=_verify)
+    add_weights(commands)
 
     completion = commands.add_parser("completion", help="print what lets a shell complete commands, options and keys")
     completion.add_argument("shell", choices=SHELLS, help="docs/config.md says how to switch it on")
@@ -208,48 +177,3 @@ def _synthesize(arguments: argparse.Namespace) -> None:
         if arguments.sheet:
             pictures.save(arguments.sheet, contact_sheet(arguments.seed, arguments.impressions, settings))
             print(f"look at {arguments.sheet}")
-
-
-def _convert(arguments: argparse.Namespace) -> None:
-    from ifvit.weights.errors import WeightsError
-    from ifvit.weights.loftr import convert
-    from ifvit.weights.official import describe
-
-    try:
-        result = convert(arguments.source, arguments.output, arguments.prefix)
-    except WeightsError as error:
-        refuse([str(error)])
-    print(result.table())
-    print(describe(arguments.source.name, result.origin, result.arrays, result.dropped))
-    print(f"written to {arguments.output}")
-
-
-def _export(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import prepare_process
-
-    prepare_process()
-    from ifvit.checkpoint import CheckpointError
-    from ifvit.training.export import export
-    from ifvit.weights.errors import WeightsError
-
-    try:
-        print(export(arguments.run_dir, arguments.output))
-    except (WeightsError, CheckpointError) as error:
-        refuse([str(error)])
-
-
-def _verify(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import compose_config, prepare_process
-    from ifvit.overrides import literal
-
-    chosen = any(override.startswith("dense=") for override in arguments.overrides)
-    overrides = [*([] if chosen else ["dense=loftr"]), *arguments.overrides]
-    config = compose_config([*overrides, f"dense.loftr_pretrained_ckpt={literal(str(arguments.weights))}"])
-    prepare_process()
-    from ifvit.training.pretrained import try_weights
-    from ifvit.weights.errors import WeightsError
-
-    try:
-        print(try_weights(config))
-    except WeightsError as error:
-        refuse([str(error)])

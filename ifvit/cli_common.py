@@ -34,8 +34,12 @@ class Parser(argparse.ArgumentParser):
 
     def parsed(self, argv: Sequence[str]) -> argparse.Namespace:
         """The arguments of a command and its overrides, in any order."""
-        if not self.commands or not argv or argv[0].startswith("-"):
-            return self.parse_args(argv) if self.commands else self.parse_intermixed_args(argv)
+        if not self.commands:
+            return self.parse_intermixed_args(argv)
+        if not argv:
+            self.error(f"expected a command, one of {', '.join(self.commands)}")
+        if argv[0].startswith("-"):  # --help, --version
+            return self.parse_args(argv)
         if argv[0] not in self.commands:
             self.error(f"{argv[0]}: there is no such command; {meant(argv[0], self.commands)}")
         return self.commands[argv[0]].parsed(argv[1:])

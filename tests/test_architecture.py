@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS = {
     5: {
         "train", "launch", "overrides", "config_files", "sweep", "interruptions", "cli", "cli_common", "cli_data",
-        "cli_pair", "cli_train", "train_help", "completion", "__main__",
+        "cli_pair", "cli_train", "cli_weights", "train_help", "completion", "__main__",
     },
     4: {"training", "evaluation"},
     3: {"data"},
