@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from ifvit import console, program
 from ifvit.config import Config, ConfigError, at_home, build, inherited, missing_extras, near
 from ifvit.config_files import BASE, MAIN, config_dir, groups
 from ifvit.config_files import PACKAGE as PACKAGE
-from ifvit.overrides import literal, parsed, readable
+from ifvit.overrides import literal, parsed, readable, typed
 from ifvit.program import EXIT_FAILED, EXIT_RESUMABLE, refuse
 from ifvit.program import EXIT_REFUSED as EXIT_REFUSED
 
@@ -165,11 +166,15 @@ def _refuse_bases(overrides: Sequence[str], configs: Configs) -> None:
 
 
 def _no_choice(group: str, name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return (
-        f"{group}={name}: there is no such choice; {f'did you mean {close[0]}? ' if close else ''}"
-        f"known are {', '.join(known)}"
-    )
+    path = Path(name)
+    close = difflib.get_close_matches(name.lower(), known, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    if group == "data" and path.exists():
+        hint = f"for the prints in it type data=folder {typed('data.root', name)}, or their database, like data=fvc; "
+    elif path.is_file() and path.parent.name == group:
+        place = shlex.quote(str(path.parent.parent))
+        hint = f"for this file type --config-dir {place} {group}={literal(path.stem)}; "
+    return f"{group}={name}: there is no such choice; {hint}known are {', '.join(known)}"
 
 
 def _meant(key: str, value: str, choices: Mapping[str, Sequence[str]]) -> str:

@@ -19,7 +19,7 @@ EXIT_RESUMABLE = 75  # stopped on purpose; the same command goes on, or begins a
 
 CONSOLE_SCRIPT = "ifvit"
 MODULE = "python -m ifvit"  # works wherever `import ifvit` does
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_HANG_UP = getattr(signal, "SIGHUP", None)  # Windows has none
 _start = {"name": MODULE, "train": f"{MODULE} train"}
 
 
@@ -70,14 +70,14 @@ def started(name: str, script: str | None = None) -> Iterator[None]:
 
 def listen() -> None:
     """Ctrl-C, SIGTERM and a closed terminal stop the command; what is ignored, as nohup asks for, stays ignored."""
-    for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
+    for number in (signal.SIGINT, signal.SIGTERM, _HANG_UP):
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     # A terminal that closes sends SIGHUP itself, and its shell sends another: the second must not hinder the first.
-    if number == signal.SIGHUP:
+    if number == _HANG_UP:
         signal.signal(number, signal.SIG_IGN)
     # What an import is stopped by, libraries turn into errors of their own, or swallow.
     if _importing(frame):

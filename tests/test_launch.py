@@ -45,6 +45,7 @@ def refused(capsys, *overrides):
         ("foo.bar=1", "error: foo.bar: unknown key; known are stage, seed, run_dir, init.*"),
         ("data=base", "error: data=base: there is no such choice; known are folder, fpgan, fvc"),
         ("data=null", "error: data=null: there is no such choice; known are folder, fpgan, fvc"),
+        ("data=FVC", "error: data=FVC: there is no such choice; did you mean fvc? known are folder"),
         ("data=folde", "error: data=folde: there is no such choice; did you mean folder? known are folder, fpgan"),
         ("+a.b.c=1", "error: a: unknown key; known are stage"),
         ("dense=foo", "error: dense=foo: there is no such choice; known are dense, loftr, loftr_full"),
@@ -93,6 +94,16 @@ def test_every_config_composes_and_is_valid(group, tmp_path):
         root = {"mixture": ["data.mixture.sd4.root=/somewhere"], "paper": ["data.mixture.sd4.root=/somewhere"]}
         root = root.get(name, ["data.root=/somewhere"]) if group == "data" else []
         launch.compose_config([f"{group}={name}", *root, *after.get(name, [])])
+
+
+def test_a_file_or_folder_in_place_of_a_choice_is_told_its_key(tmp_path, capsys):
+    (tmp_path / "experiment").mkdir()
+    own = tmp_path / "experiment" / "mine.yaml"
+    own.touch()
+    (line,) = refused(capsys, f"data={tmp_path}")
+    assert f"there is no such choice; for the prints in it type data=folder data.root={tmp_path}, or their" in line
+    (line,) = refused(capsys, f"experiment={own}")
+    assert f"there is no such choice; for this file type --config-dir {tmp_path} experiment=mine; known are" in line
 
 
 def test_choices_of_ones_own_are_suggested_too(tmp_path):
