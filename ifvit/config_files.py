@@ -27,7 +27,8 @@ def groups(folders: Sequence[Path]) -> dict[str, list[str]]:
     """The choices of every group in these folders; Hydra's own group is none of ours."""
     found: dict[str, set[str]] = {}
     for folder in folders:
-        for path in folder.glob("*/**/*.yaml"):
+        # No deeper: a folder of one's own may be one that holds much else.
+        for path in itertools.chain(folder.glob("*/*.yaml"), folder.glob("*/*/*.yaml")):
             group, _, choice = path.relative_to(folder).with_suffix("").as_posix().partition("/")
             typable = choice.rpartition("/")[2] != BASE and f"{group}{choice}".isprintable()
             if group != "hydra" and typable and path.is_file():

@@ -143,6 +143,7 @@ def _in_one_line(error: Exception, overrides: Sequence[str], configs: Configs) -
     unknown = re.match(r"Could not override '([^']+)'", lines[0]) if lines else None
     if unknown:
         value = next((text.partition("=")[2] for text in overrides if text.startswith(f"{unknown[1]}=")), "")
+        value = value.strip("'")
         return f"{unknown[1]}: unknown key; {_meant(unknown[1], value, groups(configs.folders))}"
     absent = re.search(r"Could not find '((?:hydra/)?[^'/]+)/([^']*)'", " ".join(lines))
     known = [name for name in re.findall(r"^\t(\S+)$", str(error), re.MULTILINE) if name != BASE]
@@ -158,11 +159,10 @@ def _in_one_line(error: Exception, overrides: Sequence[str], configs: Configs) -
 
 def _refuse_bases(overrides: Sequence[str], configs: Configs) -> None:
     """A group's base file, on which its choices build, is no choice."""
-    choices = groups(configs.folders)
     for override in parsed(overrides):
-        group = override.key_or_group
-        if group in choices and override.value() in (BASE, None) and not override.is_delete():
-            raise ConfigError([_no_choice(group, str(override.value() or "null"), choices[group])])
+        group, choice = override.key_or_group, override.value()
+        if choice in (BASE, None) and not override.is_delete() and (known := groups(configs.folders).get(group)):
+            raise ConfigError([_no_choice(group, choice or "null", known)])
 
 
 def _no_choice(group: str, name: str, known: Sequence[str]) -> str:

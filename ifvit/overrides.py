@@ -87,9 +87,11 @@ def _readable(argument: str, sweep: bool) -> str:
         raise ConfigError([_no_override(argument)])
     if equals and is_path_key(key):
         return f"{sign_and_key}={_paths(argument, key, value) if sweep else _path(value)}"
-    # A choice of a group, or a database, may be called 2024.
-    is_text = takes_texts(key) or ("." not in key and key not in known_keys())
-    if _accepts(argument) and not (is_text and type(_read(value)) in (int, float, bool)):
+    if equals and takes_texts(key):
+        value = _texts(value)
+        argument = f"{sign_and_key}={value}"
+    names_file = "." not in key and key not in known_keys()  # of a folder of configs/; it may be called 2024
+    if _accepts(argument) and not (names_file and type(_read(value)) in (int, float, bool)):
         return argument
     if value.startswith(("[", "{")) or _SWEEP.fullmatch(value) or (sweep and "," in value):
         raise ConfigError(
@@ -101,6 +103,22 @@ def _readable(argument: str, sweep: bool) -> str:
         )
     # As a text the schema refuses it, and says what the key expects.
     return f"{sign_and_key}={_quoted_as_typed(value)}"
+
+
+def _texts(value: str) -> str:
+    """A text, several, or a list of them, in quotes what reads as another text, as 1e3 and true do."""
+    is_list = value.startswith("[") and value.endswith("]")
+    inside = value[1:-1] if is_list else value
+    if not inside or set(inside) & set("[]()"):
+        return value
+    pieces = [piece.strip() for piece in _pieces(inside)]
+    texts = ",".join(_quoted_as_typed(piece) if _reads_as_another(piece) else piece for piece in pieces)
+    return f"[{texts}]" if is_list else texts
+
+
+def _reads_as_another(piece: str) -> bool:
+    read = _read(piece)
+    return type(read) in (float, bool) or (type(read) is int and str(read) != piece)
 
 
 def _no_override(argument: str) -> str:

@@ -131,7 +131,9 @@ def test_a_file_of_configs_may_be_called_by_a_number():
         ("data.databases=A=1", ["A=1"]),
         ("data.databases='DB 1'", ["DB 1"]),
         ("data.databases=[DB1_B,DB2_B]", ["DB1_B", "DB2_B"]),
-        ("data.databases=[101]", ["101"]),
+        ("data.databases=[101,0012,1e3,true]", ["101", "0012", "1e3", "true"]),
+        ("data.databases=[]", []),
+        ("data.databases=['1e3', A]", ["1e3", "A"]),
         ("data.databases=null", None),
     ],
 )
@@ -171,3 +173,10 @@ def test_a_folder_alone_is_told_its_key(tmp_path):
     assert refusal(str(folder)) == (
         f"{str(folder)!r}: expected KEY=VALUE; for the prints in it type 'data.root={folder}'"
     )
+
+
+def test_in_a_sweep_each_value_is_such_a_text():
+    (sweep,) = overrides.parsed(overrides.readable(["data.databases=101,1e3,DB1_B,0012"], sweep=True))
+    jobs = [composed(["data=fvc", "data.root=x", f"data.databases={value}"]) for value in overrides.values(sweep)]
+    assert [config.data.databases for config in jobs] == [("101",), ("1e3",), ("DB1_B",), ("0012",)]
+    assert list(overrides.values(sweep))[0] == "101"  # as in the folder's name of such a job before
