@@ -139,7 +139,7 @@ def test_a_file_of_configs_may_be_called_by_a_number():
 )
 def test_a_single_text_is_a_list_of_it(argument, texts):
     config = composed(["data=fvc", "data.root=x", argument])
-    assert config.data.databases == (texts and tuple(texts))
+    assert config.data.databases == (None if texts is None else tuple(texts))
 
 
 def test_a_single_text_is_a_list_of_it_in_every_such_key(tmp_path):

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ifvit import program
 from ifvit.config import DataConfig, Source
 from ifvit.data.protocols import PairList, Protocol, pairs
 from ifvit.data.records import DataError, Record
@@ -74,8 +73,7 @@ def evaluate(
     judge = judge_of(run_dir, data.cache_dir, data.enhancement, Score(score))
     records = [record for some in find(data).values() for record in some]
     if not records:
-        made_by = program.command("synthesize")
-        raise DataError(f"data: synthetic fingers are evaluated as a set ({made_by}), with data=fvc")
+        raise DataError("data: synthetic fingers are evaluated as a set (python -m ifvit synthesize), with data=fvc")
     refuse_seen(run_dir, records)
     protocol = protocol or USUAL.get(data.source, Protocol.all)
     compared = pairs(records, protocol, impostors)

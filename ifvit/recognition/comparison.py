@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ifvit import pictures, program
+from ifvit import pictures
 from ifvit.calibration import Calibration, pairs_needed
 from ifvit.recognition.image_pair import MM2, ImagePair, listed, matches_tree
 from ifvit.recognition.minutiae import Kind
@@ -93,7 +93,7 @@ class Comparison(ImagePair):
 
     def _undecided(self, fmr: float) -> str:
         if self.calibration is None:
-            return f"this score is not calibrated ({program.command('evaluate --score cosines')} calibrates it)"
+            return "this score is not calibrated (python -m ifvit evaluate --score cosines calibrates it)"
         return (
             f"the score was calibrated with {self.calibration.basis()}, too few to tell an FMR of {100 * fmr:g} %: it "
             f"takes {pairs_needed(fmr)}"

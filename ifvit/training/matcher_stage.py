@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ifvit import plots, program
+from ifvit import plots
 from ifvit.calibration import least_rate
 from ifvit.checkpoint import MODULE_1, CheckpointError, copy_best, read_variables
 from ifvit.config import Config
@@ -20,6 +20,7 @@ from ifvit.data.batches import Batches
 from ifvit.data.loader import Supply
 from ifvit.metrics import mean, term
 from ifvit.models.matcher import MatcherModel, from_dense
+from ifvit.program import command
 from ifvit.rates import Ladder, auc, equal_error
 from ifvit.recognition.inputs import LaidPair, branch_inputs
 from ifvit.recognition.trained import Trained, load_dense
@@ -58,7 +59,7 @@ class MatcherStage:
         if made_by and made_by != self.module_1.digest():
             raise RunDirError(
                 f"data.root: these pairs were aligned with another Module 1 than {run_dir.module_1_of(self.config)}; "
-                f"prepare them with this one: {program.command('data prepare')}"
+                f"prepare them with this one: {command('data prepare')}"
             )
 
     def fresh(self, batches: Batches) -> dict[str, Any]:
