@@ -1,5 +1,6 @@
 """How the program calls itself, and that it ends by a plain line however early it is stopped."""
 
+import ast
 import os
 import signal
 import subprocess
@@ -74,6 +75,7 @@ def test_a_command_is_stopped_from_outside_in_its_first_moments(number, tmp_path
 
 
 BEGUN = """
+import ast
 import os
 from ifvit import __main__, program
 
@@ -136,3 +138,19 @@ def test_the_front_door_is_named_in_its_help():
     assert "\n  python train.py experiment=quickstart " in ended("train.py", "--help").stdout
     line = ended("train.py", "stage=matcher", "init.dense=x", "data=prepared").stderr
     assert "x is no run directory" in line
+
+
+# A set's README.txt is the same wherever it was made.
+MAY_NAME_IT = {"program.py", "data/fingerset.py", "recognition/comparison.py", "evaluation/run.py"}
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "ifvit").rglob("*.py")), ids=lambda path: path.name)
+def test_no_message_names_the_program_by_itself(path):
+    tree = ast.parse(path.read_text())
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = {id(node.body[0].value) for node in ast.walk(tree) if isinstance(node, documented)
+                  and node.body and isinstance(node.body[0], ast.Expr)}  # fmt: skip
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+             and id(node) not in docstrings]  # fmt: skip
+    if str(path.relative_to(REPOSITORY / "ifvit")) not in MAY_NAME_IT:
+        assert not [text for text in texts if "python -m ifvit" in text or "train.py " in text]
