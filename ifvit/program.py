@@ -55,11 +55,11 @@ def started(name: str, script: str | None = None) -> Iterator[None]:
 
     name: what is typed for the program; script: the file that is its command `train`, where that was started.
     """
-    listen()
-    import shlex  # only now that signals are heard
-
-    _start.update(name=name, train=f"python {shlex.quote(script)}" if script else f"{name} train")
     try:
+        listen()
+        import shlex  # only now that signals are heard
+
+        _start.update(name=name, train=f"python {shlex.quote(script)}" if script else f"{name} train")
         yield
     except KeyboardInterrupt:
         _end()
