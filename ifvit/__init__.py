@@ -1,7 +1,12 @@
 """IFViT: interpretable fingerprint matching with a vision transformer, in JAX."""
 
+from __future__ import annotations
+
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:  # for type checkers and editors alone
+    from ifvit.recognition.image_matcher import Matcher
 
 __version__ = "0.1.0"
 
@@ -12,16 +17,24 @@ os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 
-def load(run_dir: Any = None, cache_dir: str | None = None, score: str = "fused") -> Any:
-    """What compares prints, ready to use: `load().compare("a.png", "b.png")`.
+def load(
+    run_dir: str | os.PathLike | None = None,
+    cache_dir: str | None = None,
+    score: Literal["fused", "cosines"] = "fused",
+) -> Matcher:
+    """What compares prints, ready to use: `load().compare("a.png", "b.png")`, `.register(...)`, `.compare_many(...)`.
 
     run_dir: of a trained run, whose networks take part; None compares by the ridges alone, which needs no training.
     cache_dir: for enhanced prints; None takes the user's cache folder.
     score: "fused", the log-likelihood ratio of all evidence, or "cosines", those of a run's Module 2 alone.
 
-    See `ifvit.recognition.image_matcher` and `ifvit.recognition.comparison`, which are imported only now: `import
-    ifvit` alone loads neither JAX nor OpenCV.
+    Raises:
+        CheckpointError: it is no run, holds no state yet, or is damaged.
+        EnhancementError: the run's enhancement is not installed.
+        ScoreError: the run has no such score.
+        BackendError: JAX has no device.
     """
+    # Only now: `import ifvit` alone loads neither JAX nor OpenCV.
     from ifvit.recognition.image_matcher import load
 
     return load(run_dir, cache_dir, score)

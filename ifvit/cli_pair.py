@@ -25,7 +25,7 @@ def add_pair_commands(commands: argparse._SubParsersAction) -> None:
     _add_pair(compare, "draw what the answer rests on")
     add_score(compare)
     compare.add_argument(
-        "--fmr", type=_share, default=0.01, metavar="P", help="decide at this false-match rate; default: %(default)s"
+        "--fmr", type=_share, default=0.001, metavar="P", help="decide at this false-match rate; default: %(default)s"
     )
     compare.set_defaults(run=_compare)
 
@@ -71,9 +71,8 @@ class _Answer(NamedTuple):
 def _register(arguments: argparse.Namespace) -> None:
     def answer() -> _Answer:
         import ifvit
-        from ifvit.recognition.registered import Registered
 
-        found = Registered(ifvit.load(arguments.run_dir).compare(arguments.a, arguments.b, arguments.ppi))
+        found = ifvit.load(arguments.run_dir).register(arguments.a, arguments.b, arguments.ppi)
         return _Answer(found.to_dict(), found.text(), found.save, found.registered)
 
     _say(arguments, answer)

@@ -11,8 +11,7 @@ import numpy as np
 from ifvit import captions
 
 RIGHT, NEAR, FAR, WRONG = (30, 160, 60), (150, 170, 20), (225, 140, 20), (215, 40, 40)  # RGB
-INK, PAPER = captions.INK, captions.PAPER
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+PAPER = captions.PAPER
 MARGIN = 12  # px
 CAPTION = 28  # px, letters of a sheet as wide as a page
 NAME = 20  # px, letters of a contact sheet
@@ -174,27 +173,6 @@ def _dot_mark(colour: captions.Colour) -> np.ndarray:
     return mark
 
 
-def draw_scores(scores: np.ndarray, genuine: np.ndarray, heading: Sequence[str], bins: int = 40) -> np.ndarray:
-    """How many pairs have each score, (P,): mates green and others red, each as a share of its kind."""
-    width, height = 560, 240
-    edges = np.linspace(min(scores.min(), 0.0), max(scores.max(), 1.0), bins + 1)
-    shares = [np.histogram(scores[kind], edges)[0] / max(kind.sum(), 1) for kind in (genuine, ~genuine)]
-    top = max(share.max() for share in shares) or 1.0
-    left = np.linspace(0, width, bins + 1).astype(int)
-    field = np.full((height, width, 3), PAPER, np.uint8)
-    for share, colour in zip(shares, (RIGHT, WRONG), strict=True):
-        over = field.copy()
-        for k, part in enumerate(share):
-            upper = height - round(float(part / top) * (height - MARGIN))
-            cv2.rectangle(over, (int(left[k]), upper), (int(left[k + 1]) - 1, height), colour, -1)
-        field = cv2.addWeighted(over, 0.6, field, 0.4, 0)
-    sheet = _padded(field, height, width + 2 * MARGIN)
-    axis = _text(f"{edges[0]:.2f}", sheet.shape[1])
-    for text, place in (("score: mates green, others red", width // 2 - 110), (f"{edges[-1]:.2f}", width - 2 * MARGIN)):
-        cv2.putText(axis, text, (place, 18), FONT, 0.5, INK, 1, cv2.LINE_AA)
-    return np.vstack([*(_text(line, sheet.shape[1]) for line in heading), sheet, axis])
-
-
 def contact_sheet(rows: Mapping[str, np.ndarray], heading: str, zoom: float) -> np.ndarray:
     """Rows of prints, uint8 (N, H, W) each, under their names and the heading; `zoom` sheet px a print px."""
     drawn = {}
@@ -217,9 +195,3 @@ def _enlarged(grey: np.ndarray, zoom: float) -> np.ndarray:
 
 def _text(line: str, width: int) -> np.ndarray:
     return captions.paragraph(f" {line}", width, NAME)
-
-
-def _padded(drawing: np.ndarray, height: int, width: int) -> np.ndarray:
-    sheet = np.full((height, width, 3), PAPER, np.uint8)
-    sheet[: drawing.shape[0], MARGIN : MARGIN + drawing.shape[1]] = drawing
-    return sheet

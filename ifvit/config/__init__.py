@@ -15,8 +15,9 @@ from ifvit.config.build import (
     matcher_of,
     near,
 )
+from ifvit.config.extras import missing_extra, missing_extras, unless_there
 from ifvit.config.inherit import inherited
-from ifvit.config.paths import at_home, home, is_path_key
+from ifvit.config.paths import at_home, home, is_path_key, takes_texts
 from ifvit.config.schema import (
     DEFAULT_COARSE_WIDTH,
     DEFAULT_FINE_WIDTH,
@@ -83,5 +84,9 @@ __all__ = [
     "is_path_key",
     "known_keys",
     "matcher_of",
+    "missing_extra",
+    "missing_extras",
     "near",
+    "takes_texts",
+    "unless_there",
 ]

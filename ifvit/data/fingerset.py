@@ -26,6 +26,7 @@ from ifvit import plots
 from ifvit.config import ImpressionConfig, as_tree
 from ifvit.data.pool import RECIPE, finger_keys
 from ifvit.data.records import DataError
+from ifvit.data.synthetic_sets import DATABASE, SET
 from ifvit.data.tables import table
 from ifvit.files import write_whole
 from ifvit.geometry import inside, pixel_grid
@@ -47,7 +48,6 @@ from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_PPI, FRAME_WIDTH, Pa
 from ifvit.synthesis.ridges import Master, grow_finger, grow_fingers, pattern_of
 
 IMPRESSION_STREAM = 6  # of random numbers under the seed; data.pool grows the fingers from 3
-DATABASE = "DB1_A"
 STEP = 4  # px between the places of a map: interpolated between them, it is off by less than 0.1 px
 HIDDEN = 1.0  # profiles that a crease takes away, with which a ridge is no longer dark
 AT_ONCE = 8  # fingers grown in one go; impressions rendered side by side on an accelerator
@@ -102,7 +102,7 @@ def make_set(folder: Path, fingers: int, impressions: int, seed: int, settings: 
 
 def _claim(folder: Path, fingers: int, made_of: dict[str, Any]) -> None:
     """Make the folder a set's, or see that it is this set's."""
-    held = folder / "set.json"
+    held = folder / SET
     if not held.is_file():
         if folder.exists() and not (folder.is_dir() and all(map(_is_unfinished, folder.iterdir()))):
             raise DataError(f"{folder} holds something else than a synthetic set; name a new or an empty folder")
@@ -117,7 +117,7 @@ def _claim(folder: Path, fingers: int, made_of: dict[str, Any]) -> None:
             raise DataError(f"{folder} holds another set ({'; '.join(differing)}); name another folder")
         if count > fingers:
             raise DataError(f"{folder} holds {count} fingers, more than {fingers}; name another folder")
-    _write_text(folder / "set.json", json.dumps(made_of | {"fingers": fingers}, indent=2) + "\n")
+    _write_text(folder / SET, json.dumps(made_of | {"fingers": fingers}, indent=2) + "\n")
     _write_text(folder / "README.txt", README)
     (folder / "manifest.csv").unlink(missing_ok=True)
 

@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ifvit.calibration import calibration
+from ifvit.calibration import Calibration, calibration
 from ifvit.checkpoint import write_json
-from ifvit.evaluation.judges import Judge
 from ifvit.recognition.run_calibration import FILES
+
+if TYPE_CHECKING:
+    from ifvit.evaluation.judges import Judge
+
+UNDONE = "not calibrated: "  # how a line begins where there is no calibration, though there could be one
 
 
 def store_calibration(judge: Judge, scores: np.ndarray, of: Mapping[str, Any], replace: bool) -> str:
     """Store with the judge's run how often different fingers reach a score, by impostor scores (N,); what was done, in
     a line.
 
-    A calibration of the same score that rests on more impostor pairs stays, unless `replace`. A run that cannot be
-    written is not calibrated.
+    Unless `replace`, a calibration of the same score stays that rests on more impostor pairs, or on as many of other
+    data: the order of evaluations of equal size decides nothing. A run that cannot be written is not calibrated.
 
     of: whose scores they are, as of `Calibration.of`.
     """
     path, stored = judge.run_dir / FILES[judge.score_of], judge.calibration()
     found = calibration(scores)._replace(of=of)
-    if stored is not None and stored.impostors > found.impostors and not replace:
+    if stored is not None and not replace and not _gains(stored, found):
         return f"{path} stays: it rests on {stored.basis()}, this on {found.basis()} (--calibrate replaces it)"
     try:
         write_json(path, {**judge.key, "of": dict(of), "table": found.tree()})
     except OSError as error:
         return (
-            f"not calibrated: {path} cannot be written ({error.strerror}); to calibrate it, evaluate a copy of the run "
+            f"{UNDONE}{path} cannot be written ({error.strerror}); to calibrate it, evaluate a copy of the run "
             "that can be written"
         )
-    return f"calibrated with {found.basis()}: {path}"
+    before = f", before with {stored.basis()}" if stored is not None and stored.basis() != found.basis() else ""
+    return f"calibrated with {found.basis()}{before}: {path}"
+
+
+def _gains(stored: Calibration, found: Calibration) -> bool:
+    """Whether the one found is to take the place of the one stored."""
+    if found.impostors != stored.impostors:
+        return found.impostors > stored.impostors
+    return all((stored.of or {}).get(name) == found.of.get(name) for name in ("databases", "protocol"))

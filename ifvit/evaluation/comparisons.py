@@ -18,7 +18,7 @@ import numpy as np
 
 from ifvit.data.blocks import Blocks, Kind, claim
 from ifvit.data.protocols import PairList
-from ifvit.evaluation.judges import Gallery, Judge
+from ifvit.evaluation.judges import AT_ONCE, Gallery, Judge
 from ifvit.progress import Progress
 
 BLOCK = 512  # pairs in a file
@@ -49,25 +49,41 @@ def compare_all(judge: Judge, gallery: Gallery, pairs: PairList, folder: Path, k
         DataError: the folder holds another evaluation's.
     """
     claim(folder, key, "another evaluation")
+    progress = _ByPairs("comparing pairs", len(pairs))
 
     def compared(numbers: np.ndarray) -> dict[str, np.ndarray]:
-        return _compared(judge, gallery, pairs.first[numbers], pairs.second[numbers])._asdict()
+        return _compared(judge, gallery, pairs.first[numbers], pairs.second[numbers], progress)._asdict()
 
-    made = Blocks(folder, KINDS, BLOCK).made(len(pairs), compared, Progress("comparing pairs", len(pairs)))
-    blocks = [[block[name] for name in Comparisons._fields] for block in made]
+    kept = Blocks(folder, KINDS, BLOCK).made(len(pairs), compared, progress)
+    blocks = [[block[name] for name in Comparisons._fields] for block in kept]
     return Comparisons(*map(np.concatenate, zip(*blocks, strict=True)))
 
 
-def _compared(judge: Judge, gallery: Gallery, first: np.ndarray, second: np.ndarray) -> Comparisons:
+class _ByPairs(Progress):
+    """Progress that a block does not wait for: it steps with a batch of pairs, and not with the block again."""
+
+    def step(self, count: int = 1) -> None:
+        pass
+
+    def compared(self, count: int) -> None:
+        """So many pairs are compared."""
+        super().step(count)
+
+
+def _compared(judge: Judge, gallery: Gallery, first: np.ndarray, second: np.ndarray, progress: _ByPairs) -> Comparisons:
     started = time.perf_counter()
     rows = np.zeros((len(Comparisons._fields), len(first)))
     rows[1], rows[5:7] = 1, np.nan
     usable = [
         k for k, (a, b) in enumerate(zip(first, second, strict=True)) if None not in (gallery[a], gallery[b])
     ]  # fmt: skip
-    found = judge.compare((gallery[first[k]], gallery[second[k]]) for k in usable)
-    for k, row in zip(usable, found, strict=True):
-        rows[:-1, k] = row
+    progress.compared(len(first) - len(usable))
+    for start in range(0, len(usable), AT_ONCE):
+        batch = usable[start : start + AT_ONCE]
+        found = judge.compare((gallery[first[k]], gallery[second[k]]) for k in batch)
+        for k, row in zip(batch, found, strict=True):
+            rows[:-1, k] = row
+        progress.compared(len(batch))
     rows[-1] = 1000 * (time.perf_counter() - started) / max(len(usable), 1)
     return Comparisons(*(values.astype(kind.dtype) for values, kind in zip(rows, KINDS.values(), strict=True)))
 

@@ -1,132 +1,136 @@
-"""Pictures of an evaluation: DET curves, and how genuine and impostor scores lie. uint8 RGB (H, W, 3) arrays.
+"""Pictures of an evaluation: DET curves, how genuine and impostor scores lie, and the table of turned and moved prints.
 
-DET axes are logarithmic, as FVC draws them, down to the decade that holds one pair in all. A rate of 0 has no place on
-them: the stretches from the last pair to none are thin lines out to the edges, on the left to a dot at ZeroFMR.
+Each is a uint8 RGB (H, W, 3) array. DET axes are logarithmic, as FVC draws them, and end at half of what one pair is of
+all: no finer than the pairs allow. A rate of 0 has no place on such an axis; it is drawn at the axis's end, labelled 0,
+and the stretch from the last pair to none is a thin line, which ends in a dot at ZeroFMR.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
+from ifvit.calibration import RULE_OF_THREE
+from ifvit.charts import (
+    COLOURS,
+    FAINT,
+    INK,
+    ScoreCounts,
+    drawn,
+    legend,
+    patch,
+    percent,
+    score_chart,
+    sheet,
+    stroke,
+    tidy,
+)
 from ifvit.evaluation.robustness import Robustness
-from ifvit.evaluation.verification import POINTS, TOO_FEW, Figures
-from ifvit.plots import FONT, INK, MARGIN, PAPER, RIGHT, WRONG
+from ifvit.evaluation.verification import FMRS, POINTS, TOO_FEW, Figures
 
-# After Okabe and Ito, told apart by the colour-blind too.
-COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (90, 60, 150))
-KINDS = ("genuine", "impostor")
-FAINT, GRID = (120, 120, 120), (225, 225, 225)
-SIZE = 560  # px, the height of the field the curves are drawn in, and its width in a DET picture
-LEFT, BELOW, LINE = 76, 54, 26  # px, room for the labels and for a line of text
-FINE = 16  # parts of a px that OpenCV places lines at
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-
-class Field(NamedTuple):
-    """Where a value lies in a picture: x and y from the first to the last value fill width x height px."""
-
-    x: tuple[float, float]
-    y: tuple[float, float]
-    width: int
-    height: int
-
-    def at(self, x: float | np.ndarray, y: float | np.ndarray) -> np.ndarray:
-        """The places (..., 2), px, float, of values of one shape."""
-        right = LEFT + self.width * (np.asarray(x) - self.x[0]) / (self.x[1] - self.x[0])
-        up = self.height * (np.asarray(y) - self.y[0]) / (self.y[1] - self.y[0])
-        return np.stack([right, MARGIN + self.height - up], -1)
+FEW = "#f0f0f0"  # where rates are of fewer pairs than tell them from none
+CLOSE_TICKS = 2.5  # decades: on a shorter axis ticks stand at 1, 2 and 5, on a longer one at 1
 
 
 def draw_det(curves: Mapping[str, Figures], heading: Sequence[str]) -> np.ndarray:
-    """FNMR over FMR of up to 7 evaluations, by name, under the heading's lines and above a legend with their figures.
+    """FNMR over FMR of up to 7 evaluations, by name, above a legend with their figures.
 
     Raises:
         ValueError: there is no curve, or there are more than colours.
     """
     if not 1 <= len(curves) <= len(COLOURS):
         raise ValueError(f"a DET picture holds 1 to {len(COLOURS)} curves, not {len(curves)}")
-    lowest_fmr, lowest_fnmr = (_decade(max(getattr(f.pairs, k) for f in curves.values())) for k in KINDS[::-1])
-    field = Field((lowest_fmr, 0), (lowest_fnmr, 0), SIZE, SIZE)
-    sheet = _sheet(field)
-    for decade in range(lowest_fmr, 1):
-        _tick(sheet, field, decade, _percent(10.0**decade), upright=True)
-    for decade in range(lowest_fnmr, 1):
-        _tick(sheet, field, decade, _percent(10.0**decade), upright=False)
-    _line(sheet, field.at(*[[max(lowest_fmr, lowest_fnmr), 0]] * 2), FAINT)
-    _write(sheet, "EER", field.at(-0.05, -0.05) + [-44, 14], FAINT)
-    for decade, name in ((-2, "FMR100"), (-3, "FMR1000")):
-        _line(sheet, field.at([decade, decade], field.y), FAINT)
-        _write(sheet, name, field.at(decade, 0) + [4, 16], FAINT)
-    _frame(sheet, field, "FMR", "FNMR")
-    legend = []
-    for (name, figures), colour in zip(curves.items(), COLOURS, strict=False):
-        path = _visible(figures.det)
-        with np.errstate(divide="ignore"):
-            path = field.at(*np.maximum(np.log10(path), [lowest_fmr, lowest_fnmr]).T)
-        _line(sheet, path, colour)
-        _line(sheet, path[1:-1], colour, 2)
-        cv2.circle(sheet, _fine(path[-1]).tolist(), 4 * FINE, colour, -1, cv2.LINE_AA, 4)
-        rates = (f"{label} {100 * getattr(figures, key):.2f} %{figures.mark(key)}" for key, label in POINTS.items())
-        legend.append((colour, f"{name}: {', '.join(rates)}"))
-    if not all(all(figures.enough.values()) for figures in curves.values()):
-        legend.append((None, TOO_FEW))
-    return _assembled(sheet, heading, legend)
+    figure = sheet(heading, 8.0 + 0.3 * len(curves))
+    axes = figure.subplots()
+    ends = _axes(
+        axes, *(max(getattr(result.pairs, kind) for result in curves.values()) for kind in ("impostor", "genuine"))
+    )
+    entries = []
+    for (name, result), colour in zip(curves.items(), COLOURS, strict=False):
+        path = np.maximum(_visible(result.det), ends)
+        axes.plot(*path.T, color=colour, linewidth=1)
+        axes.plot(*path[1:-1].T, color=colour, linewidth=2.2)
+        axes.plot(*path[-1], color=colour, marker="o", clip_on=False, zorder=3)
+        entries.append((stroke(colour, linewidth=2.2), f"{name}: {_rates(result)}"))
+    entries.append((stroke(FAINT, "", marker="o"), "ZeroFMR: the lowest FNMR that accepts no impostor pair"))
+    entries.append((patch(FEW), f"a rate of fewer than {RULE_OF_THREE:g} pairs, which is not told from none"))
+    if not all(all(result.enough.values()) for result in curves.values()):
+        entries.append((stroke("none"), TOO_FEW))
+    legend(figure, entries)
+    return drawn(figure)
+
+
+def _axes(axes: Axes, impostor: int, genuine: int) -> tuple[float, float]:
+    """Set up the axes of so many pairs; where they end, which stands for a rate of 0: FMR and FNMR."""
+    from matplotlib.ticker import NullLocator
+
+    ends = 0.5 / impostor, 0.5 / genuine
+    for axis, scale, limits, ticks, end, pairs in (
+        (axes.xaxis, axes.set_xscale, axes.set_xlim, axes.set_xticks, ends[0], impostor),
+        (axes.yaxis, axes.set_yscale, axes.set_ylim, axes.set_yticks, ends[1], genuine),
+    ):
+        scale("log")
+        limits(end, 1)
+        values = rate_ticks(1 / pairs)
+        ticks([end, *values], ["0", *map(percent, values)])
+        axis.set_minor_locator(NullLocator())
+    axes.set_box_aspect(1)
+    tidy(axes, "FMR, impostor pairs accepted", "FNMR, genuine pairs rejected")
+    axes.axvspan(ends[0], RULE_OF_THREE / impostor, color=FEW, zorder=0)
+    axes.axhspan(ends[1], RULE_OF_THREE / genuine, color=FEW, zorder=0)
+    start = max(ends)
+    axes.plot([start, 1], [start, 1], color=FAINT, linewidth=1, linestyle="--")
+    axes.annotate("EER", (0.8, 0.8), xytext=(-10, 0), textcoords="offset points", ha="right", color=FAINT)
+    for name, fmr in FMRS.items():
+        if fmr >= 1 / impostor:
+            axes.axvline(fmr, color=FAINT, linewidth=1, linestyle=":")
+            axes.annotate(
+                POINTS[name], (fmr, 1), xytext=(3, -4), textcoords="offset points", va="top", fontsize=9, color=FAINT
+            )
+    return ends
+
+
+def rate_ticks(least: float) -> list[float]:
+    """Round rates from `least` up to 1."""
+    decades = -math.log10(least)
+    steps = (1, 2, 5) if decades < CLOSE_TICKS else (1,)
+    values = [step * 10.0**decade for decade in range(math.floor(-decades), 1) for step in steps]
+    return [value for value in values if least * (1 - 1e-9) <= value <= 1]
+
+
+def _rates(result: Figures) -> str:
+    if result.nothing:
+        return result.nothing
+    return ", ".join(f"{label} {100 * getattr(result, key):.2f} %{result.mark(key)}" for key, label in POINTS.items())
 
 
 def draw_heat_map(table: Robustness, heading: Sequence[str]) -> np.ndarray:
     """FNMR by angle (rows) and shift (columns): white is none, deep orange is all; with the figures."""
-    side, tall = 104, 44
-    rows, columns = table.fnmr.shape
-    sheet = np.full((MARGIN + tall * rows + BELOW, LEFT + side * columns + MARGIN, 3), PAPER, np.uint8)
-    for row in range(rows):
-        for column in range(columns):
-            rate = float(table.fnmr[row, column])
-            colour = tuple(int(v) for v in np.array(PAPER) * (1 - rate) + np.array(COLOURS[1]) * rate)
-            left, top = LEFT + side * column, MARGIN + tall * row
-            cv2.rectangle(sheet, (left, top), (left + side - 2, top + tall - 2), colour, -1)
-            _write(sheet, f"{100 * rate:.1f} %", np.array([left + 24, top + 28]), INK)
-    for row, angle in enumerate(table.angles):
-        _write(sheet, f"{angle:g} deg", np.array([8, MARGIN + tall * row + 28]), INK)
-    for column, shift in enumerate(table.shifts):
-        _write(sheet, f"{shift:g} mm", np.array([LEFT + side * column + 24, MARGIN + tall * rows + 22]), INK)
-    return _assembled(sheet, heading, [])
+    figure = sheet(heading, 5.0)
+    axes = figure.subplots()
+    image = axes.imshow(100 * table.fnmr, cmap="Oranges", vmin=0, vmax=100, aspect="auto")
+    axes.set_xticks(range(len(table.shifts)), [f"{shift:g}" for shift in table.shifts])
+    axes.set_yticks(range(len(table.angles)), [f"{angle:g}" for angle in table.angles])
+    axes.set_xlabel("the second print moved by, mm", color=INK)
+    axes.set_ylabel("and turned by, degrees", color=INK)
+    for (row, column), rate in np.ndenumerate(table.fnmr):
+        colour = "white" if rate > 0.6 else INK
+        axes.text(column, row, f"{100 * rate:.1f} %", ha="center", va="center", color=colour, fontsize=9)
+    figure.colorbar(image, ax=axes, label="FNMR, % of genuine pairs")
+    return drawn(figure)
 
 
-def draw_histogram(figures: Figures, heading: Sequence[str]) -> np.ndarray:
-    """The share of genuine and of impostor pairs at each score, and the threshold of the EER."""
-    edges = figures.histogram.edges
-    shares = {kind: getattr(figures.histogram, kind) / getattr(figures.pairs, kind) for kind in KINDS}
-    top = 1.05 * max(share.max() for share in shares.values())
-    field = Field((edges[0], edges[-1]), (0, top), SIZE * 3 // 2, SIZE * 2 // 3)
-    sheet = _sheet(field)
-    for value in _round_values(*field.x):
-        _tick(sheet, field, value, f"{value:g}", upright=True)
-    for value in _round_values(*field.y):
-        _tick(sheet, field, value, _percent(value), upright=False)
-    outlines = {kind: field.at(np.repeat(edges, 2), np.pad(np.repeat(s, 2), 1)) for kind, s in shares.items()}
-    colours = dict(zip(KINDS, (RIGHT, WRONG), strict=True))
-    for kind, outline in outlines.items():
-        over = sheet.copy()
-        cv2.fillPoly(over, [_fine(outline)], colours[kind], cv2.LINE_AA, 4)
-        sheet = cv2.addWeighted(over, 0.35, sheet, 0.65, 0)
-    for kind, outline in outlines.items():
-        _line(sheet, outline, colours[kind])
-    legend = [(colours[kind], f"{getattr(figures.pairs, kind)} {kind} pairs, share of them") for kind in KINDS]
-    if field.x[0] <= figures.eer_threshold <= field.x[1]:
-        _line(sheet, field.at([figures.eer_threshold] * 2, field.y), INK)
-        doubt = f"; {figures.doubt('eer')}" if figures.doubt("eer") else ""
-        legend.append((INK, f"EER {100 * figures.eer:.2f} % at a score of {figures.eer_threshold:.4g}{doubt}"))
-    _frame(sheet, field, "score", "share")
-    return _assembled(sheet, heading, legend)
-
-
-def _decade(pairs: int) -> int:
-    """The exponent of the decade that one pair of so many lies in, at most that of 0.1 %."""
-    return min(-3, math.floor(-math.log10(pairs)))
+def draw_histogram(figures: Figures, heading: Sequence[str], score: str = "score") -> np.ndarray:
+    """The share of genuine and of impostor pairs at each score, the rates at each threshold, and that of the EER."""
+    counts = ScoreCounts(*figures.histogram)
+    label = f"EER {100 * figures.eer:.2f} %"
+    return score_chart(counts, figures.eer_threshold, label, heading, score, figures.doubt("eer"))
 
 
 def _visible(det: np.ndarray) -> np.ndarray:
@@ -143,61 +147,3 @@ def _visible(det: np.ndarray) -> np.ndarray:
             path.append(start + along * (end - start))
         path.append(end[None])
     return np.concatenate(path)
-
-
-def _sheet(field: Field) -> np.ndarray:
-    return np.full((MARGIN + field.height + BELOW, LEFT + field.width + 3 * MARGIN, 3), PAPER, np.uint8)
-
-
-def _tick(sheet: np.ndarray, field: Field, value: float, label: str, upright: bool) -> None:
-    """A faint line across the field at a value of x (upright) or y, and its label outside."""
-    ends = field.at([value] * 2, field.y) if upright else field.at(field.x, [value] * 2)
-    _line(sheet, ends, GRID)
-    wide = cv2.getTextSize(label, FONT, 0.42, 1)[0][0]
-    _write(sheet, label, ends[0] + ([-wide / 2, 18] if upright else [-wide - 8, 4]))
-
-
-def _frame(sheet: np.ndarray, field: Field, x: str, y: str) -> None:
-    _line(sheet, field.at(np.array(field.x)[[0, 1, 1, 0, 0]], np.array(field.y)[[0, 0, 1, 1, 0]]), INK)
-    corner = field.at(field.x[1], field.y[0])
-    _write(sheet, x, corner + [-field.width / 2 - 14, 40])
-    _write(sheet, y, [4, MARGIN + field.height / 2 - 24])
-
-
-def _assembled(sheet: np.ndarray, heading: Sequence[str], legend: Sequence[tuple]) -> np.ndarray:
-    """The heading's lines, the sheet, and for each (colour, text) of the legend a line that begins with a stroke."""
-    lines = [(None, line) for line in heading], [*legend]
-    texts = [line for part in lines for _, line in part]
-    width = max([sheet.shape[1], *(LEFT + MARGIN + cv2.getTextSize(t, FONT, 0.5, 1)[0][0] for t in texts)])
-    above, below = (np.full((LINE * len(part) + MARGIN, width, 3), PAPER, np.uint8) for part in lines)
-    for part, strip in zip(lines, (above, below), strict=True):
-        for k, (colour, line) in enumerate(part):
-            if colour:
-                _line(strip, np.array([[LEFT - 40, LINE * k + 13], [LEFT - 10, LINE * k + 13]]), colour, 3)
-            _write(strip, line, [LEFT if colour else MARGIN, LINE * k + 18], scale=0.5)
-    wide = np.pad(sheet, ((0, 0), (0, width - sheet.shape[1]), (0, 0)), constant_values=PAPER[0])
-    return np.vstack([above, wide, below])
-
-
-def _write(sheet: np.ndarray, text: str, place: Sequence[float], colour: tuple = INK, scale: float = 0.42) -> None:
-    cv2.putText(sheet, text, tuple(round(float(v)) for v in place), FONT, scale, colour, 1, cv2.LINE_AA)
-
-
-def _line(sheet: np.ndarray, path: np.ndarray, colour: tuple, thickness: int = 1) -> None:
-    if len(path):
-        cv2.polylines(sheet, [_fine(path)], False, colour, thickness, cv2.LINE_AA, 4)
-
-
-def _fine(path: np.ndarray) -> np.ndarray:
-    return np.round(FINE * np.asarray(path)).astype(np.int32)
-
-
-def _percent(rate: float) -> str:
-    return f"{100 * rate:g} %"
-
-
-def _round_values(low: float, high: float) -> np.ndarray:
-    """Some 5 to 10 round values from low to high: multiples of 1, 2 or 5 times a power of ten."""
-    step = 10 ** math.floor(math.log10((high - low) / 5))
-    step *= next(k for k in (5, 2, 1) if (high - low) / (k * step) >= 5)
-    return step * np.arange(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)

@@ -13,10 +13,8 @@ import numpy as np
 
 from ifvit import image
 from ifvit.calibration import Calibration
-from ifvit.checkpoint import MODULE_1
 from ifvit.config import Enhancement
 from ifvit.data.records import DataError, Record
-from ifvit.data.splits import read_split
 from ifvit.evaluation.row import Row
 from ifvit.image import ImageError, Scan
 from ifvit.progress import Progress
@@ -35,7 +33,7 @@ class Judge:
     """Scores pairs.
 
     comparer: what compares them. run_dir: whose networks take part, None without. score_of: which score is judged.
-    score: that score in words. told: what judges, by name. key: what the scores follow from, for comparison.
+    score: that score in words. about: what judges, by name. key: what the scores follow from, for comparison.
 
     Raises:
         ScoreError: there is no such score.
@@ -47,7 +45,7 @@ class Judge:
         self._frame = (0, 0)  # that holds the prints of all records, so that one program is compiled
         self._of_frame = lru_cache(maxsize=4)(partial(comparer.by, AT_ONCE))
         self.score = _in_words(comparer.networks, score_of)
-        self.told = _told(comparer, run_dir)
+        self.about = _about(comparer, run_dir)
         self.key = score_key(comparer, score_of)
 
     def calibration(self) -> Calibration | None:
@@ -133,7 +131,7 @@ def _in_words(networks: TrainedNetworks | None, score_of: Score) -> str:
     return f"log10 of the likelihood ratio of ridge agreement and paired minutiae{cosines}"
 
 
-def _told(comparer: Comparer, run_dir: Path | None) -> dict[str, Any]:
+def _about(comparer: Comparer, run_dir: Path | None) -> dict[str, Any]:
     networks, enhancement = comparer.networks, {"enhancement": str(comparer.enhancer.method)}
     if networks is None:
         return {"run": "none: ridges and minutiae alone"} | enhancement
@@ -171,18 +169,6 @@ def judge_of(
         method = Enhancement.gabor if enhancement is Enhancement.none else enhancement
         return Judge(Comparer(None, method, cache_dir), None, score)
     return Judge(Comparer(load_networks(run_dir), cache_dir=cache_dir), run_dir, score)
-
-
-def refuse_seen(run_dir: Path | None, records: Sequence[Record]) -> None:
-    """Refuse people whom the run, or the Module 1 it began from, trained or validated on.
-
-    Raises:
-        DataError: naming them.
-    """
-    tables = () if run_dir is None else (run_dir / "split.csv", run_dir / MODULE_1 / "split.csv")
-    for table in tables:
-        if table.exists():
-            read_split(table, "split.csv").refuse_seen(records, "the data")
 
 
 class Gallery:

@@ -3,40 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ifvit.config import DataConfig, Source
-from ifvit.data.protocols import PairList, Protocol, pairs
-from ifvit.data.records import DataError, Record
-from ifvit.data.sources import find
+from ifvit import __version__
+from ifvit.data.protocols import PairList
+from ifvit.data.records import Record
 from ifvit.evaluation import peers
-from ifvit.evaluation.calibrating import store_calibration
+from ifvit.evaluation.calibrating import UNDONE, store_calibration
 from ifvit.evaluation.comparisons import Comparisons, compare_all, gallery_digest, worst
-from ifvit.evaluation.judges import Gallery, Judge, judge_of, refuse_seen
+from ifvit.evaluation.judges import Gallery, Judge, judge_of
+from ifvit.evaluation.page import WorstPair
 from ifvit.evaluation.report import write_pairs, write_report
 from ifvit.evaluation.robustness import FMR, robustness
+from ifvit.evaluation.task import Task
 from ifvit.evaluation.verification import Figures, figures
+from ifvit.progress import Progress
 from ifvit.rates import Ladder, lowest_fnmr
 from ifvit.recognition.run_calibration import Score
 
 WORST = 10  # pairs drawn of each kind
-USUAL = {Source.fvc: Protocol.fvc, Source.sd4: Protocol.sd4}
 
 
 class Evaluation(NamedTuple):
-    """A protocol's pairs, compared.
+    """A task's pairs, compared.
 
-    records, gallery: the impressions and their prints; compared, comparisons: the pairs and their scores.
-    figures: of each database; about: what was evaluated, by name; key: the same, for comparison.
+    gallery: the prints of its records; comparisons: the scores of its pairs. figures: of each database; about: what was
+    evaluated, by name; key: the same, for comparison.
     """
 
     judge: Judge
-    records: list[Record]
+    task: Task
     gallery: Gallery
-    compared: PairList
     comparisons: Comparisons
     figures: dict[str, Figures]
     about: dict[str, Any]
@@ -50,73 +51,73 @@ class Evaluation(NamedTuple):
         ]
 
 
-def evaluate(
-    run_dir: Path | None,
-    data: DataConfig,
-    protocol: Protocol | None,
-    impostors: int | None,
-    out: Path,
-    score: str | Score = Score.fused,
-) -> Evaluation:
+def evaluate(task: Task, out: Path) -> Evaluation:
     """Every pair compared. What was compared is kept in `out`, so that the same call goes on where it was stopped.
 
-    run_dir: None compares by the ridges alone. protocol: None takes the data's usual one. impostors: how many to draw;
-    None takes all. score: which score is judged.
-
     Raises:
-        DataError: nothing found, data that do not suit the protocol, subjects that the run trained or validated on, or
-            another evaluation's files in `out`.
+        DataError: no image can be used, or another evaluation's files in `out`.
         CheckpointError: no run, or a damaged one.
+        EnhancementError: the enhancement is not installed.
         ScoreError: there is no such score.
         OSError: `out` cannot be written.
     """
-    judge = judge_of(run_dir, data.cache_dir, data.enhancement, Score(score))
-    records = [record for some in find(data).values() for record in some]
-    if not records:
-        raise DataError("data: synthetic fingers are evaluated as a set (python -m ifvit synthesize), with data=fvc")
-    refuse_seen(run_dir, records)
-    protocol = protocol or USUAL.get(data.source, Protocol.all)
-    compared = pairs(records, protocol, impostors)
+    judge = judge_of(task.run_dir, task.data.cache_dir, task.data.enhancement, Score(task.score))
+    records, pairs = task.records, task.pairs
     gallery = Gallery(judge, records)
     key = judge.key | {
-        "images": gallery_digest(gallery), "protocol": str(protocol), "pairs": len(compared), "impostors": impostors,
+        "images": gallery_digest(gallery), "protocol": str(task.protocol), "pairs": len(pairs),
+        "impostors": task.impostors,
     }  # fmt: skip
-    comparisons = compare_all(judge, gallery, compared, out / "comparisons", key)
-    found = by_database(records, compared, comparisons.score, comparisons.failed)
-    about = judge.told | {
-        "protocol": str(protocol), "score": judge.score, "ms a pair": round(float(np.median(comparisons.ms)), 1),
+    comparisons = compare_all(judge, gallery, pairs, out / "comparisons", key)
+    found = by_database(records, pairs, comparisons.score, comparisons.failed)
+    about = judge.about | {
+        "protocol": str(task.protocol), "score": judge.score, "ms a pair": round(float(np.median(comparisons.ms)), 1),
         "images": len(records), "unusable": list(gallery.unusable.values()),
     }  # fmt: skip
-    return Evaluation(judge, records, gallery, compared, comparisons, found, about, key)
+    return Evaluation(judge, task, gallery, comparisons, found, about, key)
 
 
-def report(done: Evaluation, out: Path, calibrate: bool | None = None, moved: int = 0) -> Iterator[str]:
+def report(done: Evaluation, out: Path, command: str, calibrate: bool | None = None, moved: int = 0) -> Iterator[str]:
     """Write the report of an evaluation into `out`, and the calibration of its score into its run; lines for people,
     each once its work is done.
 
-    calibrate: whether the scores become the model's calibration; None: unless it has one of more impostor pairs.
-    moved: how many genuine pairs are compared with a print moved, too.
+    command: as it was typed. calibrate: whether the scores become the run's calibration; None: unless it has a better
+    one (`store_calibration`). moved: how many genuine pairs are compared with a print moved, too.
 
     Raises:
         DataError: another evaluation's files in `out`.
         OSError: it cannot be written; what was compared is kept.
     """
+    task, comparisons = done.task, done.comparisons
     if calibrate is not False and done.judge.run_dir is not None:
-        yield store_calibration(done.judge, *_impostor_scores(done), replace=calibrate is True)
-    write_pairs(out, done.records, done.compared, done.comparisons)
+        yield _calibrated(done, calibrate is True)
+    write_pairs(out, task.records, task.pairs, comparisons)
     table = None
     if moved:
-        threshold = _threshold(done.compared, done.comparisons, FMR)
-        table = robustness(done.judge, done.records, done.compared, threshold, moved, out / "robustness", done.key)
+        threshold = _threshold(task.pairs, comparisons, FMR)
+        table = robustness(done.judge, task.records, task.pairs, threshold, moved, out / "robustness", done.key)
         yield from table.text()
     baseline = None
     if reason := peers.unavailable():
         yield f"no baseline beside it: {reason}"
     else:
-        baseline = peers.baseline(done.records, done.compared, out)
-    write_report(out, done.about, done.figures, _drawn(done), baseline, table)
+        baseline = peers.baseline(task.records, task.pairs, out)
+    origin = {"date": datetime.now().astimezone().isoformat(" ", "minutes"), "ifvit": __version__, "command": command}
+    write_report(out, done.about | origin, done.figures, _drawn(done), baseline, table)
     names = {"look at": "report.html", "figures": "results.json", "pairs": "pairs.csv"}
     yield from (f"{what:<9}{out / name}" for what, name in names.items())
+
+
+def _calibrated(done: Evaluation, replace: bool) -> str:
+    """The run calibrated by the impostor pairs; what was done, in a line."""
+    task, failed = done.task, done.comparisons.failed
+    impostor = ~task.pairs.genuine
+    if failed[impostor].all():
+        return f"{UNDONE}no impostor pair could be compared"
+    # A pair that failed has no score and so reaches none: the bottom.
+    scores = np.where(failed, done.comparisons.score[impostor & ~failed].min(), done.comparisons.score)[impostor]
+    of = {"protocol": str(task.protocol), "images": len(task.records), "databases": task.databases}
+    return store_calibration(done.judge, scores, of | {"genuine": int(task.pairs.genuine.sum())}, replace)
 
 
 def _threshold(compared: PairList, comparisons: Comparisons, fmr: float) -> float:
@@ -141,29 +142,21 @@ def by_database(
     return found
 
 
-def _impostor_scores(done: Evaluation) -> tuple[np.ndarray, dict[str, Any]]:
-    """The scores that calibrate, (N,), those of pairs that failed at the bottom; and whose they are."""
-    # A pair that failed has no score and so reaches none.
-    scores = np.where(done.comparisons.failed, -np.inf, done.comparisons.score)[~done.compared.genuine]
-    lowest = scores[np.isfinite(scores)].min(initial=-1.0)
-    about = {name: done.about[name] for name in ("protocol", "images")}
-    genuine = int(done.compared.genuine.sum())
-    databases = list(dict.fromkeys(record.database for record in done.records))
-    return np.maximum(scores, lowest), about | {"databases": databases, "genuine": genuine}
-
-
-def _drawn(done: Evaluation) -> list[tuple[str, np.ndarray]]:
+def _drawn(done: Evaluation) -> list[WorstPair]:
     """The worst pairs, compared again and drawn."""
-    captions, names, prints = [], [], []
-    for kind, k in worst(done.compared, done.comparisons, WORST):
-        numbers = int(done.compared.first[k]), int(done.compared.second[k])
-        a, b = (done.records[number] for number in numbers)
+    task = done.task
+    listed = []
+    for kind, k in worst(task.pairs, done.comparisons, WORST):
+        numbers = int(task.pairs.first[k]), int(task.pairs.second[k])
         pair = tuple(done.gallery[number] for number in numbers)
-        if None in pair:
-            continue
-        score = f"score {done.comparisons.score[k]:.3g}"
-        captions.append(f"{kind}: {a.identity} {a.impression} and {b.identity} {b.impression}, {score}")
-        names.append((str(a.path), str(b.path)))
-        prints.append(pair)
-    drawn = done.judge.drawn(names, prints)
-    return [(f"{caption}; {line}", picture) for caption, (line, picture) in zip(captions, drawn, strict=True)]
+        if None not in pair:
+            files = tuple(str(task.records[number].path) for number in numbers)
+            listed.append((kind, files, pair))
+    progress = Progress("drawing the worst pairs", len(listed))
+    pictures = done.judge.drawn([files for _, files, _ in listed], [pair for *_, pair in listed])
+    drawn = []
+    for (kind, files, _), (caption, picture) in zip(listed, pictures, strict=True):
+        names = tuple("/".join(Path(file).parts[-2:]) for file in files)  # two folders may hold one name
+        drawn.append(WorstPair(kind, names, caption, picture))
+        progress.step()
+    return drawn

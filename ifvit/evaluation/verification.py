@@ -107,10 +107,15 @@ class Figures:
         """Lines for people."""
         pairs = self.pairs
         genuine, impostor = self._counted()
+        what = (
+            f"{genuine} ({pairs.failed_genuine} failed), {impostor} ({pairs.failed_impostor} failed), "
+            f"{pairs.fingers} fingers"
+        )
+        if self.nothing:
+            return [what, f"{self.nothing}, so that there are no rates"]
         between = f"; between {_percent(self.eer_low)} and {_percent(self.eer_high)}" if self.enough["eer"] else ""
         return [
-            f"{genuine} ({pairs.failed_genuine} failed), {impostor} ({pairs.failed_impostor} failed), "
-            f"{pairs.fingers} fingers",
+            what,
             f"EER       {self._with_interval('eer')}{between}",
             f"FMR100    {self._with_interval('fmr100')}",
             f"FMR1000   {self._with_interval('fmr1000')}",
@@ -121,8 +126,22 @@ class Figures:
             f"in brackets: {LEVEL:.0%} intervals over fingers",
         ]
 
+    @property
+    def nothing(self) -> str:
+        """Why the scores tell nothing at all, in words; empty where they tell something."""
+        pairs = self.pairs
+        if pairs.failed_genuine == pairs.genuine and pairs.failed_impostor == pairs.impostor:
+            return "no pair could be compared"
+        if pairs.failed_genuine == pairs.genuine:
+            return "no genuine pair could be compared"
+        if len(self.det) == 2:  # from everybody accepted to nobody in one step
+            return "every pair has the same score"
+        return ""
+
     def doubt(self, name: str) -> str:
-        """Why the pairs do not resolve one of `enough`, in words; empty where they do."""
+        """Why one of `enough` means little, in words; empty where the pairs resolve it."""
+        if self.nothing:
+            return self.nothing
         if self.enough[name]:
             return ""
         if name != "eer":
@@ -133,7 +152,7 @@ class Figures:
 
     def mark(self, name: str) -> str:
         """The same where there is room for a mark only; `TOO_FEW` explains it."""
-        return "" if self.enough[name] else "*"
+        return "*" if self.doubt(name) else ""
 
     def _counted(self) -> tuple[str, str]:
         return counted(self.pairs.genuine, "genuine"), counted(self.pairs.impostor, "impostor")

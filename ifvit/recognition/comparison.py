@@ -24,11 +24,11 @@ from ifvit.recognition.run_calibration import Score
 from ifvit.recognition.synthetic_calibration import synthetic_calibration
 from ifvit.recognition.verdict import OTHER, SAME, Verdict, verdict
 
-FMR = 0.01  # at which `Comparison.decision` decides unless another is named
+FMR = 0.001  # at which `Comparison.decision` decides unless another is named
 SMALL_PRINT = 50.0  # mm2 of ridges; a print of less may not show enough to be told from others
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison(ImagePair):
     """A comparison of two images.
 
@@ -169,14 +169,16 @@ class Comparison(ImagePair):
 
     def text(self, fmr: float = FMR) -> str:
         """A few lines for a person; `fmr` as of `decision`."""
-        return "\n".join([f"{self.decision(fmr)} (at an FMR of {100 * fmr:g} %)", *self.reasons(), *self.files_text()])
+        answer = f"{self.decision(fmr)} (at an FMR of {100 * fmr:g} %)"
+        return "\n".join([answer, *self.reasons(fmr), *self.files_text()])
 
     def __repr__(self) -> str:
-        """What a notebook shows: the answer, not the arrays."""
-        return self.text()
+        """The answer in a line, not the arrays."""
+        verdict = self.decision().partition(":")[0]
+        return f"<Comparison of {self.name_a} and {self.name_b}: {verdict}, score {self.score:.2f}>"
 
-    def reasons(self) -> list[str]:
-        """What the answer rests on, in lines."""
+    def reasons(self, fmr: float = FMR) -> list[str]:
+        """What the answer at an FMR rests on, in lines."""
         paired, alike, alone = self.alignment.paired.counts
         agreement = self.alignment.agreement
         lines = [
@@ -190,7 +192,7 @@ class Comparison(ImagePair):
                 f"Module 2: cosines {self.score_global:.3f} (global) and {self.score_local:.3f} (local), together "
                 f"{self.score_cosines:.3f}; {len(self.matches.confidence)} places correspond"
             )
-        if (table := self.verdict().calibration) is not None:
+        if (table := self.verdict(fmr).calibration) is not None:
             lines.append(
                 f"two different fingers score as high in at most {100 * table.fmr_at(self.score):.3g} % of cases, by "
                 f"{table.basis()}"

@@ -18,6 +18,7 @@ from ifvit.image import ImageError
 from ifvit.recognition.comparer import Compared, Comparer
 from ifvit.recognition.comparison import Comparison
 from ifvit.recognition.prints import Print
+from ifvit.recognition.registered import Registered
 from ifvit.recognition.run_calibration import Score, check_score, read_calibration, score_key
 from ifvit.recognition.trained_networks import load_networks
 
@@ -58,6 +59,15 @@ class Matcher:
         state = networks.module_2 or networks.module_1
         return f"{self.run_dir} ({state.which}, step {state.step})"
 
+    def __repr__(self) -> str:
+        """What compares, by which score, and by whose impostors that is decided."""
+        parts = "ridges and minutiae"
+        if (networks := self.comparer.networks) is not None:
+            modules = "Module 1" if networks.module_2 is None else "Modules 1 and 2"
+            parts = f"ridges, minutiae and {modules} of {self.run}"
+        calibrated = "" if self.calibration is None else f", calibrated by {self.calibration.basis()}"
+        return f"<Matcher by {parts}; enhancement {self.comparer.enhancer.method}, score {self.score}{calibrated}>"
+
     def compare_prints(self, pairs: Sequence[tuple[Print, Print]]) -> list[Compared]:
         """What is found of each of at most `AT_ONCE` pairs of prints."""
         if len(pairs) == 1:
@@ -92,11 +102,15 @@ class Matcher:
         (found,) = self.compare_prints([tuple(prints)])
         return self.comparison(_names(a, b), tuple(prints), found, time.perf_counter() - started)
 
-    def compare_many(self, pairs: Iterable[tuple[Image, Image]], ppi: Ppi = None) -> Iterator[Comparison | ImageError]:
-        """The comparison of each pair, in order, `AT_ONCE` in a batch; where an image cannot be used, the ImageError
-        that says why.
+    def register(self, a: Image, b: Image, ppi: Ppi = None) -> Registered:
+        """How one print lies on the other; images, ppi and errors as of `compare`."""
+        return Registered(self.compare(a, b, ppi))
 
-        An image that several pairs of a batch share is read once.
+    def compare_many(self, pairs: Iterable[tuple[Image, Image]], ppi: Ppi = None) -> Iterator[Comparison | ImageError]:
+        """The comparison of each pair, in order, `AT_ONCE` in a batch.
+
+        An image that cannot be used does not end it: in that pair's place comes, not raised, the ImageError that says
+        why (`isinstance(found, ImageError)`). An image that several pairs of a batch share is read once.
         """
         pairs = iter(pairs)
         while batch := list(islice(pairs, AT_ONCE)):

@@ -28,7 +28,7 @@ PPI_FROM = {PpiFrom.given: "as given", PpiFrom.file: "by its own tag", PpiFrom.a
 SOURCES = {Source.flow: "flow", Source.minutiae: "minutiae", Source.module_1: "Module 1"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # it holds arrays: equal to itself alone, so that it hashes
 class ImagePair:
     """Two images. Points are (x, y) px of the images as given, unless said otherwise.
 

@@ -28,6 +28,10 @@ class Registered:
     def __init__(self, pair: ImagePair):
         self.pair = pair
 
+    def __repr__(self) -> str:
+        answer = "registered" if self.registered else "not registered"
+        return f"<Registered {self.pair.name_a} and {self.pair.name_b}: {answer}>"
+
     @property
     def registered(self) -> bool:
         """Whether the ridges agree as those of one finger do."""

@@ -8,13 +8,16 @@ from __future__ import annotations
 import enum
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ifvit import program
 from ifvit.calibration import Calibration, from_tree
 from ifvit.checkpoint import CheckpointError, read_json
-from ifvit.recognition.comparer import Comparer
 from ifvit.recognition.errors import ScoreError
 from ifvit.recognition.ridge_score import WEIGHTS, WEIGHTS_WITH_NETWORKS
+
+if TYPE_CHECKING:  # a finished evaluation is told without what compares
+    from ifvit.recognition.comparer import Comparer
 
 RECIPE = 1  # goes up when the same pair gets another score, so that what was kept before is no longer used
 
@@ -74,8 +77,8 @@ def read_calibration(run_dir: Path, key: dict[str, Any]) -> Calibration | None:
     try:
         if "score" not in dict(kept):
             print(
-                f"{path}: of an earlier version, whose scores were others; not used (python -m ifvit evaluate "
-                "replaces it)",
+                f"{path}: of an earlier version, whose scores were others; not used "
+                f"({program.command('evaluate')} replaces it)",
                 file=sys.stderr,
             )
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ifvit import plots
+from ifvit import charts
 from ifvit.calibration import least_rate
 from ifvit.checkpoint import MODULE_1, CheckpointError, copy_best, read_variables
 from ifvit.config import Config
 from ifvit.data.batches import Batches
 from ifvit.data.loader import Supply
+from ifvit.data.synthetic_sets import has_synthetic
 from ifvit.metrics import mean, term
 from ifvit.models.matcher import MatcherModel, from_dense
+from ifvit.program import command
 from ifvit.rates import Ladder, auc, equal_error
 from ifvit.recognition.inputs import LaidPair, branch_inputs
 from ifvit.recognition.trained import Trained, load_dense
@@ -29,6 +31,8 @@ from ifvit.training.run_dir import RunDirError
 from ifvit.training.stage import Judgement, Start
 from ifvit.training.state import INIT_STREAM, TrainState, make_optimizer, parameter_count
 from ifvit.training.step import TrainStep
+
+REAL_PRINTS = "; of synthetic fingers: real prints are harder"
 
 
 class MatcherStage:
@@ -40,6 +44,7 @@ class MatcherStage:
         self.config, self.dir = config, Path(config.run_dir)
         self.model = MatcherModel.from_config(config.dense, config.matcher, dtype)
         self.module_1: Trained | None = None
+        self.synthetic = False  # whether it is judged on fingers that nobody has
 
     def check_start(self) -> None:
         """Raises:
@@ -54,11 +59,12 @@ class MatcherStage:
         """Raises:
         RunDirError: the data were prepared by another Module 1.
         """
+        self.synthetic = has_synthetic(self.config.data)
         made_by = getattr(data, "module1", None)
         if made_by and made_by != self.module_1.digest():
             raise RunDirError(
                 f"data.root: these pairs were aligned with another Module 1 than {run_dir.module_1_of(self.config)}; "
-                "prepare them with this one: python -m ifvit data prepare"
+                f"prepare them with this one: {command('data prepare')}"
             )
 
     def fresh(self, batches: Batches) -> dict[str, Any]:
@@ -125,9 +131,10 @@ class MatcherStage:
         ]
         embedding = [means[f"{b}_embedding"] for b in ("global", "local")]
         means["loss"] = float(loss.dense_weight * np.mean(registration) + loss.embedding_weight * np.mean(embedding))
-        line = summary(means) + _too_few(means["eer"], genuine)
+        line = summary(means) + _too_few(means["eer"], genuine) + (REAL_PRINTS if self.synthetic else "")
         heading = [f"Module 2 after {step} steps, {whose}", line]
-        pictures = {"scores": plots.draw_scores(scores, genuine, heading)}
+        score = f"{weights.global_weight:g} x cosine of the global + {weights.local_weight:g} x of the local vectors"
+        pictures = {"scores": draw_scores(scores, genuine, heading, score)}
         sources = _by_source(scores, genuine, shares, len(parts))
         return Judgement(means, len(scores), sources, pictures, [line], _missing(means, genuine))
 
@@ -160,6 +167,15 @@ def figures_of(scores: np.ndarray, genuine: np.ndarray) -> dict[str, float]:
         "genuine_score": float(scores[genuine].mean()),
         "impostor_score": float(scores[~genuine].mean()),
     }
+
+
+def draw_scores(scores: np.ndarray, genuine: np.ndarray, heading: Sequence[str], score: str) -> np.ndarray:
+    """The chart of the scores of (P,) pairs, with the EER where there is one. score: what they are, in words."""
+    threshold, label = float("nan"), ""
+    if genuine.any() and not genuine.all():
+        equal = equal_error(Ladder(scores.astype(np.float64), genuine).rates())
+        threshold, label = float(equal.threshold), f"EER {100 * float(equal.rate):.2f} %"
+    return charts.score_chart(charts.counts_of(scores, genuine), threshold, label, heading, score)
 
 
 def _missing(means: Mapping[str, float], genuine: np.ndarray) -> str | None:

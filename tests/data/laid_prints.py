@@ -71,7 +71,7 @@ class Aligner(Comparer):
             assert canvases[0].shape == (SIDE, SIDE) and a.of_ridges.ridges.any()
             elastic = ElasticMap(homography_of(*canvases).astype(np.float32), ())
             share = 0.1 if cause_of(*canvases, False) else 0.8
-            mean = 0.2 if cause_of(*canvases, True) == "ridges_disagree" else 0.95
+            mean = 0.0 if cause_of(*canvases, True) == "ridges_disagree" else 0.95
             agreement = Agreement(*[np.zeros((2, 2), np.float32)] * 2, *np.float32([mean, 1.0, 40_000.0, share]))
             nothing = np.zeros(0, int)
             paired = PairedMinutiae(np.arange(15), np.arange(15), np.ones(15, bool), nothing, nothing)

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 
+from ifvit.charts import COLOURS
 from ifvit.evaluation import curves
-from ifvit.evaluation.curves import COLOURS, FINE, LEFT, Field, _fine, _round_values, _visible, draw_det, draw_histogram
-from ifvit.evaluation.verification import figures
-from ifvit.plots import INK, MARGIN, PAPER, RIGHT, WRONG
+from ifvit.evaluation.curves import _visible, draw_det, draw_heat_map, draw_histogram, rate_ticks
+from ifvit.evaluation.robustness import Robustness
+from ifvit.evaluation.verification import TOO_FEW, figures
 from tests.evaluation.test_verification import simulated
+from tests.test_charts import like
 
 
 @pytest.fixture(scope="module")
@@ -13,38 +15,72 @@ def two():
     return {"better": figures(*simulated(30, 4, 4, seed=0)), "worse": figures(*simulated(30, 4, 2, seed=0))}
 
 
-def like(picture, colour, reach=40):
-    return np.abs(picture.astype(int) - colour).sum(-1) < reach
+@pytest.fixture
+def sheets(monkeypatch):
+    """The sheets of the charts that are drawn."""
+    found, drawn = [], curves.drawn
+    monkeypatch.setattr(curves, "drawn", lambda figure: found.append(figure) or drawn(figure))
+    return found
 
 
-def test_a_place_in_the_field():
-    field = Field((-2, 0), (0, 5), 200, 100)
-    assert field.at([-2, 0], [0, 5]).tolist() == [[LEFT, MARGIN + 100], [LEFT + 200, MARGIN]]
-    assert _fine(np.array([1.5, 2.03])).tolist() == [1.5 * FINE, 32]
+@pytest.fixture
+def legends(monkeypatch):
+    """The legends' lines of the charts that are drawn."""
+    found, legend = [], curves.legend
+    monkeypatch.setattr(
+        curves, "legend", lambda figure, lines: found.append([t for _, t in lines]) or legend(figure, lines)
+    )
+    return found
 
 
 def test_the_better_curve_lies_below(two):
     picture = draw_det(two, [])
     assert picture.dtype == np.uint8 and picture.shape[2] == 3
-    plot = picture[: MARGIN + 560 + MARGIN]
+    plot = picture[: picture.shape[0] * 3 // 4]
     rows = [np.nonzero(like(plot, colour))[0].mean() for colour in COLOURS[:2]]
     assert rows[0] > rows[1] + 50
     alone = draw_det({"worse": two["worse"]}, [])
     assert like(alone, COLOURS[0]).sum() > 500 and not like(alone, COLOURS[1]).any()
 
 
-def test_the_curve_goes_through_the_equal_error(two):
-    rate = two["worse"].eer  # the diagonal is where the rates are equal
-    picture = draw_det({"worse": two["worse"]}, [])[MARGIN:]
-    x, y = np.round(Field((-3, 0), (-3, 0), 560, 560).at(np.log10(rate), np.log10(rate))).astype(int)
-    assert like(picture[y - 12 : y + 13, x - 12 : x + 13], COLOURS[0]).any()
+def test_the_axes_end_where_the_pairs_do(two, sheets):
+    """At half a pair, which stands for none; and no tick lies below one pair."""
+    draw_det(two, [])
+    (axes,) = sheets[0].axes
+    pairs = two["worse"].pairs
+    assert axes.get_xlim() == (0.5 / pairs.impostor, 1) and axes.get_ylim() == (0.5 / pairs.genuine, 1)
+    for ticks, labels, count in (
+        (axes.get_xticks(), axes.get_xticklabels(), pairs.impostor),
+        (axes.get_yticks(), axes.get_yticklabels(), pairs.genuine),
+    ):
+        assert labels[0].get_text() == "0" and ticks[0] == 0.5 / count and (ticks[1:] >= 1 / count).all()
+        assert labels[-1].get_text() == "100 %"
+    assert axes.get_xlabel() == "FMR, impostor pairs accepted" and axes.get_ylabel() == "FNMR, genuine pairs rejected"
 
 
-def test_the_dot_is_at_zero_fmr(two):
-    place = Field((-3, 0), (-3, 0), 560, 560).at(-3, np.log10(two["better"].zero_fmr))
-    x, y = np.round(place).astype(int)
-    picture = draw_det({"better": two["better"]}, [])[MARGIN:]
-    assert like(picture[y - 1 : y + 2, x - 1 : x + 2], COLOURS[0]).all()
+def test_operating_points_finer_than_the_pairs_are_not_drawn(two, sheets):
+    _, genuine, first, second = simulated(5, 3, 0, seed=0)
+    draw_det({"few": figures(genuine / 3, genuine, first, second)}, [])
+    draw_det(two, [])
+    draw_det({"many": figures(*simulated(100, 8, 2, seed=0))}, [])
+    names = [{text.get_text() for text in sheet.axes[0].texts} - {"EER"} for sheet in sheets]
+    assert names == [set(), {"FMR100"}, {"FMR100", "FMR1000"}]
+
+
+def test_the_dot_is_at_zero_fmr_and_a_rate_of_none_at_the_axis_end(two, sheets):
+    draw_det(two, [])
+    _, genuine, first, second = simulated(5, 3, 0, seed=0)
+    draw_det({"separable": figures(genuine / 3, genuine, first, second)}, [])
+    for sheet, rate in ((sheets[0], two["better"].zero_fmr), (sheets[1], sheets[1].axes[0].get_ylim()[0])):
+        (dot,) = (line for line in sheet.axes[0].lines if line.get_marker() == "o" and line.get_color() == COLOURS[0])
+        assert dot.get_xdata()[0] == sheet.axes[0].get_xlim()[0] and dot.get_ydata()[0] == pytest.approx(rate)
+
+
+def test_round_rates():
+    assert rate_ticks(1 / 45) == pytest.approx([0.05, 0.1, 0.2, 0.5, 1])
+    assert rate_ticks(1 / 100) == pytest.approx([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1])
+    assert rate_ticks(1 / 4950) == pytest.approx([0.001, 0.01, 0.1, 1])
+    assert rate_ticks(1) == [1]
 
 
 def test_the_path_starts_and_ends_at_the_edges():
@@ -58,29 +94,33 @@ def test_the_path_starts_and_ends_at_the_edges():
 
 
 @pytest.mark.parametrize("kind", ["separable", "inverted", "constant"])
-def test_extremes_are_drawn(kind):
+def test_extremes_are_drawn(kind, legends):
     _, genuine, first, second = simulated(5, 3, 0, seed=0)
     scores = {"separable": genuine, "inverted": ~genuine, "constant": 0 * genuine}[kind]
     got = figures(scores.astype(float) / 3, genuine, first, second)
     assert like(draw_det({kind: got}, [kind]), COLOURS[0]).sum() > 30
-    assert (draw_histogram(got, [kind]) != PAPER).any()
+    assert (draw_histogram(got, [kind]) != 255).any()
+    assert (legends[0][0] == "constant: every pair has the same score") == (kind == "constant")
 
 
-def test_figures_of_too_few_pairs_are_marked(monkeypatch):
-    legends = []
-    drawn = curves._assembled
-    monkeypatch.setattr(curves, "_assembled", lambda *parts: legends.append(parts[2]) or drawn(*parts))
+def test_figures_of_too_few_pairs_are_marked(legends):
     _, genuine, first, second = simulated(5, 3, 0, seed=0)
     few, many = figures(genuine / 3, genuine, first, second), figures(*simulated(100, 8, 2, seed=0))
     draw_det({"few": few}, [])
     draw_det({"many": many}, [])
-    draw_histogram(few, [])
-    draw_histogram(many, [])
-    det_of_few, det_of_many, scores_of_few, scores_of_many = ([text for _, text in legend] for legend in legends)
-    assert det_of_few == ["few: EER 0.00 %*, FMR100 0.00 %*, FMR1000 0.00 %*, ZeroFMR 0.00 %*", curves.TOO_FEW]
-    assert len(det_of_many) == 1 and "*" not in det_of_many[0]
-    assert scores_of_few[-1].endswith("; means little: 10 impostor pairs cannot tell a rate below 30.00 %")
-    assert "means little" not in scores_of_many[-1]
+    assert legends[0][0] == "few: EER 0.00 %*, FMR100 0.00 %*, FMR1000 0.00 %*, ZeroFMR 0.00 %*"
+    assert legends[0][-1] == TOO_FEW and TOO_FEW not in legends[1] and "*" not in legends[1][0]
+    assert "a rate of fewer than 3 pairs, which is not told from none" in legends[0]
+
+
+def test_the_doubt_stands_in_the_histogram_too(monkeypatch):
+    legends = []
+    monkeypatch.setattr("ifvit.charts.legend", lambda _, lines: legends.append([text for _, text in lines]))
+    _, genuine, first, second = simulated(5, 3, 0, seed=0)
+    draw_histogram(figures(genuine / 3, genuine, first, second), [])
+    draw_histogram(figures(*simulated(100, 8, 2, seed=0)), [])
+    assert legends[0][-1].endswith("; means little: 10 impostor pairs cannot tell a rate below 30.00 %")
+    assert "means little" not in legends[1][-1] and "EER" in legends[1][-1]
 
 
 def test_how_many_curves(two):
@@ -91,22 +131,11 @@ def test_how_many_curves(two):
             draw_det({str(k): one for k in range(count)}, [])
 
 
-def test_a_long_line_widens_the_picture(two):
-    assert draw_det(two, ["long " * 60]).shape[1] > draw_det(two, ["short"]).shape[1]
-
-
-def test_genuine_scores_are_green_on_the_right(two):
-    got = two["better"]
-    picture = draw_histogram(got, [])[2 * MARGIN : MARGIN + 370]
-    green, red = (np.nonzero(like(picture, colour))[1] for colour in (RIGHT, WRONG))
-    assert len(green) > 200 and len(red) > 200 and np.median(green) > np.median(red) + 200
-    edges = got.histogram.edges
-    x = round(float(Field((edges[0], edges[-1]), (0, 1), 840, 1).at(got.eer_threshold, 0)[0]))
-    assert like(picture[:, x - 1 : x + 2], INK, 200).any(1).mean() > 0.9
-
-
-def test_round_values():
-    assert _round_values(0, 0.093).tolist() == pytest.approx([0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09])
-    assert _round_values(-2.6, 6.4).tolist() == [-2, -1, 0, 1, 2, 3, 4, 5, 6]
-    for high in np.geomspace(0.01, 1e4, 40):
-        assert 5 <= len(_round_values(0, high)) <= 13
+def test_the_heat_map_has_units_and_every_rate(sheets):
+    rates = np.array([[0.0, 0.25], [0.5, 1.0]])
+    table = Robustness((0.0, 90.0), (0.0, 2.0), rates, 50, 1.0, 0.01, 45)
+    assert draw_heat_map(table, ["heading"]).std() > 10
+    axes, bar = sheets[0].axes
+    assert axes.get_xlabel() == "the second print moved by, mm" and axes.get_ylabel() == "and turned by, degrees"
+    assert [text.get_text() for text in axes.texts] == ["0.0 %", "25.0 %", "50.0 %", "100.0 %"]
+    assert bar.get_ylabel() == "FNMR, % of genuine pairs"

@@ -12,10 +12,13 @@ from PIL import Image
 
 import ifvit
 from ifvit import cli
+from ifvit.calibration import from_tree
 from ifvit.config import build
 from ifvit.data.records import DataError, Record
 from ifvit.evaluation import calibrating, run
-from ifvit.evaluation.judges import judge_of, refuse_seen
+from ifvit.evaluation import task as task_module
+from ifvit.evaluation.judges import judge_of
+from ifvit.evaluation.task import refuse_seen
 from ifvit.image import ImageError
 from ifvit.launch import compose_tree
 from ifvit.recognition.prints import Print
@@ -47,9 +50,9 @@ def chosen(prints):
 
 def test_what_judges_is_told(runs):
     alone, dense, both = judge_of(None), judge_of(runs / "dense"), judge_of(runs / "matcher")
-    assert alone.told == {"run": "none: ridges and minutiae alone", "enhancement": "gabor"}
+    assert alone.about == {"run": "none: ridges and minutiae alone", "enhancement": "gabor"}
     assert alone.key == {"judge": "ridges 1", "enhancement": "gabor"} and alone.calibration() is None
-    assert dense.told["run"] == str(runs / "dense") and dense.told["input"] == "64x64 px at 250 ppi"
+    assert dense.about["run"] == str(runs / "dense") and dense.about["input"] == "64x64 px at 250 ppi"
     assert "cosines" not in dense.score and "Module 2's cosines" in both.score
     cosines = judge_of(runs / "matcher", score=Score.cosines)
     assert cosines.score == "0.6 x cosine of the global + 0.4 x of the local vectors"
@@ -117,7 +120,7 @@ def test_a_folder_that_cannot_be_written_is_told(runs, chosen, tmp_path, monkeyp
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run, "refuse_seen", lambda *_: None)
+    monkeypatch.setattr(task_module, "refuse_seen", lambda *_: None)
     monkeypatch.setattr(calibrating, "write_json", full)
     cli.main(["evaluate", str(runs / "matcher"), *chosen, "--out", str(tmp_path / "out")])
     shown = capsys.readouterr().out
@@ -126,8 +129,32 @@ def test_a_folder_that_cannot_be_written_is_told(runs, chosen, tmp_path, monkeyp
     assert np.isfinite(json.loads((tmp_path / "out" / "results.json").read_text())["ms a pair"])
 
 
+def test_of_two_calibrations_of_one_size_the_first_stays(tmp_path):
+    """Whichever database is evaluated last: `--calibrate` says which is wanted."""
+    stored = []
+    judge = SimpleNamespace(run_dir=tmp_path, score_of=Score.fused, key={"score": "fused"})
+    judge.calibration = lambda: stored[-1] if stored else None
+
+    def store(database, scores, replace=False):
+        of = {"databases": [database], "protocol": "fvc"}
+        line = calibrating.store_calibration(judge, np.array(scores), of, replace)
+        tree = json.loads((tmp_path / "calibration.json").read_text())
+        stored.append(from_tree(tree["table"])._replace(of=tree["of"]))
+        return line
+
+    path = tmp_path / "calibration.json"
+    first, second = "3 impostor pairs of DB1_B (protocol fvc)", "3 impostor pairs of DB2_B (protocol fvc)"
+    assert store("DB1_B", [0.1, 0.2, 0.3]) == f"calibrated with {first}: {path}"
+    line = f"{path} stays: it rests on {first}, this on {second} (--calibrate replaces it)"
+    assert store("DB2_B", [0.1, 0.2, 0.3]) == line and stored[-1].of["databases"] == ["DB1_B"]
+    assert store("DB1_B", [0.1, 0.2, 0.3]) == f"calibrated with {first}: {path}"  # the same data again
+    assert store("DB2_B", [0.1, 0.2, 0.3], True) == f"calibrated with {second}, before with {first}: {path}"
+    more = "4 impostor pairs of DB1_B (protocol fvc)"
+    assert store("DB1_B", [0.1, 0.2, 0.3, 0.4]) == f"calibrated with {more}, before with {second}: {path}"
+
+
 def test_a_calibration_by_fewer_impostors_replaces_none_by_more(runs, chosen, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(run, "refuse_seen", lambda *_: None)
+    monkeypatch.setattr(task_module, "refuse_seen", lambda *_: None)
     stored = runs / "matcher" / "calibration.json"
 
     def evaluated(name, *more):
@@ -182,11 +209,11 @@ def test_a_set_is_evaluated_without_a_run(fvc, tmp_path, capsys, monkeypatch):
     data = ["data=fvc", f"data.root={fvc}", "data.file_ppi=500", f"data.cache_dir={tmp_path / 'cache'}"]
     cli.main(["evaluate", *data, "--protocol", "all"])
     text = capsys.readouterr().out
-    assert "EER" in text and "ms a pair" in text and "look at  evaluation/report.html" in text
-    results = json.loads((tmp_path / "evaluation" / "results.json").read_text())
+    assert "EER" in text and "ms a pair" in text and "look at  evaluation/FVC_DB1_B-all/report.html" in text
+    results = json.loads((tmp_path / "evaluation" / "FVC_DB1_B-all" / "results.json").read_text())
     assert results["run"] == "none: ridges and minutiae alone" and results["images"] == 5
     assert len(results["unusable"]) == 1 and "1_3.tif: blank" in results["unusable"][0]
-    with open(tmp_path / "evaluation" / "pairs.csv") as file:
+    with open(tmp_path / "evaluation" / "FVC_DB1_B-all" / "pairs.csv") as file:
         rows = list(csv.DictReader(file))
     scores = {kind: [float(r["score"]) for r in rows if r["genuine"] == kind and r["failed"] == "0"] for kind in "01"}
     assert len(rows) == 10 and len(scores["0"]) == 4 and len(scores["1"]) == 2

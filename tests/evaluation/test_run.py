@@ -2,8 +2,10 @@
 
 import csv
 import errno
+import html
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +22,7 @@ from ifvit.evaluation import run as run_module
 from ifvit.evaluation.comparisons import Comparisons, compare_all, worst
 from ifvit.evaluation.judges import Gallery, Judge
 from ifvit.evaluation.row import Row
-from ifvit.evaluation.run import evaluate
+from ifvit.evaluation.task import plan
 from ifvit.files import WriteError
 from ifvit.image import ImageError
 from ifvit.launch import compose_tree
@@ -123,26 +125,80 @@ def chosen(prints):
 def test_what_an_evaluation_leaves(run_dir, chosen, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run_module, "WORST", 2)
     cli.main(["evaluate", str(run_dir), *chosen, "--out", str(tmp_path / "out")])
-    said = capsys.readouterr().out
-    assert "4 genuine pairs" in said and "24 impostor pairs" in said and "report.html" in said
-    told = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert told["protocol"] == "all" and told["databases"]["folder"]["pairs"]["genuine"] == 4
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:4] == [
+        f"run      {run_dir}",
+        "data     folder: 8 images of 4 fingers",
+        "pairs    4 genuine pairs and 24 impostor pairs (protocol all)",
+        f"writes   {tmp_path / 'out'}",
+    ]
+    assert f"look at  {tmp_path / 'out' / 'report.html'}" in lines
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["protocol"] == "all" and results["databases"]["folder"]["pairs"]["genuine"] == 4
+    typed = shlex.split(results["command"])
+    assert typed[:5] == ["python", "-m", "ifvit", "evaluate", str(run_dir)]
+    assert typed[5:] == [*chosen, "--out", str(tmp_path / "out")]
     rows = list(csv.DictReader((tmp_path / "out" / "pairs.csv").open()))
     assert len(rows) == 28 and sum(row["genuine"] == "1" for row in rows) == 4
     page = (tmp_path / "out" / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 2 + 4 and 'src="http' not in page
+    assert page.count("data:image/png;base64,") == 2 and page.count("data:image/jpeg;base64,") == 4
+    assert 'src="http' not in page and results["command"] in html.unescape(page) and results["date"] in page
     assert len(list((tmp_path / "out" / "worst").iterdir())) == 4 and (tmp_path / "out" / "det.png").exists()
+    assert len(page) < 3_000_000
 
 
-def test_people_whom_the_run_has_seen_are_refused(run_dir, chosen, tmp_path):
+def test_what_is_finished_is_told_without_loading_anything(run_dir, chosen, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run_module, "WORST", 1)
+    command = ["evaluate", str(run_dir), *chosen, "--out", str(tmp_path / "out")]
+    cli.main(command)
+    first = capsys.readouterr().out
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "evaluate", None)
+        cli.main(command)
+    note = f"finished before; to do it again, remove {tmp_path / 'out' / 'finished.json'}\n"
+    assert capsys.readouterr().out == first + note
+    # Whatever the report follows from: another calibration by then, and a report that is gone.
+    for spoil in (run_dir / "calibration.json", tmp_path / "out" / "report.html"):
+        spoil.unlink()
+        cli.main(command)
+        assert "finished before" not in capsys.readouterr().out and spoil.exists()
+    cli.main([*command, "--no-calibration"])
+    assert "finished before" not in capsys.readouterr().out
+    (tmp_path / "out" / "finished.json").write_text("[")
+    cli.main(command)
+    assert "finished before" not in capsys.readouterr().out
+
+
+def test_an_evaluation_that_found_nothing_is_a_sentence(run_dir, chosen, tmp_path, monkeypatch, capsys):
+    """And calibrates nothing."""
+    (run_dir / "calibration.json").unlink(missing_ok=True)
+    monkeypatch.setattr(Judge, "compare", lambda self, some: (Row(0.0, True, 0, 0, 0.0) for _ in some))
+    monkeypatch.setattr(run_module, "WORST", 1)
+    cli.main(["evaluate", str(run_dir), *chosen, "--out", str(tmp_path / "out")])
+    shown = capsys.readouterr().out
+    assert "no pair could be compared, so that there are no rates" in shown and "EER" not in shown
+    assert "not calibrated: no impostor pair could be compared" in shown
+    assert not (run_dir / "calibration.json").exists() and not (tmp_path / "out" / "finished.json").exists()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<td>-</td>" in page and "no pair could be compared" in page
+
+
+def test_progress_does_not_wait_for_a_block(records, gallery, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ifvit.progress.EVERY_S", 0.0)
+    compare_all(Stub(), gallery, pairs(records, Protocol.all), tmp_path, {"state": "x"})
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("comparing pairs: ")]
+    assert lines[0].startswith("comparing pairs: 11/66") and len(lines) == 8  # the unusable ones, then 55 by eights
+    assert "left" in lines[2] and lines[-1].startswith("comparing pairs: 66/66")
+
+
+def test_people_whom_the_run_has_seen_are_refused(run_dir, chosen):
     data = build(compose_tree(chosen)).data
     (run_dir / "split.csv").write_bytes((run_dir / "kept.csv").read_bytes())
     try:
         with pytest.raises(DataError, match="4 of its subjects were trained or validated on"):
-            evaluate(run_dir, data, None, None, tmp_path / "out")
+            plan(run_dir, data, None, None)
     finally:
         (run_dir / "split.csv").unlink()
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -212,5 +268,5 @@ def test_one_impostor_pair_is_told_wherever_a_figure_is_shown(run_dir, chosen, t
     assert not any(figures["enough"].values()) and figures["least_fmr"] == 1 and figures["least_fnmr"] == 0.75
     assert results["robustness"]["impostors"] == 1
     page = (out / "report.html").read_text()
-    row = page[page.index("<tr><td>folder</td>") :].split("</tr>")[0]
+    row = page[page.index('<tr><th scope="row">folder</th>') :].split("</tr>")[0]
     assert row.count("*</td>") == 5 and "[" not in row and "* means little: the pairs are too few" in page

@@ -73,7 +73,8 @@ def test_a_calibration_decides_where_it_can_tell():
         return comparison(MATES, calibration=calibration(np.asarray(scores)), **changes)
 
     below = calibrated(np.linspace(score - 5, score - 1, 1000))
-    assert below.decision(0.01) == "same finger" and below.fmr == pytest.approx(0.003)
+    assert below.decision(0.01) == "same finger" and below.to_dict(0.01)["fmr"] == pytest.approx(0.003)
+    assert below.to_dict(0.001)["calibration"]["impostors"] == 4950  # 1000 cannot tell so small a rate
     above = calibrated(np.full(1000, score + 0.1))  # different fingers of these prints score higher
     assert above.decision(0.01) == "not the same finger, as far as these prints show"
     # 50 pairs do not tell an FMR of 1 %, so that synthetic fingers decide, unless the 50 contradict.
@@ -125,18 +126,17 @@ def test_a_narrow_overlap_tells_no_homography():
 
 def test_a_run_adds_its_networks():
     of = {"databases": ["DB1_A", "DB3_A"], "protocol": "fvc", "images": 1600, "genuine": 5600}
-    table = calibration(np.linspace(-9, -8, 1000))._replace(of=of)
+    table = calibration(np.linspace(-9, -8, 4000))._replace(of=of)
     made = of_run(calibration=table)
     tree = json.loads(json.dumps(made.to_dict()))
     assert (tree["score_global"], tree["score_local"], tree["score_cosines"]) == (0.8, 0.6, 0.72)
-    assert tree["calibration"] == {"impostors": 1000, "of": of} and tree["fmr"] == pytest.approx(0.003)
+    assert tree["calibration"] == {"impostors": 4000, "of": of} and tree["fmr"] == pytest.approx(0.00075)
     # A pixel of the canvas is two of the image, and stands between them.
     assert tree["matches"][0] == {"a": [114.5, 120.5], "b": [116.5, 122.5], "confidence": 0.9}
     assert [match["inlier"] for match in tree["registration"]] == [True, False, True]
     text = made.text()
-    assert repr(made) == text
     assert "cosines 0.800 (global) and 0.600 (local), together 0.720; 3 places correspond" in text
-    assert "in at most 0.3 % of cases, by 1000 impostor pairs of DB1_A, DB3_A (protocol fvc)" in text
+    assert "in at most 0.075 % of cases, by 4000 impostor pairs of DB1_A, DB3_A (protocol fvc)" in text
 
 
 def test_text_and_picture(tmp_path):
@@ -160,3 +160,10 @@ def test_how_many_times_is_said_as_people_write_it(score, meaning):
     made = comparison()
     made.__dict__["score"] = score
     assert meaning in made.headline()
+
+
+def test_it_is_a_line_in_a_list_and_a_key_in_a_dict():
+    made, again = comparison(MATES), comparison(MATES)
+    assert repr(made) == f"<Comparison of a.png and b.png: same finger, score {made.score:.2f}>"
+    assert "\n" not in repr(small(comparison(OTHERS))) and ": cannot say," in repr(small(comparison(OTHERS)))
+    assert {made: 1, again: 2}[made] == 1 and made != again

@@ -246,3 +246,11 @@ def test_ctrl_c_ends_a_comparison_with_a_sentence(files, monkeypatch, capsys):
     monkeypatch.setattr("ifvit.recognition.image_matcher.load", stopped)
     assert status_of("compare", *files) == 75
     assert capsys.readouterr().err == "stopped before it was finished; the same command begins again\n"
+
+
+def test_a_matcher_tells_what_it_is(matcher, files, runs):
+    assert repr(matcher) == "<Matcher by ridges and minutiae; enhancement gabor, score fused>"
+    text = repr(ifvit.load(runs / "matcher", score="cosines"))
+    assert f"Modules 1 and 2 of {runs / 'matcher'} (" in text and text.endswith("score cosines>")
+    found = matcher.register(*files)
+    assert repr(found) == f"<Registered {files[0]} and {files[1]}: registered>" and found.pair.name_a == str(files[0])

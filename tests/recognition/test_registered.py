@@ -55,9 +55,9 @@ def test_the_command(kind, request, tmp_path, monkeypatch, capsys):
     asked = []
 
     class Matcher:
-        def compare(self, a, b, ppi):
+        def register(self, a, b, ppi):
             asked.append((str(a), str(b), ppi))
-            return made.pair
+            return made
 
     monkeypatch.setattr(ifvit, "load", lambda run_dir: Matcher())
     command = ["register", "a.png", "b.png", "--ppi", "500", "--json", "--picture", str(picture)]

@@ -16,7 +16,7 @@ from ifvit.launch import compose_tree
 from ifvit.training import loop
 from ifvit.training.devices import Devices
 from ifvit.training.loop import train
-from ifvit.training.matcher_stage import MatcherStage, _too_few, figures_of
+from ifvit.training.matcher_stage import MatcherStage, _too_few, draw_scores, figures_of
 from ifvit.training.matcher_step import CLASSES, new_classes, renewed
 from ifvit.training.run_dir import RunDirError
 from tests.conftest import TINY_MATCHER
@@ -105,7 +105,7 @@ def test_other_weights_are_refused(config, matcher, module_1, tiny, tmp_path):
         train(config(matcher[0], f"init.dense={other}"))
 
 
-def test_a_trained_module_2_is_trained_further(config, matcher, tmp_path):
+def test_a_trained_module_2_is_trained_further(config, matcher, tmp_path, capsys):
     overrides = [*TINY_MATCHER, f"init.matcher={matcher[0]}", f"run_dir={tmp_path / 'run'}", "seed=3"]
     settings = build(inherited(compose_tree(overrides), overrides))
     devices = Devices(settings.trainer)
@@ -118,6 +118,7 @@ def test_a_trained_module_2_is_trained_further(config, matcher, tmp_path):
     )
     assert (np.asarray(variables["params"][CLASSES]["global"]) != held[CLASSES]["global"]).any()  # of other fingers
     assert np.isfinite(train(settings).value)
+    assert "; of synthetic fingers: real prints are harder" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -173,6 +174,11 @@ def test_figures_by_hand():
     found = figures_of(np.array([0.9, 0.4, 0.5, 0.1]), np.array([True, True, False, False]))
     assert found["auc"] == 0.75 and found["eer"] == 0.5 and found["genuine_score"] == pytest.approx(0.65)
     assert np.isnan(figures_of(np.array([0.9]), np.array([True]))["auc"])
+
+
+def test_scores_of_one_kind_alone_are_drawn():
+    for genuine in (np.array([True, False]), np.array([True, True])):
+        assert draw_scores(np.array([0.9, 0.1]), genuine, ["heading"], "cosine").shape[2] == 3
 
 
 def test_an_equal_error_that_so_few_pairs_cannot_tell():

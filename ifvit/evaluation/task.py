@@ -1,0 +1,130 @@
+"""What is to be evaluated: which prints, which pairs, by whom. All of it is known before any image is decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ifvit import program
+from ifvit.calibration import counted
+from ifvit.checkpoint import MODULE_1, CheckpointError, read_json
+from ifvit.config import DataConfig, Enhancement, Source
+from ifvit.data.protocols import PairList, Protocol, pairs
+from ifvit.data.records import DataError, Record, by_identity
+from ifvit.data.sources import find
+from ifvit.data.splits import read_split
+from ifvit.data.synthetic_sets import any_synthetic
+
+USUAL = {Source.fvc: Protocol.fvc, Source.sd4: Protocol.sd4}
+LONGEST = 60  # letters of a folder's name
+
+
+class Task(NamedTuple):
+    """An evaluation to be made.
+
+    run_dir: None judges by the ridges alone. impostors: how many to draw; None takes all. score: which is judged, as of
+    `run_calibration.Score`. records, pairs: the impressions, and which of them are compared.
+    """
+
+    run_dir: Path | None
+    data: DataConfig
+    protocol: Protocol
+    impostors: int | None
+    score: str
+    records: list[Record]
+    pairs: PairList
+
+    @property
+    def databases(self) -> list[str]:
+        """Their names, each once."""
+        return list(dict.fromkeys(record.database for record in self.records))
+
+    def heading(self) -> list[str]:
+        """Lines for people."""
+        genuine = int(self.pairs.genuine.sum())
+        others = counted(len(self.pairs) - genuine, "impostor")
+        return [
+            f"run      {self.run_dir or 'none: ridges and minutiae alone'}",
+            f"data     {', '.join(self.databases)}: {len(self.records)} images of {len(by_identity(self.records))} "
+            "fingers",
+            *(["         synthetic fingers: real prints are harder"] if any_synthetic(self.records) else []),
+            f"pairs    {counted(genuine, 'genuine')} and {others} (protocol {self.protocol})",
+        ]
+
+    def folder(self) -> str:
+        """The name of the folder that its report lies in: of the data, and of what differs from the usual."""
+        names = self.databases
+        if names == [str(self.data.source)] and self.data.root:  # a folder's images have no better name than the folder
+            names = [Path(self.data.root).absolute().name]
+        special = [
+            str(self.protocol) if self.protocol is not usual_protocol(self.data) else "",
+            f"{self.impostors}_impostors" if self.impostors else "",
+            self.score if self.score != "fused" else "",
+            str(self.data.enhancement) if self.run_dir is None and self.data.enhancement is Enhancement.pyfing else "",
+        ]
+        return "-".join([joined(names), *filter(None, special)])
+
+
+def usual_protocol(data: DataConfig) -> Protocol:
+    """The protocol that is published for such data; all pairs where there is none."""
+    return USUAL.get(data.source, Protocol.all)
+
+
+def plan(
+    run_dir: Path | None, data: DataConfig, protocol: Protocol | None, impostors: int | None, score: str = "fused"
+) -> Task:
+    """The task of these words. protocol: None takes the data's usual one.
+
+    Raises:
+        DataError: nothing found, data that do not suit the protocol, or subjects that the run trained or validated on.
+        CheckpointError: the folder is no run's.
+    """
+    if run_dir is not None and read_json(run_dir / "config.json") is None:
+        raise CheckpointError(
+            f"{run_dir}: no run directory (it has no config.json of a run); give the run_dir of a training run"
+        )
+    records = [record for some in find(data).values() for record in some]
+    if not records:
+        raise DataError(
+            f"data: synthetic fingers are evaluated as a set ({program.command('synthesize')}), with data=fvc"
+        )
+    refuse_seen(run_dir, records)
+    protocol = protocol or usual_protocol(data)
+    return Task(run_dir, data, protocol, impostors, score, records, pairs(records, protocol, impostors))
+
+
+def refuse_seen(run_dir: Path | None, records: Sequence[Record]) -> None:
+    """Refuse people whom the run, or the Module 1 it began from, trained or validated on.
+
+    Raises:
+        DataError: naming them.
+    """
+    tables = () if run_dir is None else (run_dir / "split.csv", run_dir / MODULE_1 / "split.csv")
+    for table in tables:
+        if table.exists():
+            read_split(table, "split.csv").refuse_seen(records, "the data")
+
+
+def joined(names: Sequence[str]) -> str:
+    """Several databases as one name: FVC2002/DB1_B and FVC2002/DB2_B are FVC2002_DB1_B+DB2_B.
+
+    Nothing of it but letters, digits and -_+. is a stranger's; many names are a few and how many more.
+    """
+    parts: dict[str, list[str]] = {}
+    for name in names:
+        collection, _, own = name.rpartition("/")
+        parts.setdefault(collection, []).append(own)
+    words = [f"{collection}_{'+'.join(own)}" if collection else "+".join(own) for collection, own in parts.items()]
+    name = _plain("+".join(words))
+    if len(name) <= LONGEST:
+        return name
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
+    more = f"+{len(names) - 1}_more" if len(names) > 1 else ""
+    return f"{_plain(names[0])[: LONGEST - 20]}{more}-{digest}"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w+.-]", "_", name).lstrip(".-") or "data"
