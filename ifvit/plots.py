@@ -194,4 +194,6 @@ def _enlarged(grey: np.ndarray, zoom: float) -> np.ndarray:
 
 
 def _text(line: str, width: int) -> np.ndarray:
-    return captions.paragraph(f" {line}", width, NAME)
+    side = MARGIN // 2
+    text = captions.paragraph(line, width - 2 * side, NAME)
+    return np.pad(text, ((0, 0), (side, side), (0, 0)), constant_values=PAPER[0])
