@@ -6,12 +6,15 @@ validation's exact cell accuracy of Module 1, the AUC of Module 2.
 
 import sys
 
-from ifvit.cli_train import train_command
+from ifvit import program
 
 
-def main() -> float:
+def main() -> float | None:
     """Run what the command line says."""
-    return train_command(sys.argv[1:], program=["python", sys.argv[0]])
+    with program.started(program.MODULE, script=sys.argv[0]):
+        from ifvit.cli_train import train_command  # not before signals are heard
+
+        return train_command(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,19 @@
-"""`python -m ifvit`."""
+"""Where the program begins: `python -m ifvit`, and the console script `ifvit`."""
 
-from ifvit.cli import command
+from ifvit import program
+
+
+def console_script() -> None:
+    """`ifvit COMMAND`."""
+    _run(program.CONSOLE_SCRIPT)
+
+
+def _run(name: str) -> None:
+    with program.started(name):
+        from ifvit.cli import main  # not before signals are heard
+
+        main()
+
 
 if __name__ == "__main__":
-    command()
+    _run(program.MODULE)

@@ -1,17 +1,84 @@
-"""What the commands share: numbers, paths and files as they are typed, and the border where errors become lines and
-statuses.
+"""What the commands share: their parser, numbers, paths and files as they are typed, and the border where errors become
+lines and statuses.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from ifvit import console
-from ifvit.config import home
+from ifvit.config import home, near
+from ifvit.program import EXIT_FAILED, Stopped, refuse
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that refuses in a line, with what may have been meant.
+
+    commands: the parsers of its commands by name; empty where it takes arguments itself.
+    """
+
+    def __init__(self, *given, **more):
+        super().__init__(*given, **more)
+        self.commands: dict[str, Parser] = {}
+
+    def add_commands(self, metavar: str) -> argparse._SubParsersAction:
+        """Where commands are added by `add_parser`."""
+        action = self.add_subparsers(required=True, metavar=metavar)
+        self.commands = action.choices
+        return action
+
+    def parsed(self, argv: Sequence[str]) -> argparse.Namespace:
+        """The arguments of a command and its overrides, in any order."""
+        if not self.commands:
+            return self.parse_intermixed_args(argv)
+        if not argv:
+            self.error(f"expected a command, one of {', '.join(self.commands)}")
+        if argv[0].startswith("-"):  # --help, --version
+            return self.parse_args(argv)
+        if argv[0] not in self.commands:
+            self.error(f"{argv[0]}: there is no such command; {meant(argv[0], self.commands)}")
+        return self.commands[argv[0]].parsed(argv[1:])
+
+    def parse_intermixed_args(self, args: Sequence[str], namespace: None = None) -> argparse.Namespace:
+        """Options may stand before, between and behind the overrides."""
+        arguments, rest = self.parse_known_intermixed_args(args, namespace)
+        if options := [text for text in rest if text.startswith("-")]:
+            known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+            refuse([f"{text}: there is no such option; {meant(text.partition('=')[0], known)}" for text in options])
+        if rest:
+            self.error(f"{' '.join(rest)}: not expected here")
+        return arguments
+
+    def error(self, message: str) -> None:
+        """Refuse, and name the help."""
+        refuse([f"{message} (see {self.prog} --help)"])
+
+
+def meant(text: str, known: Sequence[str]) -> str:
+    """What of the known names a text that is none of them may have been meant to be, else all of them."""
+    close = difflib.get_close_matches(text, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+
+
+def check_keys(overrides: Sequence[str], allowed: Sequence[str], reason: str) -> None:
+    """Refuse overrides of other keys than those that a command reads.
+
+    allowed: keys, or what keys begin with, like "data" and "data."; reason: why the others are not read.
+    """
+    problems = []
+    for text in overrides:
+        key, equals, _ = text.lstrip("+").partition("=")
+        if equals and not (key in allowed or key.startswith(tuple(part for part in allowed if part.endswith(".")))):
+            hint = near(key)
+            hint = f"; {hint}" if hint.startswith(tuple(f"did you mean {part}" for part in allowed)) else ""
+            problems.append(f"{text}: {reason}{hint}")
+    if problems:
+        refuse(problems)
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -36,10 +103,7 @@ def typed_path(text: str) -> Path:
 
 
 RESUMES = "stopped; the same command goes on where it was"
-
-
-class Stopped(SystemExit):
-    """The user has stopped the command."""
+BEGINS_AGAIN = "stopped before it was finished; the same command begins again"
 
 
 @contextmanager
@@ -48,13 +112,11 @@ def whole_command(stopped: str) -> Iterator[None]:
 
     stopped: the line for a user who stops it.
     """
-    from ifvit.launch import EXIT_FAILED, EXIT_RESUMABLE, refuse
-
     try:
         yield
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)
-        raise Stopped(EXIT_RESUMABLE) from None
+        raise Stopped from None
     except RuntimeError as error:
         from ifvit.backend import BackendError  # with it comes JAX, which not every command needs
 
@@ -73,7 +135,6 @@ def border(resumes: bool = False) -> Iterator[None]:
     resumes: whether the same command goes on where it was stopped.
     """
     from ifvit.data.records import DataError
-    from ifvit.launch import EXIT_FAILED, refuse
     from ifvit.pictures import PictureError
 
     try:
@@ -94,7 +155,6 @@ def check_place(option: str, path: Path | None, picture: bool = False) -> None:
     if path is None:
         return
     from ifvit import files, pictures
-    from ifvit.launch import refuse
 
     if reason := (pictures if picture else files).obstacle(path):
         refuse([f"{option}: {reason}"])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ifvit.cli_common import RESUMES, at_least, border, check_place, typed_path
-from ifvit.config import Source
+from ifvit import program
+from ifvit.cli_common import RESUMES, at_least, border, check_keys, check_place, typed_path
+from ifvit.config import Enhancement, Source, missing_extra
+from ifvit.program import EXIT_FAILED, refuse
 
 OF_RUN = ("data.ppi", "data.image_size", "data.enhancement")  # keys that a trained model brings
 
@@ -14,7 +16,7 @@ OF_RUN = ("data.ppi", "data.image_size", "data.enhancement")  # keys that a trai
 def add_data(commands: argparse._SubParsersAction) -> None:
     """Add `data` and its actions to the commands."""
     data = commands.add_parser("data", help="look after databases: check them, list pairs, prepare them for Module 2")
-    actions = data.add_subparsers(required=True, metavar="ACTION")
+    actions = data.add_commands("ACTION")
 
     check = actions.add_parser(
         "check", help="counts, identities, resolution, damage: a table, and status 1 on problems"
@@ -53,7 +55,9 @@ def add_data(commands: argparse._SubParsersAction) -> None:
         "prepare", help="register real prints by a trained Module 1, to train Module 2 on them"
     )
     prepare.add_argument("run_dir", type=typed_path, metavar="RUN_DIR", help="the run_dir of a trained Module 1")
-    prepare.add_argument("overrides", nargs="*", help="the data: data=fvc data.root=FOLDER data.databases=[DB1_A]")
+    prepare.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="the data: data=fvc data.root=FOLDER data.databases=[DB1_A]"
+    )
     prepare.add_argument(
         "--out",
         required=True,
@@ -75,7 +79,7 @@ def add_data(commands: argparse._SubParsersAction) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import EXIT_FAILED, prepare_process
+    from ifvit.launch import prepare_process
 
     check_place("--json", arguments.json)
     check_place("--sheet", arguments.sheet, picture=True)
@@ -103,7 +107,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _pairs(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import prepare_process, refuse
+    from ifvit.launch import prepare_process
 
     check_place("--out", arguments.out)
     prepare_process()
@@ -130,47 +134,47 @@ def _pairs(arguments: argparse.Namespace) -> None:
     genuine = int(listed.genuine.sum())
     print(
         f"{genuine} genuine and {len(listed) - genuine} impostor pairs of {len(records)} impressions: {arguments.out}\n"
-        "the images themselves were not looked at: python -m ifvit data check"
+        f"the images themselves were not looked at: {program.command('data check')}"
     )
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import compose_config, prepare_process, refuse
+    from ifvit.launch import compose_config, prepare_process
     from ifvit.overrides import typed
 
+    reason = "the model, and how it sees prints, come from the run; say where the data lie"
+    check_keys(arguments.overrides, ["data", "data."], reason)
     keys = [text.lstrip("+").partition("=")[0] for text in arguments.overrides]
-    if other := [key for key in keys if key in OF_RUN or not (key == "data" or key.startswith("data."))]:
-        refuse(
-            [f"{key}: the model, and how it sees prints, come from the run; say where the data lie" for key in other]
-        )
+    if other := [key for key in keys if key in OF_RUN]:
+        refuse([f"{key}: {reason}" for key in other])
+    enhancement = Enhancement(arguments.enhancement)
+    if line := missing_extra("--enhancement", enhancement):
+        refuse([line])
     data = compose_config(arguments.overrides).data
     check_place("--out DIR", arguments.out / "prepared.json")
     prepare_process()
     from ifvit.checkpoint import CheckpointError
-    from ifvit.config import Enhancement
     from ifvit.data.preparing import REGISTERED, prepare
     from ifvit.recognition.errors import EnhancementError
 
-    enhancement, out = Enhancement(arguments.enhancement), arguments.out
+    out = arguments.out
     with border(resumes=True):
         try:
-            told = prepare(arguments.run_dir, data, out, enhancement, arguments.impostors, arguments.seed)
+            report = prepare(arguments.run_dir, data, out, enhancement, arguments.impostors, arguments.seed)
         except (CheckpointError, EnhancementError) as error:
             refuse([str(error)])
     for kind in ("genuine", "impostor"):
-        counts = told["pairs"][kind]
+        counts = report["pairs"][kind]
         others = ", ".join(f"{count} {cause}" for cause, count in counts.items() if cause != REGISTERED)
         print(f"{kind}: {counts.get(REGISTERED, 0)} of {sum(counts.values())} pairs registered ({others or 'all'})")
     keys = {"init.dense": arguments.run_dir, "data.root": out, "data.split": out / "split.csv"}
     print(
-        f"{told['prints']['listed'] - told['prints']['unusable']} prints in {out}; to train on them:\n  "
-        + " ".join(["python train.py stage=matcher data=prepared", *(typed(*item) for item in keys.items())])
+        f"{report['prints']['listed'] - report['prints']['unusable']} prints in {out}; to train on them:\n  "
+        + " ".join([program.command("train stage=matcher data=prepared"), *(typed(*item) for item in keys.items())])
     )
 
 
 def _source(name: str | None) -> Source | None:
-    from ifvit.launch import refuse
-
     known = [source for source in Source if source not in (Source.synthetic, Source.prepared, Source.mixture)]
     if name is not None and name not in known:
         refuse([f"--source: expected one of {', '.join(known)}, got {name}"])

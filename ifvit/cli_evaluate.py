@@ -7,9 +7,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ifvit import glossary
-from ifvit.cli_common import RESUMES, at_least, border, check_place, typed_path
+from ifvit import glossary, program
+from ifvit.cli_common import RESUMES, at_least, border, check_keys, check_place, typed_path
 from ifvit.cli_pair import add_score
+from ifvit.program import refuse
 
 if TYPE_CHECKING:
     from ifvit.evaluation.task import Task
@@ -29,7 +30,9 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         metavar="RUN_DIR",
         help="of a trained Module 1 or 2, whose networks take part; none: by the ridges alone",
     )
-    evaluate.add_argument("overrides", nargs="*", help="the data: data=fvc data.root=FOLDER data.databases=[DB1_B]")
+    evaluate.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="the data: data=fvc data.root=FOLDER data.databases=DB1_B"
+    )
     add_score(evaluate)
     evaluate.add_argument("--protocol", choices=["fvc", "sd4", "sd302", "all"], help="default: the data's usual one")
     evaluate.add_argument("--impostors", type=at_least(1), metavar="N", help="at most so many, drawn; default: all")
@@ -62,15 +65,13 @@ def _run_or_override(text: str) -> Path | str:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from ifvit.launch import compose_config, prepare_process, refuse
+    from ifvit.launch import compose_config, prepare_process
 
     command = _evaluate_command(arguments)
     run_dir, overrides = arguments.run_dir, arguments.overrides
     if isinstance(run_dir, str):
         run_dir, overrides = None, [run_dir, *overrides]
-    other = [text for text in overrides if not text.startswith(("data=", "data.", "+data."))]
-    if other:
-        refuse([f"{text}: the model comes from the run; only data=... and data.* are read" for text in other])
+    check_keys(overrides, ["data", "data."], "the model comes from the run; only data=... and data.* are read")
     data = compose_config(overrides).data
     base = arguments.out or (run_dir or Path()) / "evaluation"
     if run_dir is None or run_dir.is_dir():  # else there is no run, which is told below
@@ -120,7 +121,7 @@ def _evaluate_command(arguments: argparse.Namespace) -> str:
         "--out": arguments.out,
         "--robustness": arguments.robustness or None,
     }
-    words = ["python", "-m", "ifvit", "evaluate", arguments.run_dir, *arguments.overrides]
+    words = [arguments.run_dir, *arguments.overrides]
     words += [word for name, value in options.items() if value is not None for word in (name, value)]
     words += {True: ["--calibrate"], False: ["--no-calibration"], None: []}[arguments.calibrate]
-    return shlex.join(map(str, words))
+    return f"{program.command('evaluate')} {shlex.join(map(str, words))}"

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,7 +85,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         matcher = ifvit.load(arguments.run_dir, score=arguments.score)
         found = matcher.compare(arguments.a, arguments.b, arguments.ppi)
         fmr = arguments.fmr
-        return _Answer(found.to_dict(fmr), found.text(fmr), found.save, not found.cannot_say(fmr))
+        return _Answer(found.to_dict(fmr), found.text(fmr), partial(found.save, fmr=fmr), not found.cannot_say(fmr))
 
     _say(arguments, answer)
 

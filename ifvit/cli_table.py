@@ -1,10 +1,11 @@
-"""`python -m ifvit table RUN...`: runs side by side, for papers."""
+"""`ifvit table RUN...`: runs side by side, for papers."""
 
 from __future__ import annotations
 
 import argparse
 
 from ifvit.cli_common import border, check_place, typed_path
+from ifvit.program import refuse
 
 FORMS = ("markdown", "latex", "csv")
 
@@ -26,7 +27,6 @@ def add_table(commands: argparse._SubParsersAction) -> None:
 
 def _table(arguments: argparse.Namespace) -> None:
     from ifvit.files import write_whole
-    from ifvit.launch import refuse
     from ifvit.run_table import RunError, table
 
     check_place("--out", arguments.out)

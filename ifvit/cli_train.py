@@ -1,4 +1,4 @@
-"""`train.py` and `python -m ifvit train`: one run, a sweep (-m), or a question to Hydra (--cfg, --help, ...)."""
+"""`train.py` and `ifvit train`: one run, a sweep (-m), help, or a question to Hydra (--cfg, --info, ...)."""
 
 from __future__ import annotations
 
@@ -13,25 +13,29 @@ from hydra._internal.utils import get_args_parser  # Hydra's own flags, so that 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from ifvit import console
+from ifvit import console, program
 from ifvit.config import ConfigError, home
-from ifvit.launch import SEARCH, Configs, composed, hydra_tree, refuse, run
+from ifvit.launch import SEARCH, Configs, composed, hydra_tree, run
 from ifvit.overrides import parsed, readable
+from ifvit.program import refuse
 from ifvit.sweep import run_sweep
+from ifvit.train_help import help_text
 
-_QUESTIONS = ("help", "hydra_help", "shell_completion", "cfg", "info")
+_QUESTIONS = ("hydra_help", "cfg", "info")
 
 
-def train_command(argv: Sequence[str], program: Sequence[str]) -> float | None:
+def train_command(argv: Sequence[str]) -> float | None:
     """Run what `argv` says; the validation's objective, None where not one run was asked for.
 
-    program: how this command was typed, for the line that says how to resume. Ends the process with a status other
-    than 0 when something is refused, fails or stops before its last step.
+    Ends the process with a status other than 0 when something is refused, fails or stops before its last step.
     """
     console.guard()
-    command = shlex.join([*program, *argv])
+    command = f"{program.command('train')} {shlex.join(argv)}".rstrip()
     flags = _flags(argv)
     try:
+        if flags.help:
+            print(help_text(flags.overrides, _searched([], flags)[1].folders))
+            return None
         overrides, configs = _searched(readable(flags.overrides, sweep=flags.multirun), flags)
         if any(getattr(flags, name) for name in _QUESTIONS):
             _hydra_answers(flags, overrides, configs)
@@ -59,8 +63,10 @@ def _flags(argv: Sequence[str]) -> argparse.Namespace:
         problems.append("--experimental-rerun: runs code from a file; type the command again instead")
     if flags.multirun and (shown or flags.run):
         problems.append(f"{shown or '--run'}: is of one run; leave out -m")
-    if flags.resolve and not (flags.cfg or flags.help):
+    if flags.resolve and not flags.cfg:
         problems.append("--resolve: only with --cfg")
+    if flags.shell_completion:
+        problems.append(f"--shell-completion: of Hydra's; type {program.command('completion bash')}, zsh or fish")
     if problems:
         refuse(problems)
     return flags

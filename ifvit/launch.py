@@ -11,9 +11,8 @@ import itertools
 import os
 import re
 import shlex
-import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,31 +27,25 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ifvit import console
-from ifvit.config import Config, ConfigError, at_home, build, inherited, near
+from ifvit import console, program
+from ifvit.config import Config, ConfigError, at_home, build, inherited, missing_extras, near
+from ifvit.config_files import BASE, MAIN, config_dir, groups
+from ifvit.config_files import PACKAGE as PACKAGE
 from ifvit.folder_names import AUTO, auto_run_dir
-from ifvit.overrides import literal, readable, typed
+from ifvit.overrides import literal, parsed, readable, typed
+from ifvit.program import EXIT_FAILED, EXIT_RESUMABLE, refuse
+from ifvit.program import EXIT_REFUSED as EXIT_REFUSED
 from ifvit.training.finished import finished
 
-PACKAGE = Path(__file__).resolve().parent
-EXIT_REFUSED = 2  # the command, the config or a file must be changed before it can run
-EXIT_FAILED = 1
-EXIT_RESUMABLE = 75  # stopped on purpose, saved; the same command goes on (EX_TEMPFAIL of sysexits.h)
 SEARCH = "hydra.searchpath"  # the one of Hydra's own keys that a run reads: more folders of YAML files
 # What Hydra raises of overrides and of YAML files, people's own among them.
-_UNCOMPOSABLE = (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError)
-
-
-def config_dir() -> Path:
-    """The YAML tree: inside the package when installed from a wheel, beside it in a checkout."""
-    shipped = PACKAGE / "configs"
-    return shipped if shipped.is_dir() else PACKAGE.parent / "configs"
+_UNCOMPOSABLE = (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError)
 
 
 class Configs(NamedTuple):
     """Where YAML files are looked for, and the one that lists the groups. Folders are absolute."""
 
-    main: str = "train"
+    main: str = MAIN
     folder: Path = config_dir()
     added: Path | None = None  # --config-dir
     searched: tuple[str, ...] = ()  # hydra.searchpath
@@ -62,6 +55,12 @@ class Configs(NamedTuple):
         flags = {"name": self.main, "path": self.folder, "dir": self.added}
         given = [f"--config-{key}={value}" for key, value in flags.items() if value not in (*_DEFAULT[:2], None)]
         return [*given, *([f"{SEARCH}=[{','.join(map(literal, self.searched))}]"] if self.searched else [])]
+
+    @property
+    def folders(self) -> list[Path]:
+        """Those of them that are folders, the first looked into first."""
+        searched = [Path(place.removeprefix("file://")) for place in self.searched if place.startswith("file://")]
+        return [self.folder, *([self.added] if self.added else []), *searched]
 
     @contextmanager
     def loader(self) -> Iterator[ConfigLoader]:
@@ -92,7 +91,10 @@ def composed(overrides: Sequence[str], configs: Configs = _DEFAULT) -> Config:
     Raises:
         ConfigError: naming every problem.
     """
-    return build(inherited(compose_tree(overrides, configs), overrides))
+    config = build(inherited(compose_tree(overrides, configs), overrides))
+    if problems := missing_extras(config):
+        raise ConfigError(problems)
+    return config
 
 
 def compose_tree(overrides: Sequence[str], configs: Configs = _DEFAULT) -> dict[str, Any]:
@@ -105,53 +107,93 @@ def compose_tree(overrides: Sequence[str], configs: Configs = _DEFAULT) -> dict[
     return tree | {"run_dir": auto_run_dir(overrides)} if tree.get("run_dir") == AUTO else tree
 
 
-@contextmanager
-def _in_our_words() -> Iterator[None]:
-    try:
-        yield
-    except _UNCOMPOSABLE as error:
-        raise ConfigError([_in_one_line(error)]) from error
-
-
-@_in_our_words()
 def hydra_tree(overrides: Sequence[str], configs: Configs = _DEFAULT) -> DictConfig:
-    """The config with Hydra's own node `hydra`."""
-    with configs.loader():
+    """The config with Hydra's own node `hydra`.
+
+    Raises:
+        ConfigError: an override that cannot be composed.
+    """
+    with _in_our_words(overrides, configs), configs.loader():
+        _refuse_bases(overrides, configs)
         tree = compose(configs.main, list(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(tree)
         return tree
 
 
-@_in_our_words()
 def plain_tree(tree: DictConfig) -> dict[str, Any]:
-    """The config without Hydra's own node, interpolations and ~ resolved."""
+    """The config without Hydra's own node, interpolations and ~ resolved.
+
+    Raises:
+        ConfigError: a value that cannot be resolved, or a path of no user's home.
+    """
     settings = OmegaConf.masked_copy(tree, [key for key in tree if key != "hydra"])
-    return at_home(OmegaConf.to_container(settings, resolve=True, throw_on_missing=True))
+    with _in_our_words():
+        return at_home(OmegaConf.to_container(settings, resolve=True, throw_on_missing=True))
 
 
-def _in_one_line(error: Exception) -> str:
+@contextmanager
+def _in_our_words(overrides: Sequence[str] = (), configs: Configs = _DEFAULT) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError:
+        raise
+    except _UNCOMPOSABLE as error:
+        raise ConfigError([_in_one_line(error, overrides, configs)]) from error
+
+
+def _in_one_line(error: Exception, overrides: Sequence[str], configs: Configs) -> str:
     """Hydra's message without its advice to add unknown keys with '+', which the schema would refuse."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     unknown = re.match(r"Could not override '([^']+)'", lines[0]) if lines else None
     if unknown:
-        return f"{unknown[1]}: unknown key; {near(unknown[1])}"
-    absent = re.search(r"Could not find '((?:hydra/)?[^'/]+)/([^']+)'", " ".join(lines))
-    known = [name for name in re.findall(r"^\t(\S+)$", str(error), re.MULTILINE) if name != "base"]
+        value = next((text.partition("=")[2] for text in overrides if text.startswith(f"{unknown[1]}=")), "")
+        value = value.strip("'")
+        return f"{unknown[1]}: unknown key; {_meant(unknown[1], value, groups(configs.folders))}"
+    absent = re.search(r"Could not find '((?:hydra/)?[^'/]+)/([^']*)'", " ".join(lines))
+    known = [name for name in re.findall(r"^\t(\S+)$", str(error), re.MULTILINE) if name != BASE]
     if absent and known:
-        group, name = absent.groups()
-        close = difflib.get_close_matches(name, known, n=1)
-        meant = f"did you mean {close[0]}? " if close else ""
-        return f"{group}={name}: there is no such choice; {meant}known are {', '.join(known)}"
+        return _no_choice(absent[1], absent[2], known)
+    if several := re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", lines[0] if lines else ""):
+        key, value = several.groups()
+        return f"{key}={value}: one value is expected; a list is '{key}=[{value}]', and several jobs need -m"
     if key := getattr(error, "full_key", None):
         return f"{key}: {lines[0]}"
     return " ".join(lines).partition(" Config search path:")[0]
 
 
-def refuse(problems: Sequence[str]) -> None:
-    """Say what is wrong and end the process."""
-    for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
-    raise SystemExit(EXIT_REFUSED)
+def _refuse_bases(overrides: Sequence[str], configs: Configs) -> None:
+    """A group's base file, on which its choices build, is no choice."""
+    for override in parsed(overrides):
+        group, choice = override.key_or_group, override.value()
+        if choice in (BASE, None) and not override.is_delete() and (known := groups(configs.folders).get(group)):
+            raise ConfigError([_no_choice(group, choice or "null", known)])
+
+
+def _no_choice(group: str, name: str, known: Sequence[str]) -> str:
+    path = Path(name)
+    close = difflib.get_close_matches(name.lower(), known, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    if group == "data" and path.exists():
+        hint = f"for the prints in it type data=folder {typed('data.root', name)}, or their database, like data=fvc; "
+    elif path.is_file() and path.parent.name == group:
+        place = shlex.quote(str(path.parent.parent))
+        hint = f"for this file type --config-dir {place} {group}={literal(path.stem)}; "
+    return f"{group}={name}: there is no such choice; {hint}known are {', '.join(known)}"
+
+
+def _meant(key: str, value: str, choices: Mapping[str, Sequence[str]]) -> str:
+    """What an unknown key may have been meant to be: a key, a group, the choice of a group; else all that exist."""
+    hint = near(key)
+    if "." in key:
+        return hint
+    close = difflib.get_close_matches(key, choices, n=1, cutoff=0.8)
+    if owners := [group for group in close or choices if value in choices[group]]:
+        return f"did you mean {' or '.join(f'{group}={value}' for group in owners)}?"
+    if close:
+        return f"did you mean the group {close[0]}? its choices are {', '.join(choices[close[0]])}"
+    if hint.startswith("did you mean"):
+        return hint
+    return f"{hint}; groups are {', '.join(choices)}; see {program.command('train --help')}"
 
 
 def run(config: Config, command: str) -> float:
@@ -168,7 +210,7 @@ def run(config: Config, command: str) -> float:
         outcome = _trained(config, command)
     except KeyboardInterrupt:
         print(f"stopped before training began; to start again:\n  {command}", file=sys.stderr)
-        raise SystemExit(EXIT_RESUMABLE) from None
+        raise program.Stopped from None
     if outcome.stopped:
         print(f"{outcome.stopped}; to go on:\n  {command}", file=sys.stderr)
         raise SystemExit(EXIT_RESUMABLE)
@@ -219,11 +261,8 @@ def _trained(config: Config, command: str) -> Any:
 
 
 def prepare_process() -> None:
-    """Settings that libraries read when they are imported; SIGTERM and SIGHUP stop the command as Ctrl-C does."""
+    """Settings that libraries read when they are imported."""
     console.guard()
-    signal.signal(signal.SIGTERM, _interrupt)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup asks for
-        signal.signal(signal.SIGHUP, _interrupt)
     # One seed, one result: without it some GPU kernels add in whatever order they finish.
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_gpu_deterministic_ops" not in flags:
@@ -234,10 +273,3 @@ def prepare_process() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Through absl Grain and Orbax warn of features that are not used here; what goes wrong they raise.
     logging.getLogger("absl").setLevel(logging.ERROR)
-
-
-def _interrupt(number: int, _: object) -> None:
-    # A terminal that closes sends SIGHUP itself, and its shell sends another: the second must not hinder the first.
-    if number == signal.SIGHUP:
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt

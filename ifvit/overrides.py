@@ -8,6 +8,7 @@ ${...}, null, and with -m the comma and choice(...).
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString, Sweep
 from hydra.errors import HydraException
 
-from ifvit.config import ConfigError, is_path_key, known_keys
+from ifvit.config import ConfigError, is_path_key, known_keys, takes_texts
 
 _PARSER = OverridesParser.create()
 _REFUSED = object()  # what a value is read as that the grammar refuses
@@ -83,9 +84,12 @@ def _readable(argument: str, sweep: bool) -> str:
     sign_and_key, equals, value = argument.partition("=")
     key = sign_and_key.lstrip("+")
     if not key or not _accepts(f"{sign_and_key}=0" if equals else argument):
-        raise ConfigError([f"{argument!r}: expected KEY=VALUE, like seed=1"])
+        raise ConfigError([_no_override(argument)])
     if equals and is_path_key(key):
         return f"{sign_and_key}={_paths(argument, key, value) if sweep else _path(value)}"
+    if equals and takes_texts(key):
+        value = _texts(value)
+        argument = f"{sign_and_key}={value}"
     names_file = "." not in key and key not in known_keys()  # of a folder of configs/; it may be called 2024
     if _accepts(argument) and not (names_file and type(_read(value)) in (int, float, bool)):
         return argument
@@ -99,6 +103,28 @@ def _readable(argument: str, sweep: bool) -> str:
         )
     # As a text the schema refuses it, and says what the key expects.
     return f"{sign_and_key}={_quoted_as_typed(value)}"
+
+
+def _texts(value: str) -> str:
+    """A text, several, or a list of them, in quotes what reads as another text, as 1e3 and true do."""
+    is_list = value.startswith("[") and value.endswith("]")
+    inside = value[1:-1] if is_list else value
+    if not inside or set(inside) & set("[]()"):
+        return value
+    pieces = [piece.strip() for piece in _pieces(inside)]
+    texts = ",".join(_quoted_as_typed(piece) if _reads_as_another(piece) else piece for piece in pieces)
+    return f"[{texts}]" if is_list else texts
+
+
+def _reads_as_another(piece: str) -> bool:
+    read = _read(piece)
+    return type(read) in (float, bool) or (type(read) is int and str(read) != piece)
+
+
+def _no_override(argument: str) -> str:
+    if argument and os.path.exists(os.path.expanduser(argument)):
+        return f"{argument!r}: expected KEY=VALUE; for the prints in it type {typed('data.root', argument)}"
+    return f"{argument!r}: expected KEY=VALUE, like seed=1"
 
 
 def _paths(argument: str, key: str, value: str) -> str:

@@ -20,7 +20,7 @@ _FORMATS = {
     ".tiff": ("TIFF", {"compression": "tiff_lzw"}),
     ".webp": ("WEBP", {"lossless": True}),
     ".bmp": ("BMP", {}),
-    ".pdf": ("PDF", {"quality": 95, "subsampling": 0, "resolution": 150}),
+    ".pdf": ("PDF", {"quality": 95, "subsampling": 0, "resolution": 300}),
 }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ifvit.config import Stage
-from ifvit.launch import EXIT_REFUSED, EXIT_RESUMABLE
+from ifvit.program import EXIT_REFUSED, EXIT_RESUMABLE
 from ifvit.table_text import aligned
 
 NOT_BEGUN, RUNNING, FINISHED = "not begun", "running", "finished"

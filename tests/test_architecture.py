@@ -10,8 +10,9 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS = {
     5: {
-        "train", "launch", "overrides", "folder_names", "sweep", "sweep_board", "interruptions", "cli", "cli_common",
-        "cli_data", "cli_evaluate", "cli_pair", "cli_table", "cli_train", "__main__",
+        "train", "launch", "overrides", "config_files", "folder_names", "sweep", "sweep_board", "interruptions", "cli",
+        "cli_common", "cli_data", "cli_evaluate", "cli_pair", "cli_table", "cli_train", "cli_weights", "train_help",
+        "completion", "__main__",
     },
     4: {"training", "evaluation"},
     3: {"data"},
@@ -20,7 +21,7 @@ FLOORS = {
         "config", "image", "geometry", "models", "weights", "losses", "metrics", "rates", "calibration", "cache",
         "charts", "checkpoint", "glossary", "pictures", "plots", "progress",
     },
-    0: {"files", "signature", "backend", "console", "table_text"},
+    0: {"files", "signature", "backend", "captions", "console", "program", "table_text"},
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 MODULES = [REPOSITORY / "train.py", *sorted((REPOSITORY / "ifvit").rglob("*.py"))]

@@ -1,6 +1,7 @@
 """The commands of `python -m ifvit`, with weights of LoFTR's official layout and random values."""
 
 import errno
+import importlib.util
 import os
 import re
 import subprocess
@@ -162,7 +163,7 @@ def test_synthesize_refuses_in_plain_words(words, said, capsys):
 
 STOPPED = """
 import atexit, os, sys
-from ifvit import cli, cli_pair
+from ifvit import __main__, cli_pair
 
 def stopped(arguments):
     print("begun", end="")
@@ -171,7 +172,7 @@ def stopped(arguments):
 cli_pair._compare = stopped
 atexit.register(os._exit, 139)  # what JAX's threads do to an interpreter that ends under them
 sys.argv[1:] = ["compare", "a.png", "b.png", "--run", "run"]
-cli.command()
+__main__.console_script()
 """
 
 
@@ -240,7 +241,7 @@ def test_a_full_disk_costs_the_sheet_and_not_the_report(tmp_path, monkeypatch, c
 )
 def test_a_leading_tilde_is_the_home_folder_for_every_command(argv, key, monkeypatch, capsys):
     monkeypatch.setenv("HOME", "/home/ada")
-    arguments = cli._parser().parse_args([word.replace("PATH", "~/x") for word in argv])
+    arguments = cli._parser().parsed([word.replace("PATH", "~/x") for word in argv])
     assert str(getattr(arguments, key)) == "/home/ada/x"
     for path, line in (
         ("~nobody-at-all", "there is no user nobody-at-all"),
@@ -257,3 +258,59 @@ def test_every_command_takes_a_path_as_it_was_typed(tmp_path, runs, capsys):
         assert str(folder) in capsys.readouterr().err
     assert status_of("verify", "--weights", folder, "dense=loftr") == 2
     assert f"{folder} does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["comapre", "a"], "comapre: there is no such command; did you mean compare? (see python -m ifvit --help)"),
+        (["data", "chekc"], "chekc: there is no such command; did you mean check? (see python -m ifvit data --help)"),
+        (["data"], "expected a command, one of check, pairs, prepare (see python -m ifvit data --help)"),
+        ([], "expected a command, one of train, register, compare"),
+        (["xyz"], "xyz: there is no such command; known are train, register, compare, evaluate, table, data, synthesize, "),
+        (["compare", "a", "b", "--pictrue=x.png"], "--pictrue=x.png: there is no such option; did you mean --picture?"),
+        (["compare", "a", "b", "c"], "c: not expected here (see python -m ifvit compare --help)"),
+        (["evaluate", "x", "root=y"], "root=y: the model comes from the run; only data=... and data.* are read; did "
+         "you mean data.root?"),
+        (["synthesize", "--out", "x", "wear=2"], "wear=2: only data.impression.* changes what is made (and --seed, ...)"
+         "; did you mean data.impression.wear?"),
+        (["evaluate", "x", "/"], "'/': expected KEY=VALUE; for the prints in it type data.root=/"),
+        (["data", "prepare", "x", "/", "--out", "y"], "'/': expected KEY=VALUE; for the prints in it type data.root=/"),
+    ],
+)  # fmt: skip
+def test_a_slip_is_answered_with_what_was_meant(argv, line, capsys):
+    assert status_of(*argv) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {line}") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "run_dir", "overrides"),
+    [
+        (["evaluate", "RUN", "data=fvc", "--out", "o", "data.root=x"], "RUN", ["data=fvc", "data.root=x"]),
+        (["evaluate", "--out", "o", "RUN", "data=fvc", "--impostors", "5", "data.root=x"], "RUN", ["data=fvc",
+         "data.root=x"]),
+        (["evaluate", "data=fvc", "--out", "o", "data.root=x"], "data=fvc", ["data.root=x"]),
+        (["evaluate", "RUN", "--out=o"], "RUN", []),
+        (["data", "prepare", "RUN", "data=fvc", "--out", "o", "data.root=x"], "RUN", ["data=fvc", "data.root=x"]),
+        (["synthesize", "data.impression.wear=2", "--out", "o", "data.impression.noise=0"], None,
+         ["data.impression.wear=2", "data.impression.noise=0"]),
+        (["verify", "dense=loftr", "--weights", "o", "seed=8"], None, ["dense=loftr", "seed=8"]),
+    ],
+)  # fmt: skip
+def test_options_may_stand_between_overrides(argv, run_dir, overrides):
+    arguments = cli._parser().parsed(argv)
+    assert str(getattr(arguments, "out", None) or arguments.weights) == "o"
+    assert arguments.overrides == overrides and str(getattr(arguments, "run_dir", None)) == str(run_dir)
+
+
+def test_roots_may_stand_around_options():
+    arguments = cli._parser().parsed(["data", "check", "a", "--ppi", "500", "b", "--json", "c"])
+    assert [str(root) for root in arguments.roots] == ["a", "b"] and arguments.ppi == 500
+
+
+def test_prepare_asks_for_its_extra_before_it_begins(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert status_of("data", "prepare", "x", "data=fvc", "data.root=y", "--out", "z", "--enhancement", "pyfing") == 2
+    line = capsys.readouterr().err
+    assert line == "error: --enhancement: pyfing needs pyfing and keras: pip install 'ifvit[enhance]'\n"

@@ -12,7 +12,7 @@ def trained(monkeypatch, capsys):
         configs = []
         monkeypatch.setattr(cli_train, "run", lambda config, command: configs.append((config, command)))
         try:
-            status = cli_train.train_command(argv, program=["python", "train.py"]) or 0
+            status = cli_train.train_command(argv) or 0
         except SystemExit as ended:
             status = ended.code
         return status, configs, "".join(capsys.readouterr())
@@ -36,7 +36,7 @@ def test_flags_and_overrides_stand_in_any_order(trained, conf, monkeypatch):
     ):
         status, ((config, command),), _ = trained(*argv)
         assert (status, config.seed, config.run_dir) == (0, 3, "/home/ada/theirs")
-        assert command.startswith("python train.py ") and "experiment=mine" in command
+        assert command.startswith("python -m ifvit train ") and "experiment=mine" in command
     status, configs, printed = trained("--config-dir", str(conf), "experiment=mina")
     assert status == EXIT_REFUSED and "did you mean mine? known are broken, dense_small" in printed
 

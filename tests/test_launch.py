@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ifvit import launch
+from ifvit.config import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -25,7 +26,27 @@ def refused(capsys, *overrides):
         ("+dense.temprature=1", "error: dense.temprature: unknown key; did you mean dense.temperature?"),
         ("dense.temprature=1", "error: dense.temprature: unknown key; did you mean dense.temperature?"),
         ("+dense.typo=1", "error: dense.typo: unknown key; known are dense.use_loftr"),
-        ("+typo=1", "error: typo: unknown key; known are stage, seed, run_dir"),
+        ("+typo=1", "error: typo: unknown key; known are stage, seed, run_dir, init.*, dense.*, matcher.*"),
+        ("lr=1e-4", "error: lr: unknown key; did you mean optimizer.lr?"),
+        ("+lr=1e-4", "error: lr: unknown key; did you mean optimizer.lr?"),
+        ("trainer.lr=1e-4", "error: trainer.lr: unknown key; did you mean optimizer.lr?"),
+        ("batchsize=4", "error: batchsize: unknown key; did you mean trainer.batch_size?"),
+        ("noise=1", "error: noise: unknown key; did you mean data.pairs.noise or data.impression.noise?"),
+        ("model=loftr", "error: model: unknown key; did you mean dense=loftr?"),
+        ("dens=loftr", "error: dens: unknown key; did you mean dense=loftr?"),
+        ("dens=fo", "error: dens: unknown key; did you mean the group dense? its choices are dense, loftr, loftr_full"),
+        ("recipe=quickstart", "error: recipe: unknown key; did you mean experiment=quickstart?"),
+        (
+            "epochs=3",
+            "error: epochs: unknown key; known are stage, seed, run_dir, init.*, dense.*, matcher.*, data.*, loss.*, "
+            "optimizer.*, trainer.*; groups are data, debug, dense, experiment, loss, matcher, optimizer, trainer; see "
+            "python -m ifvit train --help",
+        ),
+        ("foo.bar=1", "error: foo.bar: unknown key; known are stage, seed, run_dir, init.*"),
+        ("data=base", "error: data=base: there is no such choice; known are folder, fpgan, fvc"),
+        ("data=null", "error: data=null: there is no such choice; known are folder, fpgan, fvc"),
+        ("data=FVC", "error: data=FVC: there is no such choice; did you mean fvc? known are folder"),
+        ("data=folde", "error: data=folde: there is no such choice; did you mean folder? known are folder, fpgan"),
         ("+a.b.c=1", "error: a: unknown key; known are stage"),
         ("dense=foo", "error: dense=foo: there is no such choice; known are dense, loftr, loftr_full"),
         ("trainer.device=cuda", "error: trainer.device: expected one of auto, cpu, gpu, tpu, got 'cuda'"),
@@ -47,7 +68,7 @@ def refused(capsys, *overrides):
         ("trainer.device=cpu:0=x", "error: trainer.device: expected one of auto, cpu, gpu, tpu, got 'cpu:0=x'"),
         ("dense=a=b", "error: dense=a=b: there is no such choice; known are dense, loftr, loftr_full"),
         ("dense=5", "error: dense=5: there is no such choice; known are dense, loftr, loftr_full"),
-        ("seed=1,2", "error: Ambiguous value for argument 'seed=1,2'"),
+        ("seed=1,2", "error: seed=1,2: one value is expected; a list is 'seed=[1,2]', and several jobs need -m"),
         ("run_dir=~nobody-at-all/x", "error: run_dir: ~nobody-at-all/x: there is no user nobody-at-all"),
         ("data.cache_dir=choice(a,b)", "error: Sweep parameters 'data.cache_dir=choice(a,b)' requires --multirun"),
     ],
@@ -73,6 +94,25 @@ def test_every_config_composes_and_is_valid(group, tmp_path):
         root = {"mixture": ["data.mixture.sd4.root=/somewhere"], "paper": ["data.mixture.sd4.root=/somewhere"]}
         root = root.get(name, ["data.root=/somewhere"]) if group == "data" else []
         launch.compose_config([f"{group}={name}", *root, *after.get(name, [])])
+
+
+def test_a_file_or_folder_in_place_of_a_choice_is_told_its_key(tmp_path, capsys):
+    (tmp_path / "experiment").mkdir()
+    own = tmp_path / "experiment" / "mine.yaml"
+    own.touch()
+    (line,) = refused(capsys, f"data={tmp_path}")
+    assert f"there is no such choice; for the prints in it type data=folder data.root={tmp_path}, or their" in line
+    (line,) = refused(capsys, f"experiment={own}")
+    assert f"there is no such choice; for this file type --config-dir {tmp_path} experiment=mine; known are" in line
+
+
+def test_choices_of_ones_own_are_suggested_too(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 7\n")
+    for configs in (launch.Configs(added=tmp_path), launch.Configs(searched=(f"file://{tmp_path}",))):
+        with pytest.raises(ConfigError) as caught:
+            launch.composed(["recipe=mine"], configs)
+        assert caught.value.problems == ["recipe: unknown key; did you mean experiment=mine?"]
 
 
 def test_the_key_that_people_read_about():

@@ -4,7 +4,7 @@ import pytest
 
 from ifvit import overrides
 from ifvit.config import ConfigError
-from ifvit.launch import compose_tree
+from ifvit.launch import Configs, compose_tree, composed
 
 
 def refusal(argument, sweep=False):
@@ -118,3 +118,65 @@ def test_a_job_of_another_sweep_is_no_two_values():
 
 def test_a_file_of_configs_may_be_called_by_a_number():
     assert overrides.readable(["experiment=2024", "seed=2024"]) == ["experiment='2024'", "seed=2024"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "texts"),
+    [
+        ("data.databases=DB1_B", ["DB1_B"]),
+        ("data.databases=101", ["101"]),
+        ("data.databases=0012", ["0012"]),
+        ("data.databases=1e3", ["1e3"]),
+        ("data.databases=true", ["true"]),
+        ("data.databases=A=1", ["A=1"]),
+        ("data.databases='DB 1'", ["DB 1"]),
+        ("data.databases=[DB1_B,DB2_B]", ["DB1_B", "DB2_B"]),
+        ("data.databases=[101,0012,1e3,true]", ["101", "0012", "1e3", "true"]),
+        ("data.databases=[]", []),
+        ("data.databases=['1e3', A]", ["1e3", "A"]),
+        ("data.databases=null", None),
+    ],
+)
+def test_a_single_text_is_a_list_of_it(argument, texts):
+    config = composed(["data=fvc", "data.root=x", argument])
+    assert config.data.databases == (None if texts is None else tuple(texts))
+
+
+def test_a_single_text_is_a_list_of_it_in_every_such_key(tmp_path):
+    mixture = ["data=mixture", "data.mixture.sd302a.root=x", "data.mixture.sd302a.databases=A"]
+    assert composed(mixture).data.parts["sd302a"].databases == ("A",)
+    assert composed(["data.impression.sensors=inked"]).data.impression.sensors == ("inked",)
+    fingers = ["data=fvc", "data.root=x"]
+    assert composed([*fingers, "data.val_fingers=110"]).data.val_fingers == 110  # that many
+    assert composed([*fingers, "data.val_fingers=[110]"]).data.val_fingers == ("110",)
+    assert composed([*fingers, "data.val_fingers=left"]).data.val_fingers == ("left",)
+    (tmp_path / "experiment").mkdir()
+    for value, texts in (("DB1_B", ("DB1_B",)), ("101", ("101",)), ("[101, b]", ("101", "b"))):
+        (tmp_path / "experiment" / "mine.yaml").write_text(
+            f"# @package _global_\ndata:\n  source: fvc\n  root: x\n  databases: {value}\n"
+        )
+        assert composed(["experiment=mine"], Configs(added=tmp_path)).data.databases == texts
+
+
+def test_two_texts_without_brackets_are_asked_about():
+    with pytest.raises(ConfigError) as caught:
+        composed(["data=fvc", "data.root=x", "data.databases=DB1_B,DB2_B"])
+    assert caught.value.problems == [
+        "data.databases=DB1_B,DB2_B: one value is expected; a list is 'data.databases=[DB1_B,DB2_B]', and several jobs "
+        "need -m"
+    ]
+
+
+def test_a_folder_alone_is_told_its_key(tmp_path):
+    folder = tmp_path / "my prints"
+    folder.mkdir()
+    assert refusal(str(folder)) == (
+        f"{str(folder)!r}: expected KEY=VALUE; for the prints in it type 'data.root={folder}'"
+    )
+
+
+def test_in_a_sweep_each_value_is_such_a_text():
+    (sweep,) = overrides.parsed(overrides.readable(["data.databases=101,1e3,DB1_B,0012"], sweep=True))
+    jobs = [composed(["data=fvc", "data.root=x", f"data.databases={value}"]) for value in overrides.values(sweep)]
+    assert [config.data.databases for config in jobs] == [("101",), ("1e3",), ("DB1_B",), ("0012",)]
+    assert list(overrides.values(sweep))[0] == "101"  # as in the folder's name of such a job before

@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from ifvit import plots
+from ifvit import captions, plots
 
 
 def pair(right, confidence):
@@ -15,15 +16,15 @@ def pixels_near(picture, colour):
 
 
 def test_right_is_green_wrong_is_red():
-    right = plots.draw_pair(pair([True], [1.0]), 3)
-    wrong = plots.draw_pair(pair([False], [1.0]), 3)
+    right = plots.draw_pair(pair([True], [1.0]), 400)
+    wrong = plots.draw_pair(pair([False], [1.0]), 400)
     assert pixels_near(right, plots.RIGHT) > 20 and pixels_near(right, plots.WRONG) == 0
     assert pixels_near(wrong, plots.WRONG) > 20 and pixels_near(wrong, plots.RIGHT) == 0
 
 
 def test_unsure_matches_are_fainter():
-    sure = plots.draw_pair(pair([True], [1.0]), 3)
-    unsure = plots.draw_pair(pair([True], [0.2]), 3)
+    sure = plots.draw_pair(pair([True], [1.0]), 400)
+    unsure = plots.draw_pair(pair([True], [0.2]), 400)
     assert pixels_near(sure, plots.RIGHT) > pixels_near(unsure, plots.RIGHT)
 
 
@@ -38,32 +39,57 @@ def test_a_sheet_holds_pairs_of_other_sizes_and_none_matched():
         "t",
     )
     sheet = plots.match_sheet([pair([True, False], [0.5, 0.4]), wide, pair([], [])], ["heading"])
-    assert sheet.dtype == np.uint8 and sheet.shape[2] == 3
+    assert sheet.dtype == np.uint8 and sheet.shape[1:] == (captions.PAGE, 3)
 
 
 def placed(*errors):
+    """Matches of which each is so many px off to the right."""
     truth = np.stack([np.full(len(errors), 8.0), 4 + 8.0 * np.arange(len(errors))], -1)
     points = truth + np.stack([np.array(errors), np.zeros(len(errors))], -1)
     return truth, plots.Placed(points, np.array(errors))
 
 
-def test_a_placement_is_coloured_by_its_error():
-    for error, colour in [(0.5, plots.RIGHT), (2.0, plots.ERROR_COLOURS[1][1]), (8.0, plots.WRONG)]:
-        truth, stage = placed(error)
-        sheet = plots.draw_placements(plots.PlacedPair(np.ones((32, 32)), truth, {"coarse": stage}), 8)
-        others = [c for c in (plots.RIGHT, plots.WRONG) if c != colour]
-        assert pixels_near(sheet, colour) > 20 and not any(pixels_near(sheet, c) for c in others)
+def drawn(stage, error, stride=8):
+    truth, matches = placed(error)
+    return plots.draw_placements(plots.PlacedPair(np.ones((32, 32)), truth, {stage: matches}, stride), stage, 320)
 
 
-def test_stages_stand_side_by_side():
+COLOURS = (plots.RIGHT, plots.NEAR, plots.FAR, plots.WRONG)
+
+
+@pytest.mark.parametrize(
+    ("stage", "error", "colour"),
+    [
+        ("coarse", 3.9, plots.RIGHT),  # of 8 px a cell: no cell lies nearer
+        ("coarse", 11.9, plots.NEAR),
+        ("coarse", 12.1, plots.WRONG),
+        ("fine", 0.9, plots.RIGHT),
+        ("fine", 2.9, plots.NEAR),
+        ("fine", 3.9, plots.FAR),
+        ("fine", 5.1, plots.WRONG),
+    ],
+)
+def test_a_placement_is_coloured_by_what_its_stage_can_reach(stage, error, colour):
+    sheet = drawn(stage, error)
+    assert pixels_near(sheet, colour) > 20
+    assert not any(pixels_near(sheet, other) for other in COLOURS if other != colour)
+
+
+def test_a_model_whose_cells_are_right_shows_no_red():
+    truth, coarse = placed(0.0, 7.0, 11.0)
+    sheet = plots.draw_placements(plots.PlacedPair(np.ones((32, 32)), truth, {"coarse": coarse}, 8), "coarse", 320)
+    assert pixels_near(sheet, plots.RIGHT) and pixels_near(sheet, plots.NEAR) and not pixels_near(sheet, plots.WRONG)
+
+
+def test_each_stage_has_a_row_and_its_legend():
     truth, coarse = placed(4.0, 3.0)
     _, fine = placed(0.1, 0.2)
-    one = plots.PlacedPair(np.ones((32, 32)), truth, {"coarse": coarse})
-    both = one._replace(stages={"coarse": coarse, "fine": fine})
-    assert plots.draw_placements(both, 4).shape[1] == 2 * plots.draw_placements(one, 4).shape[1]
-    sheet = plots.placement_sheet([both, one], ["heading"])
-    assert sheet.dtype == np.uint8 and sheet.shape[1] == plots.draw_placements(both, 4).shape[1]
-    assert plots.placement_sheet([], ["nothing was matched"]).shape[2] == 3
+    pair = plots.PlacedPair(np.ones((32, 32)), truth, {"coarse": coarse}, 8)
+    both = pair._replace(stages={"coarse": coarse, "fine": fine})
+    one_row, two_rows = (plots.placement_sheet([shown] * 3, ["heading"]) for shown in (pair, both))
+    assert one_row.dtype == np.uint8 and one_row.shape[1] == two_rows.shape[1] == captions.PAGE
+    assert two_rows.shape[0] > 1.8 * one_row.shape[0]
+    assert plots.placement_sheet([], ["nothing was matched"]).shape[1:] == (captions.PAGE, 3)
 
 
 def test_a_contact_sheet_has_rows_of_prints():

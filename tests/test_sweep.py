@@ -38,7 +38,7 @@ def swept(monkeypatch, capsys):
 
         monkeypatch.setattr(sweep.Interruptions, "run", job)
         try:
-            train_command(["-m", *argv], program=["python", "train.py"])
+            train_command(["-m", *argv])
             status = 0
         except SystemExit as ended:
             status = ended.code
@@ -116,7 +116,7 @@ def test_a_job_that_ends_badly_keeps_no_other_from_running(swept, ended):
 def test_a_job_that_stops_ends_the_sweep(swept):
     status, jobs, lines = swept("seed=1,2,3", "run_dir=r", statuses={1: 1, 2: 75})
     assert status == 75 and len(jobs) == 2
-    assert lines[-2:] == ["the sweep was stopped; to go on:", "  python train.py -m seed=1,2,3 run_dir=r"]
+    assert lines[-2:] == ["the sweep was stopped; to go on:", "  python -m ifvit train -m seed=1,2,3 run_dir=r"]
 
 
 def test_a_sweep_ends_with_a_table_of_its_jobs(swept, tmp_path, monkeypatch):
@@ -223,7 +223,7 @@ def test_a_sweep_that_a_config_describes(swept, conf):
     assert {job[1] for job in jobs} == {"seed=7", "seed=8"}
     assert {job[2] for job in jobs} == {"init.resume_from='ü'", "init.resume_from='a=b'"}
     with pytest.raises(SystemExit) as ended:
-        train_command(["--config-dir", str(conf), "experiment=many"], program=["python", "train.py"])
+        train_command(["--config-dir", str(conf), "experiment=many"])
     assert ended.value.code == 2
 
 

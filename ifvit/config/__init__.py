@@ -19,8 +19,9 @@ from ifvit.config.build import (
     matcher_of,
     near,
 )
+from ifvit.config.extras import missing_extra, missing_extras, unless_there
 from ifvit.config.inherit import inherited
-from ifvit.config.paths import at_home, home, is_path_key
+from ifvit.config.paths import at_home, home, is_path_key, takes_texts
 from ifvit.config.schema import (
     DEFAULT_COARSE_WIDTH,
     DEFAULT_FINE_WIDTH,
@@ -91,5 +92,9 @@ __all__ = [
     "known_keys",
     "leaves",
     "matcher_of",
+    "missing_extra",
+    "missing_extras",
     "near",
+    "takes_texts",
+    "unless_there",
 ]

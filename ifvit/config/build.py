@@ -177,12 +177,22 @@ def near(path: str) -> str:
                 f"with data=mixture there are those of configs/data/mixture.yaml; another is added by "
                 f"'+data.mixture.{part[1]}={{source: folder, root: FOLDER}}'"
             )
+    group, _, name = path.rpartition(".")
+    names = {key: key.rpartition(".")[2] for key in known if ".NAME." not in key}
     close = difflib.get_close_matches(path, known, n=1, cutoff=0.75)
+    close = close or [key for key, last in names.items() if last == name]
+    if not close and not group:
+        (name,) = difflib.get_close_matches(name, names.values(), n=1, cutoff=0.75) or [None]
+        close = [key for key, last in names.items() if last == name]
     if close:
-        return f"did you mean {close[0]}?"
-    group = path.rpartition(".")[0]
-    beside = [key for key in known if key.rpartition(".")[0] == group] or known
-    return f"known are {', '.join(beside)}"
+        return f"did you mean {' or '.join(close)}?"
+    beside = [key for key in known if key.rpartition(".")[0] == group] if group else []
+    return f"known are {', '.join(beside or _at_the_top(known))}"
+
+
+def _at_the_top(keys: Sequence[str]) -> list[str]:
+    """Keys as one lists them in a line: of a group only its name, like optimizer.*"""
+    return list(dict.fromkeys(f"{first}.*" if rest else first for first, _, rest in (k.partition(".") for k in keys)))
 
 
 def known_keys() -> list[str]:
@@ -262,9 +272,12 @@ def _convert(hint: Any, value: Any) -> tuple[bool, Any]:
                 return True, converted
         return False, None
     if origin is tuple:
+        item = typing.get_args(hint)[0]
+        if issubclass(item, str) and isinstance(value, (str, int)):
+            value = [value]  # a list of one text
         if not isinstance(value, (list, tuple)):
             return False, None
-        items = [_convert(typing.get_args(hint)[0], v) for v in value]
+        items = [_convert(item, v) for v in value]
         return all(ok for ok, _ in items), tuple(v for _, v in items)
     if hint is type(None):
         return value is None, None

@@ -1,4 +1,4 @@
-"""Which keys take a path, and what a leading ~ means in one."""
+"""Which keys take a path, and which a list of texts; what a leading ~ means in a path."""
 
 from __future__ import annotations
 
@@ -11,13 +11,26 @@ from typing import Any
 from ifvit.config.build import ConfigError, typed_keys
 from ifvit.config.schema import FilePath
 
-_KEYS = [key for key, hint in typed_keys() if FilePath in (hint, *typing.get_args(hint))]
-_PATH_KEY = re.compile("|".join(re.escape(key).replace(r"\.NAME\.", r"\.[^.]+\.") for key in _KEYS))
+
+def _any_key(of_type: Any, but: Any = None) -> re.Pattern:
+    """What matches the keys whose values may be of one type, and not of another."""
+    types = {key: (hint, *typing.get_args(hint)) for key, hint in typed_keys()}
+    keys = [key for key, options in types.items() if of_type in options and but not in options]
+    return re.compile("|".join(re.escape(key).replace(r"\.NAME\.", r"\.[^.]+\.") for key in keys))
+
+
+_PATH_KEY = _any_key(FilePath)
+_TEXTS_KEY = _any_key(tuple[str, ...], but=int)  # of data.val_fingers a number is how many
 
 
 def is_path_key(key: str) -> bool:
     """Whether the value of a key, like data.root, is a path."""
     return _PATH_KEY.fullmatch(key) is not None
+
+
+def takes_texts(key: str) -> bool:
+    """Whether the value of a key, like data.databases, is a list of texts; a single one stands for a list of it."""
+    return _TEXTS_KEY.fullmatch(key) is not None
 
 
 def home(path: str) -> str:

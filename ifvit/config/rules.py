@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import pi
 
+from ifvit import program
 from ifvit.config.schema import (
     DEFAULT_COARSE_WIDTH,
     DEFAULT_FINE_WIDTH,
@@ -133,7 +134,7 @@ def _stage_matcher_rules(config: Config) -> Rules:
         yield (
             part.source in (Source.synthetic, Source.prepared, Source.mixture),
             f"{config.data.key_of(name)}source: Module 2 trains on pairs that were aligned beforehand; prepare them "
-            "first: python -m ifvit data prepare RUN_DIR data=... --out DIR, then data=prepared data.root=DIR",
+            f"first: {program.command('data prepare')} RUN_DIR data=... --out DIR, then data=prepared data.root=DIR",
         )
     yield not config.trainer.overfit, "trainer.overfit: only of stage=dense"
 
@@ -217,7 +218,7 @@ def _one_part_rules(key: str, part: PartConfig, config: Config) -> Rules:
     yield part.source is not Source.mixture, f"{key}source: a mixture cannot hold a mixture"
     yield (
         part.is_given or key != "data.",
-        f"data.root: data={part.source} needs {_WHAT_ROOT_IS.get(part.source, 'the folder of the images')}: "
+        f"data.root: data={part.source} needs {_what_root_is(part.source)}: "
         "data.root=" + ("FILE" if part.source is Source.manifest else "FOLDER"),
     )
     yield part.weight is None or part.weight >= 0, f"{key}weight: expected 0 or more, or null, got {part.weight}"
@@ -254,10 +255,13 @@ def _one_part_rules(key: str, part: PartConfig, config: Config) -> Rules:
 
 
 FILE_PPI = 50, 10000  # beyond these it is no fingerprint's
-_WHAT_ROOT_IS = {
-    Source.manifest: "the CSV or Parquet file that names the images",
-    Source.prepared: "the folder that `python -m ifvit data prepare` wrote",
-}
+
+
+def _what_root_is(source: Source) -> str:
+    if source is Source.prepared:
+        return f"the folder that `{program.command('data prepare')}` wrote"
+    return "the CSV or Parquet file that names the images" if source is Source.manifest else "the folder of the images"
+
 
 # Upper ends: half a turn; twice SFinGe's range, beyond which little more of a drawn bend survives the limit on
 # stretching; where no ridge or no valley is left; where no print is left to see.

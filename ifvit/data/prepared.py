@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ifvit import program
 from ifvit.config import Enhancement
 from ifvit.data.blocks import KEY, Blocks, Kind
 from ifvit.data.records import FINGERS, DataError, Record
@@ -87,18 +88,18 @@ def read_told(folder: Path) -> Told:
     Raises:
         DataError: it is none, is not complete, or its prepared.json is damaged.
     """
-    path = folder / "prepared.json"
+    path, command = folder / "prepared.json", program.command("data prepare")
     if not path.is_file():
         if (folder / KEY).is_file():
-            raise DataError(f"{folder} is not complete: type the same command (python -m ifvit data prepare) again")
-        there = "is no folder that `python -m ifvit data prepare` wrote" if folder.exists() else "is not there"
+            raise DataError(f"{folder} is not complete: type the same command ({command}) again")
+        there = f"is no folder that `{command}` wrote" if folder.exists() else "is not there"
         raise DataError(f"{folder} {there}")
     try:
         held = json.loads(_content(path))
         if held["format"] != FORMAT:
             raise DataError(
                 f"{path}: of format {held['format']!r}, this version reads {FORMAT}; prepare the prints anew into "
-                "another folder: python -m ifvit data prepare RUN_DIR data=... --out DIR"
+                f"another folder: {command} RUN_DIR data=... --out DIR"
             )
         height, width = (_count(side) for side in held["frame"])
         told = Told(str(held["module1"]), (height, width), float(held["ppi"]), Enhancement(held["enhancement"]),

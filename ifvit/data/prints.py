@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ifvit import image
+from ifvit import image, program
 from ifvit.config import DataConfig, Enhancement
 from ifvit.data.pairs import CANVAS
 from ifvit.data.records import DataError, Record
@@ -208,7 +208,7 @@ def refuse_copies(records: Sequence[Record], digests: Sequence[bytes]) -> None:
         if held.identity != record.identity:
             raise DataError(
                 f"data: {held.path} and {record.path} are one image, of {held.identity} and of {record.identity}; "
-                "remove one of them (python -m ifvit data check finds all)"
+                f"remove one of them ({program.command('data check')} finds all)"
             )
 
 

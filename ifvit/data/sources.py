@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from ifvit.config import PAPER, DataConfig, PartConfig, Source
+from ifvit.config import PAPER, DataConfig, PartConfig, Source, unless_there
 from ifvit.data import layouts
 from ifvit.data.listing import Listing, list_files
 from ifvit.data.manifest import read_manifest
@@ -35,7 +35,8 @@ def find(data: DataConfig) -> dict[str, list[Record]]:
     """The records of every real source in use, by its name in the config; what was left out is said on standard error.
 
     Raises:
-        DataError: a root is absent or holds nothing of the kind; two files claim one impression.
+        DataError: a root is absent or holds nothing of the kind; two files claim one impression; the files are of a
+            format that needs an extra which is not installed.
     """
     found = {}
     for name, part in data.parts.items():
@@ -46,6 +47,9 @@ def find(data: DataConfig) -> dict[str, list[Record]]:
         records, left_out = part_records(part, key, name, all_wanted=data.split != PAPER)
         for reason, count in left_out.items():
             print(f"{key}root: left out: {count} {reason}", file=sys.stderr)
+        wsq = sum(record.path.suffix.lower() == ".wsq" for record in records)
+        if wsq and (line := unless_there("wsq", f"{key}root: WSQ, the format of {wsq} of {len(records)} images,")):
+            raise DataError(line)
         found[name] = records
     check_unique([record for records in found.values() for record in records], "data")
     return found

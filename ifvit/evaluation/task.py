@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ifvit import program
 from ifvit.calibration import counted
 from ifvit.checkpoint import MODULE_1, CheckpointError, read_json
 from ifvit.config import DataConfig, Enhancement, Source
@@ -87,7 +88,9 @@ def plan(
         )
     records = [record for some in find(data).values() for record in some]
     if not records:
-        raise DataError("data: synthetic fingers are evaluated as a set (python -m ifvit synthesize), with data=fvc")
+        raise DataError(
+            f"data: synthetic fingers are evaluated as a set ({program.command('synthesize')}), with data=fvc"
+        )
     refuse_seen(run_dir, records)
     protocol = protocol or usual_protocol(data)
     return Task(run_dir, data, protocol, impostors, score, records, pairs(records, protocol, impostors))

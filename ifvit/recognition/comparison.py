@@ -8,6 +8,7 @@ c.score, c.decision(), c.save("pair.png"), c.to_dict()
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -207,16 +208,20 @@ class Comparison(ImagePair):
         which = "one finger than of two" if self.score >= 0 else "two fingers than of one"
         return f"score {self.score:.2f}: {shown} times more likely of {which}, by synthetic fingers"
 
-    def picture(self) -> np.ndarray:
-        """Both prints with their paired minutiae, the overlay, the agreement and the bent grid; uint8 RGB (H, W, 3)."""
-        headline, *reasons = self.reasons()
-        return self.drawn([f"{self.decision()}.  {headline}", *reasons])
+    def picture(self, fmr: float = FMR, day: date | None = None) -> np.ndarray:
+        """The answer, both prints, the overlay, the agreement and the bent grid; uint8 RGB (H, W, 3).
 
-    def save(self, path: str | PathLike) -> None:
+        fmr: as of `decision`. day: that stands on it; None takes today.
+        """
+        answer, _, why = self.decision(fmr).partition(": ")
+        lines = [f"at an FMR of {100 * fmr:g} %", *([why] if why else []), *self.reasons()]
+        return self.drawn(answer, lines, day)
+
+    def save(self, path: str | PathLike, fmr: float = FMR, day: date | None = None) -> None:
         """Write the picture, in the format that the ending of `path` names (`ifvit.pictures`).
 
         Raises:
             OSError: it cannot be written.
             ValueError: the ending names no format.
         """
-        pictures.save(Path(path), self.picture())
+        pictures.save(Path(path), self.picture(fmr, day))

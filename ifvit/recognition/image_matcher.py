@@ -50,15 +50,21 @@ class Matcher:
         self.comparer, self.score, self.calibration, self.run_dir = comparer, score, calibration, run_dir
         self._many: Comparer | None = None
 
-    def __repr__(self) -> str:
-        """What compares, by which score, and by whose impostors that is decided."""
+    @property
+    def run(self) -> str | None:
+        """The run whose networks take part, and which of its states, in words; None without one."""
         networks = self.comparer.networks
         if networks is None:
-            parts = "ridges and minutiae"
-        else:
-            state = networks.module_2 or networks.module_1
+            return None
+        state = networks.module_2 or networks.module_1
+        return f"{self.run_dir} ({state.which}, step {state.step})"
+
+    def __repr__(self) -> str:
+        """What compares, by which score, and by whose impostors that is decided."""
+        parts = "ridges and minutiae"
+        if (networks := self.comparer.networks) is not None:
             modules = "Module 1" if networks.module_2 is None else "Modules 1 and 2"
-            parts = f"ridges, minutiae and {modules} of {self.run_dir} ({state.which}, step {state.step})"
+            parts = f"ridges, minutiae and {modules} of {self.run}"
         calibrated = "" if self.calibration is None else f", calibrated by {self.calibration.basis()}"
         return f"<Matcher by {parts}; enhancement {self.comparer.enhancer.method}, score {self.score}{calibrated}>"
 
@@ -76,7 +82,8 @@ class Matcher:
         """The comparison to hand out."""
         networks = self.comparer.networks
         ppi = None if networks is None else networks.module_1.ppi
-        return Comparison(*names, *prints, found, seconds, ppi, self.score, self.calibration)
+        evidence = (self.score, self.calibration)
+        return Comparison(*names, *prints, found, seconds, ppi, *evidence, run=self.run)
 
     def compare(self, a: Image, b: Image, ppi: Ppi = None) -> Comparison:
         """Two prints: paths, arrays (grey, RGB or RGBA) or Pillow images, by the rules of `ifvit.image.scan_of`.

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ifvit import __version__
 from ifvit.image import PpiFrom
 from ifvit.recognition.alignment import Matches
 from ifvit.recognition.comparer import Compared
 from ifvit.recognition.prints import Print
 from ifvit.recognition.ridge_matcher import RidgeAlignment, Source
-from ifvit.recognition.ridge_picture import draw_ridge_comparison
+from ifvit.recognition.ridge_picture import Head, draw_ridge_comparison
 from ifvit.recognition.ridge_print import PPI, RidgePrint
 from ifvit.recognition.ridge_score import Evidence
 
@@ -35,6 +37,7 @@ class ImagePair:
     compared: what was found.
     seconds: reading, enhancing and comparing.
     network_ppi: of the canvases that networks saw, None without a run.
+    run: whose networks took part, in words; None without a run, or where nobody names it.
     """
 
     name_a: str
@@ -44,6 +47,7 @@ class ImagePair:
     compared: Compared
     seconds: float
     network_ppi: float | None = None
+    run: str | None = field(default=None, kw_only=True)
 
     @property
     def alignment(self) -> RidgeAlignment:
@@ -78,6 +82,14 @@ class ImagePair:
         rows, *_ = np.linalg.lstsq(np.c_[in_a - middle, np.ones(len(in_a))], in_b, rcond=None)
         linear, shift = rows[:2].T, rows[2]
         return np.array([*np.c_[linear, shift - linear @ middle], (0, 0, 1)])
+
+    @property
+    def compared_by(self) -> str:
+        """What took part, in words."""
+        if self.compared.guesses is None:
+            return "ridges and minutiae alone, without a run"
+        modules = "Module 1" if self.compared.opinion is None else "Modules 1 and 2"
+        return f"ridges, minutiae and {modules} of {self.run or 'a run'}"
 
     def tried(self) -> str:
         """How many ways to lay one print on the other were tried, and how near the best one came, in words."""
@@ -121,20 +133,25 @@ class ImagePair:
 
     def files_text(self) -> list[str]:
         """What the images are, and how long it took, in lines."""
-        lines = []
-        for name, shown in self._prints():
-            turned = "; light ridges, turned over" if shown.inverted else ""
-            lines.append(
-                f"{name.upper()}: {shown.area:.0f} mm2 of ridges, {len(shown.minutiae.points)} minutiae; "
-                f"{shown.ppi:g} ppi, {PPI_FROM[shown.ppi_from]}{turned}"
-            )
+        lines = [f"{name.upper()}: {described(shown)}" for name, shown in self._prints()]
         return [*lines, f"in {self.seconds:.2f} s"]
 
-    def drawn(self, heading: Sequence[str]) -> np.ndarray:
-        """The picture of the pair below some lines (`draw_ridge_comparison`), uint8 RGB (H, W, 3)."""
-        names = f"A: {Path(self.name_a).name}   B: {Path(self.name_b).name}"
+    def drawn(self, title: str, lines: Sequence[str], day: date | None) -> np.ndarray:
+        """The picture of the pair (`draw_ridge_comparison`) below the answer and what it rests on, uint8 RGB (H, W, 3).
+
+        day: that stands on it; None takes today.
+        """
+        paths = self.name_a, self.name_b
+        facts = [
+            *(
+                (name.upper(), f"{Path(path).name}: {described(shown)}")
+                for path, (name, shown) in zip(paths, self._prints(), strict=True)
+            ),
+            ("compared by", f"{self.compared_by}; IFViT {__version__}"),
+            ("date", (day or date.today()).isoformat()),
+        ]
         (_, a), (_, b) = self._prints()
-        return draw_ridge_comparison(a, b, self.alignment, [names, *heading])
+        return draw_ridge_comparison(a, b, self.alignment, Head(title, lines, facts))
 
     def _prints(self) -> tuple[tuple[str, RidgePrint], ...]:
         return ("a", self.print_a.of_ridges), ("b", self.print_b.of_ridges)
@@ -158,6 +175,15 @@ class ImagePair:
             a.to_file(matches.points_a, self.network_ppi), b.to_file(matches.points_b, self.network_ppi),
             matches.confidence,
         )  # fmt: skip
+
+
+def described(shown: RidgePrint) -> str:
+    """What an image shows, in words."""
+    turned = "; light ridges, turned over" if shown.inverted else ""
+    return (
+        f"{shown.area:.0f} mm2 of ridges, {len(shown.minutiae.points)} minutiae; {shown.ppi:g} ppi, "
+        f"{PPI_FROM[shown.ppi_from]}{turned}"
+    )
 
 
 def listed(points: np.ndarray) -> list:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -70,15 +71,23 @@ class Registered:
             lines += ["the nearest homography, pixels of A to pixels of B:", *(f"  {row}" for row in rows)]
         return "\n".join([*lines, *pair.files_text()])
 
-    def picture(self) -> np.ndarray:
-        """Both prints, the overlay, the agreement and the bent grid; uint8 RGB (H, W, 3)."""
-        return self.pair.drawn([self.text().split("\n")[0]])
+    def picture(self, day: date | None = None) -> np.ndarray:
+        """Both prints, the overlay, the agreement and the bent grid; uint8 RGB (H, W, 3).
 
-    def save(self, path: str | PathLike) -> None:
+        day: that stands on it; None takes today.
+        """
+        answer, _, why = self.text().split("\n")[0].partition(": ")
+        score = (
+            f"score {self.pair.compared.ridge_score:.2f} by ridges and minutiae; registered where at most "
+            f"{100 * FMR:g} % of different fingers score as high"
+        )
+        return self.pair.drawn(answer, [why, score], day)
+
+    def save(self, path: str | PathLike, day: date | None = None) -> None:
         """Write the picture, in the format that the ending of `path` names (`ifvit.pictures`).
 
         Raises:
             OSError: it cannot be written.
             ValueError: the ending names no format.
         """
-        pictures.save(Path(path), self.picture())
+        pictures.save(Path(path), self.picture(day))

@@ -3,101 +3,253 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from ifvit import plots
+from ifvit import captions
+from ifvit.image import PpiFrom
+from ifvit.recognition import ridge_marks as marks
+from ifvit.recognition.agreement import AGREES
+from ifvit.recognition.minutiae import Kind
+from ifvit.recognition.ridge_marks import Sheet
 from ifvit.recognition.ridge_matcher import RidgeAlignment
-from ifvit.recognition.ridge_print import RidgePrint
+from ifvit.recognition.ridge_print import PPI, RidgePrint
 
-ZOOM = 2  # picture px of a print px
+MARGIN, GAP = 40, 40  # px of the page
+CAPTION = 30  # px, letters
+TALLEST = 800  # px of a drawing
+LARGEST_ZOOM = 6.0  # picture px of a print px
 GRID = 24  # px between the lines of the bent grid
-PAIRED, ALONE = (20, 140, 60), (200, 60, 40)  # RGB
-TAIL = 9  # px, of a minutia's direction
+STEP = 4  # px between the points of its lines
+COMMON = (25, 25, 25)  # RGB, of ridges that both prints have
+PALE = 0.3  # how much is left of a colour outside the overlap
+HEAT = 0.6  # how much of a colour of agreement covers the print
 
 
-def draw_ridge_comparison(
-    a: RidgePrint, b: RidgePrint, alignment: RidgeAlignment, heading: Sequence[str]
-) -> np.ndarray:
+class Head(NamedTuple):
+    """What stands above the drawings.
+
+    answer: in a few words.
+    lines: what it rests on.
+    facts: what was compared, how and when, as (name, text).
+    """
+
+    answer: str
+    lines: Sequence[str]
+    facts: Sequence[tuple[str, str]]
+
+
+class LaidPair(NamedTuple):
+    """Two prints, where each px of B (H, W) lies in A, (H, W, 2), and the agreement there, 0 outside the overlap."""
+
+    a: RidgePrint
+    b: RidgePrint
+    alignment: RidgeAlignment
+    to_a: np.ndarray
+    local: np.ndarray
+
+
+def laid_pair(a: RidgePrint, b: RidgePrint, alignment: RidgeAlignment) -> LaidPair:
+    """Two prints as the drawings need them."""
+    points = _pixels(b)
+    return LaidPair(a, b, alignment, alignment.to_a(points), alignment.agreement_at(points))
+
+
+def draw_ridge_comparison(a: RidgePrint, b: RidgePrint, alignment: RidgeAlignment, head: Head) -> np.ndarray:
     """A and B with their minutiae; A's ridges on B's; where they agree; how the skin is bent. uint8 RGB (H, W, 3)."""
-    paired = alignment.paired
-    y, x = np.mgrid[: b.ridges.shape[0], : b.ridges.shape[1]]
-    points = np.stack([x, y], axis=-1)
-    to_a = alignment.to_a(points)
-    first_row = [
-        ("A: minutiae with a partner in B green, numbered; else red", _minutiae(a, paired.first, paired.only_a)),
-        ("B: the same numbers; red: none in A though A shows the place", _minutiae(b, paired.second, paired.only_b)),
-    ]  # fmt: skip
-    second_row = [
-        ("A on B, bent: ridges of both dark, of A alone orange, of B alone blue", _overlay(a, b, to_a)),
-        ("agreement: yellow 1, violet 0 or less", _heat_map(b, alignment.agreement_at(points))),
-        ("a square grid of B as it lies in A", _bent_grid(a, b, alignment)),
+    pair = laid_pair(a, b, alignment)
+    width = captions.PAGE - 2 * MARGIN
+    blocks = [
+        captions.paragraph(f"{head.answer[0].upper()}{head.answer[1:]}", width, captions.TITLE, bold=True),
+        captions.stacked([captions.paragraph(line, width) for line in head.lines], captions.TEXT // 4),
+        captions.table(head.facts, width),
+        _prints_row(pair, width),
+        _evidence_row(pair, width),
     ]
-    return plots.panels([first_row, second_row], heading)
+    return captions.framed(captions.stacked(blocks, MARGIN // 2), MARGIN)
 
 
-def _paper(shown: RidgePrint) -> np.ndarray:
-    """The print itself, with half its contrast, enlarged: what is drawn on it stands out."""
-    big = cv2.resize(shown.grey, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_LINEAR)
-    return cv2.cvtColor((128 + big // 2).astype(np.uint8), cv2.COLOR_GRAY2RGB)
+def _pixels(shown: RidgePrint) -> np.ndarray:
+    """The points (H, W, 2) of a print's pixels."""
+    y, x = np.mgrid[: shown.ridges.shape[0], : shown.ridges.shape[1]]
+    return np.stack([x, y], axis=-1)
 
 
-def _place(point: np.ndarray) -> tuple[int, int]:
-    x, y = np.round(ZOOM * (np.asarray(point) + 0.5)).astype(int)
-    return int(x), int(y)
+def _zoom(prints: Sequence[RidgePrint], width: int) -> float:
+    """At which the largest of the prints fits into `width` px and `TALLEST`."""
+    sides = np.array([shown.ridges.shape for shown in prints]).max(axis=0)
+    return float(min(TALLEST / sides[0], width / sides[1], LARGEST_ZOOM))
 
 
-def _minutiae(shown: RidgePrint, numbered: np.ndarray, alone: np.ndarray) -> np.ndarray:
-    """The print with its minutiae: `numbered` ones in their order from 1, `alone` ones without a number."""
-    drawing = _paper(shown)
-    minutiae = shown.minutiae
-    for colour, places in ((ALONE, alone), (PAIRED, numbered)):
-        for k in places:
-            point, angle = minutiae.points[k], minutiae.directions[k]
-            tail = point + TAIL * np.array([np.cos(angle), np.sin(angle)])
-            cv2.circle(drawing, _place(point), 5, colour, 1 + (colour is PAIRED), cv2.LINE_AA)
-            cv2.line(drawing, _place(point), _place(tail), colour, 1 + (colour is PAIRED), cv2.LINE_AA)
-    for number, k in enumerate(numbered, start=1):
-        x, y = _place(minutiae.points[k])
-        for thickness, colour in ((3, plots.PAPER), (1, PAIRED)):
-            cv2.putText(drawing, str(number), (x + 7, y - 5), plots.FONT, 0.45, colour, thickness, cv2.LINE_AA)
-    return drawing
+class _Panel(NamedTuple):
+    """A drawing; `shown` is the print whose px it has, `key` what its colours mean."""
+
+    title: str
+    drawing: np.ndarray
+    shown: RidgePrint
+    key: np.ndarray | None = None
 
 
-def _overlay(a: RidgePrint, b: RidgePrint, to_a: np.ndarray) -> np.ndarray:
-    """The ridges of A, seen at the points `to_a` (H, W, 2) of A, and of B."""
-    ink_a, ink_b = (((255 - shown.enhanced) * shown.ridges).astype(np.float32) for shown in (a, b))
-    seen = cv2.remap(ink_a, *np.moveaxis(to_a.astype(np.float32), -1, 0), cv2.INTER_LINEAR, borderValue=0)
-    dark_a, dark_b = (
-        cv2.resize(ink, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_CUBIC) > 127 for ink in (seen, ink_b)
-    )
-    drawing = np.full((*dark_b.shape, 3), plots.PAPER, np.uint8)
-    for where, colour in (
-        (dark_a & ~dark_b, plots.ONLY_A), (dark_b & ~dark_a, plots.ONLY_B), (dark_a & dark_b, plots.COMMON),
-    ):  # fmt: skip
-        drawing[where] = colour
-    return drawing
+def _row(panels: Sequence[_Panel], zoom: float, width: int) -> np.ndarray:
+    """Panels side by side, each `width` px: the drawing below its title, above its scale bar and key."""
+    tallest = max(panel.drawing.shape[0] for panel in panels)
+    columns = []
+    for panel in panels:
+        note = " (ppi assumed)" if panel.shown.ppi_from is PpiFrom.assumed else ""
+        blocks = [
+            captions.paragraph(panel.title, width, CAPTION, bold=True),
+            captions.centred(panel.drawing, width, tallest),
+            captions.scale_bar(zoom * PPI / 25.4, width // 2, CAPTION, note),
+            *([] if panel.key is None else [panel.key]),
+        ]
+        columns.append(captions.stacked(blocks, CAPTION // 2))
+    return captions.beside(columns, GAP)
 
 
-def _heat_map(b: RidgePrint, local: np.ndarray) -> np.ndarray:
-    """The local agreement (H, W) in colours, where there is an overlap; elsewhere B in grey."""
-    big = cv2.resize(local.astype(np.float32), None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_NEAREST)
-    colours = cv2.applyColorMap((255 * np.clip(big, 0, 1)).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
-    return np.where((big != 0)[..., None], colours, _paper(b)).astype(np.uint8)
+def _prints_row(pair: LaidPair, width: int) -> np.ndarray:
+    """Both prints with their minutiae and the edge of the overlap."""
+    side = (width - GAP) // 2
+    zoom = _zoom((pair.a, pair.b), side)
+    paired = pair.alignment.paired
+    agrees = pair.alignment.agreement_at(pair.b.minutiae.points[paired.second]) >= AGREES
+    in_b = pair.local != 0
+    in_a = pair.alignment.agreement_at(pair.alignment.to_b(_pixels(pair.a))) != 0
+    drawings = [
+        _minutiae(shown, zoom, overlap, agrees, numbered, alone, style)
+        for shown, overlap, numbered, alone, style in (
+            (pair.a, in_a, paired.first, paired.only_a, marks.ALONE_A),
+            (pair.b, in_b, paired.second, paired.only_b, marks.ALONE_B),
+        )
+    ]
+    panels = [_Panel("A", drawings[0], pair.a), _Panel("B", drawings[1], pair.b)]
+    entries = [
+        (marks.mark_of(marks.PAIRED), "in both prints (same number)"),
+        (marks.mark_of(marks.DOUBTFUL), "in both, but ridges there do not agree: unsure"),
+        (marks.mark_of(marks.ALONE_A), "in A alone, though B shows the place"),
+        (marks.mark_of(marks.ALONE_B), "in B alone, though A shows the place"),
+        (marks.mark_of(marks.BEYOND), "outside the overlap, or at its edge"),
+        (marks.mark_of(marks.ANY, Kind.ending), "ending"),
+        (marks.mark_of(marks.ANY, Kind.bifurcation), "bifurcation"),
+        (marks.line_of(marks.OVERLAP), "edge of the overlap"),
+    ]
+    return captions.stacked([_row(panels, zoom, side), captions.legend(entries, width, CAPTION)], CAPTION // 2)
 
 
-def _bent_grid(a: RidgePrint, b: RidgePrint, alignment: RidgeAlignment) -> np.ndarray:
-    """A with the lines of a square grid of B, where both show ridges."""
-    drawing = _paper(a)
-    height, width = b.ridges.shape
-    fine = np.arange(0, max(height, width), 4)
+def _minutiae(
+    shown: RidgePrint,
+    zoom: float,
+    overlap: np.ndarray,
+    agrees: np.ndarray,
+    numbered: np.ndarray,
+    alone: np.ndarray,
+    alone_style: marks.Style,
+) -> np.ndarray:
+    """A print with its minutiae: `numbered` ones in their order from 1, sure where `agrees`, `alone` ones without."""
+    sheet = Sheet(shown.grey, zoom)
+    for edge in marks.edges_of(overlap):
+        sheet.line(edge, marks.OVERLAP)
+    beyond = np.setdiff1d(np.arange(len(shown.minutiae.points)), np.concatenate([numbered, alone]))
+    sheet.minutiae(shown.minutiae, beyond, [marks.BEYOND] * len(beyond))
+    sheet.minutiae(shown.minutiae, alone, [alone_style] * len(alone))
+    sheet.minutiae(shown.minutiae, numbered, [marks.PAIRED if sure else marks.DOUBTFUL for sure in agrees])
+    sheet.numbers(shown.minutiae.points[numbered], marks.BOTH)
+    return sheet.pixels
+
+
+def _evidence_row(pair: LaidPair, width: int) -> np.ndarray:
+    """A's ridges on B's, how well they agree, and how the skin is bent."""
+    side = (width - 2 * GAP) // 3
+    zoom = _zoom((pair.a, pair.b), side)
+    overlay_key = [
+        (captions.swatch(COMMON, CAPTION), "ridges of both"),
+        (captions.swatch(marks.ONLY_A, CAPTION), "of A alone"),
+        (captions.swatch(marks.ONLY_B, CAPTION), "of B alone"),
+        (_pale_swatch(), "outside the overlap"),
+    ]
+    grid_key = [
+        (marks.line_of(marks.GRID_SURE), "where ridges agree"),
+        (marks.line_of(marks.GRID_DOUBTFUL), "where they do not: unsure"),
+    ]
+    panels = [
+        _Panel("A laid on B", overlay(pair, zoom), pair.b, captions.legend(overlay_key, side, CAPTION)),
+        _Panel("Agreement of the ridges", heat_map(pair, zoom), pair.b, _heat_key(side)),
+        _Panel("A square grid of B, in A", bent_grid(pair, zoom), pair.a, captions.legend(grid_key, side, CAPTION)),
+    ]
+    return _row(panels, zoom, side)
+
+
+def overlay(pair: LaidPair, zoom: float) -> np.ndarray:
+    """The ridges of A, carried to B, and of B; pale where one print alone shows the place."""
+    ink_a, ink_b = (((255 - shown.enhanced) * shown.ridges).astype(np.float32) for shown in (pair.a, pair.b))
+    seen = cv2.remap(ink_a, *np.moveaxis(pair.to_a.astype(np.float32), -1, 0), cv2.INTER_LINEAR, borderValue=0)
+    # From no ink to ink within a pixel of the picture, so that edges are smooth and between the ridges is paper.
+    a, b = (np.clip((marks.enlarged(ink, zoom) - 127) / 40 + 0.5, 0, 1)[..., None] for ink in (seen, ink_b))
+    layers = ((a * b, COMMON), (a * (1 - b), marks.ONLY_A), (b * (1 - a), marks.ONLY_B))
+    inside = marks.enlarged((pair.local != 0).astype(np.float32), zoom)[..., None] > 0.5
+    drawing = np.full((*a.shape[:2], 3), captions.PAPER, np.float32)
+    for share, colour in layers:
+        drawing += np.where(inside, 1.0, PALE) * share * (np.array(colour) - captions.PAPER)
+    return np.clip(drawing, 0, 255).astype(np.uint8)
+
+
+def _pale_swatch() -> np.ndarray:
+    """Both colours as they are outside the overlap."""
+    halves = [
+        captions.swatch(tuple(round(255 + PALE * (part - 255)) for part in colour), CAPTION)
+        for colour in (marks.ONLY_A, marks.ONLY_B)
+    ]
+    return captions.beside(halves)
+
+
+def _colours(local: np.ndarray) -> np.ndarray:
+    """Agreement (H, W) from 0 to 1 in colours, uint8 RGB (H, W, 3)."""
+    return cv2.applyColorMap((255 * np.clip(local, 0, 1)).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
+
+
+def heat_map(pair: LaidPair, zoom: float) -> np.ndarray:
+    """The ridges of B under the colours of the local agreement, where there is an overlap."""
+    ridges = np.where(pair.b.ridges, pair.b.enhanced, np.uint8(255))
+    grey = cv2.cvtColor(marks.enlarged(ridges, zoom), cv2.COLOR_GRAY2RGB)
+    local = pair.local.astype(np.float32)
+    inside = marks.enlarged((local != 0).astype(np.float32), zoom)[..., None] > 0.5
+    mixed = HEAT * _colours(marks.enlarged(local, zoom)) + (1 - HEAT) * grey
+    return np.where(inside, mixed, 255 - PALE * (255 - grey.astype(np.float32))).astype(np.uint8)
+
+
+def _heat_key(width: int) -> np.ndarray:
+    """The colours of agreement, and what they mean."""
+    shades = HEAT * _colours(np.linspace(0, 1, width - 4 * CAPTION)[None])[0] + (1 - HEAT) * 255
+    bar = captions.colour_bar(shades, [(0, "0"), (0.3, ".3"), (AGREES, f"{AGREES:g}"[1:]), (1, "1")], CAPTION)
+    text = f"1: the same ridges; from {AGREES:g} on they agree; about .3: different fingers"
+    return captions.stacked([bar, captions.paragraph(text, width, CAPTION)], CAPTION // 4)
+
+
+def bent_grid(pair: LaidPair, zoom: float) -> np.ndarray:
+    """A with the lines of a square grid of B, where both show ridges; dashed where these do not agree."""
+    sheet = Sheet(pair.a.grey, zoom)
+    height, width = pair.b.ridges.shape
     for axis, (length, end) in enumerate(((height, width), (width, height))):
         for at in range(GRID // 2, length, GRID):
-            along = fine[fine < end]
+            along = np.arange(0, end, STEP)
             line = np.stack([along, np.full_like(along, at)], axis=-1)
             line = line if axis == 0 else line[:, ::-1]
-            there, known = alignment.to_a(line), alignment.agreement_at(line) != 0
-            for k in np.flatnonzero(known[1:] & known[:-1]):
-                cv2.line(drawing, _place(there[k]), _place(there[k + 1]), (40, 110, 215), 1, cv2.LINE_AA)
-    return drawing
+            there, local = pair.alignment.to_a(line), pair.local[line[:, 1], line[:, 0]]
+            kinds = np.where(local == 0, 0, np.where(local >= AGREES, 1, 2))
+            for kind, first, last in runs_of(kinds):
+                if kind:
+                    style = marks.GRID_SURE if kind == 1 else marks.GRID_DOUBTFUL
+                    sheet.line(there[first : last + 1], style)
+    return sheet.pixels
+
+
+def runs_of(kinds: np.ndarray) -> list[tuple[int, int, int]]:
+    """(kind, first, last place) of each run of equal kinds (N,); where one meets another that is drawn, they touch."""
+    starts = np.r_[0, np.flatnonzero(np.diff(kinds)) + 1]
+    ends = np.r_[starts[1:], len(kinds)]
+    runs = []
+    for start, end in zip(starts, ends, strict=True):
+        touches = end < len(kinds) and kinds[end] != 0
+        runs.append((int(kinds[start]), int(start), int(end if touches else end - 1)))
+    return runs

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ifvit import program
 from ifvit.calibration import Calibration, from_tree
 from ifvit.checkpoint import CheckpointError, read_json
 from ifvit.recognition.errors import ScoreError
@@ -76,8 +77,8 @@ def read_calibration(run_dir: Path, key: dict[str, Any]) -> Calibration | None:
     try:
         if "score" not in dict(kept):
             print(
-                f"{path}: of an earlier version, whose scores were others; not used (python -m ifvit evaluate "
-                "replaces it)",
+                f"{path}: of an earlier version, whose scores were others; not used "
+                f"({program.command('evaluate')} replaces it)",
                 file=sys.stderr,
             )
             return None

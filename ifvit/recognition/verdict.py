@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ifvit import program
 from ifvit.calibration import Calibration, pairs_needed
 
 SAME, OTHER = "same finger", "not the same finger, as far as these prints show"
@@ -44,7 +45,7 @@ def verdict(score: float, fmr: float, own: Calibration | None, synthetic: Calibr
 
 def _open(own: Calibration | None, fmr: float) -> str:
     if own is None:
-        return "this score is not calibrated (python -m ifvit evaluate --score cosines calibrates it)"
+        return f"this score is not calibrated ({program.command('evaluate --score cosines')} calibrates it)"
     return (
         f"no impostor scores as high of {own.basis()}, too few to tell an FMR of {100 * fmr:g} %: it takes "
         f"{pairs_needed(fmr)}"

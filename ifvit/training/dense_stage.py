@@ -70,7 +70,7 @@ class DenseStage:
         report = validate(evaluate, state, pairs, self.config.loss, self.model.stride, shares)
         means = report.means
         pictures = {
-            "matches": sheet(report.shown, step, means, whose),
+            "matches": sheet(report.shown, step, means, whose, self.config.loss.negative_weight > 0),
             "placements": placement_sheet(report.placed, step, means, whose),
         }
         missing = "a labelled cell" if math.isnan(means["exact"]) else None

@@ -21,10 +21,21 @@ from ifvit.progress import clock
 from ifvit.training.curves import PICTURE, TRAIN, VALIDATION, Curves
 from ifvit.training.finished import aligned, written
 from ifvit.training.stage import Judgement
+from ifvit.training.validate import DIFFERENT
 
 WINDOWS = "windows.json"  # beside the curves
 KEPT_WINDOWS = 3  # as many states as may be resumed from, and one that is being written
 GENUINE_PAIRS = 64  # without a labelled cell in so many, the data have none
+
+# What the picture of the matches says of those between different fingers.
+FAILURES = (
+    "Matches between different fingers are failures: Module 1 learns to find none there. No verdict rests on them: the "
+    "ridges and Module 2 decide."
+)
+EXPECTED = (
+    "Matches between different fingers are expected: loss.negative_weight=0 teaches Module 1 nothing against them. The "
+    "ridges and Module 2 decide."
+)
 
 
 class NotFiniteError(RuntimeError):
@@ -255,11 +266,15 @@ def placement_sheet(
     return plots.placement_sheet(placed, [f"Module 1 after {step} steps, {whose}", placements(means)])
 
 
-def sheet(shown: Sequence[plots.MatchedPair], step: int, means: Mapping[str, float], whose: str) -> np.ndarray:
-    """The picture of a validation; `whose` pairs they are."""
+def sheet(
+    shown: Sequence[plots.MatchedPair], step: int, means: Mapping[str, float], whose: str, taught: bool
+) -> np.ndarray:
+    """The picture of a validation; `whose` pairs they are. taught: whether Module 1 learns what has no partner."""
     heading = [
         f"Module 1 after {step} steps, {whose}",
         f"cells exact {means['exact']:.2f}, within one {means['within_one']:.2f}, "
         f"precision {means['precision']:.2f}, recall {means['recall']:.2f}",
     ]
+    if any(pair.title.startswith(DIFFERENT) for pair in shown):
+        heading.append(FAILURES if taught else EXPECTED)
     return plots.match_sheet(shown, heading)

@@ -21,6 +21,7 @@ from ifvit.data.loader import Supply
 from ifvit.data.synthetic_sets import has_synthetic
 from ifvit.metrics import mean, term
 from ifvit.models.matcher import MatcherModel, from_dense
+from ifvit.program import command
 from ifvit.rates import Ladder, auc, equal_error
 from ifvit.recognition.inputs import LaidPair, branch_inputs
 from ifvit.recognition.trained import Trained, load_dense
@@ -62,7 +63,7 @@ class MatcherStage:
         if made_by and made_by != self.module_1.digest():
             raise RunDirError(
                 f"data.root: these pairs were aligned with another Module 1 than {run_dir.module_1_of(self.config)}; "
-                "prepare them with this one: python -m ifvit data prepare"
+                f"prepare them with this one: {command('data prepare')}"
             )
 
     def fresh(self, batches: Batches) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ifvit import backend, checkpoint
+from ifvit import backend, checkpoint, program
 from ifvit.config import Config
 from ifvit.models.dense import DenseModel
 from ifvit.training.matches import found_matches
@@ -23,7 +23,7 @@ REPORT = "merge_report.json"
 
 HOW_TO_GET = """\
   get LoFTR's weights (outdoor_ds.ckpt, from the links on LoFTR's project page, github.com/zju3dv/LoFTR), then
-    python -m ifvit convert --pytorch_ckpt outdoor_ds.ckpt --output {npz}
+    {convert} --pytorch_ckpt outdoor_ds.ckpt --output {npz}
   (and --prefix '' for its backbone and fine stage too), or point dense.loftr_pretrained_ckpt at the .ckpt itself, or
   train LoFTR's encoder from scratch with dense.loftr_pretrained_ckpt=null"""
 
@@ -31,7 +31,7 @@ HOW_TO_GET = """\
 def check_there(path: Path) -> None:
     """Raise a WeightsError that says how to get the weights when there is no such file."""
     if not path.exists():
-        how = HOW_TO_GET.format(npz=path.with_suffix(".npz"))
+        how = HOW_TO_GET.format(convert=program.command("convert"), npz=path.with_suffix(".npz"))
         raise WeightsError(f"dense.loftr_pretrained_ckpt: {path} does not exist\n{how}")
 
 

@@ -15,6 +15,7 @@ from ifvit.training.state import TrainState
 from ifvit.training.step import Validation
 
 SHOWN_PAIRS = 6
+DIFFERENT = "different fingers"  # begins the title of a pair that is none
 PER_SOURCE = ("exact", "within_one")  # told of each source of a mixture
 SHOWN_PLACEMENTS = 3  # larger, for they show errors of single pixels
 
@@ -70,7 +71,7 @@ def validate(
         if len(shown) < SHOWN_PAIRS:
             shown += matched_pairs(batch, judged, stride, SHOWN_PAIRS - len(shown))
         if len(placed) < SHOWN_PLACEMENTS:
-            placed += placed_pairs(batch, judged, SHOWN_PLACEMENTS - len(placed))
+            placed += placed_pairs(batch, judged, stride, SHOWN_PLACEMENTS - len(placed))
     means = metrics.mean(sums)
     weights = {"positive": 1.0, "negative": settings.negative_weight, "fine": settings.fine_weight}
     means["loss"] = sum(weight * metrics.term(sums, name) for name, weight in weights.items() if name in sums)
@@ -90,21 +91,21 @@ def matched_pairs(batch: Pairs, judged: Validation, stride: int, most: int) -> l
         cells = judged.matches.cells[k, made, 0]
         points = stride * np.stack([cells % columns, cells // columns], -1), points_b[k, made]
         right = judged.right[k, made]
-        kind = "same finger" if images[2][k] else "different fingers"
+        kind = "same finger" if images[2][k] else DIFFERENT
         title = f"{kind}: {right.sum()} of {made.sum()} matches right"
         confidence = judged.matches.confidence[k, made]
         drawn.append(plots.MatchedPair(images[0][k], images[1][k], *points, confidence, right, title))
     return drawn
 
 
-def placed_pairs(batch: Pairs, judged: Validation, most: int) -> list[plots.PlacedPair]:
+def placed_pairs(batch: Pairs, judged: Validation, stride: int, most: int) -> list[plots.PlacedPair]:
     """The first `most` pairs of a batch that have matches whose truth is known, ready to draw."""
     known = judged.known  # (B, M)
     drawn = []
     for k in np.flatnonzero(known.any(axis=1))[:most]:
         stages = {name: plots.Placed(points[k, known[k]], judged.errors[name][k, known[k]])
                   for name, points in judged.points.items()}  # fmt: skip
-        drawn.append(plots.PlacedPair(jax.device_get(batch.image_b[k]), judged.target[k, known[k]], stages))
+        drawn.append(plots.PlacedPair(jax.device_get(batch.image_b[k]), judged.target[k, known[k]], stages, stride))
     return drawn
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ifvit import program
 from ifvit.weights.errors import WeightsError, listed, naming
 from ifvit.weights.names import BIN_SCORE, counter_of, matching_rules, rule_of, source_name
 from ifvit.weights.npz import read_arrays, write_npz
@@ -193,7 +194,7 @@ def _read_npz(path: Path, prefix: str) -> Converted:
                 problems.append(f"{name}: shape {array.shape} has the wrong number of axes")
         if problems:
             raise WeightsError(
-                f"{listed(problems, 3, '; ')}. Convert the PyTorch checkpoint with `python -m ifvit convert`"
+                f"{listed(problems, 3, '; ')}. Convert the PyTorch checkpoint with `{program.command('convert')}`"
             )
         sources = find_network({source_name(name): name for name in held}, prefix).tensors
         arrays = {ours: _float32(held[ours]) for ours in sources.values()}

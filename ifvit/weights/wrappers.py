@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ifvit import program
 from ifvit.weights.errors import WeightsError, listed
 from ifvit.weights.names import RULES, matching_rules
 from ifvit.weights.others import likeness
@@ -153,7 +154,7 @@ def _note(chosen: Mapping[str, _Place], others: list[dict[str, _Place]], asked: 
     ways = [f"--prefix {'.'.join(_wrapper(network) + asked)}" for network in (chosen, *others)]
     if not all(_within(other, chosen) for other in others):
         raise WeightsError(
-            f"holds LoFTR's network {len(ways)} times. Choose one with `python -m ifvit convert` and "
+            f"holds LoFTR's network {len(ways)} times. Choose one with `{program.command('convert')}` and "
             f"{' or '.join(ways[:4])}"
         )
     return f"the file holds another network too, within the one taken: convert it with {' or '.join(ways[1:4])}"

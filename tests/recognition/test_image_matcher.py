@@ -63,9 +63,10 @@ def test_a_ppi_is_a_number_above_0(matcher, files):
 def test_a_run_is_loaded_and_one_that_is_none_is_refused(runs):
     from ifvit.checkpoint import CheckpointError
 
-    assert ifvit.load(runs / "matcher").comparer.networks.module_2 is not None
-    assert ifvit.load(str(runs / "dense")).comparer.networks.module_2 is None
-    assert ifvit.load().comparer.networks is None
+    matcher, dense = ifvit.load(runs / "matcher"), ifvit.load(str(runs / "dense"))
+    assert matcher.comparer.networks.module_2 is not None and matcher.run == f"{runs / 'matcher'} (best, step 4)"
+    assert dense.comparer.networks.module_2 is None and dense.run == f"{runs / 'dense'} (best, step 4)"
+    assert ifvit.load().comparer.networks is None and ifvit.load().run is None
     with pytest.raises(CheckpointError, match="no run directory"):
         ifvit.load(runs)
 
@@ -154,6 +155,20 @@ def test_the_command_answers_draws_and_ends_with_0(mean, files, tmp_path, capsys
     tree = json.loads(capsys.readouterr().out)
     assert tree["decided_at_fmr"] == 0.001 and tree["score"] == round(made.score, 4)
     assert [(str(run), score) for run, score in asked] == [("None", "fused"), ("x", "cosines")]
+
+
+def test_the_picture_answers_at_the_fmr_that_was_asked_for(files, tmp_path, monkeypatch):
+    made, drawn = comparison(found(0.9)), []
+
+    class Kept(type(made)):
+        def picture(self, fmr=0.01, day=None):
+            drawn.append((fmr, day))
+            return np.zeros((8, 8, 3), np.uint8)
+
+    kept = Kept(**{field.name: getattr(made, field.name) for field in dataclasses.fields(made)})
+    monkeypatch.setattr(ifvit, "load", lambda run_dir, score: Answers(kept))
+    assert status_of("compare", *files, "--fmr", "0.001", "--picture", tmp_path / "pair.png") == 0
+    assert drawn == [(0.001, None)]
 
 
 def test_where_too_little_is_seen_the_status_is_1(files, capsys, monkeypatch):

@@ -1,0 +1,126 @@
+"""The picture of a pair: what is sure looks sure, what is not does not, and the same pair gives the same picture."""
+
+from datetime import date
+
+import numpy as np
+import pytest
+
+from ifvit import captions
+from ifvit.recognition import ridge_marks as marks
+from ifvit.recognition.agreement import AGREES
+from ifvit.recognition.minutiae import Kind
+from ifvit.recognition.registered import Registered
+from ifvit.recognition.ridge_picture import bent_grid, heat_map, laid_pair, overlay, runs_of
+from tests.recognition.compared import comparison, found, guesses
+
+DAY = date(2026, 11, 27)
+
+
+def near(picture, colour):
+    """How many pixels have a colour."""
+    return int((np.abs(picture.astype(int) - colour).sum(-1) < 30).sum())
+
+
+def pair_of(made):
+    return laid_pair(made.print_a.of_ridges, made.print_b.of_ridges, made.alignment)
+
+
+@pytest.fixture(scope="module")
+def mates():
+    return comparison(found(mean=0.9))
+
+
+@pytest.fixture(scope="module")
+def apart():
+    """The same prints and minutiae, whose ridges do not agree."""
+    return comparison(found(mean=AGREES - 0.2))
+
+
+def test_the_page_is_the_same_for_the_same_day(mates):
+    picture = mates.picture(day=DAY)
+    assert picture.dtype == np.uint8 and picture.shape[1:] == (captions.PAGE, 3)
+    np.testing.assert_array_equal(picture, mates.picture(day=DAY))
+    assert (picture.shape != (other := mates.picture(day=date(2027, 1, 1))).shape) or (picture != other).any()
+
+
+def text_of(made, monkeypatch, **asked):
+    """All that stands on a picture."""
+    written, paragraph = [], captions.paragraph
+
+    def kept(text, *rest, **more):
+        written.append(text)
+        return paragraph(text, *rest, **more)
+
+    monkeypatch.setattr(captions, "paragraph", kept)
+    made.picture(day=DAY, **asked)
+    return written
+
+
+def test_the_page_tells_answer_score_fmr_run_and_day(mates, monkeypatch):
+    written = text_of(mates, monkeypatch, fmr=0.001)
+    assert written[0] == "Same finger" and written[1] == "at an FMR of 0.1 %"
+    assert set(mates.reasons()) <= set(written)
+    assert any(line.startswith("a.png: ") for line in written) and "2026-11-27" in written
+    assert any(line.startswith("ridges and minutiae alone, without a run; IFViT ") for line in written)
+    assert "5 mm" in written
+
+
+def test_a_picture_of_a_run_names_it(monkeypatch):
+    run = comparison(found(guesses=guesses()), run="checkpoints/dense (best, step 300)")
+    assert run.compared_by == "ridges, minutiae and Module 1 of checkpoints/dense (best, step 300)"
+    assert any(line.startswith(run.compared_by) for line in text_of(run, monkeypatch))
+
+
+def test_a_registration_is_drawn_with_its_reason(monkeypatch):
+    refused = Registered(comparison(found(mean=0.31, paired=2, alone=14)))
+    written = text_of(refused, monkeypatch)
+    assert written[0] == "Not registered" and written[1] == refused.reason and "2026-11-27" in written
+    assert written[2].startswith(f"score {refused.pair.compared.ridge_score:.2f} by ridges and minutiae; registered")
+
+
+@pytest.mark.parametrize(("kind", "style"), [("mates", marks.PAIRED), ("apart", marks.DOUBTFUL)])
+def test_a_paired_minutia_looks_sure_only_where_ridges_agree(kind, style, request, monkeypatch):
+    made, styles = request.getfixturevalue(kind), []
+    monkeypatch.setattr(marks.Sheet, "minutiae", lambda sheet, minutiae, which, each: styles.append(list(each)))
+    monkeypatch.setattr(marks.Sheet, "numbers", lambda sheet, points, colour: None)
+    made.picture(day=DAY)
+    numbered = [each for each in styles if style in each]
+    assert numbered == [[style] * 12] * 2  # in A and in B
+
+
+def test_the_grid_is_dashed_where_ridges_do_not_agree(mates, apart):
+    sure, unsure = (near(bent_grid(pair_of(made), 3.0), marks.ONLY_B) for made in (mates, apart))
+    assert sure > 2 * unsure > 0
+
+
+def test_the_overlay_is_pale_outside_the_overlap(mates):
+    pair = pair_of(mates)
+    inside = overlay(pair, 1.0)[pair.local != 0]
+    nothing = overlay(pair._replace(local=np.zeros_like(pair.local)), 1.0)
+    assert inside.min() < 60 and nothing.min() > 150
+
+
+def test_agreement_is_coloured_from_violet_to_yellow(mates):
+    pair = pair_of(mates)
+    high, low = (
+        heat_map(pair._replace(local=np.where(pair.local != 0, value, 0.0)), 1.0)[pair.local != 0].mean(0)
+        for value in (1.0, 0.01)
+    )
+    assert high[0] > high[2] + 50 and low[2] > low[1] + 20
+
+
+def test_what_is_not_sure_is_dashed():
+    path = np.array([(5.0, 20.0), (295.0, 20.0)])
+    solid, dashed = (np.full((40, 300, 3), 120, np.uint8) for _ in range(2))
+    marks.stroke(solid, path, marks.GRID_SURE)
+    marks.stroke(dashed, path, marks.GRID_DOUBTFUL)
+    on_line = [(picture[20] == marks.ONLY_B).all(-1).mean() for picture in (solid, dashed)]
+    assert on_line[0] > 0.9 and 0.2 < on_line[1] < 0.7
+
+
+def test_endings_and_bifurcations_have_other_marks():
+    assert (marks.mark_of(marks.PAIRED, Kind.ending) != marks.mark_of(marks.PAIRED, Kind.bifurcation)).any()
+
+
+def test_runs_of_a_line_touch_where_both_are_drawn():
+    assert runs_of(np.array([0, 1, 1, 2, 2, 0, 0])) == [(0, 0, 1), (1, 1, 3), (2, 3, 4), (0, 5, 6)]
