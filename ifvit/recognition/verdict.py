@@ -27,20 +27,23 @@ class Verdict(NamedTuple):
 
 
 def verdict(score: float, fmr: float, own: Calibration | None, synthetic: Calibration | None) -> Verdict:
-    """The verdict on a score: 'yes' only where different fingers reach it in at most a share `fmr` of cases.
+    """The verdict on a score: for one finger only where different fingers reach it in at most a share `fmr` of cases.
 
     own: of the run's evaluation, which decides where it can: with enough pairs for this FMR, or where more of its
         impostors reach the score than the FMR allows.
     synthetic: of a log-likelihood ratio, by synthetic fingers; None of other scores. Where its pairs are too few, the
-        ratio itself decides: different fingers exceed 10^s in at most one of 10^s cases (`ridge_score`).
+        ratio itself decides: different fingers exceed 10^s in at most one of 10^s cases (`ridge_score`). A ratio that
+        speaks for two fingers is never one for one.
     """
     if own is not None and (own.tells(fmr) or own.exceeds(score, fmr)):
-        return Verdict(own.fmr_at(score) <= fmr, own, own.basis())
-    if synthetic is None:
+        found = Verdict(own.fmr_at(score) <= fmr, own, own.basis())
+    elif synthetic is None:
         return Verdict(None, own, _open(own, fmr))
-    if synthetic.tells(fmr):
-        return Verdict(synthetic.fmr_at(score) <= fmr, synthetic, synthetic.basis())
-    return Verdict(bool(score >= -np.log10(fmr)), synthetic, BY_FIT)
+    elif synthetic.tells(fmr):
+        found = Verdict(synthetic.fmr_at(score) <= fmr, synthetic, synthetic.basis())
+    else:
+        found = Verdict(bool(score >= -np.log10(fmr)), synthetic, BY_FIT)
+    return found._replace(accepted=found.accepted and (synthetic is None or score > 0))
 
 
 def _open(own: Calibration | None, fmr: float) -> str:

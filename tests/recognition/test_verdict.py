@@ -19,6 +19,12 @@ def test_an_fmr_that_they_cannot_tell_is_left_to_the_ratio():
     assert [verdict(score, 0.001, None, SYNTHETIC)[::2] for score in (2.9, 3.0)] == [(False, BY_FIT), (True, BY_FIT)]
 
 
+def test_a_ratio_for_two_fingers_is_never_one_for_one_however_few_reach_it():
+    assert verdict(-0.1, 0.5, None, SYNTHETIC).accepted is False
+    assert verdict(-0.1, 0.5, SYNTHETIC, SYNTHETIC).accepted is False
+    assert verdict(-0.1, 0.5, SYNTHETIC, None).accepted is True  # of cosines zero means nothing
+
+
 def test_the_runs_own_impostors_come_first_where_they_tell():
     own = calibration(np.linspace(0, 1, 500))
     assert not verdict(0.5, 0.01, own, SYNTHETIC).accepted and verdict(0.5, 0.01, own, SYNTHETIC).calibration is own
