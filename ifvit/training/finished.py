@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ifvit import table_text
-from ifvit.config import SESSION_KEYS, Config, Stage, as_tree
+from ifvit.config import Config, Stage, as_tree, identity
 
 # Figures of a validation, the stage's objective first: their names for people, and how they are written.
 FIGURES = {
@@ -35,7 +35,7 @@ def finished(config: Config) -> Finished | None:
     try:
         run, metrics = (json.loads((folder / name).read_text()) for name in ("config.json", "metrics.json"))
         begun = (folder / "config.json").stat().st_mtime
-        same = _settled(run["config"]) == _settled(as_tree(config)) and metrics["step"] == steps
+        same = identity(run["config"]) == identity(as_tree(config)) and metrics["step"] == steps
         renewed = any(_changed(Path(path)) > begun for path in _sources(config))
         value = float(metrics[config.stage.objective])
         lines = outcome(config.stage, metrics)
@@ -46,17 +46,6 @@ def finished(config: Config) -> Finished | None:
     heading = f"{folder}: this run is finished, all its {steps} steps are made; nothing was done"
     advice = "to train on, raise trainer.max_steps; to train anew, set another run_dir"
     return Finished(value, "\n".join([heading, *lines, advice]))
-
-
-def _settled(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A config's tree without the keys that a session may set otherwise."""
-    return {
-        group: {key: value for key, value in keys.items() if f"{group}.{key}" not in SESSION_KEYS}
-        if isinstance(keys, Mapping)
-        else keys
-        for group, keys in tree.items()
-        if group not in SESSION_KEYS
-    }
 
 
 def _sources(config: Config) -> list[str]:
