@@ -12,14 +12,13 @@ import numpy as np
 from ifvit import pictures
 from ifvit.recognition.image_pair import MM2, SOURCES, ImagePair
 from ifvit.recognition.synthetic_calibration import synthetic_calibration
-from ifvit.recognition.verdict import verdict
 
 FMR = 0.01  # how often two different fingers count as registered, at most
 
 
 def is_registered(score: float) -> bool:
     """Whether a score of ridges and minutiae alone is one that prints of one finger have."""
-    return bool(verdict(score, FMR, None, synthetic_calibration(False)).accepted)
+    return synthetic_calibration(False).fmr_at(score) <= FMR
 
 
 class Registered:
@@ -30,7 +29,11 @@ class Registered:
 
     def __repr__(self) -> str:
         answer = "registered" if self.registered else "not registered"
-        return f"<Registered {self.pair.name_a} and {self.pair.name_b}: {answer}>"
+        return f"<Registered {self.pair.names}: {answer}>"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        return pictures.for_notebook(self.picture())
 
     @property
     def registered(self) -> bool:

@@ -9,8 +9,9 @@ import numpy as np
 from ifvit import program
 from ifvit.calibration import Calibration, pairs_needed
 
-SAME, OTHER = "same finger", "not the same finger, as far as these prints show"
+SAME, OTHER = "same finger", "not shown to be the same finger"
 BY_FIT = "the fit of the score on synthetic fingers"
+BY_RATIO = "the score itself, which below 0 speaks for two fingers"
 
 
 class Verdict(NamedTuple):
@@ -31,13 +32,16 @@ def verdict(score: float, fmr: float, own: Calibration | None, synthetic: Calibr
 
     own: of the run's evaluation, which decides where it can: with enough pairs for this FMR, or where more of its
         impostors reach the score than the FMR allows.
-    synthetic: of a log-likelihood ratio, by synthetic fingers; None of other scores. Where its pairs are too few, the
-        ratio itself decides: different fingers exceed 10^s in at most one of 10^s cases (`ridge_score`).
+    synthetic: of a log-likelihood ratio, by synthetic fingers; None of other scores. A ratio below 1 is a no, however
+        seldom different fingers reach it. Where the pairs are too few, the ratio itself decides: different fingers
+        exceed 10^s in at most one of 10^s cases (`ridge_score`).
     """
     if own is not None and (own.tells(fmr) or own.exceeds(score, fmr)):
         return Verdict(own.fmr_at(score) <= fmr, own, own.basis())
     if synthetic is None:
         return Verdict(None, own, _open(own, fmr))
+    if score < 0:
+        return Verdict(False, synthetic, synthetic.basis() if synthetic.fmr_at(score) > fmr else BY_RATIO)
     if synthetic.tells(fmr):
         return Verdict(synthetic.fmr_at(score) <= fmr, synthetic, synthetic.basis())
     return Verdict(bool(score >= -np.log10(fmr)), synthetic, BY_FIT)
@@ -45,7 +49,7 @@ def verdict(score: float, fmr: float, own: Calibration | None, synthetic: Calibr
 
 def _open(own: Calibration | None, fmr: float) -> str:
     if own is None:
-        return f"this score is not calibrated ({program.command('evaluate --score cosines')} calibrates it)"
+        return f"this score is not calibrated ({program.command('evaluate RUN_DIR --score cosines')} calibrates it)"
     return (
         f"no impostor scores as high of {own.basis()}, too few to tell an FMR of {100 * fmr:g} %: it takes "
         f"{pairs_needed(fmr)}"

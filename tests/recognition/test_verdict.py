@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ifvit.calibration import calibration
-from ifvit.recognition.verdict import BY_FIT, verdict
+from ifvit.recognition.verdict import BY_FIT, BY_RATIO, verdict
 
 SYNTHETIC = calibration(np.linspace(-4, 0, 1000))
 
@@ -13,6 +13,12 @@ SYNTHETIC = calibration(np.linspace(-4, 0, 1000))
 def test_synthetic_fingers_decide_where_there_is_nothing_else(score, accepted):
     found = verdict(score, 0.01, None, SYNTHETIC)
     assert found.accepted is accepted and found.calibration is SYNTHETIC and found.by == "1000 impostor pairs"
+
+
+def test_a_ratio_below_1_is_never_a_yes():
+    easy = calibration(np.linspace(-9, -3, 1000))  # different fingers that all score far lower
+    assert verdict(-1.0, 0.01, None, easy) == (False, easy, BY_RATIO) and verdict(0.0, 0.01, None, easy).accepted
+    assert verdict(-1.0, 0.01, easy, SYNTHETIC).accepted  # prints like those that were evaluated
 
 
 def test_an_fmr_that_they_cannot_tell_is_left_to_the_ratio():
