@@ -12,13 +12,14 @@ import numpy as np
 from ifvit import pictures
 from ifvit.recognition.image_pair import MM2, SOURCES, ImagePair
 from ifvit.recognition.synthetic_calibration import synthetic_calibration
+from ifvit.recognition.verdict import verdict
 
 FMR = 0.01  # how often two different fingers count as registered, at most
 
 
 def is_registered(score: float) -> bool:
     """Whether a score of ridges and minutiae alone is one that prints of one finger have."""
-    return synthetic_calibration(False).fmr_at(score) <= FMR
+    return bool(verdict(score, FMR, None, synthetic_calibration(False)).accepted)
 
 
 class Registered:
@@ -81,8 +82,8 @@ class Registered:
         """
         answer, _, why = self.text().split("\n")[0].partition(": ")
         score = (
-            f"score {self.pair.compared.ridge_score:.2f} by ridges and minutiae; registered where at most "
-            f"{100 * FMR:g} % of different fingers score as high"
+            f"score {self.pair.compared.ridge_score:.2f} by ridges and minutiae; registered from 0 on, "
+            f"where at most {100 * FMR:g} % of different fingers score as high"
         )
         return self.pair.drawn(answer, [why, score], day)
 
