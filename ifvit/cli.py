@@ -1,4 +1,4 @@
-"""`python -m ifvit COMMAND`: train, compare, register, evaluate, data, synthesize, convert, export, verify."""
+"""`python -m ifvit COMMAND`: train, compare, register, evaluate, table, data, synthesize, convert, export, verify."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ifvit.cli_common import (
 from ifvit.cli_data import add_data
 from ifvit.cli_evaluate import add_evaluate
 from ifvit.cli_pair import add_pair_commands
+from ifvit.cli_table import add_table
 from ifvit.cli_weights import add_weights
 from ifvit.completion import SHELLS, candidates, script
 from ifvit.program import refuse
@@ -58,6 +59,8 @@ def _parser() -> Parser:
     add_pair_commands(commands)
 
     add_evaluate(commands)
+
+    add_table(commands)
 
     add_data(commands)
 

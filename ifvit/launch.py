@@ -7,6 +7,7 @@ of a sweep takes no GPU from its children.
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 import re
 import shlex
@@ -30,9 +31,11 @@ from ifvit import console, program
 from ifvit.config import Config, ConfigError, at_home, build, inherited, missing_extras, near
 from ifvit.config_files import BASE, MAIN, config_dir, groups
 from ifvit.config_files import PACKAGE as PACKAGE
+from ifvit.folder_names import AUTO, auto_run_dir
 from ifvit.overrides import literal, parsed, readable, typed
 from ifvit.program import EXIT_FAILED, EXIT_RESUMABLE, refuse
 from ifvit.program import EXIT_REFUSED as EXIT_REFUSED
+from ifvit.training.finished import finished
 
 SEARCH = "hydra.searchpath"  # the one of Hydra's own keys that a run reads: more folders of YAML files
 # What Hydra raises of overrides and of YAML files, people's own among them.
@@ -95,12 +98,13 @@ def composed(overrides: Sequence[str], configs: Configs = _DEFAULT) -> Config:
 
 
 def compose_tree(overrides: Sequence[str], configs: Configs = _DEFAULT) -> dict[str, Any]:
-    """What Hydra makes of the overrides, as a plain nested dict, the ~ of its paths replaced.
+    """What Hydra makes of the overrides, as a plain nested dict, the ~ of its paths and run_dir=auto replaced.
 
     Raises:
         ConfigError: an override that cannot be read or composed, or a path of no user's home.
     """
-    return plain_tree(hydra_tree(readable(overrides), configs))
+    tree = plain_tree(hydra_tree(readable(overrides), configs))
+    return tree | {"run_dir": auto_run_dir(overrides)} if tree.get("run_dir") == AUTO else tree
 
 
 def hydra_tree(overrides: Sequence[str], configs: Configs = _DEFAULT) -> DictConfig:
@@ -193,10 +197,17 @@ def _meant(key: str, value: str, choices: Mapping[str, Sequence[str]]) -> str:
 
 
 def run(config: Config, command: str) -> float:
-    """Train; the validation's objective. The border at which every error becomes a line and a status."""
+    """Train; the validation's objective. The border at which every error becomes a line and a status.
+
+    command: as it was typed, for the lines that say how to go on. Of a run that has made all its steps only what came
+    out is told: neither its data nor JAX are needed.
+    """
     prepare_process()
+    if before := finished(config):
+        print(before.text)
+        return before.value
     try:
-        outcome = _trained(config)
+        outcome = _trained(config, command)
     except KeyboardInterrupt:
         print(f"stopped before training began; to start again:\n  {command}", file=sys.stderr)
         raise program.Stopped from None
@@ -206,13 +217,27 @@ def run(config: Config, command: str) -> float:
     return outcome.value
 
 
-def _trained(config: Config) -> Any:
+def elsewhere(command: str, run_dir: str) -> str:
+    """The command with another run directory: a free one beside the one that was typed, `auto` where none was."""
+    words = shlex.split(command)
+    kept = [word for word in words if not word.lstrip("+").startswith("run_dir=")]
+    if kept == words:
+        return f"{command} run_dir={AUTO}"
+    folder = Path(run_dir)
+    free = next(path for k in itertools.count(2) if not (path := folder.with_name(f"{folder.name}-{k}")).exists())
+    return f"{shlex.join(kept)} {typed('run_dir', free)}"
+
+
+def _trained(config: Config, command: str) -> Any:
     """The outcome of training; an error is said in a line and ends the process."""
     from ifvit.training.loop import train  # JAX comes with it
     from ifvit.training.refusals import FAILURES, MEMORY, REFUSALS
+    from ifvit.training.run_dir import RunDirTakenError
 
     try:
         return train(config)
+    except RunDirTakenError as error:
+        refuse([f"{error}:\n  {elsewhere(command, config.run_dir)}"])
     except REFUSALS as error:
         refuse([str(error)])
     except FAILURES as error:

@@ -5,12 +5,9 @@ Hydra would run all jobs in one process, where JAX keeps the first job's memory 
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import math
 import os
-import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -18,9 +15,10 @@ from pathlib import Path
 
 from hydra import main as hydra_main
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ifvit.config import Config, ConfigError, build, inherited
+from ifvit.folder_names import AUTO, auto_run_dir, folder_name
 from ifvit.interruptions import Interruptions
 from ifvit.launch import (
     EXIT_FAILED,
@@ -33,8 +31,7 @@ from ifvit.launch import (
     plain_tree,
 )
 from ifvit.overrides import literal, parsed, readable, values
-
-LONGEST_NAME = 150  # characters of a job's folder name; file systems take 255
+from ifvit.sweep_board import Board
 
 
 def run_sweep(overrides: Sequence[str], configs: Configs, command: str) -> None:
@@ -46,9 +43,12 @@ def run_sweep(overrides: Sequence[str], configs: Configs, command: str) -> None:
     Raises:
         ConfigError: what is wrong with the sweep itself.
     """
-    node = _hydra_node(overrides, configs)
+    tree = _tree(overrides, configs)
+    node = tree.hydra
     if not node.launcher._target_.endswith(".BasicLauncher"):
         raise ConfigError(["hydra/launcher: the jobs of a sweep run one after the other; leave it out"])
+    if OmegaConf.to_container(tree).get("run_dir") == AUTO:  # one folder for all jobs
+        overrides = [*overrides, f"run_dir={literal(auto_run_dir(_fixed(overrides)))}"]
     with Interruptions() as interruptions:
         try:
             if not node.sweeper._target_.endswith(".BasicSweeper"):
@@ -85,47 +85,49 @@ def jobs_of(overrides: Sequence[str], configs: Configs) -> dict[str, list[str]]:
 
 
 def job_name(overrides: Sequence[str], swept: Collection[str]) -> str:
-    """A folder name that says which job it is: the swept keys with their values, in no matter what order typed.
-
-    Where characters are replaced or cut off, a hash of the true text keeps the names of two jobs apart.
-    """
-    true = ",".join(sorted(override for override in overrides if override.partition("=")[0] in swept)) or "only"
-    name = re.sub(r"[^A-Za-z0-9_.,=+-]", "_", re.sub(r"['\\]", "", true))
-    if name == true and len(name) <= LONGEST_NAME:
-        return name
-    return f"{name[:LONGEST_NAME]}-{hashlib.sha256(true.encode()).hexdigest()[:8]}"
+    """A folder name that says which job it is: the swept keys with their values, in no matter what order typed."""
+    return folder_name(override for override in overrides if override.partition("=")[0] in swept) or "only"
 
 
-def _hydra_node(overrides: Sequence[str], configs: Configs) -> DictConfig:
-    """Hydra's own node of the config, which names the sweeper.
+def _fixed(overrides: Sequence[str]) -> list[str]:
+    """The overrides that all jobs share."""
+    return [override.input_line for override in parsed(overrides) if not override.is_sweep_override()]
+
+
+def _tree(overrides: Sequence[str], configs: Configs) -> DictConfig:
+    """The config that the jobs share, with Hydra's own node, which names the sweeper.
 
     Raises:
         ConfigError: no config can be composed.
     """
-    fixed = [override.input_line for override in parsed(overrides) if not override.is_sweep_override()]
+    fixed = _fixed(overrides)
     try:
-        return hydra_tree(fixed, configs).hydra
+        return hydra_tree(fixed, configs)
     except ConfigError as error:  # a config of one's own may leave a group to the sweep
         for job in jobs_of(overrides, configs).values():
             with suppress(ConfigError):
-                return hydra_tree([*fixed, *job], configs).hydra
+                return hydra_tree([*fixed, *job], configs)
         raise error
 
 
 def _run(jobs: Mapping[str, Sequence[str]], configs: Configs, interruptions: Interruptions) -> None:
     """Check all jobs, then run those that can be run."""
-    directories, problems = {}, {}
+    valid, problems = {}, {}
     for name, overrides in jobs.items():
         try:
-            directories[name] = _directory(composed(overrides, configs), name)
+            valid[name] = composed(overrides, configs)
         except ConfigError as error:
             problems[name] = error.problems
     _report(problems, len(jobs))
     statuses = dict.fromkeys(problems, EXIT_REFUSED)
-    for name, directory in directories.items():
-        if status := _job(name, jobs[name], directory, configs, interruptions):
-            statuses[name] = status
-    if statuses and directories:
+    board = Board(jobs)
+    for name in problems:
+        board.ended(name, EXIT_REFUSED)
+    with board.shown():
+        for name, config in valid.items():
+            if status := _job(name, jobs[name], config, configs, interruptions, board):
+                statuses[name] = status
+    if statuses and valid:
         print(f"error: {len(statuses)} of {len(jobs)} sweep jobs failed: {', '.join(statuses)}", file=sys.stderr)
     if statuses:
         refused = len(statuses) == len(jobs) and set(statuses.values()) == {EXIT_REFUSED}
@@ -146,23 +148,30 @@ def _report(problems: Mapping[str, Sequence[str]], total: int) -> None:
         print(f"{len(problems)} of {total} sweep jobs cannot be run; the others are", file=sys.stderr)
 
 
-def _directory(config: Config, name: str) -> str:
-    return f"{config.run_dir}_sweep/{name}"
-
-
-def _job(name: str, overrides: Sequence[str], directory: str, configs: Configs, interruptions: Interruptions) -> int:
+def _job(
+    name: str,
+    overrides: Sequence[str],
+    config: Config,
+    configs: Configs,
+    interruptions: Interruptions,
+    board: Board,
+) -> int:
     """The exit status of a job in a process and a run directory of its own.
 
     Raises:
         KeyboardInterrupt: the sweep is to be stopped; the job has saved.
     """
+    directory = f"{config.run_dir}_sweep/{name}"
+    board.begun(name, Path(directory), config.stage)
     print(f"sweep job {name} -> {directory}", flush=True)
     typed = [override for override in overrides if not override.startswith("run_dir=")]
     arguments = ["--run", *configs.arguments(), *typed, f"run_dir={literal(directory)}"]
     command = [sys.executable, "-m", "ifvit", "train", *arguments]
     paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
     status = interruptions.run(command, os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))})
-    if interruptions.stopped or status == EXIT_RESUMABLE:
+    stopped = interruptions.stopped or status == EXIT_RESUMABLE
+    board.ended(name, EXIT_RESUMABLE if stopped else status)
+    if stopped:
         raise KeyboardInterrupt
     if status:
         print(f"error: sweep job {name} ended with status {status}", file=sys.stderr)
@@ -174,7 +183,7 @@ def _plugin_sweep(
 ) -> None:
     """A sweep whose jobs a sweeper of Hydra's plugins draws, each after the objectives of those before it."""
     swept = {override.get_key_element() for override in parsed(overrides) if override.is_sweep_override()} | set(params)
-    failed = []
+    failed, board = [], Board()
 
     def objective(tree: DictConfig) -> float:
         job = list(HydraConfig.get().overrides.task)
@@ -183,19 +192,19 @@ def _plugin_sweep(
             config = build(inherited(plain_tree(tree), job))
         except ConfigError as error:
             _report({name: error.problems}, 0)
+            board.ended(name, EXIT_REFUSED)
             failed.append(name)
             return math.nan
-        directory = _directory(config, name)
-        if _job(name, job, directory, configs, interruptions):
+        if _job(name, job, config, configs, interruptions, board):
             failed.append(name)
             return math.nan
-        value = json.loads((Path(directory) / "metrics.json").read_text())[config.stage.objective]
-        return math.nan if value is None else float(value)
+        return board.objective(name)
 
     # What the plugin writes itself lands beside the jobs.
     folder = "${run_dir}_sweep"
     sys.argv = [sys.argv[0], "-m", *configs.arguments(), *overrides, f"hydra.sweep.dir='{folder}'"]
-    hydra_main(str(configs.folder), configs.main, version_base="1.3")(objective)()
+    with board.shown():
+        hydra_main(str(configs.folder), configs.main, version_base="1.3")(objective)()
     if failed:
         print(f"error: {len(failed)} sweep jobs failed: {', '.join(failed)}", file=sys.stderr)
         raise SystemExit(EXIT_FAILED)

@@ -10,17 +10,18 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS = {
     5: {
-        "train", "launch", "overrides", "config_files", "sweep", "interruptions", "cli", "cli_common", "cli_data",
-        "cli_evaluate", "cli_pair", "cli_train", "cli_weights", "train_help", "completion", "__main__",
+        "train", "launch", "overrides", "config_files", "folder_names", "sweep", "sweep_board", "interruptions", "cli",
+        "cli_common", "cli_data", "cli_evaluate", "cli_pair", "cli_table", "cli_train", "cli_weights", "train_help",
+        "completion", "__main__",
     },
     4: {"training", "evaluation"},
     3: {"data"},
-    2: {"synthesis", "recognition"},
+    2: {"synthesis", "recognition", "run_table"},
     1: {
         "config", "image", "geometry", "models", "weights", "losses", "metrics", "rates", "calibration", "cache",
         "charts", "checkpoint", "glossary", "pictures", "plots", "progress",
     },
-    0: {"files", "signature", "backend", "captions", "console", "program"},
+    0: {"files", "signature", "backend", "captions", "console", "program", "table_text"},
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 MODULES = [REPOSITORY / "train.py", *sorted((REPOSITORY / "ifvit").rglob("*.py"))]

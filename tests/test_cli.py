@@ -267,7 +267,7 @@ def test_every_command_takes_a_path_as_it_was_typed(tmp_path, runs, capsys):
         (["data", "chekc"], "chekc: there is no such command; did you mean check? (see python -m ifvit data --help)"),
         (["data"], "expected a command, one of check, pairs, prepare (see python -m ifvit data --help)"),
         ([], "expected a command, one of train, register, compare"),
-        (["xyz"], "xyz: there is no such command; known are train, register, compare, evaluate, data, synthesize, "),
+        (["xyz"], "xyz: there is no such command; known are train, register, compare, evaluate, table, data, "),
         (["compare", "a", "b", "--pictrue=x.png"], "--pictrue=x.png: there is no such option; did you mean --picture?"),
         (["compare", "a", "b", "c"], "c: not expected here (see python -m ifvit compare --help)"),
         (["evaluate", "x", "root=y"], "root=y: the model comes from the run; only data=... and data.* are read; did "

@@ -161,3 +161,65 @@ def test_a_full_disk_is_said_and_costs_nothing(tmp_path, monkeypatch, capsys):
     assert ended.value.code == launch.EXIT_FAILED
     said = capsys.readouterr().err
     assert "No space left on device" in said and "untouched" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("python -m ifvit train seed=1", "python -m ifvit train seed=1 run_dir=auto"),
+        ("python train.py run_dir={0} 'data.root=a b'", "python train.py 'data.root=a b' run_dir={0}-3"),
+        ("python train.py run_dir=auto seed=1", "python train.py seed=1 run_dir={0}-3"),
+    ],
+)
+def test_a_command_is_offered_with_a_run_directory_that_is_free(tmp_path, typed, offered):
+    folder = tmp_path / "run"
+    (tmp_path / "run-2").mkdir()
+    assert launch.elsewhere(typed.format(folder), str(folder)) == offered.format(folder)
+
+
+@pytest.fixture
+def taken(finished):
+    """Refuses the finished run's directory to another config: (status, stderr)."""
+
+    def refused(config, capsys):
+        with pytest.raises(SystemExit) as ended:
+            launch.run(config, f"python train.py seed=1 run_dir={finished[0]}")
+        return ended.value.code, capsys.readouterr().err
+
+    return refused
+
+
+def test_a_directory_that_is_taken_is_refused_with_a_command_that_works(finished, taken, tiny, capsys):
+    status, printed = taken(tiny(finished[0], "seed=1"), capsys)
+    assert status == launch.EXIT_REFUSED and printed.splitlines() == [
+        f"error: run_dir: {finished[0]} holds a run of another config (seed: 0 -> 1); repeat its settings to go on "
+        "with it, or set another run_dir:",
+        f"  python train.py seed=1 run_dir={finished[0]}-2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        (["data.root=/nowhere"], "error: data.root: /nowhere is not there"),
+        (["data.databases=[DB7]"], "error: data.databases: there is no DB7"),
+        (["data.val_fingers=[thumb]"], "error: data.val_fingers: no finger thumb"),
+        (["dense.use_loftr=true", "dense.loftr_pretrained_ckpt=none.npz"], "error: dense.loftr_pretrained_ckpt: none"),
+    ],
+)
+def test_what_is_missing_is_said_before_a_directory_is_refused(finished, taken, tiny, capsys, wrong, line):
+    status, printed = taken(tiny(finished[0], "seed=1", *wrong), capsys)
+    assert status == launch.EXIT_REFUSED and printed.startswith(line), printed
+    assert "another config" not in printed
+
+
+def test_a_missing_extra_is_said_before_a_directory_is_refused(finished, taken, tiny, capsys, monkeypatch):
+    from ifvit.recognition import enhancement
+    from ifvit.recognition.errors import EnhancementError
+
+    def missing():
+        raise EnhancementError("pyfing is not installed: pip install 'ifvit[enhance]'")
+
+    monkeypatch.setattr(enhancement, "pyfing_version", missing)
+    status, printed = taken(tiny(finished[0], "seed=1", "data.enhancement=pyfing"), capsys)
+    assert status == launch.EXIT_REFUSED and printed.startswith("error: pyfing is not installed: pip install")

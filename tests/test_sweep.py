@@ -20,13 +20,20 @@ def ran(*command, cwd):
 
 @pytest.fixture
 def swept(monkeypatch, capsys):
-    """Runs a sweep whose jobs are no processes: (exit status, the jobs' arguments, lines of stderr)."""
+    """Runs a sweep whose jobs are no processes: (exit status, the jobs' arguments, lines of stderr).
 
-    def run(*argv, statuses=()):
+    values: what each job in turn comes to. What was printed on standard output is the fixture's `out` afterwards.
+    """
+
+    def run(*argv, statuses=(), values=()):
         jobs = []
 
         def job(_, command, environment):
             jobs.append(command[command.index("--run") + 1 :])
+            if len(jobs) <= len(values):
+                folder = Path(jobs[-1][-1].removeprefix("run_dir=").strip("'"))
+                folder.mkdir(parents=True)
+                (folder / "metrics.json").write_text(json.dumps({"step": 4, "exact": values[len(jobs) - 1]}))
             return dict(statuses).get(len(jobs), 0)
 
         monkeypatch.setattr(sweep.Interruptions, "run", job)
@@ -35,7 +42,8 @@ def swept(monkeypatch, capsys):
             status = 0
         except SystemExit as ended:
             status = ended.code
-        return status, jobs, capsys.readouterr().err.splitlines()
+        run.out, err = capsys.readouterr()
+        return status, jobs, err.splitlines()
 
     return run
 
@@ -111,6 +119,35 @@ def test_a_job_that_stops_ends_the_sweep(swept):
     assert lines[-2:] == ["the sweep was stopped; to go on:", "  python -m ifvit train -m seed=1,2,3 run_dir=r"]
 
 
+def test_a_sweep_ends_with_a_table_of_its_jobs(swept, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    swept("seed=1,2", "run_dir=r", values=[0.25, 0.5])
+    assert swept.out.splitlines()[-4:] == [
+        "job     status     exact    run_dir",
+        "seed=1  finished  0.2500    r_sweep/seed=1",
+        "seed=2  finished  0.5000 *  r_sweep/seed=2",
+        "* the best",
+    ]
+
+
+def test_the_table_also_tells_of_jobs_that_failed_were_refused_or_never_began(swept, tmp_path, monkeypatch):
+    """A job that did not finish is not the best, whatever its last validation."""
+    monkeypatch.chdir(tmp_path)
+    status, _, _ = swept("seed=-1,1,2,3,4", "run_dir=r", values=[0.9, 0.25, None], statuses={1: 1, 3: 75})
+    assert status == 75
+    rows = [line.split() for line in swept.out.splitlines()[-7:]]
+    assert rows == [
+        ["job", "status", "exact", "run_dir"],
+        ["seed=-1", "refused", "-", "-"],
+        ["seed=1", "failed", "(1)", "0.9000", "r_sweep/seed=1"],
+        ["seed=2", "finished", "0.2500", "*", "r_sweep/seed=2"],
+        ["seed=3", "stopped", "-", "r_sweep/seed=3"],
+        ["seed=4", "not", "begun", "-", "-"],
+        ["*", "the", "best"],
+    ]
+    assert swept("seed=-1,-2", "run_dir=r")[0] == 2 and "job  " not in swept.out
+
+
 def test_every_job_has_a_folder_of_its_own_that_stays(swept):
     roots = "data.root=/x/a/b,/x/a_b,'/x/a,b',2002,null"
     status, jobs, _ = swept("data=folder", "+data.mixture={}", roots, "run_dir=r")
@@ -132,6 +169,15 @@ def test_names_of_plain_values_are_the_values():
     assert long[0] != long[1] and max(map(len, long)) < 200
 
 
+def test_an_auto_run_dir_is_one_folder_for_all_jobs(swept, conf):
+    for argv in (["run_dir=auto"], ["--config-dir", str(conf), "experiment=auto"]):
+        status, jobs, lines = swept(*argv, "seed=1,2", "optimizer.lr=3e-4", "trainer.max_hours=1")
+        assert status == 0, lines
+        own = "experiment=auto," if "experiment=auto" in argv else ""
+        folder = f"checkpoints/auto/{own}optimizer.lr=3e-4_sweep"
+        assert [job[-1] for job in jobs] == [f"run_dir='{folder}/seed={seed}'" for seed in (1, 2)]
+
+
 @pytest.fixture
 def conf(tmp_path):
     """A folder of one's own configs."""
@@ -139,6 +185,7 @@ def conf(tmp_path):
     (folder / "experiment").mkdir(parents=True)
     for name in ("mine", "mine_too"):
         (folder / "experiment" / f"{name}.yaml").write_text("# @package _global_\nrun_dir: theirs\n")
+    (folder / "experiment" / "auto.yaml").write_text("# @package _global_\nrun_dir: auto\n")
     (folder / "own.yaml").write_text("defaults:\n  - train\n  - _self_\nrun_dir: own\n")
     return folder
 

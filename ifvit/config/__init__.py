@@ -5,13 +5,17 @@ Nothing here imports JAX, Hydra or YAML: a wrong config is refused in a fraction
 """
 
 from ifvit.config.build import (
+    ADDED_GROUPS,
     MAY_CHANGE,
+    SESSION_KEYS,
     ConfigError,
     as_tree,
     build,
     dense_of,
     differences,
+    identity,
     known_keys,
+    leaves,
     matcher_of,
     near,
 )
@@ -47,11 +51,13 @@ from ifvit.config.schema import (
 )
 
 __all__ = [
+    "ADDED_GROUPS",
     "DEFAULT_COARSE_WIDTH",
     "DEFAULT_FINE_WIDTH",
     "FINE_STAGES",
     "MAY_CHANGE",
     "PAPER",
+    "SESSION_KEYS",
     "STAGES",
     "STRIDES",
     "Backbone",
@@ -80,9 +86,11 @@ __all__ = [
     "dense_of",
     "differences",
     "home",
+    "identity",
     "inherited",
     "is_path_key",
     "known_keys",
+    "leaves",
     "matcher_of",
     "missing_extra",
     "missing_extras",

@@ -24,32 +24,36 @@ class ConfigError(ValueError):
         super().__init__("\n".join(self.problems))
 
 
-# Keys that may differ when a run goes on: they do not change what step n computes. Paths may, because a session
-# elsewhere mounts the same files in another place; the impressions themselves are compared by their fingerprint.
-MAY_CHANGE = frozenset(
+# Keys that change nothing of what a run learns and how it is judged: with other values of them it is the same run.
+SESSION_KEYS = frozenset(
     {
         "run_dir",
         "init.resume_from",
-        "init.dense",
-        "init.matcher",
-        "dense.loftr_pretrained_ckpt",
-        "data.root",
         "data.cache_dir",
         "data.threads",
         "data.memory_gb",
-        "data.split",
-        "data.max_damaged",
         "trainer.device",
-        "trainer.max_steps",
         "trainer.max_hours",
         "trainer.log_every",
         "trainer.validate_every",
         "trainer.checkpoint_every",
-        "trainer.val_pairs",
-        "matcher.global_weight",
-        "matcher.local_weight",
     }
 )
+
+# Keys that may differ when a run goes on: they do not change what step n computes. Paths may, because a session
+# elsewhere mounts the same files in another place; the impressions themselves are compared by their fingerprint.
+MAY_CHANGE = SESSION_KEYS | {
+    "init.dense",
+    "init.matcher",
+    "dense.loftr_pretrained_ckpt",
+    "data.root",
+    "data.split",
+    "data.max_damaged",
+    "trainer.max_steps",
+    "trainer.val_pairs",
+    "matcher.global_weight",
+    "matcher.local_weight",
+}
 
 MIXTURE_ROOT = re.compile(r"data\.mixture\..*\.root")  # likewise; the data's fingerprint tells when one comes or goes
 
@@ -125,6 +129,18 @@ def as_tree(config: Any) -> Any:
     return str(config) if isinstance(config, enum.Enum) else config
 
 
+def leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A config's values by key, like optimizer.lr."""
+    return dict(_leaves(tree))
+
+
+def identity(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a run this one and no other: its config's values by key, without SESSION_KEYS; of a run of an earlier
+    version too.
+    """
+    return {key: value for key, value in (ADDED | dict(_leaves(tree))).items() if key not in SESSION_KEYS}
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """`key: old -> new` for every key on which two configs' trees differ and that may not change on resume."""
     sources = [_sources(tree) for tree in (old, new)]
@@ -195,7 +211,7 @@ def typed_keys(cls: type = Config, prefix: str = "") -> Iterator[tuple[str, Any]
             yield prefix + name, hint
 
 
-def _leaves(tree: Mapping[str, Any], path: str = ""):
+def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{path}{key}.")

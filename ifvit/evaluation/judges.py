@@ -110,7 +110,8 @@ class Judge:
     def _comparison(self, names: tuple[str, str], pair: tuple[Print, Print], found: Compared) -> Comparison:
         networks = self.comparer.networks
         ppi = None if networks is None else networks.module_1.ppi
-        return Comparison(*names, *pair, found, 0.0, ppi, self.score_of)
+        run = None if self.run_dir is None else str(self.run_dir)
+        return Comparison(*names, *pair, found, 0.0, ppi, self.score_of, run=run)
 
     def _row(self, comparison: Comparison) -> Row:
         paired, _, alone = comparison.alignment.paired.counts

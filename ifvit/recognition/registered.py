@@ -82,7 +82,7 @@ class Registered:
         """
         answer, _, why = self.text().split("\n")[0].partition(": ")
         score = (
-            f"score {self.pair.compared.ridge_score:.2f} by ridges and minutiae; registered from 0 on, "
+            f"score {self.pair.compared.ridge_score:.2f} by ridges and minutiae; registered above 0, "
             f"where at most {100 * FMR:g} % of different fingers score as high"
         )
         return self.pair.drawn(answer, [why, score], day)

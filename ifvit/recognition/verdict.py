@@ -11,7 +11,7 @@ from ifvit.calibration import Calibration, pairs_needed
 
 SAME, OTHER = "same finger", "not shown to be the same finger"
 BY_FIT = "the fit of the score on synthetic fingers"
-BY_RATIO = "the score itself, which below 0 speaks for two fingers"
+BY_RATIO = "the score itself, which speaks for one finger above 0 alone"
 
 
 class Verdict(NamedTuple):
@@ -28,23 +28,25 @@ class Verdict(NamedTuple):
 
 
 def verdict(score: float, fmr: float, own: Calibration | None, synthetic: Calibration | None) -> Verdict:
-    """The verdict on a score: 'yes' only where different fingers reach it in at most a share `fmr` of cases.
+    """The verdict on a score: for one finger only where different fingers reach it in at most a share `fmr` of cases.
 
     own: of the run's evaluation, which decides where it can: with enough pairs for this FMR, or where more of its
         impostors reach the score than the FMR allows.
-    synthetic: of a log-likelihood ratio, by synthetic fingers; None of other scores. A ratio below 1 is a no, however
-        seldom different fingers reach it. Where the pairs are too few, the ratio itself decides: different fingers
-        exceed 10^s in at most one of 10^s cases (`ridge_score`).
+    synthetic: of a log-likelihood ratio, by synthetic fingers; None of other scores. Where its pairs are too few, the
+        ratio itself decides: different fingers exceed 10^s in at most one of 10^s cases (`ridge_score`). A ratio that
+        speaks for two fingers is never one for one.
     """
     if own is not None and (own.tells(fmr) or own.exceeds(score, fmr)):
-        return Verdict(own.fmr_at(score) <= fmr, own, own.basis())
-    if synthetic is None:
+        found = Verdict(own.fmr_at(score) <= fmr, own, own.basis())
+    elif synthetic is None:
         return Verdict(None, own, _open(own, fmr))
-    if score < 0:
-        return Verdict(False, synthetic, synthetic.basis() if synthetic.fmr_at(score) > fmr else BY_RATIO)
-    if synthetic.tells(fmr):
-        return Verdict(synthetic.fmr_at(score) <= fmr, synthetic, synthetic.basis())
-    return Verdict(bool(score >= -np.log10(fmr)), synthetic, BY_FIT)
+    elif synthetic.tells(fmr):
+        found = Verdict(synthetic.fmr_at(score) <= fmr, synthetic, synthetic.basis())
+    else:
+        found = Verdict(bool(score >= -np.log10(fmr)), synthetic, BY_FIT)
+    if found.accepted and synthetic is not None and score <= 0:
+        return found._replace(accepted=False, by=BY_RATIO)
+    return found
 
 
 def _open(own: Calibration | None, fmr: float) -> str:

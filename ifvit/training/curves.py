@@ -7,12 +7,16 @@ stream behind the step it resumes from.
 
 from __future__ import annotations
 
+import json
+import shlex
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from os import truncate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -59,6 +63,23 @@ class Curves:
         """A picture, uint8 RGB (H, W, 3)."""
         self._write(Event(step=step, summary=summary.image(name, picture, dataformats="HWC")))
 
+    def begin(self, config: Mapping[str, Any], told_apart: Mapping[str, Any], objective: str) -> None:
+        """What a run is, before its first update: its config as text, and its entry for TensorBoard's HParams.
+
+        config, told_apart: values by key, all of them and those that make the run this one; objective: the curve that
+        HParams compares runs by.
+        """
+        values = ((key, value if isinstance(value, str) else json.dumps(value)) for key, value in config.items())
+        text = "\n".join(f"    {key}: {value}" for key, value in values)  # indented: Markdown's code
+        experiment, session, _ = summary.hparams({k: _shown(v) for k, v in told_apart.items()}, {objective: 0.0})
+        for found in (summary.text("config", text), experiment, session):
+            self._write(Event(step=0, summary=found))
+
+    def finish(self, step: int) -> None:
+        """The run has made all its steps: so HParams shows it."""
+        *_, end = summary.hparams({}, {})
+        self._write(Event(step=step, summary=end))
+
     def flush(self) -> None:
         """Force what was written to disk.
 
@@ -84,6 +105,17 @@ class Curves:
             yield
         except OSError as error:  # a write to an open file names none
             raise OSError(error.errno, error.strerror, str(self._folder)) from error
+
+
+def command(folder: Path) -> str:
+    """What shows the curves in `folder`, and what to install first where it is not there."""
+    shown = f"tensorboard --logdir {shlex.quote(str(folder))}"
+    return shown if find_spec("tensorboard") else f"{shown}  (not installed: pip install 'ifvit[tensorboard]')"
+
+
+def _shown(value: Any) -> Any:
+    """A config's value as HParams takes it: a number, true, false or a text."""
+    return value if isinstance(value, (str, bool, int, float)) else json.dumps(value)
 
 
 def events(path: Path) -> Iterator[tuple[int, Event]]:

@@ -12,7 +12,7 @@ from ifvit.data.batches import Batches
 from ifvit.data.loader import Supply
 from ifvit.models.dense import DenseModel
 from ifvit.training import pretrained, run_dir
-from ifvit.training.log import placement_sheet, placements, sheet, summary
+from ifvit.training.log import figure_lines, placement_sheet, sheet
 from ifvit.training.stage import Judgement, Start
 from ifvit.training.state import TrainState, init_variables, make_optimizer, parameter_count
 from ifvit.training.step import TrainStep, make_eval_step, make_train_step
@@ -29,8 +29,6 @@ def begun_from(report: MergeReport | None, config: Config) -> str:
 
 class DenseStage:
     """Module 1; see `stage.Stage`."""
-
-    beside = ("within_one",)
 
     def __init__(self, config: Config, dtype: Any):
         self.config, self.model = config, DenseModel.from_config(config.dense, dtype)
@@ -76,8 +74,7 @@ class DenseStage:
             "placements": placement_sheet(report.placed, step, means, whose),
         }
         missing = "a labelled cell" if math.isnan(means["exact"]) else None
-        lines = [summary(means), placements(means)]
-        return Judgement(means, report.pairs, report.sources, pictures, lines, missing)
+        return Judgement(means, report.pairs, report.sources, pictures, figure_lines(means), missing)
 
     def described(self, params: Any) -> str:
         dense = self.config.dense

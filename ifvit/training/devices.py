@@ -53,7 +53,7 @@ class Devices:
                 f"x trainer.accumulate={trainer.accumulate}; the nearest that can: "
                 f"{max(share, round(trainer.batch_size / share) * share)}"
             )
-        self.found = found
+        self.found, self.platform = found, found[0].platform
         # Auto axes spelled out: later JAX makes Explicit ones by default.
         self.mesh = Mesh(np.array(found), ("data",), axis_types=(AxisType.Auto,))
         self.split = NamedSharding(self.mesh, PartitionSpec("data"))

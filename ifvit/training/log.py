@@ -15,10 +15,11 @@ import numpy as np
 
 from ifvit import plots
 from ifvit.checkpoint import CURVES, CheckpointError, read_json, write_json
-from ifvit.config import Config
+from ifvit.config import Config, as_tree, identity, leaves
 from ifvit.metrics import PCK_PX
 from ifvit.progress import clock
 from ifvit.training.curves import PICTURE, TRAIN, VALIDATION, Curves
+from ifvit.training.finished import aligned, written
 from ifvit.training.stage import Judgement
 from ifvit.training.validate import DIFFERENT
 
@@ -47,9 +48,12 @@ class NothingToLearnError(RuntimeError):
 
 @dataclass
 class Window:
-    """The updates since the last line: how many, the sums of their metrics, the time they and their input took."""
+    """The updates since the last line, and the sums of their metrics; how many of them were timed, the time that those
+    took, and the part of it in which they waited for their input.
+    """
 
     updates: int = 0
+    timed: int = 0
     seconds: float = 0.0
     waited_s: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
@@ -66,17 +70,28 @@ class TrainLog:
         """
         self._config, self._progress = config, progress
         self._curves = Curves(run_dir / CURVES, start, logged=self.due(start))
+        if start == 0:
+            tree = as_tree(config)
+            self._curves.begin(leaves(tree), identity(tree), VALIDATION + config.stage.objective)
         self._kept_at = run_dir / CURVES / WINDOWS
         self._kept = {step: window for step, window in _read_windows(self._kept_at).items() if step <= start}
         self._window = self._kept.get(start, Window())
         self._pending: list[tuple[int, Mapping[str, jax.Array]]] = []  # not yet read off the device
         self._genuine: float | None = 0.0  # pairs without any label so far, in expectation; None once there was one
+        self._compiled = False
         self._since = time.monotonic()
 
-    def step(self, step: int, said: Mapping[str, jax.Array], waited_s: float) -> None:
+    def step(self, step: int, metrics: Mapping[str, jax.Array], waited_s: float) -> None:
         """Update number `step` has been asked for; its metrics are still on the device. waited_s: for its input."""
-        self._pending.append((step, said))
-        self._window.waited_s += waited_s
+        self._pending.append((step, metrics))
+        if self._compiled:
+            self._window.timed += 1
+            self._window.waited_s += waited_s
+            return
+        # The first update of a session is compiled first: its time says nothing of those that come.
+        jax.block_until_ready(metrics)
+        self._compiled = True
+        self._since = time.monotonic()
 
     def due(self, step: int) -> bool:
         """Whether a line is due after this update."""
@@ -90,18 +105,18 @@ class TrainLog:
             NothingToLearnError: not one cell was labelled so far, in many pairs.
         """
         for step, on_device in self._pending:
-            said = {name: float(value) for name, value in jax.device_get(on_device).items()}
+            metrics = {name: float(value) for name, value in jax.device_get(on_device).items()}
             for name in ("loss", "grad_norm"):
-                if not math.isfinite(said[name]):
+                if not math.isfinite(metrics[name]):
                     raise NotFiniteError(
-                        f"step {step}: {name} is {said[name]}; training stops here and this state is not saved. "
+                        f"step {step}: {name} is {metrics[name]}; training stops here and this state is not saved. "
                         f"Try a lower optimizer.lr (now {self._config.optimizer.lr:g}) or a longer "
                         "optimizer.warmup_steps"
                     )
             self._window.updates += 1
             sums = self._window.sums
-            sums |= {name: sums.get(name, 0.0) + value for name, value in said.items()}
-            self._see_labels(step, said["labelled"])
+            sums |= {name: sums.get(name, 0.0) + value for name, value in metrics.items()}
+            self._see_labels(step, metrics["labelled"])
         self._pending = []
 
     def _see_labels(self, step: int, labelled: float) -> None:
@@ -119,18 +134,16 @@ class TrainLog:
         """One line of progress, and its numbers to the curves."""
         self._fetch()
         window, trainer = self._measured(), self._config.trainer
-        means = {name: total / window.updates for name, total in window.sums.items()} | {
-            "pairs_per_s": window.updates * trainer.batch_size / window.seconds,
-            "input_wait": window.waited_s / window.seconds,
-        }
+        means = {name: total / window.updates for name, total in window.sums.items()}
+        speed = "compiled"
+        if window.timed:
+            means["pairs_per_s"] = window.timed * trainer.batch_size / window.seconds
+            means["input_wait"] = window.waited_s / window.seconds
+            left = clock((trainer.max_steps - step) * window.seconds / window.timed)
+            speed = f"{means['pairs_per_s']:.0f} pairs/s  input wait {means['input_wait']:.0%}  {left} left"
         self._curves.scalars(step, {TRAIN + name: value for name, value in means.items()})
         self._curves.flush()
-        left = clock((trainer.max_steps - step) * window.seconds / window.updates)
-        print(
-            f"step {step}/{trainer.max_steps}  {self._progress(means)}  {means['pairs_per_s']:.0f} pairs/s  "
-            f"input wait {means['input_wait']:.0%}  {left} left",
-            flush=True,
-        )
+        print(f"step {step}/{trainer.max_steps}  {self._progress(means)}  {speed}", flush=True)
         # The last line of a run may come early: one that goes on with more steps needs what it was made of.
         if step % trainer.log_every == 0:
             self._window = Window()
@@ -138,7 +151,8 @@ class TrainLog:
     def _measured(self) -> Window:
         """The window, with the time up to now."""
         now = time.monotonic()
-        self._window.seconds += now - self._since
+        if self._compiled:
+            self._window.seconds += now - self._since
         self._since = now
         return self._window
 
@@ -165,20 +179,22 @@ class TrainLog:
         yield
         self._since = time.monotonic()
 
-    def validation(self, step: int, judged: Judgement, whose: str) -> None:
-        """The validation after `step` updates, on `whose` pairs."""
+    def validation(self, step: int, judged: Judgement, whose: str, rank: str) -> None:
+        """The validation after `step` updates, on `whose` pairs. rank: whether it is the best so far."""
         finite = {VALIDATION + name: value for name, value in judged.means.items() if math.isfinite(value)}
         self._curves.scalars(step, finite)
         for name, picture in judged.pictures.items():
             self._curves.picture(step, PICTURE + name, picture)
         self._curves.flush()
-        print(f"validation after {step} steps, {whose}: " + "\n  ".join(judged.lines), flush=True)
-        if judged.sources:
-            own = (
-                f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in means.items())
-                for name, means in judged.sources.items()
-            )
-            print("  " + "; ".join(own), flush=True)
+        lines = [f"validation after {step} steps, {judged.pairs} pairs of {whose}: {rank}", *judged.lines]
+        for name, means in judged.sources.items():
+            figures = ", ".join(f"{key.replace('_', ' ')} {written(value, '.3f')}" for key, value in means.items())
+            lines.append(f"  {name}: {figures}")
+        print("\n".join(lines), flush=True)
+
+    def finish(self, step: int) -> None:
+        """The run has made all its steps, and is judged."""
+        self._curves.finish(step)
 
     def close(self) -> None:
         """Write what is held back."""
@@ -190,7 +206,9 @@ def _read_windows(path: Path) -> dict[int, Window]:
 
     def window(tree: Mapping[str, Any]) -> Window:
         sums = {str(name): float(value) for name, value in tree["sums"].items()}
-        return Window(int(tree["updates"]), float(tree["seconds"]), float(tree["waited_s"]), sums)
+        updates = int(tree["updates"])
+        timed = int(tree.get("timed", updates))  # earlier versions timed every update
+        return Window(updates, timed, float(tree["seconds"]), float(tree["waited_s"]), sums)
 
     try:
         return {int(step): window(tree) for step, tree in (read_json(path) or {}).items()}
@@ -210,28 +228,35 @@ def label_keys(config: Config) -> str:
     )
 
 
-def summary(means: Mapping[str, float]) -> str:
-    """The figures of a validation on one line."""
-    pck = ", ".join(f"@{px} {means[f'pck_{px}']:.2f}" for px in PCK_PX)
-    # Before a match is made there is nothing that could be precise.
-    precision = "-" if math.isnan(means["precision"]) else f"{means['precision']:.2f}"
-    return (
-        f"loss {means['loss']:.3f}, cells exact {means['exact']:.3f}, within one {means['within_one']:.3f}, "
-        f"end-point error {means['end_point_error']:.1f} px, PCK {pck}, "
-        f"matches {means['matches']:.1f} a pair, precision {precision}, recall {means['recall']:.2f}"
-    )
-
-
 def placements(means: Mapping[str, float]) -> str:
     """How far off the matches are, on one line: the coarse stage's, then the fine one's where there is one."""
     stages = []
-    for stage in ("coarse", "fine"):
-        if math.isnan(means.get(f"{stage}_median", 0.0)):
-            stages.append(f"{stage} no match yet")
-        elif f"{stage}_median" in means:
-            pck = ", ".join(f"@{px} {means[f'{stage}_pck_{px}']:.2f}" for px in PCK_PX)
-            stages.append(f"{stage} median {means[f'{stage}_median']:.2f} px, PCK {pck}")
-    return "matches off by: " + "; ".join(stages)
+    for stage in found_stages(means):
+        pck = ", ".join(f"@{px} {means[f'{stage}_pck_{px}']:.2f}" for px in PCK_PX)
+        stages.append(f"{stage} median {means[f'{stage}_median']:.2f} px, PCK {pck}")
+    return "matches off by: " + "; ".join(stages) if stages else "no match whose truth is known"
+
+
+def found_stages(means: Mapping[str, float]) -> list[str]:
+    """The stages that found matches whose truth is known."""
+    return [stage for stage in ("coarse", "fine") if not math.isnan(means.get(f"{stage}_median", math.nan))]
+
+
+def figure_lines(means: Mapping[str, float]) -> list[str]:
+    """The figures of a validation of Module 1: of all labelled cells, and of the matches that were found."""
+    found = f"{means['matches']:.1f} a pair"
+    if not math.isnan(means["precision"]):  # before a match is found there is nothing that could be precise
+        found += f"   precision {means['precision']:.2f}   recall {means['recall']:.2f}"
+    rows = [["off by, px", "mean", "median", *(f"within {px}" for px in PCK_PX)]]
+    rows.append(["cells", f"{means['end_point_error']:.2f}", "", *(f"{means[f'pck_{px}']:.2f}" for px in PCK_PX)])
+    for stage in found_stages(means):
+        errors = [f"{means[f'{stage}_{name}']:.2f}" for name in ("mean", "median", *(f"pck_{px}" for px in PCK_PX))]
+        rows.append([f"{stage} matches", *errors])
+    return [
+        f"  loss {means['loss']:.3f}   cells exact {means['exact']:.3f}   within one {means['within_one']:.3f}",
+        f"  matches {found}",
+        *aligned(rows),
+    ]
 
 
 def placement_sheet(

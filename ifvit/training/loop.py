@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,15 +14,17 @@ from typing import Any
 import jax
 
 from ifvit import __version__, pictures
-from ifvit.checkpoint import Checkpoints, read_json, write_json
+from ifvit.checkpoint import CURVES, Checkpoints, read_json, write_json
 from ifvit.config import STRIDES, Config, Source
 from ifvit.config import Stage as StageName
 from ifvit.data.batches import TRAIN, VALIDATE, Batches
 from ifvit.data.loader import supply
 from ifvit.data.records import DataError
 from ifvit.progress import clock
-from ifvit.training import devices, run_dir
+from ifvit.training import curves, devices, run_dir
 from ifvit.training.dense_stage import DenseStage
+from ifvit.training.finished import FIGURES, outcome
+from ifvit.training.inputs import check_inputs
 from ifvit.training.log import NotFiniteError, NothingToLearnError, TrainLog, label_keys
 from ifvit.training.matcher_stage import MatcherStage
 from ifvit.training.stage import Judgement, Stage, Start
@@ -30,7 +32,8 @@ from ifvit.training.state import TrainState, new_state
 from ifvit.training.stop import Stop
 from ifvit.training.validate import plain
 
-NAMES = {"exact": "cells exact", "within_one": "within one", "auc": "AUC", "eer": "EER"}  # of figures, for people
+# A network of this width takes a CPU a day for this many updates; what suits a CPU is smaller by far.
+LARGE_WIDTH, MANY_STEPS = 256, 2000
 STAGES = {StageName.dense: DenseStage, StageName.matcher: MatcherStage}
 
 
@@ -54,7 +57,11 @@ def train(config: Config) -> Outcome:
     """
     started = time.monotonic()
     devices.start(config.trainer.device)  # first of all: looking into a run directory would start another one
-    lock = run_dir.claim(config)
+    try:
+        lock = run_dir.claim(config)
+    except run_dir.RunDirTakenError:
+        check_inputs(config)  # what is missing is said first: in another run directory it would be missing too
+        raise
     try:
         return _Run(config, started).train()
     finally:
@@ -109,16 +116,16 @@ class _Run:
             state = self.checkpoints.restore(like)
             step = int(state.step)
             if step > config.trainer.max_steps:
-                raise run_dir.RunDirError(
+                raise run_dir.RunDirTakenError(
                     f"trainer.max_steps: {self.dir} already holds step {step}, beyond {config.trainer.max_steps}; "
-                    "raise it, or set run_dir=FOLDER for a new run"
+                    "raise it, or set another run_dir"
                 )
-            return state, start, f"resumed after step {step}; {start.said}"
+            return state, start, f"resumed after step {step} (at step 0: {start.origin})"
         # Compiled without optimisation: it runs once, and optimising it would take longer than all the rest.
         quickly = jax.jit(fresh, compiler_options={"xla_backend_optimization_level": "0"})
         variables, start = self.stage.begin(quickly())
         state = jax.jit(partial(new_state, optimizer=start.optimizer), out_shardings=everywhere)(variables)
-        return state, start, start.said
+        return state, start, start.origin
 
     def _summary(self, weights: str) -> str:
         """What a person wants to know before waiting."""
@@ -132,10 +139,18 @@ class _Run:
             "input": f"{width}x{height} px at {data.ppi:g} ppi, {height // stride}x{width // stride} cells",
             "training": f"{trainer.max_steps} steps of {trainer.batch_size} pairs, AdamW at {config.optimizer.lr:g}, "
             f"seed {config.seed}",
-            "devices": str(self.devices),
+            "devices": f"{self.devices}{self._advice()}",
             "writes to": str(self.dir),
         }
         return "\n".join([f"IFViT {__version__}, stage {config.stage}", *(f"  {k:9} {v}" for k, v in lines.items())])
+
+    def _advice(self) -> str:
+        """What helps where the default Module 1 would train on a CPU."""
+        config = self.config
+        large = config.dense.d_model >= LARGE_WIDTH and config.trainer.max_steps >= MANY_STEPS
+        if not large or config.stage is not StageName.dense or self.devices.platform != "cpu":
+            return ""
+        return "; a CPU needs a day or more for this run, and minutes for experiment=quickstart"
 
     def _sources(self) -> Iterator[str]:
         """A line for each source: where it lies, who of it trains and who validates, its share of a batch."""
@@ -165,8 +180,8 @@ class _Run:
                     self._validate(step)
                 if step % trainer.checkpoint_every == 0 and step > start:
                     self._save(step)
-                self.state, said = self.step(self.state, next(batches))
-                self.log.step(step + 1, said, self._take_waited())
+                self.state, metrics = self.step(self.state, next(batches))
+                self.log.step(step + 1, metrics, self._take_waited())
                 if self.log.due(step + 1):
                     self.log.line(step + 1)
                 if (reason := stop.reason()) and step + 1 < trainer.max_steps:
@@ -174,8 +189,9 @@ class _Run:
             judged = self._validate(trainer.max_steps)
             if trainer.max_steps > start:
                 self._save(trainer.max_steps)
+            self.log.finish(trainer.max_steps)
             self._close()
-        print(self._closing(judged))
+        print("\n".join(self._closing(judged)))
         return Outcome(judged.means[self.config.stage.objective], None)
 
     def _stopped(self, step: int, reason: str) -> Outcome:
@@ -220,23 +236,29 @@ class _Run:
         whose = "the batch it learns by heart" if self.config.trainer.overfit else "unseen fingers"
         judged = self.stage.judge(self.evaluate, self.state, self._val_pairs(), shares, step, whose)
         self._check(step, judged, whose)
-        means = judged.means
-        self.log.validation(step, judged, whose)
-        held = read_json(self.dir / "metrics.json") or {}
-        told = {"step": step, "pairs": judged.pairs, **plain(means)}
-        if judged.sources:
-            told["sources"] = {name: plain(own) for name, own in judged.sources.items()}
-        objective = self.config.stage.objective
-        best = held.get("best")
-        if step and not math.isnan(means[objective]) and (best is None or means[objective] > best[objective]):
+        metrics, is_best = self._metrics(step, judged)
+        self.log.validation(step, judged, whose, _rank(metrics["best"], step, self.config.stage))
+        if is_best:
             self.checkpoints.save_best(step, self.state)
             self.checkpoints.wait()
-            best = {"step": step, **{name: told[name] for name in (objective, *self.stage.beside)}}
-        untrained = held.get("untrained") if step else {k: told[k] for k in told if k != "step"}
-        write_json(self.dir / "metrics.json", told | {"best": best, "untrained": untrained})
+        write_json(self.dir / "metrics.json", metrics)
         for name, picture in judged.pictures.items():
             pictures.save(self.dir / f"{name}.png", picture)
         return judged
+
+    def _metrics(self, step: int, judged: Judgement) -> tuple[dict[str, Any], bool]:
+        """What metrics.json is to hold after a validation, and whether that is the best so far."""
+        before = read_json(self.dir / "metrics.json") or {}
+        metrics = {"step": step, "pairs": judged.pairs, **plain(judged.means)}
+        if judged.sources:
+            metrics["sources"] = {name: plain(means) for name, means in judged.sources.items()}
+        untrained = before.get("untrained") if step else {k: v for k, v in metrics.items() if k != "step"}
+        objective, best = self.config.stage.objective, before.get("best")
+        value = judged.means[objective]
+        is_best = step > 0 and not math.isnan(value) and (best is None or value > best[objective])
+        if is_best:
+            best = {"step": step, **{name: metrics[name] for name in FIGURES[self.config.stage]}}
+        return metrics | {"best": best, "untrained": untrained}, is_best
 
     def _check(self, step: int, judged: Judgement, whose: str) -> None:
         """Stop the run before anything is written of a validation that says nothing.
@@ -257,14 +279,20 @@ class _Run:
                 f"not saved. Try a lower optimizer.lr (now {self.config.optimizer.lr:g})"
             )
 
-    def _closing(self, judged: Judgement) -> str:
-        before = read_json(self.dir / "metrics.json")["untrained"] or {}
-        told = ", ".join(f"{NAMES[n]} {before.get(n)}" for n in (self.config.stage.objective, *self.stage.beside))
-        seen = ", ".join(str(self.dir / f"{name}.png") for name in judged.pictures)
-        return (
-            f"finished {self.config.trainer.max_steps} steps in {clock(time.monotonic() - self.started)}: "
-            + "\n".join(judged.lines)
-            + f"\nuntrained: {told}\nlook at  {seen}\n"
-            f"figures  {self.dir / 'metrics.json'}\n"
-            f"curves   tensorboard --logdir {self.dir / 'tb'}"
-        )
+    def _closing(self, judged: Judgement) -> Iterator[str]:
+        """What is said of a run that has made its steps."""
+        yield f"finished {self.config.trainer.max_steps} steps in {clock(time.monotonic() - self.started)}"
+        yield from outcome(self.config.stage, read_json(self.dir / "metrics.json"))
+        yield "look at  " + ", ".join(str(self.dir / f"{name}.png") for name in judged.pictures)
+        yield f"figures  {self.dir / 'metrics.json'}"
+        yield f"curves   {curves.command(self.dir / CURVES)}"
+
+
+def _rank(best: Mapping[str, Any] | None, step: int, stage: StageName) -> str:
+    """Whether a validation is the best of the run so far."""
+    if not step:
+        return "untrained"
+    if best is None:
+        return "none is the best yet"
+    (name, (title, form)), *_ = FIGURES[stage].items()
+    return "best so far" if best["step"] == step else f"best is step {best['step']}, {title} {best[name]:{form}}"

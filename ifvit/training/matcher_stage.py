@@ -26,6 +26,7 @@ from ifvit.rates import Ladder, auc, equal_error
 from ifvit.recognition.inputs import LaidPair, branch_inputs
 from ifvit.recognition.trained import Trained, load_dense
 from ifvit.training import run_dir
+from ifvit.training.finished import aligned, written
 from ifvit.training.matcher_step import CLASSES, Judged, make_matcher_eval, make_matcher_step, new_classes
 from ifvit.training.run_dir import RunDirError
 from ifvit.training.stage import Judgement, Start
@@ -37,8 +38,6 @@ REAL_PRINTS = "; of synthetic fingers: real prints are harder"
 
 class MatcherStage:
     """Module 2; see `stage.Stage`. Its Module 1 is copied into the run directory, so that a run compares by itself."""
-
-    beside = ("eer",)
 
     def __init__(self, config: Config, dtype: Any):
         self.config, self.dir = config, Path(config.run_dir)
@@ -93,8 +92,8 @@ class MatcherStage:
 
     def resume(self) -> Start:
         init = self.config.init
-        said = f"Module 2 of {init.matcher}" if init.matcher else f"both branches from Module 1 of {init.dense}"
-        return Start(_without_fine(make_optimizer(self.config, frozenset())), said)
+        origin = f"Module 2 of {init.matcher}" if init.matcher else f"both branches from Module 1 of {init.dense}"
+        return Start(_without_fine(make_optimizer(self.config, frozenset())), origin)
 
     def steps(self, start: Start, batches: Batches) -> tuple[TrainStep, Callable[[TrainState, Any], Any]]:
         step = make_matcher_step(self.model, start.optimizer, self.config, batches.renewal)
@@ -131,12 +130,12 @@ class MatcherStage:
         ]
         embedding = [means[f"{b}_embedding"] for b in ("global", "local")]
         means["loss"] = float(loss.dense_weight * np.mean(registration) + loss.embedding_weight * np.mean(embedding))
-        line = summary(means) + _too_few(means["eer"], genuine) + (REAL_PRINTS if self.synthetic else "")
-        heading = [f"Module 2 after {step} steps, {whose}", line]
+        note = _too_few(means["eer"], genuine) + (REAL_PRINTS if self.synthetic else "")
+        heading = [f"Module 2 after {step} steps, {whose}", summary(means) + note]
         score = f"{weights.global_weight:g} x cosine of the global + {weights.local_weight:g} x of the local vectors"
         pictures = {"scores": draw_scores(scores, genuine, heading, score)}
         sources = _by_source(scores, genuine, shares, len(parts))
-        return Judgement(means, len(scores), sources, pictures, [line], _missing(means, genuine))
+        return Judgement(means, len(scores), sources, pictures, figure_lines(means, note), _missing(means, genuine))
 
     def described(self, params: Any) -> str:
         dense, matcher = self.config.dense, self.config.matcher
@@ -205,6 +204,21 @@ def summary(means: Mapping[str, float]) -> str:
         f"{means['impostor_score']:.2f} of others, cells exact {means['global_exact']:.2f} and "
         f"{means['local_exact']:.2f}"
     )
+
+
+def figure_lines(means: Mapping[str, float], note: str = "") -> list[str]:
+    """The figures of a validation of Module 2: of the score, and of the branches that it is made of.
+
+    note: behind the EER.
+    """
+    rows = [["", "AUC", "cells exact"], ["score", f"{means['auc']:.4f}", ""]]
+    for name in ("global", "local"):
+        rows.append([name, f"{means[f'{name}_auc']:.4f}", written(means[f"{name}_exact"], ".3f")])
+    return [
+        f"  loss {means['loss']:.3f}   EER {means['eer']:.2%}{note}",
+        f"  mean score of mates {means['genuine_score']:.2f}   of others {means['impostor_score']:.2f}",
+        *aligned(rows),
+    ]
 
 
 def _too_few(eer: float, genuine: np.ndarray) -> str:

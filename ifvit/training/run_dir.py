@@ -17,30 +17,47 @@ OWN = {
     ".lock", "config.json", "merge_report.json", "metrics.json", "split.csv", "matches.png", "placements.png",
     "scores.png", "states", "best", "tb", MODULE_1,
 }  # fmt: skip
+MOST_CHANGES = 6  # named of what differs from the config that lies there
 
 
 class RunDirError(RuntimeError):
-    """The run directory belongs to something else; the message says to what."""
+    """The run cannot begin from its run directory, or from another run; the message says why."""
+
+
+class RunDirTakenError(RunDirError):
+    """The run directory belongs to something else; the message says to what. In another one the run can begin."""
 
 
 def claim(config: Config) -> Any:
     """Lock the run directory, after `init.resume_from` was copied into an empty one; keep the returned handle.
 
     Raises:
-        RunDirError: it holds other files, or another config's states.
+        RunDirTakenError: it holds other files, or another config's states.
+        RunDirError: `init.resume_from` holds no state, or another config's.
         CheckpointError: it cannot be written, another process uses it, or there is nothing to resume from.
     """
     run_dir = Path(config.run_dir)
     if run_dir.exists():
         if not run_dir.is_dir():
-            raise RunDirError(f"run_dir: {run_dir} is a file; set run_dir=FOLDER")
+            raise RunDirTakenError(f"run_dir: {run_dir} is a file; set another run_dir")
         others = sorted(path.name for path in run_dir.iterdir() if path.name not in OWN and path.name[0] != ".")
         # A run's own directory may gather notes and logs; what must not happen is to write among somebody's files.
         if others and not (run_dir / "config.json").exists():
-            raise RunDirError(
-                f"run_dir: {run_dir} holds something else than a run ({', '.join(others[:4])}); set run_dir=FOLDER"
+            raise RunDirTakenError(
+                f"run_dir: {run_dir} holds something else than a run ({', '.join(others[:4])}); set another run_dir"
             )
     handle = checkpoint.lock(run_dir)
+    try:
+        _take(config, run_dir)
+    except BaseException:
+        leave_nothing(config)
+        handle.close()
+        raise
+    return handle
+
+
+def _take(config: Config, run_dir: Path) -> None:
+    """See that what lies in the locked run directory, or is copied into it, is of this very run."""
     if not has_states(run_dir) and config.init.resume_from:
         source = Path(config.init.resume_from)
         if not has_states(source):
@@ -48,12 +65,13 @@ def claim(config: Config) -> Any:
                 f"init.resume_from: {source} holds no saved state (expected {source / 'states'}/STEP/, as in a run_dir)"
             )
         # Compared at the source too, so that a refusal copies nothing.
-        _same_run(config, source)
+        if problem := _other_run(config, source):
+            raise RunDirError(f"init.resume_from: {problem}; repeat its settings to go on with it")
         step = checkpoint.copy_run(source, run_dir)
         print(f"copied step {step} of {source} into {run_dir}")
-    if has_states(run_dir) or checkpoint.saved_steps(run_dir / "best"):
-        _same_run(config, run_dir)
-    return handle
+    saved = has_states(run_dir) or checkpoint.saved_steps(run_dir / "best")
+    if saved and (problem := _other_run(config, run_dir)):
+        raise RunDirTakenError(f"run_dir: {problem}; repeat its settings to go on with it, or set another run_dir")
 
 
 def leave_nothing(config: Config) -> None:
@@ -77,29 +95,33 @@ def has_states(run_dir: Path) -> bool:
     return bool(checkpoint.saved_steps(run_dir / "states"))
 
 
-def _same_run(config: Config, folder: Path) -> None:
-    held = checkpoint.read_json(folder / "config.json")
-    if held is None:
-        raise RunDirError(f"run_dir: {folder} has no config.json beside its states; set run_dir=FOLDER for a new run")
-    changed = differences(held["config"], as_tree(config)) + _other_weights(config, held)
-    if changed:
-        raise RunDirError(
-            f"run_dir: {folder} holds a run of another config ({'; '.join(changed)}); "
-            "set run_dir=FOLDER for a new run, or repeat the old settings to go on with that one"
-        )
+def _other_run(config: Config, folder: Path) -> str | None:
+    """Why the states in a folder are not this config's; None where they are."""
+    stored = checkpoint.read_json(folder / "config.json")
+    if stored is None:
+        return f"{folder} has no config.json beside its states"
+    changed = differences(stored["config"], as_tree(config)) + _other_weights(config, stored)
+    if not changed:
+        return None
+    more = f"; and {len(changed) - MOST_CHANGES} more" if len(changed) > MOST_CHANGES else ""
+    return f"{folder} holds a run of another config ({'; '.join(changed[:MOST_CHANGES])}{more})"
 
 
-def _other_weights(config: Config, held: Mapping[str, Any]) -> list[str]:
+def _other_weights(config: Config, stored: Mapping[str, Any]) -> list[str]:
     """What differs between the weights that a run started from and those asked for; their path may."""
-    began, now = held.get("weights"), weights_digest(config)
+    began, now = stored.get("weights"), weights_digest(config)
     if config.stage is Stage.matcher:
         key = "init.matcher" if config.init.matcher else "init.dense"
-        other = now is not None and began is not None and now != began
-        return [f"{key}: {getattr(config.init, key[5:])}, whose weights are others than it began from"] if other else []
+        changed = now is not None and began is not None and now != began
+        return (
+            [f"{key}: {getattr(config.init, key[5:])}, whose weights are others than it began from"] if changed else []
+        )
     path = config.dense.loftr_pretrained_ckpt
     if (path is None) == (began is None) and (now is None or now == began):
         return []
-    return [f"dense.loftr_pretrained_ckpt: {held['config']['dense']['loftr_pretrained_ckpt']} -> {path}, other weights"]
+    return [
+        f"dense.loftr_pretrained_ckpt: {stored['config']['dense']['loftr_pretrained_ckpt']} -> {path}, other weights"
+    ]
 
 
 def module_1_of(config: Config) -> Path:
@@ -131,22 +153,22 @@ def same_data(config: Config, data: Supply) -> None:
     """Compare the impressions, and who of them trains, with those that the saved states were trained on.
 
     Raises:
-        RunDirError: they are others.
+        RunDirTakenError: they are others.
     """
     run_dir = Path(config.run_dir)
-    held = checkpoint.read_json(run_dir / "config.json")
-    if not held or not has_states(run_dir):
+    stored = checkpoint.read_json(run_dir / "config.json")
+    if not stored or not has_states(run_dir):
         return
-    if held["data"] != data.fingerprint:
-        raise RunDirError(
-            f"run_dir: {run_dir} was trained on other data ({held['data']}; now {data.fingerprint}); "
-            "give it the same images, or set run_dir=FOLDER for a new run"
+    if stored["data"] != data.fingerprint:
+        raise RunDirTakenError(
+            f"run_dir: {run_dir} was trained on other data ({stored['data']}; now {data.fingerprint}); "
+            "give it the same images, or set another run_dir"
         )
-    before = held.get("split")  # runs of earlier versions remember none
+    before = stored.get("split")  # runs of earlier versions remember none
     if before and before != digest(data):
-        raise RunDirError(
+        raise RunDirTakenError(
             f"run_dir: {run_dir} was trained under another split ({before}; now {digest(data)}), so that who was "
-            f"trained on would validate; go on with data.split={run_dir / 'split.csv'}, or set run_dir=FOLDER"
+            f"trained on would validate; go on with data.split={run_dir / 'split.csv'}, or set another run_dir"
         )
 
 
@@ -158,10 +180,10 @@ def digest(data: Supply) -> str | None:
 def remember(config: Config, data: Supply) -> None:
     """Write the config, and what data, split and weights were, into the run directory."""
     path = Path(config.run_dir) / "config.json"
-    held = checkpoint.read_json(path) if has_states(path.parent) else None
-    weights = held["weights"] if held else weights_digest(config)
+    stored = checkpoint.read_json(path) if has_states(path.parent) else None
+    weights = stored["weights"] if stored else weights_digest(config)
     if data.split:
         text = data.split.text().encode()
         write_whole(path.with_name("split.csv"), lambda file: file.write(text))
-    told = {"config": as_tree(config), "data": data.fingerprint, "split": digest(data), "weights": weights}
-    checkpoint.write_json(path, told)
+    content = {"config": as_tree(config), "data": data.fingerprint, "split": digest(data), "weights": weights}
+    checkpoint.write_json(path, content)

@@ -21,7 +21,7 @@ class Judgement(NamedTuple):
     pairs: how many were judged.
     sources: of a mixture some of the means by source.
     pictures: uint8 RGB by name.
-    lines: for people.
+    lines: the figures for people, a few short lines.
     missing: what the pairs lack, without which the state cannot be judged; None where they lack nothing.
     """
 
@@ -37,13 +37,11 @@ class Start(NamedTuple):
     """Where a run begins: the optimiser, and what its weights were before the first update, in words."""
 
     optimizer: optax.GradientTransformation
-    said: str
+    origin: str
 
 
 class Stage(Protocol):
-    """A stage of training. beside: means of a validation that are told with its objective (`config.Stage`)."""
-
-    beside: tuple[str, ...]
+    """A stage of training."""
 
     def check_start(self) -> None:
         """Before the data are read, which may take minutes: refuse what cannot begin."""

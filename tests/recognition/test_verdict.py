@@ -15,14 +15,15 @@ def test_synthetic_fingers_decide_where_there_is_nothing_else(score, accepted):
     assert found.accepted is accepted and found.calibration is SYNTHETIC and found.by == "1000 impostor pairs"
 
 
-def test_a_ratio_below_1_is_never_a_yes():
-    easy = calibration(np.linspace(-9, -3, 1000))  # different fingers that all score far lower
-    assert verdict(-1.0, 0.01, None, easy) == (False, easy, BY_RATIO) and verdict(0.0, 0.01, None, easy).accepted
-    assert verdict(-1.0, 0.01, easy, SYNTHETIC).accepted  # prints like those that were evaluated
-
-
 def test_an_fmr_that_they_cannot_tell_is_left_to_the_ratio():
     assert [verdict(score, 0.001, None, SYNTHETIC)[::2] for score in (2.9, 3.0)] == [(False, BY_FIT), (True, BY_FIT)]
+
+
+def test_a_ratio_for_two_fingers_is_never_one_for_one_however_few_reach_it():
+    assert verdict(-0.1, 0.5, None, SYNTHETIC).accepted is False
+    assert verdict(-0.1, 0.5, SYNTHETIC, SYNTHETIC).accepted is False
+    assert verdict(-0.1, 0.5, None, SYNTHETIC).by == BY_RATIO and verdict(-0.1, 0.01, None, SYNTHETIC).by != BY_RATIO
+    assert verdict(-0.1, 0.5, SYNTHETIC, None).accepted is True  # of cosines zero means nothing
 
 
 def test_the_runs_own_impostors_come_first_where_they_tell():

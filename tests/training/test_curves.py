@@ -1,6 +1,9 @@
 """The curves of a run that was stopped, killed and prolonged are those of a run that was left alone."""
 
+from pathlib import Path
+
 import pytest
+from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from ifvit import checkpoint
 from ifvit.checkpoint import CheckpointError
@@ -43,6 +46,8 @@ def test_a_straight_run_has_each_point_once(straight):
     steps = steps_of(straight)
     assert steps["train/loss"] == steps["train/pairs_per_s"] == [3, 6, 7]
     assert steps["validation/loss"] == steps["picture/matches"] == [0, 2, 4, 6, 7]
+    assert steps["config/text_summary"] == steps["_hparams_/session_start_info"] == [0]
+    assert steps["_hparams_/session_end_info"] == [7]
     assert {"train/lr", "train/labelled", "validation/matches", "picture/placements"} <= steps.keys()
 
 
@@ -84,6 +89,34 @@ def test_the_stream_is_cut_across_files(tmp_path):
         for path in curves.event_files(tmp_path) for _, event in curves.events(path) for value in event.summary.value
     ]  # fmt: skip
     assert found == [(1, 1.0), (2, 2.0), (3, 30.0)]
+
+
+def test_the_config_and_the_objective_are_there_for_tensorboard(finished):
+    found = {
+        value.tag: value
+        for path in curves.event_files(finished[0] / "tb") for _, event in curves.events(path)
+        for value in event.summary.value
+    }  # fmt: skip
+    (text,) = found["config/text_summary"].tensor.string_val
+    lines = text.decode().splitlines()
+    assert "    optimizer.lr: 0.001" in lines and "    dense.use_loftr: false" in lines
+    session = hparams_of(found["_hparams_/session_start_info"]).session_start_info.hparams
+    assert session["optimizer.lr"].number_value == 0.001 and session["data.source"].string_value == "folder"
+    assert "run_dir" not in session  # what tells no run from another
+    (metric,) = hparams_of(found["_hparams_/experiment"]).experiment.metric_infos
+    assert metric.name.tag == "validation/exact" and metric.name.tag in found
+
+
+def hparams_of(value):
+    return HParamsPluginData.FromString(value.metadata.plugin_data.content)
+
+
+@pytest.mark.parametrize(
+    ("installed", "more"), [(True, ""), (None, "  (not installed: pip install 'ifvit[tensorboard]')")]
+)
+def test_the_command_that_shows_the_curves_can_be_typed(monkeypatch, installed, more):
+    monkeypatch.setattr(curves, "find_spec", lambda name: installed if name == "tensorboard" else None)
+    assert curves.command(Path("my runs/tb")) == f"tensorboard --logdir 'my runs/tb'{more}"
 
 
 @pytest.mark.parametrize("content", ["[1]", "{", '{"1": 3}', '{"1": {"updates": 1}}', '{"a": {}}'])

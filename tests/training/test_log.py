@@ -1,37 +1,121 @@
-"""What the picture of a validation's matches says of those between different fingers."""
+"""The lines of a run: what a person reads while it trains."""
 
-import numpy as np
+import time
+from types import SimpleNamespace
+
+import jax
 import pytest
 
-from ifvit import captions
-from ifvit.plots import MatchedPair
+from ifvit.launch import composed
 from ifvit.training import log
-from ifvit.training.validate import DIFFERENT
+from ifvit.training.log import TrainLog, figure_lines
+from ifvit.training.loop import _rank, _Run
+from ifvit.training.matcher_stage import figure_lines as matcher_lines
+from ifvit.training.stage import Judgement
 
-MEANS = {"exact": 0.7, "within_one": 1.0, "precision": 0.7, "recall": 0.8}
+NAN = float("nan")
+MEANS = {
+    "loss": 1.25, "exact": 0.5, "within_one": 0.75, "end_point_error": 3.21, "matches": 12.0, "precision": 0.9,
+    "recall": 0.4, **{f"{stage}pck_{px}": 0.5 for px in (1, 3, 5, 10) for stage in ("", "coarse_")},
+    "coarse_mean": 2.5, "coarse_median": 2.0,
+}  # fmt: skip
+MATCHER_MEANS = {
+    "loss": 1.25, "eer": 0.125, "auc": 0.95, "genuine_score": 0.7, "impostor_score": 0.2, "global_auc": 0.94,
+    "local_auc": 0.9, "global_exact": 0.5, "local_exact": NAN,
+}  # fmt: skip
 
 
-def matched(title):
-    none = np.zeros((0, 2))
-    return MatchedPair(np.ones((16, 16)), np.ones((16, 16)), none, none, np.zeros(0), np.zeros(0, bool), title)
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until it is set forward."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return lambda seconds: now.__setitem__(0, now[0] + seconds)
+
+
+def step(train_log, number, waited_s=0.0):
+    metrics = {"loss": 1.0, "grad_norm": 1.0, "labelled": 1.0}
+    train_log.step(number, {name: jax.numpy.float32(value) for name, value in metrics.items()}, waited_s)
+
+
+def test_the_time_left_counts_no_compilation(tiny, tmp_path, clock, capsys):
+    train_log = TrainLog(tmp_path / "run", tiny(tmp_path / "run", "trainer.max_steps=10"), 0, lambda _: "…")
+    clock(500)
+    step(train_log, 1, waited_s=400)
+    train_log.line(1)
+    for number in (2, 3, 4):
+        clock(2)
+        step(train_log, number, waited_s=1)
+    train_log.line(4)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["step 1/10  …  compiled", "step 4/10  …  2 pairs/s  input wait 50%  0:12 left"]
+
+
+def test_a_window_goes_over_the_end_of_a_session_without_its_compilation(tiny, tmp_path, clock, capsys):
+    config = tiny(tmp_path / "run", "trainer.max_steps=10", "trainer.log_every=4")
+    for start in (0, 2):
+        train_log = TrainLog(tmp_path / "run", config, start, lambda _: "…")
+        clock(500)
+        step(train_log, start + 1)
+        clock(2)
+        step(train_log, start + 2)
+        train_log.keep(start + 2)
+    train_log.line(4)
+    assert "0:12 left" in capsys.readouterr().out
+
+
+def test_windows_of_earlier_versions_are_read(tmp_path):
+    (tmp_path / "windows.json").write_text('{"3": {"updates": 3, "seconds": 6, "waited_s": 1, "sums": {"loss": 2}}}')
+    assert log._read_windows(tmp_path / "windows.json")[3].timed == 3
+
+
+def test_a_validation_is_a_few_short_aligned_lines():
+    assert figure_lines(MEANS) == [
+        "  loss 1.250   cells exact 0.500   within one 0.750",
+        "  matches 12.0 a pair   precision 0.90   recall 0.40",
+        "  off by, px      mean  median  within 1  within 3  within 5  within 10",
+        "  cells           3.21              0.50      0.50      0.50       0.50",
+        "  coarse matches  2.50    2.00      0.50      0.50      0.50       0.50",
+    ]
+    assert matcher_lines(MATCHER_MEANS, "; few") == [
+        "  loss 1.250   EER 12.50%; few",
+        "  mean score of mates 0.70   of others 0.20",
+        "             AUC  cells exact",
+        "  score   0.9500",
+        "  global  0.9400        0.500",
+        "  local   0.9000            -",
+    ]
+
+
+def test_what_is_not_there_has_no_line():
+    lines = figure_lines(MEANS | {"precision": NAN, "recall": NAN, "matches": 0.0, "coarse_median": NAN})
+    assert lines[1] == "  matches 0.0 a pair" and len(lines) == 4 and not any("nan" in line for line in lines)
 
 
 @pytest.mark.parametrize(
-    ("titles", "taught", "sentence"),
+    ("typed", "platform", "advised"),
     [
-        (["same finger: 1 of 1", f"{DIFFERENT}: 0 of 3"], True, log.FAILURES),
-        (["same finger: 1 of 1", f"{DIFFERENT}: 0 of 3"], False, log.EXPECTED),
-        (["same finger: 1 of 1"], True, None),
+        ([], "cpu", True),
+        (["dense=loftr"], "cpu", True),
+        ([], "gpu", False),
+        (["experiment=quickstart"], "cpu", False),
+        (["experiment=dense_small"], "cpu", False),
+        (["trainer.max_steps=10"], "cpu", False),
     ],
 )
-def test_what_matches_between_different_fingers_mean(titles, taught, sentence, monkeypatch):
-    written, paragraph = [], captions.paragraph
+def test_a_cpu_that_begins_the_default_run_is_shown_a_smaller_one(typed, platform, advised):
+    run = SimpleNamespace(config=composed(typed), devices=SimpleNamespace(platform=platform))
+    assert ("experiment=quickstart" in _Run._advice(run)) is advised
 
-    def kept(text, *rest, **more):
-        written.append(text)
-        return paragraph(text, *rest, **more)
 
-    monkeypatch.setattr(captions, "paragraph", kept)
-    log.sheet([matched(title) for title in titles], 300, MEANS, "unseen fingers", taught)
-    assert {"Module 1 after 300 steps, unseen fingers", *titles} <= set(written)
-    assert [text for text in (log.FAILURES, log.EXPECTED) if text in written] == ([sentence] if sentence else [])
+def test_the_best_so_far_is_marked(tiny, tmp_path, capsys):
+    stage = tiny(tmp_path / "run").stage
+    assert _rank(None, 0, stage) == "untrained"
+    assert _rank({"step": 4, "exact": 0.5}, 4, stage) == "best so far"
+    assert _rank({"step": 2, "exact": 0.5}, 4, stage) == "best is step 2, cells exact 0.500"
+    judged = Judgement({"loss": 1.0}, 8, {"sd4": {"exact": 0.5, "within_one": NAN}}, {}, ["  a", "  b"])
+    TrainLog(tmp_path / "run", tiny(tmp_path / "run"), 0, str).validation(4, judged, "unseen fingers", "best so far")
+    assert capsys.readouterr().out.splitlines() == [
+        "validation after 4 steps, 8 pairs of unseen fingers: best so far", "  a", "  b",
+        "  sd4: exact 0.500, within one -",
+    ]  # fmt: skip

@@ -97,3 +97,19 @@ def test_synthetic_fingers_have_no_split(held, tiny, tmp_path):
     run_dir.remember(config, supplied("these"))
     assert not (tmp_path / "run" / "split.csv").exists()
     run_dir.same_data(config, supplied("these"))
+
+
+def test_a_source_of_another_config_is_refused_and_nothing_is_left(held, tiny, tmp_path):
+    """Another run_dir would not help, so none is offered."""
+    held()
+    config = tiny(tmp_path / "new", f"init.resume_from={tmp_path / 'run'}", "seed=3")
+    with pytest.raises(RunDirError, match=r"init.resume_from: .*another config \(seed: 0 -> 3\)") as refused:
+        run_dir.claim(config)
+    assert not isinstance(refused.value, run_dir.RunDirTakenError) and not (tmp_path / "new").exists()
+
+
+def test_of_many_changes_the_first_are_named(held):
+    claim = held()
+    many = ["seed=3", "optimizer.lr=1", "loss.negative_weight=9", "dense.temperature=1"]
+    with pytest.raises(run_dir.RunDirTakenError, match=r"; and 1 more\)"):
+        claim(*many, "optimizer.beta1=0.1", "optimizer.beta2=0.1", "optimizer.weight_decay=0")

@@ -1,0 +1,74 @@
+"""The jobs of a sweep: how each ended, what came out of it and where it lies, as a table at the sweep's end."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ifvit.config import Stage
+from ifvit.program import EXIT_REFUSED, EXIT_RESUMABLE
+from ifvit.table_text import aligned
+
+NOT_BEGUN, RUNNING, FINISHED = "not begun", "running", "finished"
+ENDS = {0: FINISHED, EXIT_REFUSED: "refused", EXIT_RESUMABLE: "stopped"}
+UNKNOWN = "-"
+
+
+@dataclass
+class Job:
+    """A job: its run directory and stage, None before it begins."""
+
+    run_dir: Path | None = None
+    stage: Stage | None = None
+    status: str = NOT_BEGUN
+
+
+class Board:
+    """Keeps what becomes of each job, by its name."""
+
+    def __init__(self, names: Iterable[str] = ()):
+        self._jobs = {name: Job() for name in names}
+
+    def begun(self, name: str, run_dir: Path, stage: Stage) -> None:
+        """The job's process is about to start."""
+        self._jobs[name] = Job(run_dir, stage, RUNNING)
+
+    def ended(self, name: str, status: int) -> None:
+        """The job has ended with an exit status, or was refused before it began."""
+        self._jobs.setdefault(name, Job()).status = ENDS.get(status, f"failed ({status})")
+
+    def objective(self, name: str) -> float:
+        """The objective of the job's latest validation; nan where it has none, or only the one before training."""
+        job = self._jobs[name]
+        try:
+            metrics = json.loads((job.run_dir / "metrics.json").read_text())
+            return float(metrics[job.stage.objective]) if metrics["step"] else math.nan
+        except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+            return math.nan
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Around the jobs: at the end the table is printed, however the sweep ends, if a job began."""
+        try:
+            yield
+        finally:
+            if any(job.run_dir for job in self._jobs.values()):
+                print("\n".join(self.lines()), flush=True)
+
+    def lines(self) -> list[str]:
+        """The table; a star marks the best of the finished jobs."""
+        values = {name: self.objective(name) for name in self._jobs}
+        names = dict.fromkeys(job.stage.objective for job in self._jobs.values() if job.stage)
+        finished = [v for name, v in values.items() if self._jobs[name].status == FINISHED and not math.isnan(v)]
+        comparable = finished if len(names) == 1 else []
+        best = max(comparable, default=math.nan)
+        rows = [["job", "status", f"{' or '.join(names)}  ", "run_dir"]]
+        for name, job in self._jobs.items():
+            star = "*" if job.status == FINISHED and values[name] == best else " "
+            value = UNKNOWN if math.isnan(values[name]) else f"{values[name]:.4f}"
+            rows.append([name, job.status, f"{value} {star}", str(job.run_dir or UNKNOWN)])
+        return [*aligned(rows, right={2}), *(["* the best"] if comparable else [])]

@@ -1,0 +1,90 @@
+"""A table of cells as text: aligned for a console, Markdown, LaTeX, CSV. What a cell holds is never markup."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Collection, Sequence
+
+Rows = Sequence[Sequence[str]]
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$",
+    # After the end of a row these two would be its arguments.
+    "[": "{[}", "]": "{]}", "*": "{*}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+}  # fmt: skip
+
+
+def aligned(rows: Rows, right: Collection[int] = ()) -> list[str]:
+    """Lines for a console; the columns of the numbers `right` stand to the right, as numbers do."""
+    rows = [[_printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if k in right else cell.ljust(width)
+            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def markdown(rows: Rows) -> str:
+    """A table as GitHub, notebooks and Pandoc read it, aligned to be read without them too."""
+    heading, *others = [[_in_markdown(cell) for cell in row] for row in rows]
+    widths = [max(3, *map(len, column)) for column in zip(heading, *others, strict=True)]
+    ruler = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = []
+    for row in (heading, ruler, *others):
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        lines.append(f"| {' | '.join(cells)} |\n")
+    return "".join(lines)
+
+
+def latex(rows: Rows) -> str:
+    """A tabular with the rules of the package booktabs."""
+    heading, *others = [" & ".join("".join(_LATEX.get(c, c) for c in _printable(cell)) for cell in row) for row in rows]
+    lines = [
+        r"% \usepackage{booktabs}",
+        rf"\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}",
+        r"\toprule",
+        rf"{heading} \\",
+        r"\midrule",
+        *(rf"{row} \\" for row in others),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def csv_text(rows: Sequence[Sequence[str | float | None]]) -> str:
+    """Comma-separated values: texts, and numbers as they are; None leaves a field empty.
+
+    A text that a spreadsheet would take for a formula begins with an apostrophe.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for row in rows:
+        writer.writerow([_no_formula(_printable(cell)) if isinstance(cell, str) else cell for cell in row])
+    return text.getvalue()
+
+
+def _no_formula(text: str) -> str:
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) and text != "-" else text
+
+
+def _in_markdown(text: str) -> str:
+    text = _printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = re.sub(r"[\\`*\[\]|~]", r"\\\g<0>", text)
+    # Within a word an underscore is one: keys stay readable.
+    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+TEXT: dict[str, Callable[[Rows], str]] = {"markdown": markdown, "latex": latex}

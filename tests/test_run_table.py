@@ -1,0 +1,157 @@
+"""Runs side by side, of JSON files alone."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ifvit import cli
+from ifvit.launch import EXIT_REFUSED
+from ifvit.run_table import table
+
+RATES = {"fmr100": 0.02, "fmr1000": None, "zero_fmr": 0.04}
+
+
+@pytest.fixture(scope="module")
+def tree():
+    from ifvit.config import as_tree
+    from ifvit.launch import compose_config
+
+    return as_tree(compose_config([]))
+
+
+@pytest.fixture
+def run(tree, tmp_path):
+    """Writes a run's folder: its config with the given seed and rate, its figures, its evaluations' EER by database."""
+
+    def make(name, seed=0, lr=1e-3, exact=0.5, eers=None, **more):
+        folder = tmp_path / name
+        config = tree | {"seed": seed, "run_dir": str(folder), "optimizer": tree["optimizer"] | {"lr": lr}}
+        write(folder / "config.json", {"config": config})
+        write(folder / "metrics.json", {"step": 600, "exact": exact, "best": {"step": 400, "exact": 0.75}} | more)
+        for database, eer in (eers or {}).items():
+            judged = {"eer": eer, **RATES, "enough": {"eer": True, "zero_fmr": False}}
+            results = {"protocol": "fvc", "score": "likelihood", "databases": {database: judged}}
+            write(folder / "evaluation" / database.replace("/", "_") / "results.json", results)
+        return folder
+
+    return make
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def rows_of(text):
+    return [dict(row) for row in csv.DictReader(io.StringIO(text))]
+
+
+def test_runs_that_differ_in_their_seed_are_a_mean_and_a_spread(run):
+    folders = [run("a", seed=1, exact=0.5), run("b", seed=2, exact=0.7), run("c", seed=1, lr=0.01)]
+    first, second = rows_of(table(folders, "csv"))
+    assert first["run"] == "a (+1)" and first["seeds"] == "1, 2" and second["run"] == "c"
+    assert float(first["val. exact"]) == pytest.approx(0.6) and first["val. exact runs"] == "2"
+    assert float(first["val. exact deviation"]) == pytest.approx(0.02**0.5)
+    assert second["val. exact deviation"] == ""
+    assert "0.600 ± 0.141" in table(folders, "markdown") and r"0.600 $\pm$ 0.141" in table(folders, "latex")
+
+
+def test_only_what_differs_is_a_column(run):
+    (row, other) = rows_of(table([run("a"), run("b", lr=0.01)], "csv"))
+    assert {key for key in row if "." in key and "val." not in key} == {"optimizer.lr"}
+    assert (row["optimizer.lr"], other["optimizer.lr"]) == ("0.001", "0.01")
+
+
+def test_a_seed_that_comes_twice_is_no_further_run_of_its_mean(run):
+    assert [row["seeds"] for row in rows_of(table([run("a"), run("copy"), run("b", seed=1)], "csv"))] == ["0, 1", "0"]
+
+
+def test_every_database_has_its_figures_and_what_is_missing_is_a_dash(run):
+    whole = run("a", eers={"FVC/DB1": 0.0125, "FVC/DB2": 0.5})
+    text = table([whole, run("b", lr=0.01, eers={"FVC/DB1": 0.02})], "markdown")
+    heading, _, first, second = (line.strip("| ").split(" | ") for line in text.splitlines()[:4])
+    first, second = (dict(zip(map(str.strip, heading), map(str.strip, row), strict=True)) for row in (first, second))
+    assert first["FVC/DB1 EER %"] == "1.25" and first["FVC/DB2 EER %"] == "50.00"
+    assert second["FVC/DB1 EER %"] == "2.00" and second["FVC/DB2 EER %"] == "-"
+    assert not any("FMR1000" in name for name in first)  # none has it
+    assert first["FVC/DB1 ZeroFMR %"] == r"4.00\*" and "means little: too few pairs" in text
+
+
+def test_the_newer_evaluation_of_the_same_data_counts(run):
+    folder = run("a", eers={"FVC/DB1": 0.01})
+    old = json.loads((folder / "evaluation" / "FVC_DB1" / "results.json").read_text())
+    old["databases"]["FVC/DB1"]["eer"] = 0.3
+    write(folder / "evaluation" / "results.json", old)
+    os.utime(folder / "evaluation" / "results.json", (1, 1))
+    assert float(rows_of(table([folder], "csv"))[0]["FVC/DB1 EER"]) == 0.01
+    old["protocol"] = "all"
+    write(folder / "evaluation" / "results.json", old)
+    row = rows_of(table([folder], "csv"))[0]
+    assert (row["FVC/DB1 fvc EER"], row["FVC/DB1 all EER"]) == ("0.01", "0.3")
+
+
+def test_a_sweeps_folder_is_its_runs_and_each_counts_once(run, tmp_path):
+    folder = run("x_sweep/seed=1", seed=1)
+    run("x_sweep/seed=2", seed=2)
+    (tmp_path / "x_sweep" / "refused").mkdir()
+    (row,) = rows_of(table([tmp_path / "x_sweep", folder], "csv"))
+    assert row["seeds"] == "1, 2"
+
+
+def test_a_run_that_was_not_validated_yet_has_dashes(run):
+    folder = run("b", seed=1)
+    (folder / "metrics.json").unlink()
+    untrained = run("c", seed=2, lr=0.2, step=0, best=None)
+    _, *others = rows_of(table([run("a", lr=0.1), folder, untrained], "csv"))
+    assert [row["steps"] for row in others] == ["-", "0"]
+    assert {(row["val. exact"], row["val. exact runs"]) for row in others} == {("", "0")}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("config.json", "{", "config.json: cannot be read"),
+        ("config.json", '{"config": 3}', "config.json: not a run's config.json"),
+        ("metrics.json", "[1]", "metrics.json: not a run's metrics.json"),
+        ("evaluation/results.json", '{"databases": 1}', "results.json: not an evaluation's results.json"),
+    ],
+)
+def test_a_damaged_file_is_refused_by_name(run, capsys, name, content, line):
+    folder = run("a")
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(content)
+    assert refused(capsys, str(folder)).startswith(f"error: {folder / name}".rpartition("/")[0] + f"/{line}")
+
+
+def refused(capsys, *argv):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["table", *argv])
+    assert ended.value.code == EXIT_REFUSED
+    return capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_is_refused_by_name(run, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    assert refused(capsys, str(run("a")), str(tmp_path / "photos")) == (
+        f"error: {tmp_path / 'photos'}: no run and no sweep of runs (has no config.json); give the run_dir of a "
+        "training run\n"
+    )
+    assert "(is not there)" in refused(capsys, str(tmp_path / "absent"))
+
+
+def test_the_table_is_written_and_needs_no_jax(run, tmp_path):
+    out = tmp_path / "t" / "table.tex"
+    argv = ["table", str(run("a")), "--format", "latex", "--out", str(out)]
+    program = f"import sys; from ifvit.cli import main; main({argv})\nsys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+    assert out.read_text().startswith("% \\usepackage{booktabs}\n\\begin{tabular}")
+
+
+def test_a_real_run_has_a_row(finished):
+    (row,) = rows_of(table([finished[0]], "csv"))
+    assert float(row["val. exact"]) == pytest.approx(finished[1].value, abs=1e-6) and row["steps"] == "4"
