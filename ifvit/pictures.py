@@ -22,6 +22,7 @@ _FORMATS = {
     ".bmp": ("BMP", {}),
     ".pdf": ("PDF", {"quality": 95, "subsampling": 0, "resolution": 300}),
 }
+NOTEBOOK = 1000  # px
 
 
 class PictureError(ValueError):
@@ -49,6 +50,13 @@ def encoded(picture: np.ndarray, path: Path = Path("picture.png")) -> bytes:
         height, width = picture.shape[:2]
         raise PictureError(f"{path}: {name} cannot hold this picture of {width}x{height} px ({error})") from error
     return content.getvalue()
+
+
+def for_notebook(picture: np.ndarray) -> bytes:
+    """A picture, uint8 RGB (H, W, 3), as a PNG that is no wider than a notebook's page."""
+    shown = Image.fromarray(picture)
+    shown.thumbnail((NOTEBOOK, shown.height))
+    return encoded(np.asarray(shown))
 
 
 def save(path: Path, picture: np.ndarray) -> None:

@@ -7,7 +7,7 @@ c.score, c.decision(), c.save("pair.png"), c.to_dict()
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from os import PathLike
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ifvit import pictures
-from ifvit.calibration import Calibration
+from ifvit.calibration import Calibration, pairs_needed
 from ifvit.recognition.image_pair import MM2, ImagePair, listed, matches_tree
 from ifvit.recognition.minutiae import Kind
 from ifvit.recognition.run_calibration import Score
@@ -80,7 +80,7 @@ class Comparison(ImagePair):
     def decision(self, fmr: float = FMR) -> str:
         """'same finger' where different fingers reach the score in at most a share `fmr` of cases (`verdict`).
 
-        Otherwise 'not the same finger, as far as these prints show', or why that cannot be said.
+        Otherwise 'not shown to be the same finger', or why that cannot be said.
         """
         found = self.verdict(fmr)
         if found.accepted:
@@ -114,8 +114,8 @@ class Comparison(ImagePair):
             "score_is": "log10 of the likelihood ratio of the same finger over different fingers"
             if self.score_of is Score.fused
             else "weighted mean of the cosines of Module 2's vectors",
-            "cause": None if self.decided else "small_print",
-            "reason": None if self.decided else self.reason,
+            "cause": "small_print" if self.cannot_say(fmr) else None,
+            "reason": self.reason if self.cannot_say(fmr) else None,
             "agreement": self.agreement_tree(),
             "minutiae": self._minutiae_tree(),
             "map": self.map_tree(),
@@ -174,8 +174,12 @@ class Comparison(ImagePair):
 
     def __repr__(self) -> str:
         """The answer in a line, not the arrays."""
-        verdict = self.decision().partition(":")[0]
-        return f"<Comparison of {self.name_a} and {self.name_b}: {verdict}, score {self.score:.2f}>"
+        answer = self.decision().partition(":")[0]
+        return f"<Comparison of {self.names}: {answer} at an FMR of {100 * FMR:g} %, score {self.score:.2f}>"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        return pictures.for_notebook(self.picture())
 
     def reasons(self, fmr: float = FMR) -> list[str]:
         """What the answer at an FMR rests on, in lines."""
@@ -192,11 +196,26 @@ class Comparison(ImagePair):
                 f"Module 2: cosines {self.score_global:.3f} (global) and {self.score_local:.3f} (local), together "
                 f"{self.score_cosines:.3f}; {len(self.matches.confidence)} places correspond"
             )
-        if (table := self.verdict(fmr).calibration) is not None:
+        return [*lines, *self._whose(fmr)]
+
+    def _whose(self, fmr: float) -> list[str]:
+        """How often different fingers score as high, by whose pairs, and what else decided, in lines."""
+        found, own, lines = self.verdict(fmr), self.calibration, []
+        if found.calibration is not None:
             lines.append(
-                f"two different fingers score as high in at most {100 * table.fmr_at(self.score):.3g} % of cases, by "
-                f"{table.basis()}"
+                f"two different fingers score as high in at most {100 * found.calibration.fmr_at(self.score):.3g} % of "
+                f"cases, by {found.calibration.basis()}"
             )
+            if found.accepted is not None and found.by != found.calibration.basis():
+                lines.append(f"decided by {found.by}")
+            if own is not None and own is not found.calibration:
+                lines.append(
+                    f"the run's own {own.basis()} are too few to tell an FMR of {100 * fmr:g} %: it takes "
+                    f"{pairs_needed(fmr)}"
+                )
+        if found.accepted is None:
+            fused = replace(self, score_of=Score.fused, calibration=None)
+            lines.append(f"by all evidence, without --score cosines: {fused.decision(fmr)}, score {fused.score:.2f}")
         return lines
 
     def headline(self) -> str:
@@ -214,7 +233,7 @@ class Comparison(ImagePair):
         fmr: as of `decision`. day: that stands on it; None takes today.
         """
         answer, _, why = self.decision(fmr).partition(": ")
-        lines = [f"at an FMR of {100 * fmr:g} %", *([why] if why else []), *self.reasons()]
+        lines = [f"at an FMR of {100 * fmr:g} %", *([why] if why else []), *self.reasons(fmr)]
         return self.drawn(answer, lines, day)
 
     def save(self, path: str | PathLike, fmr: float = FMR, day: date | None = None) -> None:

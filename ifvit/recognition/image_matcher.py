@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ifvit import image
+from ifvit import captions, image
 from ifvit.calibration import Calibration
 from ifvit.image import ImageError
 from ifvit.recognition.comparer import Compared, Comparer
@@ -64,7 +64,7 @@ class Matcher:
         parts = "ridges and minutiae"
         if (networks := self.comparer.networks) is not None:
             modules = "Module 1" if networks.module_2 is None else "Modules 1 and 2"
-            parts = f"ridges, minutiae and {modules} of {self.run}"
+            parts = f"ridges, minutiae and {modules} of {captions.printable(self.run)}"
         calibrated = "" if self.calibration is None else f", calibrated by {self.calibration.basis()}"
         return f"<Matcher by {parts}; enhancement {self.comparer.enhancer.method}, score {self.score}{calibrated}>"
 
@@ -95,16 +95,16 @@ class Matcher:
             EnhancementError: the enhancement is not installed.
         """
         started = time.perf_counter()
-        prints = [_named(self._print(shown, own), shown, name) for shown, name, own in _sides(a, b, ppi)]
-        for found in prints:
-            if isinstance(found, ImageError):
-                raise found
-        (found,) = self.compare_prints([tuple(prints)])
-        return self.comparison(_names(a, b), tuple(prints), found, time.perf_counter() - started)
+        prints = self._both(a, b, ppi)
+        (found,) = self.compare_prints([prints])
+        return self.comparison(_names(a, b), prints, found, time.perf_counter() - started)
 
     def register(self, a: Image, b: Image, ppi: Ppi = None) -> Registered:
-        """How one print lies on the other; images, ppi and errors as of `compare`."""
-        return Registered(self.compare(a, b, ppi))
+        """How one print lies on the other, whoever's they are; images, ppi and errors as of `compare`."""
+        started = time.perf_counter()
+        prints = self._both(a, b, ppi)
+        (found,) = self.comparer.align_many([prints])  # Module 2 has no say in it
+        return Registered(self.comparison(_names(a, b), prints, found, time.perf_counter() - started))
 
     def compare_many(self, pairs: Iterable[tuple[Image, Image]], ppi: Ppi = None) -> Iterator[Comparison | ImageError]:
         """The comparison of each pair, in order, `AT_ONCE` in a batch.
@@ -130,6 +130,14 @@ class Matcher:
             seconds = (time.perf_counter() - started) / len(batch)
             for (a, b), pair, error in zip(batch, prints, errors, strict=True):
                 yield error or self.comparison(_names(a, b), pair, next(found), seconds)
+
+    def _both(self, a: Image, b: Image, ppi: Ppi) -> tuple[Print, Print]:
+        """Both prints, or the ImageError of the first that cannot be used, raised."""
+        prints = [_named(self._print(shown, own), shown, name) for shown, name, own in _sides(a, b, ppi)]
+        for found in prints:
+            if isinstance(found, ImageError):
+                raise found
+        return tuple(prints)
 
     def _print(self, shown: Image, ppi: float | None) -> Any:
         """An image's print, or the ImageError that says why there is none, naming it where it is a file."""

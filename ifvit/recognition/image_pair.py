@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ifvit import __version__
+from ifvit import __version__, captions
 from ifvit.image import PpiFrom
 from ifvit.recognition.alignment import Matches
 from ifvit.recognition.comparer import Compared
@@ -48,6 +48,11 @@ class ImagePair:
     seconds: float
     network_ppi: float | None = None
     run: str | None = field(default=None, kw_only=True)
+
+    @property
+    def names(self) -> str:
+        """Both, in words."""
+        return captions.printable(f"{self.name_a} and {self.name_b}")
 
     @property
     def alignment(self) -> RidgeAlignment:

@@ -30,7 +30,11 @@ class Registered:
 
     def __repr__(self) -> str:
         answer = "registered" if self.registered else "not registered"
-        return f"<Registered {self.pair.name_a} and {self.pair.name_b}: {answer}>"
+        return f"<Registered {self.pair.names}: {answer}>"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        return pictures.for_notebook(self.picture())
 
     @property
     def registered(self) -> bool:
@@ -78,8 +82,8 @@ class Registered:
         """
         answer, _, why = self.text().split("\n")[0].partition(": ")
         score = (
-            f"score {self.pair.compared.ridge_score:.2f} by ridges and minutiae; registered where at most "
-            f"{100 * FMR:g} % of different fingers score as high"
+            f"score {self.pair.compared.ridge_score:.2f} by ridges and minutiae; registered above 0, "
+            f"where at most {100 * FMR:g} % of different fingers score as high"
         )
         return self.pair.drawn(answer, [why, score], day)
 

@@ -9,8 +9,9 @@ import numpy as np
 from ifvit import program
 from ifvit.calibration import Calibration, pairs_needed
 
-SAME, OTHER = "same finger", "not the same finger, as far as these prints show"
+SAME, OTHER = "same finger", "not shown to be the same finger"
 BY_FIT = "the fit of the score on synthetic fingers"
+BY_RATIO = "the score itself, which speaks for one finger above 0 alone"
 
 
 class Verdict(NamedTuple):
@@ -43,12 +44,14 @@ def verdict(score: float, fmr: float, own: Calibration | None, synthetic: Calibr
         found = Verdict(synthetic.fmr_at(score) <= fmr, synthetic, synthetic.basis())
     else:
         found = Verdict(bool(score >= -np.log10(fmr)), synthetic, BY_FIT)
-    return found._replace(accepted=found.accepted and (synthetic is None or score > 0))
+    if found.accepted and synthetic is not None and score <= 0:
+        return found._replace(accepted=False, by=BY_RATIO)
+    return found
 
 
 def _open(own: Calibration | None, fmr: float) -> str:
     if own is None:
-        return f"this score is not calibrated ({program.command('evaluate --score cosines')} calibrates it)"
+        return f"this score is not calibrated ({program.command('evaluate RUN_DIR --score cosines')} calibrates it)"
     return (
         f"no impostor scores as high of {own.basis()}, too few to tell an FMR of {100 * fmr:g} %: it takes "
         f"{pairs_needed(fmr)}"

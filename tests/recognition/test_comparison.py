@@ -1,6 +1,7 @@
 """What a comparison answers at an FMR, and what it says for people and programs."""
 
 import dataclasses
+import io
 import json
 
 import numpy as np
@@ -9,9 +10,11 @@ from PIL import Image
 
 from ifvit.calibration import calibration
 from ifvit.image import Canvas, PpiFrom
+from ifvit.pictures import NOTEBOOK
 from ifvit.recognition.comparison import SMALL_PRINT
 from ifvit.recognition.prints import MatcherPrint
 from ifvit.recognition.run_calibration import Score
+from ifvit.recognition.verdict import BY_FIT
 from tests.recognition.compared import SHIFT, TO_A, TURN, comparison, found, guesses, opinion, prints
 from tests.recognition.ridge_prints import homography
 
@@ -39,7 +42,7 @@ def test_without_a_run_synthetic_impostors_decide():
     mate, other = comparison(MATES), comparison(OTHERS)
     assert mate.score > 2 > 0 > other.score
     assert mate.decision() == "same finger" and mate.decided and mate.reason is None
-    assert other.decision() == "not the same finger, as far as these prints show" and other.decided
+    assert other.decision() == "not shown to be the same finger" and other.decided
     assert mate.fmr < 0.001 and other.fmr > 0.01
     tree = other.to_dict(0.02)
     assert (tree["decision"], tree["decided_at_fmr"]) == (other.decision(0.02), 0.02)
@@ -76,7 +79,7 @@ def test_a_calibration_decides_where_it_can_tell():
     assert below.decision(0.01) == "same finger" and below.to_dict(0.01)["fmr"] == pytest.approx(0.003)
     assert below.to_dict(0.001)["calibration"]["impostors"] == 4950  # 1000 cannot tell so small a rate
     above = calibrated(np.full(1000, score + 0.1))  # different fingers of these prints score higher
-    assert above.decision(0.01) == "not the same finger, as far as these prints show"
+    assert above.decision(0.01) == "not shown to be the same finger"
     # 50 pairs do not tell an FMR of 1 %, so that synthetic fingers decide, unless the 50 contradict.
     few = calibrated(np.full(50, score - 0.1))
     assert few.decision(0.01) == "same finger" and few.to_dict()["calibration"]["impostors"] == 4950
@@ -89,9 +92,11 @@ def test_cosines_are_decided_by_calibration_alone():
     bare = of_run(score_of=Score.cosines)
     assert bare.score == pytest.approx(0.72)
     assert bare.decision() == (
-        "undecided: this score is not calibrated (python -m ifvit evaluate --score cosines calibrates it)"
+        "undecided: this score is not calibrated (python -m ifvit evaluate RUN_DIR --score cosines calibrates it)"
     )
     assert "Module 2's cosines" in bare.headline() and "cosines" in bare.to_dict()["score_is"]
+    fused = dataclasses.replace(bare, score_of=Score.fused)
+    assert f"by all evidence, without --score cosines: same finger, score {fused.score:.2f}" in bare.text()
     few = of_run(score_of=Score.cosines, calibration=calibration(np.full(50, 0.1)))
     assert few.decision(0.01) == (
         "undecided: no impostor scores as high of 50 impostor pairs, too few to tell an FMR of 1 %: it takes 300"
@@ -99,7 +104,7 @@ def test_cosines_are_decided_by_calibration_alone():
     assert few.to_dict()["decided_by"] is None
     assert few.decision(0.1) == "same finger" and few.decided
     reached = of_run(score_of=Score.cosines, calibration=calibration(np.linspace(0, 1, 50)))
-    assert reached.decision(0.01) == "not the same finger, as far as these prints show"
+    assert reached.decision(0.01) == "not shown to be the same finger"
 
 
 def test_the_map_and_the_homography_are_in_the_images_pixels():
@@ -149,6 +154,29 @@ def test_text_and_picture(tmp_path):
         assert picture.width > 1000 and np.asarray(picture).std() > 10
 
 
+def test_a_notebook_shows_the_picture():
+    with Image.open(io.BytesIO(comparison(MATES)._repr_png_())) as picture:
+        assert (picture.format, picture.width) == ("PNG", NOTEBOOK) and picture.height > NOTEBOOK
+
+
+def test_what_decided_is_named_where_it_is_not_the_table():
+    made = comparison(MATES)
+    for score, answer in ((4.1, "same finger"), (3.9, "not shown to be the same finger")):
+        made.__dict__["score"] = score
+        assert made.decision(1e-4) == answer and f"decided by {BY_FIT}" in made.text(1e-4)
+        assert "decided by" not in made.text()
+    few = comparison(MATES, calibration=calibration(np.full(45, -3.0)))
+    assert "the run's own 45 impostor pairs are too few to tell an FMR of 0.1 %: it takes 3000" in few.text()
+
+
+def test_what_is_too_small_for_an_fmr_is_told_of_that_fmr():
+    """Enough is seen for 'same finger' at 1 %, and not at the rate that is asked for."""
+    made = small(comparison(MATES))
+    strict = 10.0 ** -(made.score + 1)
+    assert made.to_dict()["cause"] is None and made.to_dict(strict)["cause"] == "small_print"
+    assert made.to_dict(strict)["decision"] == f"cannot say: {made.to_dict(strict)['reason']}"
+
+
 @pytest.mark.parametrize(
     ("score", "meaning"),
     [
@@ -164,6 +192,8 @@ def test_how_many_times_is_said_as_people_write_it(score, meaning):
 
 def test_it_is_a_line_in_a_list_and_a_key_in_a_dict():
     made, again = comparison(MATES), comparison(MATES)
-    assert repr(made) == f"<Comparison of a.png and b.png: same finger, score {made.score:.2f}>"
-    assert "\n" not in repr(small(comparison(OTHERS))) and ": cannot say," in repr(small(comparison(OTHERS)))
+    assert repr(made) == f"<Comparison of a.png and b.png: same finger at an FMR of 0.1 %, score {made.score:.2f}>"
+    assert ": cannot say at" in repr(small(comparison(OTHERS)))
+    hostile = repr(dataclasses.replace(made, name_a="a\n\x1b[2J.png"))
+    assert hostile.startswith("<Comparison of a??[2J.png and b.png:")
     assert {made: 1, again: 2}[made] == 1 and made != again

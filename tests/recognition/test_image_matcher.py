@@ -252,5 +252,12 @@ def test_a_matcher_tells_what_it_is(matcher, files, runs):
     assert repr(matcher) == "<Matcher by ridges and minutiae; enhancement gabor, score fused>"
     text = repr(ifvit.load(runs / "matcher", score="cosines"))
     assert f"Modules 1 and 2 of {runs / 'matcher'} (" in text and text.endswith("score cosines>")
-    found = matcher.register(*files)
-    assert repr(found) == f"<Registered {files[0]} and {files[1]}: registered>" and found.pair.name_a == str(files[0])
+
+
+def test_prints_are_registered_without_module_2(matcher, files, monkeypatch):
+    monkeypatch.setattr(matcher.comparer, "align_many", lambda pairs: iter([found() for _ in pairs]))
+    made = matcher.register(*files)
+    assert matcher.batches == []
+    assert repr(made) == f"<Registered {files[0]} and {files[1]}: registered>" and made.pair.name_a == str(files[0])
+    with pytest.raises(ImageError, match="nowhere.png"):
+        matcher.register(files[0], "nowhere.png")

@@ -8,7 +8,7 @@ from PIL import Image
 
 import ifvit
 from ifvit import cli
-from ifvit.recognition.registered import Registered
+from ifvit.recognition.registered import Registered, is_registered
 from tests.recognition.compared import comparison, found
 
 
@@ -39,6 +39,11 @@ def test_where_they_do_not_it_is_said_what_was_tried(refused):
     )
     assert refused.to_dict()["reason"] == refused.reason == reason and not refused.to_dict()["registered"]
     assert refused.text().split("\n")[0] == f"not registered: {reason}"
+
+
+@pytest.mark.parametrize("score, enough", [(-0.05, False), (0.05, True), (3.0, True)])
+def test_it_takes_a_ratio_that_does_not_speak_for_two_fingers(score, enough):
+    assert is_registered(score) is enough
 
 
 def test_cosines_have_no_say(refused):

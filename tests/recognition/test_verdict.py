@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ifvit.calibration import calibration
-from ifvit.recognition.verdict import BY_FIT, verdict
+from ifvit.recognition.verdict import BY_FIT, BY_RATIO, verdict
 
 SYNTHETIC = calibration(np.linspace(-4, 0, 1000))
 
@@ -22,6 +22,7 @@ def test_an_fmr_that_they_cannot_tell_is_left_to_the_ratio():
 def test_a_ratio_for_two_fingers_is_never_one_for_one_however_few_reach_it():
     assert verdict(-0.1, 0.5, None, SYNTHETIC).accepted is False
     assert verdict(-0.1, 0.5, SYNTHETIC, SYNTHETIC).accepted is False
+    assert verdict(-0.1, 0.5, None, SYNTHETIC).by == BY_RATIO and verdict(-0.1, 0.01, None, SYNTHETIC).by != BY_RATIO
     assert verdict(-0.1, 0.5, SYNTHETIC, None).accepted is True  # of cosines zero means nothing
 
 
