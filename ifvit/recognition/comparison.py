@@ -80,7 +80,7 @@ class Comparison(ImagePair):
     def decision(self, fmr: float = FMR) -> str:
         """'same finger' where different fingers reach the score in at most a share `fmr` of cases (`verdict`).
 
-        Otherwise 'not shown to be the same finger', or why that cannot be said.
+        Otherwise 'not the same finger, as far as these prints show', or why that cannot be said.
         """
         found = self.verdict(fmr)
         if found.accepted:

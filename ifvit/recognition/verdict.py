@@ -9,7 +9,7 @@ import numpy as np
 from ifvit import program
 from ifvit.calibration import Calibration, pairs_needed
 
-SAME, OTHER = "same finger", "not shown to be the same finger"
+SAME, OTHER = "same finger", "not the same finger, as far as these prints show"
 BY_FIT = "the fit of the score on synthetic fingers"
 BY_RATIO = "the score itself, which speaks for one finger above 0 alone"
 

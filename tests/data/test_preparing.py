@@ -280,7 +280,7 @@ def test_the_command(finished, root, tmp_path, capsys):
     assert f"stage=matcher data=prepared init.dense={finished[0]} 'data.root={out}'" in said
     assert read_told(out).frame == (64, 64) and len(read_records(out)) == 12
     for wrong, text in (
-        ("dense=loftr", "dense: the model"),
+        ("dense=loftr", "dense=loftr: the model"),
         ("data.image_size=128", "data.image_size: the model"),
         ("data=prepared", "prepared pairs are Module 2's"),
         ("--seed=3", "(seed differ)"),

@@ -42,7 +42,7 @@ def test_without_a_run_synthetic_impostors_decide():
     mate, other = comparison(MATES), comparison(OTHERS)
     assert mate.score > 2 > 0 > other.score
     assert mate.decision() == "same finger" and mate.decided and mate.reason is None
-    assert other.decision() == "not shown to be the same finger" and other.decided
+    assert other.decision() == "not the same finger, as far as these prints show" and other.decided
     assert mate.fmr < 0.001 and other.fmr > 0.01
     tree = other.to_dict(0.02)
     assert (tree["decision"], tree["decided_at_fmr"]) == (other.decision(0.02), 0.02)
@@ -79,7 +79,7 @@ def test_a_calibration_decides_where_it_can_tell():
     assert below.decision(0.01) == "same finger" and below.to_dict(0.01)["fmr"] == pytest.approx(0.003)
     assert below.to_dict(0.001)["calibration"]["impostors"] == 4950  # 1000 cannot tell so small a rate
     above = calibrated(np.full(1000, score + 0.1))  # different fingers of these prints score higher
-    assert above.decision(0.01) == "not shown to be the same finger"
+    assert above.decision(0.01) == "not the same finger, as far as these prints show"
     # 50 pairs do not tell an FMR of 1 %, so that synthetic fingers decide, unless the 50 contradict.
     few = calibrated(np.full(50, score - 0.1))
     assert few.decision(0.01) == "same finger" and few.to_dict()["calibration"]["impostors"] == 4950
@@ -104,7 +104,7 @@ def test_cosines_are_decided_by_calibration_alone():
     assert few.to_dict()["decided_by"] is None
     assert few.decision(0.1) == "same finger" and few.decided
     reached = of_run(score_of=Score.cosines, calibration=calibration(np.linspace(0, 1, 50)))
-    assert reached.decision(0.01) == "not shown to be the same finger"
+    assert reached.decision(0.01) == "not the same finger, as far as these prints show"
 
 
 def test_the_map_and_the_homography_are_in_the_images_pixels():
@@ -161,7 +161,7 @@ def test_a_notebook_shows_the_picture():
 
 def test_what_decided_is_named_where_it_is_not_the_table():
     made = comparison(MATES)
-    for score, answer in ((4.1, "same finger"), (3.9, "not shown to be the same finger")):
+    for score, answer in ((4.1, "same finger"), (3.9, "not the same finger, as far as these prints show")):
         made.__dict__["score"] = score
         assert made.decision(1e-4) == answer and f"decided by {BY_FIT}" in made.text(1e-4)
         assert "decided by" not in made.text()
