@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ifvit import console
+from ifvit import console, program
 from ifvit.config import home, near
 from ifvit.program import EXIT_FAILED, Stopped, refuse
 
@@ -112,6 +112,7 @@ def whole_command(stopped: str) -> Iterator[None]:
 
     stopped: the line for a user who stops it.
     """
+    program.tell_when_stopped(stopped)
     try:
         yield
     except KeyboardInterrupt:

@@ -20,7 +20,7 @@ EXIT_RESUMABLE = 75  # stopped on purpose; the same command goes on, or begins a
 CONSOLE_SCRIPT = "ifvit"
 MODULE = "python -m ifvit"  # works wherever `import ifvit` does
 _HANG_UP = getattr(signal, "SIGHUP", None)  # Windows has none
-_start = {"name": MODULE, "train": f"{MODULE} train"}
+_start = {"name": MODULE, "train": f"{MODULE} train", "stopped": "stopped; type the same command again"}
 
 
 class Stopped(SystemExit):
@@ -68,6 +68,11 @@ def started(name: str, script: str | None = None) -> Iterator[None]:
         _end(printed=True)
 
 
+def tell_when_stopped(line: str) -> None:
+    """From now on this is the line for a user who stops the process in the middle of an import."""
+    _start["stopped"] = line
+
+
 def listen() -> None:
     """Ctrl-C, SIGTERM and a closed terminal stop the command; what is ignored, as nohup asks for, stays ignored."""
     for number in (signal.SIGINT, signal.SIGTERM, _HANG_UP):
@@ -100,5 +105,5 @@ def _end(printed: bool = False) -> None:
             stream.flush()
     if not printed:
         with contextlib.suppress(OSError):
-            os.write(2, b"stopped; type the same command again\n")
+            os.write(2, f"{_start['stopped']}\n".encode())
     os._exit(EXIT_RESUMABLE)

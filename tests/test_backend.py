@@ -22,7 +22,7 @@ def commands(runs, prints, tmp_path):
         "train": ["train", "debug=smoke", "trainer.device=auto", f"run_dir={tmp_path / 'run'}"],
         "register": ["register", *pair, "--run", str(runs / "dense")],
         "compare": ["compare", *pair, "--run", str(runs / "matcher")],
-        "evaluate": ["evaluate", str(runs / "matcher"), *folder, "--out", str(tmp_path / "out")],
+        "evaluate": ["evaluate", *folder, "--out", str(tmp_path / "out")],
         "prepare": ["data", "prepare", str(runs / "dense"), *folder, "--out", str(tmp_path / "prepared")],
         "synthesize": ["synthesize", "--fingers", "1", "--out", str(tmp_path / "set")],
     }

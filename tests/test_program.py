@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from ifvit import program
+from ifvit.cli_common import BEGINS_AGAIN, RESUMES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-STOPPED = "stopped; type the same command again\n"
+STOPPED = "stopped; type the same command again"
 # Runs a file or module as python does, and sends itself a signal where one of its modules is about to be imported.
 EARLY = """
 import os, runpy, signal, sys
@@ -39,23 +40,23 @@ def ended(*command, cwd=REPOSITORY):
 
 
 @pytest.mark.parametrize(
-    ("argv", "at"),
+    ("argv", "at", "line"),
     [
-        (["ifvit", "compare", "a.png", "b.png"], "ifvit.cli"),
-        (["ifvit", "compare", "a.png", "b.png"], "argparse"),
-        (["ifvit", "data", "pairs", "x", "--protocol", "fvc", "--out", "p.csv"], "numpy"),
-        (["ifvit", "evaluate", "data=folder", "data.root=x"], "hydra"),
-        (["ifvit", "evaluate", "data=folder", "data.root=x"], "jax"),
-        (["ifvit", "train", "debug=smoke"], "omegaconf"),
-        (["train.py", "debug=smoke"], "ifvit.cli_train"),
-        (["train.py", "debug=smoke"], "jax.numpy"),
+        (["ifvit", "compare", "a.png", "b.png"], "ifvit.cli", STOPPED),
+        (["ifvit", "compare", "a.png", "b.png"], "argparse", STOPPED),
+        (["ifvit", "data", "pairs", "x", "--protocol", "fvc", "--out", "p.csv"], "numpy", BEGINS_AGAIN),
+        (["ifvit", "evaluate", "data=folder", "data.root=x"], "hydra", RESUMES),
+        (["ifvit", "evaluate", "data=folder", "data.root=x"], "jax", RESUMES),
+        (["ifvit", "train", "debug=smoke"], "omegaconf", STOPPED),
+        (["train.py", "debug=smoke"], "ifvit.cli_train", STOPPED),
+        (["train.py", "debug=smoke"], "jax.numpy", STOPPED),
     ],
 )
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_command_that_still_imports_is_stopped_by_a_line(argv, at, number, tmp_path):
+def test_a_command_that_still_imports_is_stopped_by_a_line(argv, at, line, number, tmp_path):
     argv = [str(REPOSITORY / word) if word == "train.py" else word for word in argv]
     stopped = ended("-c", EARLY.format(argv=argv, at=at, number=number), cwd=tmp_path)
-    assert (stopped.returncode, stopped.stdout, stopped.stderr) == (75, "", STOPPED)
+    assert (stopped.returncode, stopped.stdout, stopped.stderr) == (75, "", f"{line}\n")
     assert list(tmp_path.iterdir()) == []
 
 
