@@ -116,7 +116,8 @@ def _synthesize(arguments: argparse.Namespace) -> None:
             print(
                 f"{arguments.fingers} fingers, {arguments.impressions} impressions of each: "
                 f"{arguments.out / 'manifest.csv'}; what is what: {arguments.out / 'README.txt'}\n"
-                f"to train on it: {program.command('train')} {found}",
+                f"to train on it: {program.command('train')} {found}\n"
+                f"to evaluate on it: {program.command('evaluate')} {found}",
                 flush=True,
             )
         if arguments.sheet:

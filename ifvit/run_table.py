@@ -185,21 +185,39 @@ def read_run(folder: Path) -> Run:
 
 
 def _verification(folder: Path) -> dict[Column, Value]:
-    """The figures of a run's evaluations; of two of the same data the newer one's count."""
+    """The figures of a run's evaluations.
+
+    Raises:
+        RunError: two of them give one database other figures: they may be of other images under one name.
+    """
     place = folder / "evaluation"
     files = [path for path in (place / "results.json", *place.glob("*/results.json")) if path.is_file()]
+    figures: dict[Column, Value] = {}
+    source: dict[Column, Path] = {}
+    for path in sorted(files):
+        for column, value in _judged(path).items():
+            if figures.setdefault(column, value) != value:
+                raise RunError(
+                    f"{source[column]} and {path} both judge {column.of} (protocol {column.how[0]}), with other "
+                    f"figures; move one of them out of {place}"
+                )
+            source.setdefault(column, path)
+    return figures
+
+
+def _judged(path: Path) -> dict[Column, Value]:
+    """The figures of an evaluation's results.json."""
+    results = _read(path)
     figures = {}
-    for path in sorted(files, key=lambda path: path.stat().st_mtime_ns):
-        results = _read(path)
-        try:
-            how = str(results["protocol"]), str(results["score"])
-            for database, judged in results["databases"].items():
-                enough = judged.get("enough") or {}
-                for name, figure in VERIFICATION.items():
-                    if (number := _number(judged.get(name))) is not None:
-                        figures[Column(database, how, name, figure)] = Value(number, enough.get(name) is False)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise RunError(f"{path}: not an evaluation's results.json ({error}); evaluate again") from error
+    try:
+        how = str(results["protocol"]), str(results["score"])
+        for database, judged in results["databases"].items():
+            enough = judged.get("enough") or {}
+            for name, figure in VERIFICATION.items():
+                if (number := _number(judged.get(name))) is not None:
+                    figures[Column(database, how, name, figure)] = Value(number, enough.get(name) is False)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise RunError(f"{path}: not an evaluation's results.json ({error}); evaluate again") from error
     return figures
 
 

@@ -42,8 +42,13 @@ class Board:
         self._jobs.setdefault(name, Job()).status = ENDS.get(status, f"failed ({status})")
 
     def objective(self, name: str) -> float:
-        """The objective of the job's latest validation; nan where it has none, or only the one before training."""
+        """The objective of the job's latest validation; nan where it has none, or only the one before training.
+
+        A job that was refused has none: what lies in its folder is another run's.
+        """
         job = self._jobs[name]
+        if job.status == ENDS[EXIT_REFUSED]:
+            return math.nan
         try:
             metrics = json.loads((job.run_dir / "metrics.json").read_text())
             return float(metrics[job.stage.objective]) if metrics["step"] else math.nan

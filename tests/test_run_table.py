@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import subprocess
 import sys
 
@@ -11,7 +10,7 @@ import pytest
 
 from ifvit import cli
 from ifvit.launch import EXIT_REFUSED
-from ifvit.run_table import table
+from ifvit.run_table import RunError, table
 
 RATES = {"fmr100": 0.02, "fmr1000": None, "zero_fmr": 0.04}
 
@@ -82,15 +81,17 @@ def test_every_database_has_its_figures_and_what_is_missing_is_a_dash(run):
     assert first["FVC/DB1 ZeroFMR %"] == r"4.00\*" and "means little: too few pairs" in text
 
 
-def test_the_newer_evaluation_of_the_same_data_counts(run):
+def test_two_evaluations_of_one_name_are_not_taken_for_one(run):
     folder = run("a", eers={"FVC/DB1": 0.01})
-    old = json.loads((folder / "evaluation" / "FVC_DB1" / "results.json").read_text())
-    old["databases"]["FVC/DB1"]["eer"] = 0.3
-    write(folder / "evaluation" / "results.json", old)
-    os.utime(folder / "evaluation" / "results.json", (1, 1))
+    other = json.loads((folder / "evaluation" / "FVC_DB1" / "results.json").read_text())
+    write(folder / "evaluation" / "results.json", other)
     assert float(rows_of(table([folder], "csv"))[0]["FVC/DB1 EER"]) == 0.01
-    old["protocol"] = "all"
-    write(folder / "evaluation" / "results.json", old)
+    other["databases"]["FVC/DB1"]["eer"] = 0.3
+    write(folder / "evaluation" / "results.json", other)
+    with pytest.raises(RunError, match=r"both judge FVC/DB1 \(protocol fvc\), with other figures; move one of them"):
+        table([folder], "csv")
+    other["protocol"] = "all"
+    write(folder / "evaluation" / "results.json", other)
     row = rows_of(table([folder], "csv"))[0]
     assert (row["FVC/DB1 fvc EER"], row["FVC/DB1 all EER"]) == ("0.01", "0.3")
 
