@@ -21,8 +21,24 @@ def add_table(commands: argparse._SubParsersAction) -> None:
     )
     table.add_argument("runs", nargs="+", type=typed_path, metavar="RUN", help="a run_dir, or a sweep's folder of them")
     table.add_argument("--format", choices=FORMS, default="markdown", help="default: %(default)s")
+    table.add_argument(
+        "--figures",
+        type=_names,
+        default=(),
+        metavar="A,B",
+        help="as the files call them, like best.exact,pck_5,eer,zero_fmr; default: the stage's objective, of the last "
+        "validation and of the best, and one beside it; of databases eer,fmr1000",
+    )
     table.add_argument("--out", type=typed_path, metavar="FILE", help="write it there; default: to standard output")
     table.set_defaults(run=_table)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """A type for argparse: names with commas between them, each once."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if "" in names:
+        raise argparse.ArgumentTypeError("expected names with commas between them, like best.exact,eer")
+    return names
 
 
 def _table(arguments: argparse.Namespace) -> None:
@@ -31,7 +47,7 @@ def _table(arguments: argparse.Namespace) -> None:
 
     check_place("--out", arguments.out)
     try:
-        text = table(arguments.runs, arguments.format)
+        text = table(arguments.runs, arguments.format, arguments.figures)
     except RunError as error:
         refuse([str(error)])
     if arguments.out is None:

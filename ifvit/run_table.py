@@ -5,8 +5,8 @@ Only JSON files of the runs are read: neither JAX nor a device is needed.
 
 from __future__ import annotations
 
+import difflib
 import json
-import math
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +16,7 @@ from ifvit import table_text
 from ifvit.config import ADDED_GROUPS, Stage, identity
 
 LARGEST = 2**26  # bytes of a JSON file
+LARGEST_FIGURE = 2**53  # no figure lies beyond it; means of greater numbers may overflow
 NO_FIGURE = "-"
 VALIDATED = "val."
 UNSURE = "*"  # marks a figure that the pairs are too few for, as in the report
@@ -40,30 +41,31 @@ class Figure(NamedTuple):
         return f"{self.title} {self.unit}".rstrip()
 
 
-# Of metrics.json, by stage; the first is the stage's objective.
+# How figures are written that are not written as all others: of a validation, of a database's evaluation.
 VALIDATION = {
-    Stage.dense: {
-        "exact": Figure("exact"),
-        "best exact": Figure("best exact"),
-        "within_one": Figure("within one"),
-        "precision": Figure("precision"),
-        "recall": Figure("recall"),
-        "coarse_median": Figure("coarse median", "px", digits=2),
-        "fine_median": Figure("fine median", "px", digits=2),
-    },
-    Stage.matcher: {
-        "auc": Figure("AUC", digits=4),
-        "best auc": Figure("best AUC", digits=4),
-        "eer": Figure("EER", "%", 100.0, 2),
-    },
+    "within_one": Figure("within one"),
+    "coarse_median": Figure("coarse median", "px", digits=2),
+    "fine_median": Figure("fine median", "px", digits=2),
+    "auc": Figure("AUC", digits=4),
+    "best.auc": Figure("best AUC", digits=4),
+    "best.exact": Figure("best exact"),
+    "best.step": Figure("best step", digits=0),
+    "eer": Figure("EER", "%", 100.0, 2),
 }
-# Of each database in an evaluation's results.json.
 VERIFICATION = {
     "eer": Figure("EER", "%", 100.0, 2),
     "fmr100": Figure("FMR100", "%", 100.0, 2),
     "fmr1000": Figure("FMR1000", "%", 100.0, 2),
     "zero_fmr": Figure("ZeroFMR", "%", 100.0, 2),
+    "zero_fnmr": Figure("ZeroFNMR", "%", 100.0, 2),
+    "auc": Figure("AUC", digits=4),
 }
+# Those that are shown where none are asked for; the first is the stage's objective.
+USUAL_VALIDATION = {
+    stage: (stage.objective, f"best.{stage.objective}", beside)
+    for stage, beside in ((Stage.dense, "within_one"), (Stage.matcher, "eer"))
+}
+USUAL_VERIFICATION = ("eer", "fmr1000")
 
 
 class Value(NamedTuple):
@@ -110,14 +112,16 @@ class Spread(NamedTuple):
         return f"{text}{UNSURE if self.unsure else ''}{few}"
 
 
-def table(folders: Sequence[Path], form: str) -> str:
+def table(folders: Sequence[Path], form: str, names: Sequence[str] = ()) -> str:
     """The table of runs, or of all the runs of a sweep's folder, as `form`: markdown, latex or csv.
 
+    names: of the figures, as the files call them, like best.exact or eer; none: the usual ones.
+
     Raises:
-        RunError: a folder is neither, or a file in it cannot be read.
+        RunError: a folder is neither, a file in it cannot be read, or no run has a figure.
     """
     groups = grouped([read_run(folder) for folder in runs_in(folders)])
-    columns = _columns(groups)
+    columns = _columns(groups, names)
     rows = [[_spread(group, column) for column in columns] for group in groups]
     if form == "csv":
         titles = [f"{_title(column, columns)} {column.figure.title}" for column in columns]
@@ -169,15 +173,16 @@ def read_run(folder: Path) -> Run:
         tree = _read(folder / "config.json")["config"]
         config, stage = identity(tree), Stage(tree["stage"])
         seed = int(config.pop("seed"))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise RunError(f"{folder / 'config.json'}: not a run's config.json ({error}); give another folder") from error
     metrics, figures = _read(folder / "metrics.json") or {}, {}
     try:
         steps = metrics.get("step")
         trained = metrics if steps else {}  # before the first update there is nothing to compare
-        best = {f"best {name}": value for name, value in (metrics.get("best") or {}).items()}
-        for name, figure in VALIDATION[stage].items():
-            if (number := _number((trained | best).get(name))) is not None:
+        best = {f"best.{name}": value for name, value in (metrics.get("best") or {}).items()}
+        for name, value in (trained | best).items():
+            if (number := _number(value)) is not None:
+                figure = VALIDATION.get(name, Figure(name))
                 figures[Column(VALIDATED, (stage,), name, figure)] = Value(number)
     except (AttributeError, TypeError) as error:
         raise RunError(f"{folder / 'metrics.json'}: not a run's metrics.json ({error})") from error
@@ -213,8 +218,9 @@ def _judged(path: Path) -> dict[Column, Value]:
         how = str(results["protocol"]), str(results["score"])
         for database, judged in results["databases"].items():
             enough = judged.get("enough") or {}
-            for name, figure in VERIFICATION.items():
-                if (number := _number(judged.get(name))) is not None:
+            for name, value in judged.items():
+                if (number := _number(value)) is not None:
+                    figure = VERIFICATION.get(name, Figure(name))
                     figures[Column(database, how, name, figure)] = Value(number, enough.get(name) is False)
     except (AttributeError, KeyError, TypeError) as error:
         raise RunError(f"{path}: not an evaluation's results.json ({error}); evaluate again") from error
@@ -234,8 +240,8 @@ def _read(path: Path) -> Any:
 
 
 def _number(value: Any) -> float | None:
-    """A finite number, or None."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """A number that can be a figure, or None."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST_FIGURE
     return float(value) if number else None
 
 
@@ -272,11 +278,25 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _columns(groups: Sequence[Sequence[Run]]) -> list[Column]:
-    """The figures that some run has: of the validations, then of each database."""
+def _columns(groups: Sequence[Sequence[Run]], names: Sequence[str]) -> list[Column]:
+    """The figures that some run has and that are asked for: of the validations, then of each database.
+
+    Raises:
+        RunError: no run has one that is asked for.
+    """
     found = {column for group in groups for run in group for column in run.figures}
-    order = [name for figures in (*VALIDATION.values(), VERIFICATION) for name in figures]
-    return sorted(found, key=lambda c: (c.of != VALIDATED, c.of, c.how, order.index(c.name)))
+    known = sorted({column.name for column in found})
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
+            raise RunError(table_text.printable(f"--figures: no run has {name}; {advice}"))
+    shown = [column for column in found if column.name in (names or _usual(column))]
+    return sorted(shown, key=lambda c: (c.of != VALIDATED, c.of, c.how, (names or _usual(c)).index(c.name)))
+
+
+def _usual(column: Column) -> Sequence[str]:
+    return USUAL_VALIDATION[Stage(column.how[0])] if column.of == VALIDATED else USUAL_VERIFICATION
 
 
 def _title(column: Column, columns: Sequence[Column]) -> str:

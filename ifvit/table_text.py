@@ -20,7 +20,7 @@ _LATEX = {
 
 def aligned(rows: Rows, right: Collection[int] = ()) -> list[str]:
     """Lines for a console; the columns of the numbers `right` stand to the right, as numbers do."""
-    rows = [[_printable(cell) for cell in row] for row in rows]
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -46,7 +46,7 @@ def markdown(rows: Rows) -> str:
 
 def latex(rows: Rows) -> str:
     """A tabular with the rules of the package booktabs."""
-    heading, *others = [" & ".join("".join(_LATEX.get(c, c) for c in _printable(cell)) for cell in row) for row in rows]
+    heading, *others = [" & ".join("".join(_LATEX.get(c, c) for c in printable(cell)) for cell in row) for row in rows]
     lines = [
         r"% \usepackage{booktabs}",
         rf"\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}",
@@ -68,7 +68,7 @@ def csv_text(rows: Sequence[Sequence[str | float | None]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for row in rows:
-        writer.writerow([_no_formula(_printable(cell)) if isinstance(cell, str) else cell for cell in row])
+        writer.writerow([_no_formula(printable(cell)) if isinstance(cell, str) else cell for cell in row])
     return text.getvalue()
 
 
@@ -77,14 +77,15 @@ def _no_formula(text: str) -> str:
 
 
 def _in_markdown(text: str) -> str:
-    text = _printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"[\\`*\[\]|~]", r"\\\g<0>", text)
     # Within a word an underscore is one: keys stay readable.
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
 
 
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+def printable(text: str) -> str:
+    """The text with a ? for what a terminal would obey or no file can hold; LaTeX too knows it."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 TEXT: dict[str, Callable[[Rows], str]] = {"markdown": markdown, "latex": latex}

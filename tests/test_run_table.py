@@ -72,13 +72,38 @@ def test_a_seed_that_comes_twice_is_no_further_run_of_its_mean(run):
 
 def test_every_database_has_its_figures_and_what_is_missing_is_a_dash(run):
     whole = run("a", eers={"FVC/DB1": 0.0125, "FVC/DB2": 0.5})
-    text = table([whole, run("b", lr=0.01, eers={"FVC/DB1": 0.02})], "markdown")
+    text = table([whole, run("b", lr=0.01, eers={"FVC/DB1": 0.02})], "markdown", ["eer", "zero_fmr"])
     heading, _, first, second = (line.strip("| ").split(" | ") for line in text.splitlines()[:4])
     first, second = (dict(zip(map(str.strip, heading), map(str.strip, row), strict=True)) for row in (first, second))
     assert first["FVC/DB1 EER %"] == "1.25" and first["FVC/DB2 EER %"] == "50.00"
     assert second["FVC/DB1 EER %"] == "2.00" and second["FVC/DB2 EER %"] == "-"
-    assert not any("FMR1000" in name for name in first)  # none has it
+    assert "FMR1000" not in table([whole], "markdown")  # none has it
     assert first["FVC/DB1 ZeroFMR %"] == r"4.00\*" and "means little: too few pairs" in text
+
+
+def test_few_figures_are_shown_the_objective_first_and_others_where_they_are_named(run):
+    folder = run("a", eers={"FVC/DB1": 0.01}, within_one=0.9, loss=1.5)
+    assert figures_of(table([folder], "csv")) == ["val. exact", "val. best exact", "val. within one", "FVC/DB1 EER"]
+    (row,) = rows_of(table([folder], "csv", ["zero_fmr", "loss", "best.step"]))
+    assert figures_of(table([folder], "csv", ["zero_fmr", "loss", "best.step"])) == [
+        "val. loss", "val. best step", "FVC/DB1 ZeroFMR",
+    ]  # fmt: skip
+    assert (row["val. loss"], row["val. best step"], row["FVC/DB1 ZeroFMR"]) == ("1.5", "400.0", "0.04")
+
+
+def figures_of(text):
+    """The columns of figures, without their deviations and numbers of runs."""
+    columns = text.splitlines()[0].split(",")
+    return columns[columns.index("steps") + 1 :: 3]
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [("exat", "error: --figures: no run has exat; did you mean exact?\n"), ("eer", "no run has eer; there are best."),
+     ("exact,,loss", "expected names with commas between them, like best.exact,eer")],
+)  # fmt: skip
+def test_a_figure_that_no_run_has_is_refused_with_those_there_are(run, capsys, names, line):
+    assert line in refused(capsys, str(run("a")), "--figures", names)
 
 
 def test_two_evaluations_of_one_name_are_not_taken_for_one(run):
@@ -118,6 +143,8 @@ def test_a_run_that_was_not_validated_yet_has_dashes(run):
     [
         ("config.json", "{", "config.json: cannot be read"),
         ("config.json", '{"config": 3}', "config.json: not a run's config.json"),
+        ("config.json", '{"config": {"stage": "dense", "seed": Infinity}}', "config.json: not a run's config.json"),
+        ("config.json", '{"config": ' + 900 * '{"a": ' + "1" + 901 * "}", "config.json: "),
         ("metrics.json", "[1]", "metrics.json: not a run's metrics.json"),
         ("evaluation/results.json", '{"databases": 1}', "results.json: not an evaluation's results.json"),
     ],
@@ -134,6 +161,12 @@ def refused(capsys, *argv):
         cli.main(["table", *argv])
     assert ended.value.code == EXIT_REFUSED
     return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [10**400, 1.7e308, True, "0.5", [0.5]])
+def test_what_can_be_no_figure_is_none(run, number):
+    folders = [run("a", exact=number), run("b", seed=1, exact=number)]
+    assert "val. exact" not in rows_of(table(folders, "csv"))[0]
 
 
 def test_a_folder_that_is_no_run_is_refused_by_name(run, tmp_path, capsys):

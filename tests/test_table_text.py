@@ -24,7 +24,7 @@ def test_markdown_has_a_ruler_and_as_many_cells_in_every_row():
         ("<img src=x>", "&lt;img src=x&gt;", r"\textless{}img src=x\textgreater{}"),
         ("[x](y) `z`", r"\[x\](y) \`z\`", "{[}x{]}(y) `z`"),
         (r"\input{x}%", r"\\input{x}%", r"\textbackslash{}input\{x\}\%"),
-        ("a\nb\x1b", "a\ufffdb\ufffd", "a\ufffdb\ufffd"),
+        ("a\nb\x1b\udcff", "a?b??", "a?b??"),
         ("weight_decay _x_", r"weight_decay \_x\_", r"weight\_decay \_x\_"),
         ("*[2pt]", r"\*\[2pt\]", "{*}{[}2pt{]}"),
     ],

@@ -25,6 +25,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
+from ifvit.table_text import printable
+
 # How names begin. A picture shares its name with no curve (`matches`): TensorBoard would show only one of them.
 TRAIN, VALIDATION, PICTURE = "train/", "validation/", "picture/"
 _HEADER = struct.Struct("<QI")  # of a record: the length of its content, a checksum; another checksum ends it
@@ -63,15 +65,14 @@ class Curves:
         """A picture, uint8 RGB (H, W, 3)."""
         self._write(Event(step=step, summary=summary.image(name, picture, dataformats="HWC")))
 
-    def begin(self, config: Mapping[str, Any], told_apart: Mapping[str, Any], objective: str) -> None:
+    def begin(self, config: Mapping[str, Any], identity: Mapping[str, Any], objective: str) -> None:
         """What a run is, before its first update: its config as text, and its entry for TensorBoard's HParams.
 
-        config, told_apart: values by key, all of them and those that make the run this one; objective: the curve that
+        config, identity: values by key, all of them and those that make the run this one; objective: the curve that
         HParams compares runs by.
         """
-        values = ((key, value if isinstance(value, str) else json.dumps(value)) for key, value in config.items())
-        text = "\n".join(f"    {key}: {value}" for key, value in values)  # indented: Markdown's code
-        experiment, session, _ = summary.hparams({k: _shown(v) for k, v in told_apart.items()}, {objective: 0.0})
+        text = "\n".join(f"    {key}: {_text(value)}" for key, value in config.items())  # indented: Markdown's code
+        experiment, session, _ = summary.hparams({k: _shown(v) for k, v in identity.items()}, {objective: 0.0})
         for found in (summary.text("config", text), experiment, session):
             self._write(Event(step=0, summary=found))
 
@@ -115,7 +116,12 @@ def command(folder: Path) -> str:
 
 def _shown(value: Any) -> Any:
     """A config's value as HParams takes it: a number, true, false or a text."""
-    return value if isinstance(value, (str, bool, int, float)) else json.dumps(value)
+    return value if isinstance(value, (bool, int, float)) else _text(value)
+
+
+def _text(value: Any) -> str:
+    """A config's value on a line; the name of a file may hold what is no text."""
+    return printable(value if isinstance(value, str) else json.dumps(value))
 
 
 def events(path: Path) -> Iterator[tuple[int, Event]]:

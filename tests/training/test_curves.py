@@ -107,6 +107,17 @@ def test_the_config_and_the_objective_are_there_for_tensorboard(finished):
     assert metric.name.tag == "validation/exact" and metric.name.tag in found
 
 
+def test_the_name_of_a_folder_that_is_no_text_stays_in_its_line(tmp_path):
+    writer = curves.Curves(tmp_path, 0, logged=False)
+    config = {"data.root": "/a\udcff\n# b"}
+    writer.begin(config, config, "validation/exact")
+    writer.close()
+    (path,) = curves.event_files(tmp_path)
+    values = [value for _, event in curves.events(path) for value in event.summary.value]
+    assert values[0].tensor.string_val == [b"    data.root: /a??# b"]
+    assert hparams_of(values[2]).session_start_info.hparams["data.root"].string_value == "/a??# b"
+
+
 def hparams_of(value):
     return HParamsPluginData.FromString(value.metadata.plugin_data.content)
 
