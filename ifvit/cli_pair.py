@@ -16,12 +16,20 @@ from ifvit.cli_common import at_least, check_place, typed_path
 def add_pair_commands(commands: argparse._SubParsersAction) -> None:
     """Add `register` and `compare` to the commands."""
     register = commands.add_parser(
-        "register", help="lay one print on another along the skin's bend, or say why that cannot be done"
+        "register",
+        help="lay one print on another along the skin's bend, or say why that cannot be done",
+        epilog="Exit status: 0 registered; 1 not registered (the picture shows the best guess), or the picture was not "
+        "written; 2 refused; 75 stopped.",
     )
     _add_pair(register, "draw both prints, the overlay and the bent grid")
     register.set_defaults(run=_register)
 
-    compare = commands.add_parser("compare", help="compare two prints, and say why")
+    compare = commands.add_parser(
+        "compare",
+        help="compare two prints, and say why",
+        epilog="Exit status: 0 an answer, whichever it is (--json: same_finger); 1 the prints show too little for one, or "
+        "the picture was not written; 2 refused; 75 stopped.",
+    )
     _add_pair(compare, "draw what the answer rests on")
     add_score(compare)
     compare.add_argument(

@@ -131,6 +131,7 @@ class Comparison(ImagePair):
         table = found.calibration
         return {
             "decision": self.decision(fmr),
+            "same_finger": None if self.cannot_say(fmr) else found.accepted,
             "decided_at_fmr": fmr,
             "decided_by": None if found.accepted is None else found.by,
             "fmr": None if table is None else table.fmr_at(self.score),

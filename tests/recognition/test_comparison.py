@@ -46,6 +46,7 @@ def test_without_a_run_synthetic_impostors_decide():
     assert mate.fmr < 0.001 and other.fmr > 0.01
     tree = other.to_dict(0.02)
     assert (tree["decision"], tree["decided_at_fmr"]) == (other.decision(0.02), 0.02)
+    assert [made.to_dict()["same_finger"] for made in (mate, other, small(other))] == [True, False, None]
     assert tree["decided_by"] == "4950 impostor pairs of synthetic fingers (protocol fvc)"
     assert tree["fmr"] == other.fmr and tree["calibration"]["impostors"] == 4950
     assert (
