@@ -27,8 +27,8 @@ def add_pair_commands(commands: argparse._SubParsersAction) -> None:
     compare = commands.add_parser(
         "compare",
         help="compare two prints, and say why",
-        epilog="Exit status: 0 an answer, whichever it is (--json: same_finger); 1 the prints show too little for one, or "
-        "the picture was not written; 2 refused; 75 stopped.",
+        epilog="Exit status: 0 an answer, whichever it is (--json: same_finger); 1 the prints show too little for one, "
+        "or the picture was not written; 2 refused; 75 stopped.",
     )
     _add_pair(compare, "draw what the answer rests on")
     add_score(compare)
