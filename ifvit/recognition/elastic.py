@@ -102,6 +102,21 @@ class ElasticMap(NamedTuple):
         return x, y
 
 
+def stacked(maps: Sequence[ElasticMap]) -> ElasticMap:
+    """Maps of frames of any sizes as one with a leading axis, NumPy arrays.
+
+    Beyond its outermost blocks a displacement is constant, so that one of a smaller frame goes on by its border.
+    """
+
+    def stack(*fields: np.ndarray) -> np.ndarray:
+        rows, columns = np.max([field.shape[:2] for field in fields], axis=0)
+        room = [[(0, rows - field.shape[0]), (0, columns - field.shape[1]), (0, 0)] for field in fields]
+        return np.stack([np.pad(field, each, mode="edge") for field, each in zip(fields, room, strict=True)])
+
+    fields = zip(*(elastic.fields for elastic in maps), strict=True)
+    return ElasticMap(np.stack([elastic.homography for elastic in maps]), tuple(stack(*level) for level in fields))
+
+
 class Candidates(NamedTuple):
     """K candidates after the first level.
 

@@ -21,7 +21,7 @@ from ifvit.config import ConfigError, Enhancement, MatcherConfig, Stage, matcher
 from ifvit.models.matcher import MatcherModel
 from ifvit.models.matching import extract_matches
 from ifvit.recognition.alignment import Matches
-from ifvit.recognition.elastic import ElasticMap
+from ifvit.recognition.elastic import ElasticMap, stacked
 from ifvit.recognition.inputs import CanvasImages, LaidPair, aligned_pairs, branch_inputs
 from ifvit.recognition.prints import Print
 from ifvit.recognition.registration import Guesses
@@ -108,15 +108,11 @@ class TrainedNetworks:
         return to_a @ homographies @ np.linalg.inv(to_b)
 
     def opinions(self, pairs: Sequence[tuple[Print, Print]], elastics: Sequence[ElasticMap]) -> list[Opinion]:
-        """What Module 2 says of at most `at_once` pairs (a, b), each with the map from B's ridges to A's.
-
-        The maps' arrays have the same shapes.
-        """
+        """What Module 2 says of at most `at_once` pairs (a, b), each with the map from B's ridges to A's."""
         missing = self.at_once - len(pairs)
         full, maps = [*pairs, *[pairs[-1]] * missing], [*elastics, *[elastics[-1]] * missing]
         sides = (self._images(side) for side in zip(*full, strict=True))
-        elastic = jax.tree.map(lambda *leaves: np.stack(leaves), *maps)
-        map_ba, laid = aligned_pairs(elastic, *sides, scale=PPI / self.module_1.ppi)
+        map_ba, laid = aligned_pairs(stacked(maps), *sides, scale=PPI / self.module_1.ppi)
         judged = _judge(self.module_2.model, self.module_1.dense, self._variables, laid)
         map_ba, judged = jax.device_get((map_ba, judged))
         return [self._opinion(map_ba[k], _Judged(*(values[k] for values in judged))) for k in range(len(pairs))]

@@ -9,7 +9,7 @@ from ifvit.config import Enhancement
 from ifvit.image import ImageError, Scan
 from ifvit.recognition.comparer import Comparer
 from ifvit.recognition.prints import Print
-from ifvit.recognition.ridge_matcher import Source
+from ifvit.recognition.ridge_matcher import Source, frame_of
 from ifvit.recognition.ridge_score import WEIGHTS_WITH_NETWORKS, Cosines, ridge_score, terms
 from ifvit.recognition.trained_networks import load_networks
 from tests.recognition.ridge_prints import FRAME, disc, drawn, finger, laid
@@ -113,6 +113,19 @@ def test_many_are_as_one_in_any_company(of_run, seen):
         assert one.score == pytest.approx(alone.score, abs=1e-3)
         assert one.opinion.score == pytest.approx(alone.opinion.score, abs=1e-3)
         assert one.alignment.source is alone.alignment.source
+
+
+def test_prints_of_any_size_share_a_batch(of_run, seen, prints):
+    """Each pair lies in a frame of its own; beside a larger one it says what it says alone."""
+    small = cv2.imread(str(prints / "finger0" / "0.png"), 0)
+    large = of_run.print_of(Scan(np.tile(small, (2, 2)), None, False), 250.0)
+    pairs = [(seen[0], seen[1]), (large, seen[0]), (seen[0], seen[2])]
+    assert frame_of(shown.of_ridges for shown in seen) != frame_of([large.of_ridges])
+    together = list(of_run.by(3).compare_many(pairs))
+    for pair, found in zip(pairs, together, strict=True):
+        alone = of_run.compare(*pair)
+        assert found.score == pytest.approx(alone.score, abs=1e-4)
+        np.testing.assert_allclose(found.opinion.cosines, alone.opinion.cosines, atol=1e-4)
 
 
 def test_aligning_leaves_module_2_out(of_run, seen):

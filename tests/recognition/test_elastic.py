@@ -8,7 +8,7 @@ import pytest
 
 from ifvit.recognition import displacement, elastic
 from ifvit.recognition.block_matching import Found
-from ifvit.recognition.elastic import LEVELS, ElasticMap, first_level, refine, ridges_of
+from ifvit.recognition.elastic import LEVELS, ElasticMap, first_level, refine, ridges_of, stacked
 from ifvit.recognition.ridge_matcher import RidgeMatcher
 from tests.recognition.ridge_prints import (
     FRAME,
@@ -129,6 +129,19 @@ def test_the_inverse_undoes_the_map(ridges, guess, median, high):
     for back in (True, False):
         there = carried(found, carried(found, pixels(), back), not back)
         assert errors(there, pixels()).max() < 0.1
+
+
+def test_maps_of_frames_of_any_size_stay_what_they_are_when_stacked():
+    rng = np.random.default_rng(0)
+    maps = [
+        ElasticMap(np.eye(3, dtype=np.float32), tuple(rng.normal(0, 3, (*side, 2)).astype(np.float32) for _ in LEVELS))
+        for side in ((5, 4), (3, 7))
+    ]
+    both = stacked(maps)
+    assert [field.shape for field in both.fields] == [(2, 5, 7, 2)] * len(LEVELS)
+    x, y = np.meshgrid(np.linspace(-50, 500, 40), np.linspace(-50, 500, 40))
+    for k, alone in enumerate(maps):
+        np.testing.assert_allclose(jax.tree.map(lambda leaf, k=k: leaf[k], both)(x, y), alone(x, y), atol=1e-3)
 
 
 def test_levels_are_taken_in_the_order_of_their_fields():
