@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ifvit.console import printable
+
 PAGE, TEXT, TITLE = 2000, 34, 56  # px
 INK, GREY, PAPER = (30, 30, 30), (105, 105, 105), (255, 255, 255)  # RGB
 LINE = 1.3  # height of a line, of its letters' size
@@ -28,11 +30,6 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
     name = f"DejaVuSans{'-Bold' if bold else ''}.ttf"
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), size)
-
-
-def printable(text: str) -> str:
-    """A file's name may hold anything: what has no shape on paper becomes '?'."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def paragraph(text: str, width: int, size: int = TEXT, bold: bool = False, colour: Colour = INK) -> np.ndarray:

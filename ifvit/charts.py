@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ifvit.console import printable
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -98,11 +100,6 @@ def tidy(axes: Axes, x: str, y: str) -> None:
 def percent(rate: float) -> str:
     """A rate as a tick's label."""
     return f"{100 * rate:g} %"
-
-
-def printable(text: str) -> str:
-    """A text without what could move a cursor or break a line."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def counts_of(scores: np.ndarray, genuine: np.ndarray) -> ScoreCounts:

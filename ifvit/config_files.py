@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ifvit.console import printable
+
 PACKAGE = Path(__file__).resolve().parent
 BASE = "base"  # a group's file that others build on, and that is no choice
 MAIN = "train"  # the file that lists the groups
@@ -103,7 +105,7 @@ def keys(path: Path) -> Iterator[Key]:
 def _lines(path: Path) -> list[str]:
     """The lines of a file, nothing in them that a terminal would obey."""
     text = path.read_text(encoding="utf-8", errors="replace")
-    return ["".join(sign if sign.isprintable() else "?" for sign in line) for line in text.splitlines()]
+    return list(map(printable, text.splitlines()))
 
 
 def documented(group: str) -> Path:

@@ -1,4 +1,5 @@
-"""The streams a command writes to: one that cannot be written any more stops the work, and breaks nothing.
+"""The streams a command writes to: one that cannot be written any more stops the work, and breaks nothing; and texts of
+strangers, which act on no terminal.
 
 `train.py | head`, a terminal that was closed, a log file on a full disk: in each case a write fails in the middle of
 work that can be saved. So a write never raises here. Work that takes long asks `lost`, and stops as it does on SIGTERM.
@@ -12,6 +13,11 @@ import sys
 from typing import Any, TextIO
 
 NAMES = {"stdout": "standard output", "stderr": "standard error"}
+
+
+def printable(text: str) -> str:
+    """A text, like a stranger's file name, with a ? for what would act on a terminal or has no shape on paper."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 class _Guarded:

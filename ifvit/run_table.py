@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ifvit import table_text
 from ifvit.config import ADDED_GROUPS, Stage, identity
+from ifvit.console import printable
 
 LARGEST = 2**26  # bytes of a JSON file
 LARGEST_FIGURE = 2**53  # no figure lies beyond it; means of greater numbers may overflow
@@ -290,7 +291,7 @@ def _columns(groups: Sequence[Sequence[Run]], names: Sequence[str]) -> list[Colu
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
-            raise RunError(table_text.printable(f"--figures: no run has {name}; {advice}"))
+            raise RunError(printable(f"--figures: no run has {name}; {advice}"))
     shown = [column for column in found if column.name in (names or _usual(column))]
     return sorted(shown, key=lambda c: (c.of != VALIDATED, c.of, c.how, (names or _usual(c)).index(c.name)))
 

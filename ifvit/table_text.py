@@ -7,6 +7,8 @@ import io
 import re
 from collections.abc import Callable, Collection, Sequence
 
+from ifvit.console import printable
+
 Rows = Sequence[Sequence[str]]
 
 _LATEX = {
@@ -81,11 +83,6 @@ def _in_markdown(text: str) -> str:
     text = re.sub(r"[\\`*\[\]|~]", r"\\\g<0>", text)
     # Within a word an underscore is one: keys stay readable.
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
-
-
-def printable(text: str) -> str:
-    """The text with a ? for what a terminal would obey or no file can hold; LaTeX too knows it."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 TEXT: dict[str, Callable[[Rows], str]] = {"markdown": markdown, "latex": latex}

@@ -21,7 +21,8 @@ FLOORS = {
         "config", "image", "geometry", "models", "weights", "losses", "metrics", "rates", "calibration", "cache",
         "charts", "checkpoint", "glossary", "pictures", "plots", "progress",
     },
-    0: {"files", "signature", "backend", "captions", "console", "program", "table_text"},
+    0: {"files", "signature", "backend", "captions", "program", "table_text"},
+    -1: {"console"},
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 MODULES = [REPOSITORY / "train.py", *sorted((REPOSITORY / "ifvit").rglob("*.py"))]

@@ -32,10 +32,6 @@ def test_a_file_may_have_any_name(name):
     assert not len(inked(block)) or inked(block).max() < 399
 
 
-def test_what_has_no_shape_is_a_question_mark():
-    assert captions.printable("a\nb\u202ec\udcff") == "a?b?c?"
-
-
 @pytest.mark.parametrize(("px_per_mm", "length_mm"), [(40, 5), (10, 20), (300, 1)])
 def test_a_scale_bar_is_as_long_as_it_tells(px_per_mm, length_mm):
     bar = captions.scale_bar(px_per_mm, 300)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ifvit.console import printable
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -91,3 +93,7 @@ def test_a_long_command_that_is_stopped_goes_on_later(tmp_path, number):
     process.send_signal(number)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 75 and said == "stopped; the same command goes on where it was\n", said
+
+
+def test_what_has_no_shape_is_a_question_mark():
+    assert printable("a\nb\u202ec\udcff") == "a?b?c?"

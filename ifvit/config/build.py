@@ -146,14 +146,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     sources = [_sources(tree) for tree in (old, new)]
     common = sources[0].keys() & sources[1].keys()
     trees = []
-    for tree, held in zip((old, new), sources, strict=True):
-        mixture = {name: held[name] for name in common}
+    for tree, parts in zip((old, new), sources, strict=True):
+        mixture = {name: parts[name] for name in common}
         trees.append(ADDED | dict(_leaves({**tree, "data": {**tree.get("data", {}), "mixture": mixture}})))
     before, after = trees
     keys = sorted(k for k in before.keys() | after.keys() if k not in MAY_CHANGE and not MIXTURE_ROOT.fullmatch(k))
     keys = [k for k in keys if k in before or not k.startswith(ADDED_GROUPS)]
     changed = [f"{k}: {before.get(k)} -> {after.get(k)}" for k in keys if before.get(k) != after.get(k)]
-    come, gone = (sorted(one.keys() - common) for one in reversed(sources))
+    come, gone = (sorted(parts.keys() - common) for parts in reversed(sources))
     changed += [f"data.mixture.{name}: not in use -> in use" for name in come]
     return changed + [f"data.mixture.{name}: in use -> not in use" for name in gone]
 
@@ -244,11 +244,11 @@ def _parts(tree: Any, path: str, problems: list[str]) -> Parts:
         problems.append(f"{path}: expected a group of sources by name, got {tree!r}")
         return Parts()
     defaults = {"root": None, "databases": None, "fvc_year": None, "file_ppi": None, "val_fingers": 2, "weight": 1.0}
-    held = {}
+    parts = {}
     for name, part in tree.items():
         given = {**defaults, **part} if isinstance(part, Mapping) else part
-        held[str(name)] = _build(PartConfig, given, f"{path}.{name}", problems)
-    return Parts(held)
+        parts[str(name)] = _build(PartConfig, given, f"{path}.{name}", problems)
+    return Parts(parts)
 
 
 def _value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:

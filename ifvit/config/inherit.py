@@ -28,10 +28,10 @@ def inherited(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, An
     tree = dict(tree)
     if tree.get("stage") != Stage.matcher:
         return tree
-    held = _config_of(tree)
-    if held is None:
+    found = _config_of(tree)
+    if found is None:
         return tree  # without a run to begin from it is refused by the rules
-    source, run = held
+    source, run = found
     dense = {key.removeprefix("dense."): value for key, value in ADDED.items() if key.startswith("dense.")}
     try:
         # LoFTR's files were read for Module 1, and are not read again.

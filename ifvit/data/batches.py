@@ -214,11 +214,11 @@ class MixedBatches(Batches):
     """Batches of which every one holds the same number of pairs of each source."""
 
     def __init__(self, parts: Mapping[str, Batches], threads: int, sharding: Sharding):
-        held = parts.values()
-        super().__init__(sum(part.size for part in held), sum(part.fingers for part in held), threads)
+        sources = parts.values()
+        super().__init__(sum(part.size for part in sources), sum(part.fingers for part in sources), threads)
         self.parts = parts
-        self.classes = sum(part.classes for part in held)
-        self.renewal = next((part.renewal for part in held if part.renewal), None)
+        self.classes = sum(part.classes for part in sources)
+        self.renewal = next((part.renewal for part in sources if part.renewal), None)
         self._join = jax.jit(
             lambda *pairs: jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *pairs), out_shardings=sharding
         )

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+from ifvit.console import printable
+from ifvit.table_text import aligned
+
 
 def counted(count: int, what: str) -> str:
     """'1 image', '2 images'."""
@@ -59,15 +62,14 @@ class Report:
         """A table of the databases, then the findings, problems first."""
         heading = ("database", "subjects", "fingers", "each", "images", "published", "ppi", "ridges say", "problems")
         rows = [heading, *(_row(database, self.findings) for database in self.databases)]
-        widths = [max(len(row[k]) for row in rows) for k in range(len(heading))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines = aligned(rows)
         for finding in sorted(self.findings, key=lambda finding: not finding.problem):
             where = f"{finding.database}: " if finding.database else ""
             lines.append(f"{'PROBLEM' if finding.problem else 'note'}  {finding.kind}: {where}{finding.text}")
         count = sum(finding.problem for finding in self.findings)
         lines.append(counted(count, "problem") if count else "no problems")
         # Names from a stranger's disk, without what would act on a terminal.
-        return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
+        return "\n".join(map(printable, lines))
 
 
 def _row(database: Database, findings: Sequence[Finding]) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ def plan(
         raise CheckpointError(
             f"{run_dir}: no run directory (it has no config.json of a run); give the run_dir of a training run"
         )
-    records = [record for some in find(data).values() for record in some]
+    records = [record for part in find(data).values() for record in part]
     if not records:
         raise DataError(
             f"data: synthetic fingers are evaluated as a set ({program.command('synthesize')}), with data=fvc"

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ifvit import captions, image
+from ifvit import image
 from ifvit.calibration import Calibration
+from ifvit.console import printable
 from ifvit.image import ImageError
 from ifvit.recognition.comparer import Compared, Comparer
 from ifvit.recognition.comparison import Comparison
@@ -64,7 +65,7 @@ class Matcher:
         parts = "ridges and minutiae"
         if (networks := self.comparer.networks) is not None:
             modules = "Module 1" if networks.module_2 is None else "Modules 1 and 2"
-            parts = f"ridges, minutiae and {modules} of {captions.printable(self.run)}"
+            parts = f"ridges, minutiae and {modules} of {printable(self.run)}"
         calibrated = "" if self.calibration is None else f", calibrated by {self.calibration.basis()}"
         return f"<Matcher by {parts}; enhancement {self.comparer.enhancer.method}, score {self.score}{calibrated}>"
 

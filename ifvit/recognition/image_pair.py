@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ifvit import __version__, captions
+from ifvit import __version__
+from ifvit.console import printable
 from ifvit.image import PpiFrom
 from ifvit.recognition.alignment import Matches
 from ifvit.recognition.comparer import Compared
@@ -52,7 +53,7 @@ class ImagePair:
     @property
     def names(self) -> str:
         """Both, in words."""
-        return captions.printable(f"{self.name_a} and {self.name_b}")
+        return printable(f"{self.name_a} and {self.name_b}")
 
     @property
     def alignment(self) -> RidgeAlignment:

@@ -25,7 +25,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
-from ifvit.table_text import printable
+from ifvit.console import printable
 
 # How names begin. A picture shares its name with no curve (`matches`): TensorBoard would show only one of them.
 TRAIN, VALIDATION, PICTURE = "train/", "validation/", "picture/"

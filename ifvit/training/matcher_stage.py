@@ -80,15 +80,15 @@ class MatcherStage:
         own = variables | {"params": {k: v for k, v in variables["params"].items() if k != CLASSES}}
         if self.config.init.matcher:
             source = Path(self.config.init.matcher)
-            held = _trained_before(source, own)
+            variables = _trained_before(source, own)
         else:
             source = Path(self.config.init.dense)
             try:
-                held = from_dense(self.model, own, self.module_1.variables)
+                variables = from_dense(self.model, own, self.module_1.variables)
             except ValueError as error:
                 raise RunDirError(f"{source}: its state is not that of its config ({error})") from error
         copy_best(run_dir.module_1_of(self.config), self.dir / MODULE_1)
-        return held | {"params": {**held["params"], CLASSES: classes}}, self.resume()
+        return variables | {"params": {**variables["params"], CLASSES: classes}}, self.resume()
 
     def resume(self) -> Start:
         init = self.config.init
@@ -236,13 +236,13 @@ def _trained_before(source: Path, own: dict[str, Any]) -> dict[str, Any]:
         RunDirError: it has none, or those of another model.
     """
     try:
-        _, _, held = read_variables(source)
+        _, _, variables = read_variables(source)
     except CheckpointError as error:
         raise RunDirError(str(error)) from error
-    held = {kind: {k: v for k, v in tree.items() if k != CLASSES} for kind, tree in held.items()}
+    variables = {kind: {k: v for k, v in tree.items() if k != CLASSES} for kind, tree in variables.items()}
     shapes = [
         {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(tree)}
-        for tree in (own, held)
+        for tree in (own, variables)
     ]
     if shapes[0] != shapes[1]:
         wrong = sorted(k for k in shapes[0].keys() | shapes[1].keys() if shapes[0].get(k) != shapes[1].get(k))
@@ -250,7 +250,7 @@ def _trained_before(source: Path, own: dict[str, Any]) -> dict[str, Any]:
             f"{source}: another model's state ({wrong[0]}: {shapes[1].get(wrong[0])} saved, {shapes[0].get(wrong[0])} "
             "expected); matcher.vector and matcher.shared must be that run's"
         )
-    return jax.tree.map(jnp.asarray, held)
+    return jax.tree.map(jnp.asarray, variables)
 
 
 def _without_fine(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:

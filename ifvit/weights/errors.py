@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 
+from ifvit.console import printable
+
 LONGEST = 120  # characters of an item in a message's list
 
 
@@ -38,6 +40,6 @@ def naming(path: str | PathLike[str]) -> Iterator[None]:
 def listed(items: Iterable[str], most: int = 4, separator: str = ", ") -> str:
     """The first few items, each cut short and without what acts on a terminal, and how many more there are."""
     items = list(items)
-    shown = ["".join(c if c.isprintable() else "?" for c in item[:LONGEST]) for item in items[:most]]
+    shown = [printable(item[:LONGEST]) for item in items[:most]]
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return separator.join(shown) + more

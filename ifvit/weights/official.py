@@ -12,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
+from ifvit.console import printable
 from ifvit.weights.errors import naming
 from ifvit.weights.names import BIN_SCORE, group_of
 from ifvit.weights.whole import backbone_kind, layer_count, top_down_names
@@ -54,7 +55,7 @@ class Provenance:
 
     def to_text(self) -> str:
         """This provenance as ASCII text to keep within a converted file."""
-        return json.dumps(asdict(self) | {"source": _printable(self.source)})
+        return json.dumps(asdict(self) | {"source": printable(self.source[:_MAX_SOURCE])})
 
     @classmethod
     def from_text(cls, text: str | bytes | None) -> Provenance | None:
@@ -69,7 +70,7 @@ class Provenance:
         good_blob = blob is None or (isinstance(blob, str) and re.fullmatch("[0-9a-f]{40}", blob))
         if not isinstance(source, str) or not good_blob or not isinstance(fix, bool | None):
             return None
-        return cls(_printable(source), blob, fix)
+        return cls(printable(source[:_MAX_SOURCE]), blob, fix)
 
 
 def blob_id(path: str | PathLike[str]) -> str:
@@ -148,7 +149,3 @@ def _contents(names: Iterable[str], dropped: Mapping[str, str]) -> list[str]:
     if BIN_SCORE in dropped.values():
         held.append("coarse_matching.bin_score, that is, it was trained with optimal transport (an _ot file)")
     return held
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text[:_MAX_SOURCE])
