@@ -1,4 +1,4 @@
-"""FVC folders without a year: each is a database of its own, and the same one wherever it lies and however it is called."""
+"""FVC folders without a year: each is a database of its own, and the same one wherever it lies."""
 
 import shutil
 from pathlib import PurePath
