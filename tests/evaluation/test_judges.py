@@ -96,7 +96,9 @@ def test_what_an_evaluation_of_cosines_leaves(runs, chosen, tmp_path, capsys):
         calibration = ifvit.load(runs / "matcher", score="cosines").calibration
         assert ifvit.load(runs / "matcher").calibration is None
         assert calibration.impostors == 24
-        assert calibration.of == {"databases": ["folder"], "protocol": "all", "images": 8, "genuine": 4}
+        content = json.loads((tmp_path / "out" / "comparisons" / "key.json").read_text())["images"]
+        whose = {"databases": ["folder"], "protocol": "all", "images": 8, "genuine": 4, "content": content}
+        assert calibration.of == whose
         told = json.loads((tmp_path / "out" / "results.json").read_text())
         assert "x cosine of the global" in told["score"] and told["databases"]["folder"]["pairs"]["impostor"] == 24
         rows = list(csv.DictReader((tmp_path / "out" / "pairs.csv").open()))
