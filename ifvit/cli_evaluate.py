@@ -26,9 +26,10 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     evaluate.add_argument(
         "run_dir",
+        nargs="?",
         type=_run_or_override,
         metavar="RUN_DIR",
-        help="of a trained Module 1 or 2, whose networks take part; none: by the ridges alone",
+        help="of a trained Module 1 or 2, whose networks take part; left out: ridges and minutiae alone are judged",
     )
     evaluate.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="the data: data=fvc data.root=FOLDER data.databases=DB1_B"

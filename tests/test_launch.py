@@ -141,6 +141,7 @@ def test_any_folder_will_do_and_paths_start_there(tmp_path):
     ended = ran("-m", "ifvit", "train", "dense=loftr", "debug=smoke", "run_dir=here", cwd=tmp_path)
     assert ended.returncode == 2
     assert "checkpoints/loftr_transformer.npz does not exist" in ended.stderr and "convert" in ended.stderr
+    assert "--output checkpoints/loftr_transformer.npz\n  (and" in ended.stderr
     assert list(tmp_path.iterdir()) == []  # refused, it leaves nothing
 
 

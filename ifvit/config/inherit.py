@@ -53,9 +53,10 @@ def _config_of(tree: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any]] | None
     named = init.get("matcher") or init.get("dense")
     if not named:
         return None
-    for place in (named, tree.get("run_dir"), init.get("resume_from")):
-        path = Path(str(place)) / "config.json" if place else None
-        if path and path.is_file():
+    places = [str(place) for place in (named, tree.get("run_dir"), init.get("resume_from")) if place]
+    for place in places:
+        path = Path(place) / "config.json"
+        if path.is_file():
             try:
                 if path.stat().st_size > LARGEST:
                     raise ValueError("too large")
@@ -66,13 +67,16 @@ def _config_of(tree: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any]] | None
                 raise ConfigError([f"{path}: not a run's config.json ({error})"]) from error
             key = "init.matcher" if init.get("matcher") else "init.dense"
             wanted = Stage.matcher if init.get("matcher") else Stage.dense
-            if place == named and run.get("stage") != wanted:
+            if place == str(named) and run.get("stage") != wanted:
                 other = "init.dense" if init.get("matcher") else "init.matcher"
                 raise ConfigError([f"{key}: {named} is a run of stage={run.get('stage')}; did you mean {other}?"])
             return path, run
     key = "init.matcher" if init.get("matcher") else "init.dense"
     raise ConfigError(
-        [f"{key}: {named} is no run directory (it has no config.json); give the run_dir of a training run"]
+        [
+            f"{key}: {named} is no run directory, nor has this run begun: there is no config.json in "
+            f"{' or '.join(places)}; give the run_dir of a training run"
+        ]
     )
 
 

@@ -25,6 +25,7 @@ from ifvit.data.discovery import recognise
 from ifvit.data.findings import Database, Finding, Report, counted
 from ifvit.data.records import DataError, Record, by_identity, listed
 from ifvit.data.splits import Split
+from ifvit.data.yearless import is_yearless
 from ifvit.progress import Progress
 from ifvit.recognition.fields import USUAL_PERIOD, ridge_period
 
@@ -102,7 +103,7 @@ def check_roots(roots: Sequence[Path]) -> None:
 
 def _judge_split(split: Split, records: Sequence[Record], findings: list[Finding]) -> None:
     people = {record.subject for record in records}
-    known = sum(subject in split.part for subject in people)
+    known = len(people & split.named_as(records).part.keys())
     text = f"the split knows {known} of the data's {counted(len(people), 'subject')}"
     if known == 0:
         text += ", so it says nothing of them: were they named otherwise in that run (--source)?"
@@ -159,7 +160,7 @@ def _judge_identities(
             f"{len(twice)} impressions have two files each, so that one print may stand on both sides: {listed(twice)}"
         )
         findings.append(Finding("same impression", True, database.name, text))
-    if database.name.startswith("FVC/") and database.ppi == "?":
+    if is_yearless(database.name) and database.ppi == "?":
         text = "the path does not say which competition it is, and so not the ppi; name it like FVC2002 or set --ppi"
         findings.append(Finding("unknown year", True, database.name, text))
 

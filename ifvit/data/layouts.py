@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from ifvit.config import Source
 from ifvit.data.records import Record, finger_of
+from ifvit.data.yearless import collection_of
 
 IMAGE = r"\.(?:png|tiff?|bmp|jpe?g|wsq|pgm)"
 IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff", ".wsq")
@@ -142,7 +143,8 @@ def by_name(source: Source, root: Path, relative: PurePosixPath, year: Callable[
     """
     layout = LAYOUTS[source]
     # The root's own name counts: it may be the database's folder itself.
-    found = layout.pattern.search(f"{_own_name(root)}/{relative}")
+    home = _home(root)
+    found = layout.pattern.search(f"{home.name}/{relative}")
     if not found:
         return None
     told = {name: value.lower() for name, value in found.groupdict().items() if value}
@@ -155,7 +157,7 @@ def by_name(source: Source, root: Path, relative: PurePosixPath, year: Callable[
         return Named(None, OTHER_PARTS)
     subject, path = found["subject"], root / relative
     if source is Source.fvc:
-        return Named(_fvc_record(path, told, year(path.parent)))
+        return Named(_fvc_record(path, told, year(path.parent), home / relative.parent))
     ppi = float(told["ppi"]) if "ppi" in told else layout.ppi
     if ppi == 0:
         return Named(None, "files that name 0 ppi")
@@ -178,8 +180,8 @@ def by_name(source: Source, root: Path, relative: PurePosixPath, year: Callable[
 
 
 @lru_cache(maxsize=8)
-def _own_name(root: Path) -> str:
-    return root.resolve().name
+def _home(root: Path) -> Path:
+    return root.resolve()
 
 
 def database_of(source: Source) -> str:
@@ -187,9 +189,10 @@ def database_of(source: Source) -> str:
     return f"SD{source[2:]}" if source.startswith("sd") else LAYOUTS[source].people
 
 
-def _fvc_record(path: Path, told: Mapping[str, str], year: int | None) -> Record:
+def _fvc_record(path: Path, told: Mapping[str, str], year: int | None, folder: Path) -> Record:
     number, letter = told["part"][0], told["part"][-1].upper()
-    database = f"FVC{year or ''}/DB{number}_{letter}"
+    collection = f"FVC{year}" if year else collection_of(folder)
+    database = f"{collection}/DB{number}_{letter}"
     return Record(
         path=path,
         database=database,
@@ -202,7 +205,7 @@ def _fvc_record(path: Path, told: Mapping[str, str], year: int | None) -> Record
 
 def published(database: str) -> Published:
     """What the complete database holds, by the name that records bear."""
-    fvc = re.fullmatch(r"FVC(\d*)/DB[1-4]_([AB])", database)
+    fvc = re.fullmatch(r"FVC(\d{4})/DB[1-4]_([AB])", database)
     if fvc:
         if fvc[1] == "2006":
             return FVC2006_A if fvc[2] == "A" else FVC2006_B

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from ifvit.data.prints import Prints
 from ifvit.data.records import DataError, Record
 from ifvit.data.sources import find
 from ifvit.data.splits import Split, split_of
+from ifvit.data.yearless import contents
 
 SPLIT_PART = {TRAIN: splits.TRAIN, VALIDATE: splits.VALIDATE}
 
@@ -28,8 +29,8 @@ SPLIT_PART = {TRAIN: splits.TRAIN, VALIDATE: splits.VALIDATE}
 class Supply:
     """A run's data: `fingerprint` says what it is, for comparison on resume; `split` who trains and who validates,
     None where only synthetic fingers do; `prints` the real impressions that are read here, `module1` the digest of the
-    Module 1 that has prepared others, None where there are none; `batches` of a stream, TRAIN or VALIDATE, raises
-    DataError where it has too few fingers.
+    Module 1 that has prepared others, None where there are none; `contents` of the databases, as of
+    `yearless`; `batches` of a stream, TRAIN or VALIDATE, raises DataError where it has too few fingers.
     """
 
     fingerprint: str
@@ -37,6 +38,7 @@ class Supply:
     prints: Prints | None
     batches: Callable[[int], Batches]
     module1: str | None = None
+    contents: Mapping[str, str] = field(default_factory=dict)
 
 
 def supply(config: Config, sharding: NamedSharding) -> Supply:
@@ -59,9 +61,9 @@ def supply(config: Config, sharding: NamedSharding) -> Supply:
     if any(part.source is Source.synthetic for part in data.parts.values()):
         said.append(f"synthetic fingers {data.fingers}, seed {config.seed}, recipe {RECIPE}")
     makers = {name: _maker(config, name, prepared.get(name, prints), split, sharding) for name in data.parts}
-    return Supply(
-        "; ".join(said), split, prints, partial(_batches, config, makers, sharding), _preparer(data, prepared)
-    )
+    batches = partial(_batches, config, makers, sharding)
+    held = contents(record for records in sources.values() for record in records)
+    return Supply("; ".join(said), split, prints, batches, _preparer(data, prepared), held)
 
 
 def _is_prepared(data: DataConfig, name: str) -> bool:

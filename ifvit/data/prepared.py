@@ -31,6 +31,7 @@ from ifvit import program
 from ifvit.config import Enhancement
 from ifvit.data.blocks import KEY, Blocks, Kind
 from ifvit.data.records import FINGERS, DataError, Record
+from ifvit.data.yearless import nameless
 
 FORMAT = 2  # raise it when a folder is read otherwise
 PRINTS, PAIRS = 64, 256  # of a block; what a kill costs
@@ -209,7 +210,8 @@ class Prepared:
         number: dict[str, int] = {}
         self.identity = np.array([number.setdefault(r.identity, len(number)) for r in self.records], np.int64)
         digest = hashlib.sha256(_content(folder / "prepared.json"))
-        digest.update("\n".join(f"{row} {_key(record)!r}" for row, record in named.items()).encode())
+        who = (f"{row} {tuple(map(nameless, _key(record)))!r}" for row, record in named.items())
+        digest.update("\n".join(who).encode())
         self._read_prints(folder, rows, digest)
         self._read_pairs(folder, rows, named, digest)
         self.fingerprint = f"{len(named)} prepared prints, {self.told.pairs} pairs, {digest.hexdigest()[:16]}"

@@ -30,6 +30,7 @@ from ifvit.data.records import DataError, Record
 from ifvit.data.sources import find
 from ifvit.data.splits import TRAIN, VALIDATE, Split, split_of
 from ifvit.data.tables import table
+from ifvit.data.yearless import nameless
 from ifvit.files import write_whole
 from ifvit.image import ImageError, PpiFrom, Scan
 from ifvit.progress import Progress
@@ -112,7 +113,8 @@ def _listing(records: Sequence[Record]) -> str:
             size = record.path.stat().st_size
         except OSError:
             size = -1  # reading it will say why
-        digest.update(json.dumps([record.database, record.identity, record.impression, record.ppi, size]).encode())
+        who = [nameless(record.database), nameless(record.identity), record.impression]
+        digest.update(json.dumps([*who, record.ppi, size]).encode())
     return digest.hexdigest()[:16]
 
 

@@ -23,6 +23,7 @@ from ifvit.config import DataConfig, Enhancement
 from ifvit.data.pairs import CANVAS
 from ifvit.data.records import DataError, Record
 from ifvit.data.sources import find
+from ifvit.data.yearless import nameless
 from ifvit.progress import Progress
 from ifvit.recognition.enhancement import Enhancer, misfit
 
@@ -216,7 +217,8 @@ def _line(name: str, checked: Checked, data: DataConfig) -> str:
     """An impression in the listing that the fingerprint is of: who it is and what, but not where it lies."""
     record = checked.record
     # The files' content rather than the canvases': another release of OpenCV may resample to other bits.
-    line = f"{record.database} {record.identity} {record.impression} {checked.crc} {checked.canvas.ppi}"
+    who = f"{nameless(record.database)} {nameless(record.identity)} {record.impression}"
+    line = f"{who} {checked.crc} {checked.canvas.ppi}"
     return line if len(data.parts) == 1 else f"{name}/{line}"
 
 

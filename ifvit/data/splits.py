@@ -19,6 +19,7 @@ from pathlib import Path
 from ifvit.config import PAPER, DataConfig
 from ifvit.data.records import DataError, Record, listed
 from ifvit.data.tables import table
+from ifvit.data.yearless import UNKNOWN, nameless
 
 TRAIN, VALIDATE, TEST, UNUSED = "train", "validate", "test", "unused"
 PARTS = (TRAIN, VALIDATE, TEST, UNUSED)
@@ -47,24 +48,37 @@ class Split:
 
     def digest(self) -> str:
         """Who trains and who validates, for comparison; that others are kept for tests changes nothing."""
-        seen = sorted((subject, part) for subject, part in self.part.items() if part in (TRAIN, VALIDATE))
-        return hashlib.sha256(table(HEADING, seen).encode()).hexdigest()[:16]
+        seen = {(nameless(subject), part) for subject, part in self.part.items() if part in (TRAIN, VALIDATE)}
+        return hashlib.sha256(table(HEADING, sorted(seen)).encode()).hexdigest()[:16]
 
     def indices(self, records: Sequence[Record], part: str) -> list[int]:
         """The records of a part's subjects."""
         return [k for k, record in enumerate(records) if self.part.get(record.subject) == part]
 
-    def refuse_seen(self, records: Iterable[Record], where: str) -> None:
+    def named_as(self, records: Iterable[Record]) -> Split:
+        """The split under the records' names where an earlier version wrote it, which had no names of folders."""
+        subjects = {record.subject for record in records}
+        before = {s: nameless(s) for s in subjects - self.part.keys() if nameless(s) in self.part}
+        renamed = set(before.values()) - subjects
+        kept = {subject: part for subject, part in self.part.items() if subject not in renamed}
+        return Split(kept | {subject: self.part[old] for subject, old in before.items()})
+
+    def refuse_seen(self, records: Sequence[Record], where: str) -> None:
         """Refuse to test on subjects that a run trained on or validated on.
 
         Raises:
             DataError: naming them.
         """
-        seen = dict.fromkeys(r.subject for r in records if self.part.get(r.subject) in (TRAIN, VALIDATE))
+        part = self.named_as(records).part
+        seen = dict.fromkeys(r.subject for r in records if part.get(r.subject) in (TRAIN, VALIDATE))
         if seen:
+            earlier = (
+                f". The split calls a folder whose FVC year is not known {UNKNOWN}, as earlier versions did: if these "
+                f"are other fingers, put the name of the folder trained on in the place of {UNKNOWN} in split.csv"
+            )
             raise DataError(
                 f"{where}: {len(seen)} of its subjects were trained or validated on ({listed(seen)}); "
-                "a test on them says nothing of unseen fingers"
+                f"a test on them says nothing of unseen fingers{earlier if seen.keys() - self.part.keys() else ''}"
             )
 
 
@@ -79,7 +93,7 @@ def split_of(data: DataConfig, sources: Mapping[str, Sequence[Record]]) -> Split
     if data.split == PAPER:
         split = paper_split(records)
     elif data.split:
-        split = read_split(Path(data.split))
+        split = read_split(Path(data.split)).named_as(records)
         missing = dict.fromkeys(r.subject for r in records if r.subject not in split.part)
         if missing:
             raise DataError(

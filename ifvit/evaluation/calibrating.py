@@ -29,7 +29,8 @@ def store_calibration(judge: Judge, scores: np.ndarray, of: Mapping[str, Any], r
     path, stored = judge.run_dir / FILES[judge.score_of], judge.calibration()
     found = calibration(scores)._replace(of=of)
     if stored is not None and not replace and not _gains(stored, found):
-        return f"{path} stays: it rests on {stored.basis()}, this on {found.basis()} (--calibrate replaces it)"
+        other = " of other images" if stored.basis() == found.basis() else ""
+        return f"{path} stays: it rests on {stored.basis()}, this on {found.basis()}{other} (--calibrate replaces it)"
     try:
         write_json(path, {**judge.key, "of": dict(of), "table": found.tree()})
     except OSError as error:
@@ -37,12 +38,25 @@ def store_calibration(judge: Judge, scores: np.ndarray, of: Mapping[str, Any], r
             f"{UNDONE}{path} cannot be written ({error.strerror}); to calibrate it, evaluate a copy of the run "
             "that can be written"
         )
-    before = f", before with {stored.basis()}" if stored is not None and stored.basis() != found.basis() else ""
-    return f"calibrated with {found.basis()}{before}: {path}"
+    return f"calibrated with {found.basis()}{_before(stored, found)}: {path}"
+
+
+def _before(stored: Calibration | None, found: Calibration) -> str:
+    """What was stored before, in words, where it rests on something else."""
+    if stored is None or (stored.basis() == found.basis() and _same_images(stored, found)):
+        return ""
+    return f", before with {stored.basis()}{' of other images' if stored.basis() == found.basis() else ''}"
 
 
 def _gains(stored: Calibration, found: Calibration) -> bool:
     """Whether the one found is to take the place of the one stored."""
     if found.impostors != stored.impostors:
         return found.impostors > stored.impostors
-    return all((stored.of or {}).get(name) == found.of.get(name) for name in ("databases", "protocol"))
+    same = all((stored.of or {}).get(name) == found.of.get(name) for name in ("databases", "protocol"))
+    return same and _same_images(stored, found)
+
+
+def _same_images(stored: Calibration, found: Calibration) -> bool:
+    """Whether both rest on the same images, as far as is known: a calibration of an earlier version does not say it."""
+    before = (stored.of or {}).get("content")
+    return before in (None, found.of.get("content"))

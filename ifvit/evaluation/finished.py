@@ -18,6 +18,7 @@ from ifvit.data.records import Record
 from ifvit.evaluation import peers
 from ifvit.evaluation.calibrating import UNDONE
 from ifvit.evaluation.task import Task
+from ifvit.files import obstacle
 from ifvit.recognition.run_calibration import FILES, RECIPE, Score
 
 FILE = "finished.json"
@@ -33,7 +34,7 @@ def key_of(task: Task, calibrate: bool | None, moved: int) -> dict[str, Any]:
         "state": None if task.run_dir is None else _state(task.run_dir), "score": task.score,
         "enhancement": str(task.data.enhancement), "protocol": str(task.protocol), "images": _images(task.records),
         "pairs": pairs, "robustness": moved, "calibrate": calibrate, "calibration": calibration_of(task),
-        "peers": peers.unavailable(),
+        "peers": peers.unavailable(), "writable": _is_writable(task),
     }  # fmt: skip
 
 
@@ -50,14 +51,15 @@ def lines_of(out: Path, key: dict[str, Any]) -> list[str] | None:
 
 
 def finish(out: Path, task: Task, key: dict[str, Any], lines: Sequence[str]) -> None:
-    """Note that everything is written, unless a line says that the same command may do more the next time.
+    """Note that everything is written, unless a line says that the same command may do more the next time: a run that
+    can be written may be calibrated then. A read-only one stays as it is.
 
     key: as it was before; the calibration may be another now.
 
     Raises:
         WriteError: it cannot be noted.
     """
-    if any(line.startswith(UNDONE) for line in lines):
+    if key["writable"] and any(line.startswith(UNDONE) for line in lines):
         return
     write_json(out / FILE, {"key": key | {"calibration": calibration_of(task)}, "lines": list(lines)})
 
@@ -81,6 +83,11 @@ def _images(records: Sequence[Record]) -> str:
 def calibration_of(task: Task) -> str | None:
     """What is kept with the run about the task's score: another evaluation may have replaced it."""
     return None if task.run_dir is None else _content(task.run_dir / FILES[Score(task.score)])
+
+
+def _is_writable(task: Task) -> bool:
+    """Whether a calibration could be kept with the run."""
+    return task.run_dir is not None and obstacle(task.run_dir / FILES[Score(task.score)]) is None
 
 
 def _digest(files: Iterable[tuple[str, Path]]) -> str:

@@ -116,8 +116,11 @@ def _calibrated(done: Evaluation, replace: bool) -> str:
         return f"{UNDONE}no impostor pair could be compared"
     # A pair that failed has no score and so reaches none: the bottom.
     scores = np.where(failed, done.comparisons.score[impostor & ~failed].min(), done.comparisons.score)[impostor]
-    of = {"protocol": str(task.protocol), "images": len(task.records), "databases": task.databases}
-    return store_calibration(done.judge, scores, of | {"genuine": int(task.pairs.genuine.sum())}, replace)
+    of = {
+        "protocol": str(task.protocol), "images": len(task.records), "databases": task.databases,
+        "genuine": int(task.pairs.genuine.sum()), "content": done.key["images"],
+    }  # fmt: skip
+    return store_calibration(done.judge, scores, of, replace)
 
 
 def _threshold(compared: PairList, comparisons: Comparisons, fmr: float) -> float:

@@ -17,6 +17,7 @@ from ifvit.data.records import DataError, Record, by_identity
 from ifvit.data.sources import find
 from ifvit.data.splits import read_split
 from ifvit.data.synthetic_sets import any_synthetic
+from ifvit.data.yearless import as_known
 
 USUAL = {Source.fvc: Protocol.fvc, Source.sd4: Protocol.sd4}
 LONGEST = 60  # letters of a folder's name
@@ -89,7 +90,8 @@ def plan(
     records = [record for part in find(data).values() for record in part]
     if not records:
         raise DataError(
-            f"data: synthetic fingers are evaluated as a set ({program.command('synthesize')}), with data=fvc"
+            "data: name the prints, like data=fvc data.root=FOLDER; synthetic fingers are evaluated as a set "
+            f"({program.command('synthesize')}), with data=fvc"
         )
     refuse_seen(run_dir, records)
     protocol = protocol or usual_protocol(data)
@@ -102,10 +104,12 @@ def refuse_seen(run_dir: Path | None, records: Sequence[Record]) -> None:
     Raises:
         DataError: naming them.
     """
-    tables = () if run_dir is None else (run_dir / "split.csv", run_dir / MODULE_1 / "split.csv")
-    for table in tables:
+    for folder in () if run_dir is None else (run_dir, run_dir / MODULE_1):
+        table = folder / "split.csv"
         if table.exists():
-            read_split(table, "split.csv").refuse_seen(records, "the data")
+            run = read_json(folder / "config.json")
+            known = run.get("databases") if isinstance(run, dict) else None
+            read_split(table, "split.csv").refuse_seen(as_known(records, known), "the data")
 
 
 def joined(names: Sequence[str]) -> str:

@@ -96,4 +96,5 @@ def _whose(of: Any) -> dict[str, Any] | None:
     words = {name: of.get(name) for name in ("databases", "protocol")}
     if not all(isinstance(word, str) and word.isprintable() for word in [*words["databases"], words["protocol"]]):
         return None
-    return words | {name: of[name] for name in ("images", "genuine") if isinstance(of.get(name), int)}
+    kinds = {"images": int, "genuine": int, "content": str}
+    return words | {name: of[name] for name, kind in kinds.items() if isinstance(of.get(name), kind)}

@@ -23,7 +23,7 @@ REPORT = "merge_report.json"
 
 HOW_TO_GET = """\
   get LoFTR's weights (outdoor_ds.ckpt, from the links on LoFTR's project page, github.com/zju3dv/LoFTR), then
-    {convert} --pytorch_ckpt outdoor_ds.ckpt --output {npz}
+    {convert} --pytorch_ckpt outdoor_ds.ckpt --output {npz}{key}
   (and --prefix '' for its backbone and fine stage too), or point dense.loftr_pretrained_ckpt at the .ckpt itself, or
   train LoFTR's encoder from scratch with dense.loftr_pretrained_ckpt=null"""
 
@@ -31,7 +31,10 @@ HOW_TO_GET = """\
 def check_there(path: Path) -> None:
     """Raise a WeightsError that says how to get the weights when there is no such file."""
     if not path.exists():
-        how = HOW_TO_GET.format(convert=program.command("convert"), npz=path.with_suffix(".npz"))
+        # What lies elsewhere may be a read-only input.
+        npz = (Path("checkpoints") / path.name if path.is_absolute() else path).with_suffix(".npz")
+        key = "" if npz == path else f"\n    and set dense.loftr_pretrained_ckpt={npz}"
+        how = HOW_TO_GET.format(convert=program.command("convert"), npz=npz, key=key)
         raise WeightsError(f"dense.loftr_pretrained_ckpt: {path} does not exist\n{how}")
 
 

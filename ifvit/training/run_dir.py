@@ -11,6 +11,7 @@ from ifvit import checkpoint
 from ifvit.checkpoint import MODULE_1
 from ifvit.config import Config, Stage, as_tree, differences
 from ifvit.data.loader import Supply
+from ifvit.data.records import listed
 from ifvit.files import write_whole
 
 OWN = {
@@ -61,9 +62,7 @@ def _take(config: Config, run_dir: Path) -> None:
     if not has_states(run_dir) and config.init.resume_from:
         source = Path(config.init.resume_from)
         if not has_states(source):
-            raise RunDirError(
-                f"init.resume_from: {source} holds no saved state (expected {source / 'states'}/STEP/, as in a run_dir)"
-            )
+            raise RunDirError(_no_run(source))
         # Compared at the source too, so that a refusal copies nothing.
         if problem := _other_run(config, source):
             raise RunDirError(f"init.resume_from: {problem}; repeat its settings to go on with it")
@@ -72,6 +71,18 @@ def _take(config: Config, run_dir: Path) -> None:
     saved = has_states(run_dir) or checkpoint.saved_steps(run_dir / "best")
     if saved and (problem := _other_run(config, run_dir)):
         raise RunDirTakenError(f"run_dir: {problem}; repeat its settings to go on with it, or set another run_dir")
+
+
+def _no_run(source: Path) -> str:
+    """Why `init.resume_from` is no run, and which was meant."""
+    if not source.is_dir():
+        return f"init.resume_from: {source} is {'no folder' if source.exists() else 'not there'}; name a run_dir"
+    below = [states.parent for pattern in ("*/states", "*/*/states") for states in sorted(source.glob(pattern))]
+    looked = f"init.resume_from: {source} holds no saved state (looked for {source / 'states'}/STEP/)"
+    if runs := [str(folder) for folder in below if has_states(folder)]:
+        return f"{looked}; runs below it: {listed(runs)}; set init.resume_from={runs[0]}"
+    there = listed(sorted(path.name for path in source.iterdir())) or "nothing"
+    return f"{looked}, nor does a folder below it; it holds {there}. Name the run_dir of a run"
 
 
 def leave_nothing(config: Config) -> None:
@@ -185,5 +196,7 @@ def remember(config: Config, data: Supply) -> None:
     if data.split:
         text = data.split.text().encode()
         write_whole(path.with_name("split.csv"), lambda file: file.write(text))
+    # Prepared prints may have come here without their images.
+    databases = (stored or {}).get("databases", {}) | data.contents
     content = {"config": as_tree(config), "data": data.fingerprint, "split": digest(data), "weights": weights}
-    checkpoint.write_json(path, content)
+    checkpoint.write_json(path, content | ({"databases": databases} if databases else {}))

@@ -122,7 +122,8 @@ def test_maps_undo_each_other(made):
 def test_it_is_a_data_set_to_train_on(made):
     data = build(compose_tree(["data=fvc", f"data.root={made}", "data.databases=[DB1_A]", "data.file_ppi=500"])).data
     held = load(data)
-    assert len(held) == FINGERS * IMPRESSIONS and held.names == ("FVC/DB1_A/1", "FVC/DB1_A/2")
+    assert len(held) == FINGERS * IMPRESSIONS
+    assert held.names == (f"{made.name}/DB1_A/1", f"{made.name}/DB1_A/2")
 
 
 @pytest.mark.parametrize("left", [0, 1, 2, 8])

@@ -179,7 +179,7 @@ def test_the_year_is_read_off_the_path_or_asked_for(tmp_path):
         records(Source.fvc, tmp_path / "mine")
     assert records(Source.fvc, tmp_path / "mine", fvc_year=2004)[0].ppi == 512
     (own,) = records(Source.fvc, tmp_path / "mine", file_ppi=300.0)
-    assert own.ppi == 300 and own.database == "FVC/DB3_A"
+    assert own.ppi == 300 and own.database == "mine/DB3_A"
     for year in (2000, 2004):
         touch(tmp_path / f"both/fvc{year}/DB3_A/1_1.tif")
     held = records(Source.fvc, tmp_path / "both")

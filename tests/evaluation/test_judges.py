@@ -96,7 +96,9 @@ def test_what_an_evaluation_of_cosines_leaves(runs, chosen, tmp_path, capsys):
         calibration = ifvit.load(runs / "matcher", score="cosines").calibration
         assert ifvit.load(runs / "matcher").calibration is None
         assert calibration.impostors == 24
-        assert calibration.of == {"databases": ["folder"], "protocol": "all", "images": 8, "genuine": 4}
+        content = json.loads((tmp_path / "out" / "comparisons" / "key.json").read_text())["images"]
+        whose = {"databases": ["folder"], "protocol": "all", "images": 8, "genuine": 4, "content": content}
+        assert calibration.of == whose
         told = json.loads((tmp_path / "out" / "results.json").read_text())
         assert "x cosine of the global" in told["score"] and told["databases"]["folder"]["pairs"]["impostor"] == 24
         rows = list(csv.DictReader((tmp_path / "out" / "pairs.csv").open()))
@@ -135,8 +137,8 @@ def test_of_two_calibrations_of_one_size_the_first_stays(tmp_path):
     judge = SimpleNamespace(run_dir=tmp_path, score_of=Score.fused, key={"score": "fused"})
     judge.calibration = lambda: stored[-1] if stored else None
 
-    def store(database, scores, replace=False):
-        of = {"databases": [database], "protocol": "fvc"}
+    def store(database, scores, replace=False, **more):
+        of = {"databases": [database], "protocol": "fvc", **more}
         line = calibrating.store_calibration(judge, np.array(scores), of, replace)
         tree = json.loads((tmp_path / "calibration.json").read_text())
         stored.append(from_tree(tree["table"])._replace(of=tree["of"]))
@@ -151,6 +153,13 @@ def test_of_two_calibrations_of_one_size_the_first_stays(tmp_path):
     assert store("DB2_B", [0.1, 0.2, 0.3], True) == f"calibrated with {second}, before with {first}: {path}"
     more = "4 impostor pairs of DB1_B (protocol fvc)"
     assert store("DB1_B", [0.1, 0.2, 0.3, 0.4]) == f"calibrated with {more}, before with {second}: {path}"
+    # Earlier versions did not keep what the images were; from then on others of the same name are others.
+    four = [0.1, 0.2, 0.3, 0.4]
+    assert store("DB1_B", four, content="x") == f"calibrated with {more}: {path}"
+    line = f"{path} stays: it rests on {more}, this on {more} of other images (--calibrate replaces it)"
+    assert store("DB1_B", four, content="y") == line and stored[-1].of["content"] == "x"
+    line = f"calibrated with {more}, before with {more} of other images: {path}"
+    assert store("DB1_B", four, True, content="y") == line and stored[-1].of["content"] == "y"
 
 
 def test_a_calibration_by_fewer_impostors_replaces_none_by_more(runs, chosen, tmp_path, monkeypatch, capsys):
@@ -208,12 +217,12 @@ def test_a_set_is_evaluated_without_a_run(fvc, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = ["data=fvc", f"data.root={fvc}", "data.file_ppi=500", f"data.cache_dir={tmp_path / 'cache'}"]
     cli.main(["evaluate", *data, "--protocol", "all"])
-    text = capsys.readouterr().out
-    assert "EER" in text and "ms a pair" in text and "look at  evaluation/FVC_DB1_B-all/report.html" in text
-    results = json.loads((tmp_path / "evaluation" / "FVC_DB1_B-all" / "results.json").read_text())
+    text, folder = capsys.readouterr().out, f"evaluation/{fvc.name}_DB1_B-all"
+    assert "EER" in text and "ms a pair" in text and f"look at  {folder}/report.html" in text
+    results = json.loads((tmp_path / folder / "results.json").read_text())
     assert results["run"] == "none: ridges and minutiae alone" and results["images"] == 5
     assert len(results["unusable"]) == 1 and "1_3.tif: blank" in results["unusable"][0]
-    with open(tmp_path / "evaluation" / "FVC_DB1_B-all" / "pairs.csv") as file:
+    with open(tmp_path / folder / "pairs.csv") as file:
         rows = list(csv.DictReader(file))
     scores = {kind: [float(r["score"]) for r in rows if r["genuine"] == kind and r["failed"] == "0"] for kind in "01"}
     assert len(rows) == 10 and len(scores["0"]) == 4 and len(scores["1"]) == 2

@@ -169,6 +169,38 @@ def test_what_is_finished_is_told_without_loading_anything(run_dir, chosen, tmp_
     assert "finished before" not in capsys.readouterr().out
 
 
+def test_a_read_only_run_is_finished_without_a_calibration(run_dir, chosen, tmp_path, monkeypatch, capsys):
+    """Once it can be written, the same command calibrates it."""
+
+    def refused(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(run_module, "WORST", 1)
+    (run_dir / "calibration.json").unlink(missing_ok=True)
+    command = ["evaluate", str(run_dir), *chosen, "--out", str(tmp_path / "out")]
+    with monkeypatch.context() as patched:
+        patched.setattr("ifvit.evaluation.finished.obstacle", lambda path: "cannot be written")
+        patched.setattr("ifvit.evaluation.calibrating.write_json", refused)
+        cli.main(command)
+        first = capsys.readouterr().out
+        assert "not calibrated: " in first
+        patched.setattr(run_module, "evaluate", None)
+        cli.main(command)
+        again = capsys.readouterr().out
+        assert again.startswith(first) and "finished before" in again
+    cli.main(command)
+    assert "calibrated with" in capsys.readouterr().out and (run_dir / "calibration.json").exists()
+
+
+def test_a_run_may_be_left_out(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", "--help"])
+    assert "[RUN_DIR] [KEY=VALUE ...]" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate"])
+    assert "data: name the prints, like data=fvc data.root=FOLDER" in capsys.readouterr().err
+
+
 def test_an_evaluation_that_found_nothing_is_a_sentence(run_dir, chosen, tmp_path, monkeypatch, capsys):
     """And calibrates nothing."""
     (run_dir / "calibration.json").unlink(missing_ok=True)

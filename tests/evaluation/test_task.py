@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from ifvit.checkpoint import CheckpointError
+from ifvit.checkpoint import CheckpointError, write_json
 from ifvit.config import Enhancement, build
 from ifvit.data.protocols import Protocol
+from ifvit.data.records import DataError
+from ifvit.data.sources import find
+from ifvit.data.splits import TRAIN, Split
+from ifvit.data.yearless import contents
 from ifvit.evaluation.task import LONGEST, joined, plan
 from ifvit.launch import compose_tree
 
@@ -57,3 +61,30 @@ def test_what_is_no_run_is_refused_before_its_data_are_read(data, tmp_path):
     with pytest.raises(CheckpointError, match="no run directory"):
         plan(tmp_path, replace(data, root="/nowhere"), None, None)
     assert not list(Path(tmp_path).iterdir())
+
+
+def test_people_whom_a_run_has_seen_are_refused_under_any_folders_name(tmp_path):
+    def data_of(name):
+        return build(compose_tree(["data=fvc", f"data.root={tmp_path / name}", "data.file_ppi=500"])).data
+
+    for name, more in (("fingers", b""), ("others", b"other")):
+        (tmp_path / name / "DB1_A").mkdir(parents=True)
+        for finger, impression in ((1, 1), (1, 2), (2, 1), (2, 2)):
+            (tmp_path / name / "DB1_A" / f"{finger}_{impression}.png").write_bytes(
+                b"%d%d" % (finger, impression) + more
+            )
+    (records,) = find(data_of("fingers")).values()
+    run = tmp_path / "run"
+    write_json(run / "config.json", {"databases": contents(records)})
+    (run / "split.csv").write_text(Split({record.subject: TRAIN for record in records}).text())
+    assert plan(run, data_of("others"), None, None).folder() == "others_DB1_A"
+    (tmp_path / "fingers").rename(tmp_path / "renamed")
+    with pytest.raises(DataError, match="2 of its subjects were trained or validated on .fingers/DB1_A/1, "):
+        plan(run, data_of("renamed"), None, None)
+    # The table of an earlier version may be of anybody's, and says so.
+    (run / "split.csv").write_text(Split({f"FVC/DB1_A/{k}": TRAIN for k in (1, 2)}).text())
+    with pytest.raises(DataError, match="calls a folder whose FVC year is not known FVC, as earlier versions did"):
+        plan(run, data_of("others"), None, None)
+    write_json(run / "config.json", [])
+    with pytest.raises(DataError, match="2 of its subjects"):
+        plan(run, data_of("renamed"), None, None)

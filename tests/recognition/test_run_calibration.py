@@ -55,6 +55,8 @@ def test_whose_pairs_it_rests_on(comparer, tmp_path):
     for of, loaded in (
         (whose | {"genuine": 2800}, whose | {"genuine": 2800}),
         (whose, whose),
+        (whose | {"content": "x"}, whose | {"content": "x"}),
+        (whose | {"content": 3}, whose),
         (whose | {"images": float("nan"), "more": 1}, {"databases": ["DB1_A"], "protocol": "fvc"}),
         (whose | {"databases": ["\x1b[2J"]}, None),
         (whose | {"protocol": 3}, None),

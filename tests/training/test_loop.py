@@ -128,7 +128,7 @@ def test_resume_from_a_read_only_run(finished, tiny, tmp_path):
 
 
 def test_resume_from_nothing_is_refused(tiny, tmp_path):
-    with pytest.raises(RunDirError, match="init.resume_from: .* holds no saved state"):
+    with pytest.raises(RunDirError, match="init.resume_from: .* is not there"):
         train(tiny(tmp_path / "run", f"init.resume_from={tmp_path / 'none'}"))
 
 

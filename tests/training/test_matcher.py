@@ -139,7 +139,7 @@ def test_runs_of_the_other_stage_and_none(module_1, matcher, tmp_path):
     for init, said in (
         (f"init.matcher={module_1}", "is a run of stage=dense; did you mean init.dense"),
         (f"init.dense={matcher[0]}", "is a run of stage=matcher; did you mean init.matcher"),
-        (f"init.dense={tmp_path / 'none'}", "is no run directory"),
+        (f"init.dense={tmp_path / 'none'}", f"is no run directory, .* no config.json in .*none or {tmp_path / 'run'};"),
     ):
         overrides = [*TINY_MATCHER, init, f"run_dir={tmp_path / 'run'}"]
         with pytest.raises(ConfigError, match=said):

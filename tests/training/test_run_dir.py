@@ -113,3 +113,36 @@ def test_of_many_changes_the_first_are_named(held):
     many = ["seed=3", "optimizer.lr=1", "loss.negative_weight=9", "dense.temperature=1"]
     with pytest.raises(run_dir.RunDirTakenError, match=r"; and 1 more\)"):
         claim(*many, "optimizer.beta1=0.1", "optimizer.beta2=0.1", "optimizer.weight_decay=0")
+
+
+def test_what_databases_hold_is_remembered(held, tiny, tmp_path):
+    """Also where prepared prints went on without their images."""
+    held()
+    config = tiny(tmp_path / "run")
+    for known, remembered in (({}, None), ({"a/DB1_A": "x"}, {"a/DB1_A": "x"}), ({}, {"a/DB1_A": "x"})):
+        run_dir.remember(config, Supply("these", None, None, None, contents=known))
+        assert checkpoint.read_json(tmp_path / "run" / "config.json").get("databases") == remembered
+
+
+def test_what_is_no_run_to_resume_from_is_answered_with_the_run_that_is_meant(held, tiny, tmp_path):
+    held()
+    (tmp_path / "run").rename(tmp_path / "run-1")
+    (tmp_path / "input" / "deeper").mkdir(parents=True)
+    (tmp_path / "file").touch()
+
+    def said(place):
+        with pytest.raises(RunDirError) as refused:
+            run_dir.claim(tiny(tmp_path / "new", f"init.resume_from={tmp_path / place}"))
+        return str(refused.value)
+
+    begins = (
+        f"init.resume_from: {tmp_path / 'input'} holds no saved state (looked for {tmp_path / 'input/states'}/STEP/)"
+    )
+    assert said("input") == f"{begins}, nor does a folder below it; it holds deeper. Name the run_dir of a run"
+    for place in ("input/deeper/run", "input/run"):
+        (tmp_path / "run-1").rename(tmp_path / place)
+        run = tmp_path / place
+        assert said("input") == f"{begins}; runs below it: {run}; set init.resume_from={run}"
+        run.rename(tmp_path / "run-1")
+    assert said("none") == f"init.resume_from: {tmp_path / 'none'} is not there; name a run_dir"
+    assert "file is no folder" in said("file")
