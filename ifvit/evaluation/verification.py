@@ -124,7 +124,7 @@ class Figures:
             f"ZeroFNMR  {_percent(self.zero_fnmr)}; FNMR: 0 of {genuine}, so up to {_percent(self.least_fnmr)}",
             *(self._tar_line(tar) for tar in self.tar),
             f"AUC       {self.auc:.5f}",
-            f"in brackets: {LEVEL:.0%} intervals over fingers",
+            *([] if all(map(self.doubt, POINTS)) else [f"in brackets: {LEVEL:.0%} intervals over fingers"]),
         ]
 
     @property
