@@ -1,4 +1,4 @@
-"""`ifvit table RUN...`: runs side by side, for papers."""
+"""`ifvit table RUN...`: runs and evaluations side by side, for papers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ def add_table(commands: argparse._SubParsersAction) -> None:
     """Add `table` to the commands."""
     table = commands.add_parser(
         "table",
-        help="runs side by side: what differs, validation, verification; Markdown, LaTeX, CSV",
+        help="runs and evaluations side by side: what differs, validation, verification; Markdown, LaTeX, CSV",
         description="The figures of several runs side by side, with what differs between their configs: the last "
         "validation's (metrics.json) and those of every database in RUN/evaluation/. Runs that differ in nothing but "
-        "their seeds are one row: the mean ± the standard deviation.",
+        "their seeds are one row: the mean ± the standard deviation. Evaluations that lie elsewhere, like those by the "
+        "ridges alone, are a row of their own, those of one judge together.",
     )
-    table.add_argument("runs", nargs="+", type=typed_path, metavar="RUN", help="a run_dir, or a sweep's folder of them")
+    table.add_argument(
+        "runs", nargs="+", type=typed_path, metavar="RUN", help="a run_dir, an evaluation's --out, or a folder of such"
+    )
     table.add_argument("--format", choices=FORMS, default="markdown", help="default: %(default)s")
     table.add_argument(
         "--figures",
@@ -43,7 +46,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _table(arguments: argparse.Namespace) -> None:
     from ifvit.files import write_whole
-    from ifvit.run_table import RunError, table
+    from ifvit.run_files import RunError
+    from ifvit.run_table import table
 
     check_place("--out", arguments.out)
     try:

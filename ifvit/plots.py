@@ -10,7 +10,8 @@ import numpy as np
 
 from ifvit import captions
 
-RIGHT, NEAR, FAR, WRONG = (30, 160, 60), (150, 170, 20), (225, 140, 20), (215, 40, 40)  # RGB
+# RGB, from blue over light blue and orange to vermilion: told apart by the colour-blind too.
+RIGHT, NEAR, FAR, WRONG = (0, 80, 160), (86, 180, 233), (230, 159, 0), (196, 58, 0)
 PAPER = captions.PAPER
 MARGIN = 12  # px
 CAPTION = 28  # px, letters of a sheet as wide as a page
@@ -58,7 +59,7 @@ class PlacedPair(NamedTuple):
 
 
 def draw_pair(pair: MatchedPair, width: int) -> np.ndarray:
-    """A and B side by side under a title, `width` px; a line per match, green if right and red if wrong, fainter if
+    """A and B side by side under a title, `width` px; a line per match, in the colour of right or wrong, fainter if
     unsure.
     """
     gap = 3 * MARGIN

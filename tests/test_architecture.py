@@ -15,8 +15,8 @@ FLOORS = {
         "completion", "__main__",
     },
     4: {"training", "evaluation"},
-    3: {"data"},
-    2: {"synthesis", "recognition", "run_table"},
+    3: {"data", "run_table"},
+    2: {"synthesis", "recognition", "run_files"},
     1: {
         "config", "image", "geometry", "models", "weights", "losses", "metrics", "rates", "calibration", "cache",
         "charts", "checkpoint", "glossary", "pictures", "plots", "progress",

@@ -15,11 +15,25 @@ def pixels_near(picture, colour):
     return (np.abs(picture.astype(int) - colour).sum(-1) < 60).sum()
 
 
-def test_right_is_green_wrong_is_red():
+def test_right_and_wrong_have_colours_of_their_own():
     right = plots.draw_pair(pair([True], [1.0]), 400)
     wrong = plots.draw_pair(pair([False], [1.0]), 400)
     assert pixels_near(right, plots.RIGHT) > 20 and pixels_near(right, plots.WRONG) == 0
     assert pixels_near(wrong, plots.WRONG) > 20 and pixels_near(wrong, plots.RIGHT) == 0
+
+
+# Linear RGB as it is without the cones for green and without those for red (Machado, Oliveira and Fernandes, 2009).
+BLINDNESS = (
+    [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+)
+
+
+@pytest.mark.parametrize("seen", BLINDNESS)
+def test_the_colour_blind_tell_right_from_wrong(seen):
+    colours = np.clip((np.array(COLOURS) / 255) ** 2.2 @ np.array(seen).T, 0, 1) ** (1 / 2.2)
+    apart = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
+    assert apart[np.triu_indices(4, 1)].min() > 0.3
 
 
 def test_unsure_matches_are_fainter():
@@ -75,7 +89,7 @@ def test_a_placement_is_coloured_by_what_its_stage_can_reach(stage, error, colou
     assert not any(pixels_near(sheet, other) for other in COLOURS if other != colour)
 
 
-def test_a_model_whose_cells_are_right_shows_no_red():
+def test_a_model_whose_cells_are_right_shows_none_as_wrong():
     truth, coarse = placed(0.0, 7.0, 11.0)
     sheet = plots.draw_placements(plots.PlacedPair(np.ones((32, 32)), truth, {"coarse": coarse}, 8), "coarse", 320)
     assert pixels_near(sheet, plots.RIGHT) and pixels_near(sheet, plots.NEAR) and not pixels_near(sheet, plots.WRONG)

@@ -10,7 +10,8 @@ import pytest
 
 from ifvit import cli
 from ifvit.launch import EXIT_REFUSED
-from ifvit.run_table import RunError, table
+from ifvit.run_files import RunError
+from ifvit.run_table import shared_name, table
 
 RATES = {"fmr100": 0.02, "fmr1000": None, "zero_fmr": 0.04}
 
@@ -53,11 +54,23 @@ def rows_of(text):
 def test_runs_that_differ_in_their_seed_are_a_mean_and_a_spread(run):
     folders = [run("a", seed=1, exact=0.5), run("b", seed=2, exact=0.7), run("c", seed=1, lr=0.01)]
     first, second = rows_of(table(folders, "csv"))
-    assert first["run"] == "a (+1)" and first["seeds"] == "1, 2" and second["run"] == "c"
+    assert first["run"] == "a, b" and first["seeds"] == "1, 2" and second["run"] == "c"
     assert float(first["val. exact"]) == pytest.approx(0.6) and first["val. exact runs"] == "2"
     assert float(first["val. exact deviation"]) == pytest.approx(0.02**0.5)
     assert second["val. exact deviation"] == ""
     assert "0.600 ± 0.141" in table(folders, "markdown") and r"0.600 $\pm$ 0.141" in table(folders, "latex")
+
+
+@pytest.mark.parametrize(
+    ("names", "shared"),
+    [
+        ("lr=0.1,seed=1 lr=0.1,seed=10 lr=0.1,seed=2", "lr=0.1"), ("x-seed1 x-seed2", "x"), ("x_s1_b x_s2_b", "x_s_b"),
+        ("seed1-big seed2-big", "big"), ("run1 run12", "run"), ("seed=1 seed=2", "x_sweep"), ("seed=1", "seed=1"),
+        ("alpha beta", "alpha, beta"), ("x-seed=1,lr=1 x-seed=2,lr=1", "x,lr=1"), ("linseed1 linseed2", "linseed"),
+    ],
+)  # fmt: skip
+def test_a_group_is_called_by_what_its_runs_share(tmp_path, names, shared):
+    assert shared_name([tmp_path / "x_sweep" / name for name in names.split()]) == shared
 
 
 def test_only_what_differs_is_a_column(run):
@@ -121,6 +134,41 @@ def test_two_evaluations_of_one_name_are_not_taken_for_one(run):
     assert (row["FVC/DB1 fvc EER"], row["FVC/DB1 all EER"]) == ("0.01", "0.3")
 
 
+@pytest.fixture
+def evaluation(tmp_path):
+    """Writes the folder of an evaluation that lies in no run."""
+
+    def make(name, eer, run="none: ridges and minutiae alone", enhancement="gabor", database="FVC/DB1"):
+        judged = {"eer": eer, **RATES, "enough": {"eer": True}}
+        results = {"protocol": "fvc", "score": "likelihood", "run": run, "enhancement": enhancement}
+        write(tmp_path / "alone" / name / "results.json", results | {"databases": {database: judged}})
+        return tmp_path / "alone" / name
+
+    return make
+
+
+def test_evaluations_without_a_run_stand_beside_runs(run, evaluation):
+    trained = run("a", eers={"FVC/DB1": 0.01})
+    alone = evaluation("one", 0.02), evaluation("two", 0.03, database="FVC/DB2")
+    row, ridges = rows_of(table([alone[1], trained, alone[0]], "csv"))
+    assert (row["run"], ridges["run"]) == ("a", "none: ridges and minutiae alone")
+    assert (row["FVC/DB1 EER"], ridges["FVC/DB1 EER"], ridges["FVC/DB2 EER"]) == ("0.01", "0.02", "0.03")
+    assert (ridges["seeds"], ridges["steps"], ridges["val. exact"]) == ("-", "-", "")
+    assert [key for key in row if "." in key and "val." not in key] == ["data.enhancement"]
+    assert rows_of(table([alone[0].parent], "csv")) == rows_of(table(alone, "csv"))  # a folder of them
+
+
+def test_evaluations_are_told_apart_by_their_judges(evaluation, capsys):
+    folders = [evaluation("one", 0.02), evaluation("two", 0.03, enhancement="pyfing"), evaluation("three", 0.04, "x")]
+    rows = [(row["run"], row["data.enhancement"], row["FVC/DB1 EER"]) for row in rows_of(table(folders, "csv"))]
+    ridges = "none: ridges and minutiae alone"
+    assert rows == [(ridges, "gabor", "0.02"), (ridges, "pyfing", "0.03"), ("x", "gabor", "0.04")]
+    again = evaluation("again", 0.5)
+    assert refused(capsys, str(folders[0]), str(again)).endswith("with other figures; leave one of them out\n")
+    write(again / "results.json", {"databases": {}})
+    assert "again/results.json: not an evaluation's results.json" in refused(capsys, str(again))
+
+
 def test_a_sweeps_folder_is_its_runs_and_each_counts_once(run, tmp_path):
     folder = run("x_sweep/seed=1", seed=1)
     run("x_sweep/seed=2", seed=2)
@@ -172,8 +220,8 @@ def test_what_can_be_no_figure_is_none(run, number):
 def test_a_folder_that_is_no_run_is_refused_by_name(run, tmp_path, capsys):
     (tmp_path / "photos").mkdir()
     assert refused(capsys, str(run("a")), str(tmp_path / "photos")) == (
-        f"error: {tmp_path / 'photos'}: no run and no sweep of runs (has no config.json); give the run_dir of a "
-        "training run\n"
+        f"error: {tmp_path / 'photos'}: no run, no evaluation and no folder of such (has neither config.json nor "
+        "results.json); give the run_dir of a training run or the --out of an evaluation\n"
     )
     assert "(is not there)" in refused(capsys, str(tmp_path / "absent"))
 

@@ -2,14 +2,15 @@
 
 Each is a uint8 RGB (H, W, 3) array. DET axes are logarithmic, as FVC draws them, and end at half of what one pair is of
 all: no finer than the pairs allow. A rate of 0 has no place on such an axis; it is drawn at the axis's end, labelled 0,
-and the stretch from the last pair to none is a thin line, which ends in a dot at ZeroFMR.
+and the stretch from the last pair to none is a thin line, which ends in a dot at ZeroFMR. The line of equal rates, on
+which an EER lies, is drawn where the pairs tell a rate from none; a diamond on it is an EER with its interval.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from ifvit.charts import (
     tidy,
 )
 from ifvit.evaluation.robustness import Robustness
-from ifvit.evaluation.verification import FMRS, POINTS, TOO_FEW, Figures
+from ifvit.evaluation.verification import FMRS, LITTLE, POINTS, TOO_FEW, Figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +47,7 @@ def draw_det(curves: Mapping[str, Figures], heading: Sequence[str]) -> np.ndarra
     """
     if not 1 <= len(curves) <= len(COLOURS):
         raise ValueError(f"a DET picture holds 1 to {len(COLOURS)} curves, not {len(curves)}")
-    figure = sheet(heading, 8.0 + 0.3 * len(curves))
+    figure = sheet(heading, 8.3 + 0.3 * len(curves))
     axes = figure.subplots()
     ends = _axes(
         axes, *(max(getattr(result.pairs, kind) for result in curves.values()) for kind in ("impostor", "genuine"))
@@ -57,7 +58,10 @@ def draw_det(curves: Mapping[str, Figures], heading: Sequence[str]) -> np.ndarra
         axes.plot(*path.T, color=colour, linewidth=1)
         axes.plot(*path[1:-1].T, color=colour, linewidth=2.2)
         axes.plot(*path[-1], color=colour, marker="o", clip_on=False, zorder=3)
+        if not result.doubt("eer"):
+            _mark_eer(axes, result, max(ends), colour)
         entries.append((stroke(colour, linewidth=2.2), f"{name}: {_rates(result)}"))
+    entries.append(_eer_entry(curves.values()))
     entries.append((stroke(FAINT, "", marker="o"), "ZeroFMR: the lowest FNMR that accepts no impostor pair"))
     entries.append((patch(FEW), f"a rate of fewer than {RULE_OF_THREE:g} pairs, which is not told from none"))
     if not all(all(result.enough.values()) for result in curves.values()):
@@ -84,9 +88,9 @@ def _axes(axes: Axes, impostor: int, genuine: int) -> tuple[float, float]:
     tidy(axes, "FMR, impostor pairs accepted", "FNMR, genuine pairs rejected")
     axes.axvspan(ends[0], RULE_OF_THREE / impostor, color=FEW, zorder=0)
     axes.axhspan(ends[1], RULE_OF_THREE / genuine, color=FEW, zorder=0)
-    start = max(ends)
+    start = min(1, RULE_OF_THREE / min(impostor, genuine))
     axes.plot([start, 1], [start, 1], color=FAINT, linewidth=1, linestyle="--")
-    axes.annotate("EER", (0.8, 0.8), xytext=(-10, 0), textcoords="offset points", ha="right", color=FAINT)
+    axes.annotate("FMR = FNMR", (0.8, 0.8), xytext=(-10, 0), textcoords="offset points", ha="right", color=FAINT)
     for name, fmr in FMRS.items():
         if fmr >= 1 / impostor:
             axes.axvline(fmr, color=FAINT, linewidth=1, linestyle=":")
@@ -94,6 +98,21 @@ def _axes(axes: Axes, impostor: int, genuine: int) -> tuple[float, float]:
                 POINTS[name], (fmr, 1), xytext=(3, -4), textcoords="offset points", va="top", fontsize=9, color=FAINT
             )
     return ends
+
+
+def _mark_eer(axes: Axes, result: Figures, least: float, colour: str) -> None:
+    """An EER on the line of equal rates, and its interval along that line, down to `least`."""
+    interval = [max(rate, least) for rate in result.intervals["eer"]]
+    axes.plot(interval, interval, color=colour, linewidth=6, alpha=0.35, solid_capstyle="butt", gid="interval")
+    axes.plot(result.eer, result.eer, color=colour, marker="D", markeredgecolor="white", markersize=8, zorder=4)
+
+
+def _eer_entry(results: Collection[Figures]) -> tuple[Any, str]:
+    """What is said of the EERs: what marks them, or that the pairs are too few for one."""
+    if not all(result.doubt("eer") for result in results):
+        return stroke(FAINT, linewidth=3, marker="D"), "EER: FMR and FNMR are equal; the band is its 95 % interval"
+    reasons = dict.fromkeys(result.doubt("eer").removeprefix(LITTLE) for result in results)
+    return stroke(FAINT, "--"), f"no EER is marked: {', '.join(reasons)}"
 
 
 def rate_ticks(least: float) -> list[float]:
@@ -107,7 +126,11 @@ def rate_ticks(least: float) -> list[float]:
 def _rates(result: Figures) -> str:
     if result.nothing:
         return result.nothing
-    return ", ".join(f"{label} {100 * getattr(result, key):.2f} %{result.mark(key)}" for key, label in POINTS.items())
+    rates = {key: f"{100 * getattr(result, key):.2f} %{result.mark(key)}" for key in POINTS}
+    if not result.doubt("eer"):
+        low, high = (100 * rate for rate in result.intervals["eer"])
+        rates["eer"] += f" [{low:.2f}, {high:.2f}]"
+    return ", ".join(f"{POINTS[key]} {text}" for key, text in rates.items())
 
 
 def draw_heat_map(table: Robustness, heading: Sequence[str]) -> np.ndarray:

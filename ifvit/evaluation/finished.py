@@ -23,7 +23,7 @@ from ifvit.recognition.run_calibration import FILES, RECIPE, Score
 
 FILE = "finished.json"
 WRITTEN = ("report.html", "results.json", "pairs.csv")
-FORMAT = 1  # goes up when a report shows something else of the same evaluation
+FORMAT = 2  # goes up when a report shows something else of the same evaluation
 
 
 def key_of(task: Task, calibrate: bool | None, moved: int) -> dict[str, Any]:

@@ -45,7 +45,7 @@ img{max-width:100%;height:auto}figure{margin:1em 0}.pairs{display:flex;flex-wrap
 .pairs figure{width:26em;margin:0}dt{font-weight:bold}dd{margin:0 0 .4em 2em}
 @media print{body{max-width:none;margin:0;font-size:9pt}.figures{font-size:7.5pt}figure,tr,pre,dd{break-inside:avoid}
 h2,h3,h3+p,dt{break-after:avoid}.pairs{display:block}.pairs figure{display:inline-block;
-width:48%}.wide,pre{overflow:visible}pre{white-space:pre-wrap}a{color:inherit;text-decoration:none}}
+width:39%;margin-right:4%}.wide,pre{overflow:visible}pre{white-space:pre-wrap;font-size:7pt}a{color:inherit;text-decoration:none}}
 """
 
 
@@ -151,6 +151,9 @@ def _about(about: Mapping[str, Any]) -> list[str]:
 def _table(figures: Mapping[str, Figures], baseline: Baseline | None) -> list[str]:
     """A row for each database, and under it the baseline's."""
     heads = "".join(f'<th scope="col">{name}</th>' for name in ("database", *COLUMNS))
+    results = [*figures.values(), *(baseline.figures.values() if baseline else ())]
+    told = any(not result.doubt(key) for result in results for key in POINTS)
+    brackets = "In brackets: 95 % intervals over fingers. " if told else ""
     rows = []
     for name, result in figures.items():
         rows.append(_row(name, result))
@@ -160,7 +163,7 @@ def _table(figures: Mapping[str, Figures], baseline: Baseline | None) -> list[st
         '<div class="wide"><table class="figures"><caption>Rates in per cent, by database</caption>'
         f"<thead><tr>{heads}</tr></thead><tbody>",
         *rows,
-        f"</tbody></table></div><p>In brackets: 95 % intervals over fingers. {TOO_FEW}.</p>",
+        f"</tbody></table></div><p>{brackets}{TOO_FEW}.</p>",
     ]
 
 

@@ -29,6 +29,7 @@ from ifvit.rates import Ladder, Rates, auc, det, equal_error, lowest_fnmr, zero_
 
 FMRS = {"fmr100": 0.01, "fmr1000": 0.001}  # of the operating points that have one
 POINTS = {"eer": "EER", "fmr100": "FMR100", "fmr1000": "FMR1000", "zero_fmr": "ZeroFMR"}
+LITTLE = "means little: "
 TOO_FEW = "* means little: the pairs are too few"  # where there is room for a mark only
 FARS = (0.01, 0.001, 0.0001, 0.00001)  # at which TAR is given
 RESAMPLES = 1000
@@ -123,7 +124,7 @@ class Figures:
             f"ZeroFNMR  {_percent(self.zero_fnmr)}; FNMR: 0 of {genuine}, so up to {_percent(self.least_fnmr)}",
             *(self._tar_line(tar) for tar in self.tar),
             f"AUC       {self.auc:.5f}",
-            f"in brackets: {LEVEL:.0%} intervals over fingers",
+            *([] if all(map(self.doubt, POINTS)) else [f"in brackets: {LEVEL:.0%} intervals over fingers"]),
         ]
 
     @property
@@ -148,7 +149,7 @@ class Figures:
             return too_few(FMRS.get(name, FMRS["fmr100"]))
         least = max(self.least_fmr, self.least_fnmr)
         pairs = self._counted()[least == self.least_fmr]
-        return f"means little: {pairs} cannot tell a rate below {_percent(least)}"
+        return f"{LITTLE}{pairs} cannot tell a rate below {_percent(least)}"
 
     def mark(self, name: str) -> str:
         """The same where there is room for a mark only; `TOO_FEW` explains it."""
@@ -170,7 +171,7 @@ class Figures:
 
 def too_few(fmr: float) -> str:
     """What is said of an operating point at an FMR that the impostor pairs do not resolve."""
-    return f"means little: it takes {pairs_needed(fmr)} impostor pairs"
+    return f"{LITTLE}it takes {pairs_needed(fmr)} impostor pairs"
 
 
 def figures(

@@ -124,11 +124,12 @@ def _prints_row(pair: LaidPair, width: int) -> np.ndarray:
         )
     ]
     panels = [_Panel("A", drawings[0], pair.a), _Panel("B", drawings[1], pair.b)]
+    # True of any two prints: minutiae of different fingers meet too, by chance.
     entries = [
-        (marks.mark_of(marks.PAIRED), "in both prints (same number)"),
-        (marks.mark_of(marks.DOUBTFUL), "in both, but ridges there do not agree: unsure"),
-        (marks.mark_of(marks.ALONE_A), "in A alone, though B shows the place"),
-        (marks.mark_of(marks.ALONE_B), "in B alone, though A shows the place"),
+        (marks.mark_of(marks.PAIRED), "minutiae that meet (same number)"),
+        (marks.mark_of(marks.DOUBTFUL), "that meet where ridges do not agree: unsure"),
+        (marks.mark_of(marks.ALONE_A), "of A, that meet none of B's"),
+        (marks.mark_of(marks.ALONE_B), "of B, that meet none of A's"),
         (marks.mark_of(marks.BEYOND), "outside the overlap, or at its edge"),
         (marks.mark_of(marks.ANY, Kind.ending), "ending"),
         (marks.mark_of(marks.ANY, Kind.bifurcation), "bifurcation"),
@@ -221,8 +222,8 @@ def heat_map(pair: LaidPair, zoom: float) -> np.ndarray:
 def _heat_key(width: int) -> np.ndarray:
     """The colours of agreement, and what they mean."""
     shades = HEAT * _colours(np.linspace(0, 1, width - 4 * CAPTION)[None])[0] + (1 - HEAT) * 255
-    bar = captions.colour_bar(shades, [(0, "0"), (0.3, ".3"), (AGREES, f"{AGREES:g}"[1:]), (1, "1")], CAPTION)
-    text = f"1: the same ridges; from {AGREES:g} on they agree; about .3: different fingers"
+    bar = captions.colour_bar(shades, [(0, "0"), (0.3, "0.3"), (AGREES, f"{AGREES:g}"), (1, "1")], CAPTION)
+    text = f"1: the same ridges; from {AGREES:g} on they agree; about 0.3: different fingers"
     return captions.stacked([bar, captions.paragraph(text, width, CAPTION)], CAPTION // 4)
 
 

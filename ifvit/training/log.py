@@ -21,7 +21,7 @@ from ifvit.progress import clock
 from ifvit.training.curves import PICTURE, TRAIN, VALIDATION, Curves
 from ifvit.training.finished import aligned, written
 from ifvit.training.stage import Judgement
-from ifvit.training.validate import DIFFERENT
+from ifvit.training.validate import DIFFERENT, NO_MATCH
 
 WINDOWS = "windows.json"  # beside the curves
 KEPT_WINDOWS = 3  # as many states as may be resumed from, and one that is being written
@@ -232,8 +232,8 @@ def placements(means: Mapping[str, float]) -> str:
     """How far off the matches are, on one line: the coarse stage's, then the fine one's where there is one."""
     stages = []
     for stage in found_stages(means):
-        pck = ", ".join(f"@{px} {means[f'{stage}_pck_{px}']:.2f}" for px in PCK_PX)
-        stages.append(f"{stage} median {means[f'{stage}_median']:.2f} px, PCK {pck}")
+        within = ", ".join(f"{means[f'{stage}_pck_{px}']:.0%} within {px} px" for px in PCK_PX)
+        stages.append(f"{stage} median {means[f'{stage}_median']:.2f} px, {within}")
     return "matches off by: " + "; ".join(stages) if stages else "no match whose truth is known"
 
 
@@ -244,9 +244,11 @@ def found_stages(means: Mapping[str, float]) -> list[str]:
 
 def figure_lines(means: Mapping[str, float]) -> list[str]:
     """The figures of a validation of Module 1: of all labelled cells, and of the matches that were found."""
-    found = f"{means['matches']:.1f} a pair"
+    found = NO_MATCH
     if not math.isnan(means["precision"]):  # before a match is found there is nothing that could be precise
-        found += f"   precision {means['precision']:.2f}   recall {means['recall']:.2f}"
+        found = (
+            f"matches {means['matches']:.1f} a pair   precision {means['precision']:.2f}   recall {means['recall']:.2f}"
+        )
     rows = [["off by, px", "mean", "median", *(f"within {px}" for px in PCK_PX)]]
     rows.append(["cells", f"{means['end_point_error']:.2f}", "", *(f"{means[f'pck_{px}']:.2f}" for px in PCK_PX)])
     for stage in found_stages(means):
@@ -254,7 +256,7 @@ def figure_lines(means: Mapping[str, float]) -> list[str]:
         rows.append([f"{stage} matches", *errors])
     return [
         f"  loss {means['loss']:.3f}   cells exact {means['exact']:.3f}   within one {means['within_one']:.3f}",
-        f"  matches {found}",
+        f"  {found}",
         *aligned(rows),
     ]
 
@@ -270,11 +272,10 @@ def sheet(
     shown: Sequence[plots.MatchedPair], step: int, means: Mapping[str, float], whose: str, taught: bool
 ) -> np.ndarray:
     """The picture of a validation; `whose` pairs they are. taught: whether Module 1 learns what has no partner."""
-    heading = [
-        f"Module 1 after {step} steps, {whose}",
-        f"cells exact {means['exact']:.2f}, within one {means['within_one']:.2f}, "
-        f"precision {means['precision']:.2f}, recall {means['recall']:.2f}",
-    ]
+    precision = means["precision"]
+    found = NO_MATCH if math.isnan(precision) else f"precision {precision:.2f}, recall {means['recall']:.2f}"
+    cells = f"cells exact {means['exact']:.2f}, within one {means['within_one']:.2f}"
+    heading = [f"Module 1 after {step} steps, {whose}", f"{cells}; {found}"]
     if any(pair.title.startswith(DIFFERENT) for pair in shown):
         heading.append(FAILURES if taught else EXPECTED)
     return plots.match_sheet(shown, heading)

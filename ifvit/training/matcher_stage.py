@@ -201,8 +201,8 @@ def summary(means: Mapping[str, float]) -> str:
     return (
         f"loss {means['loss']:.3f}, EER {means['eer']:.2%}, AUC {means['auc']:.4f} (global {means['global_auc']:.4f}, "
         f"local {means['local_auc']:.4f}), mean score {means['genuine_score']:.2f} of mates and "
-        f"{means['impostor_score']:.2f} of others, cells exact {means['global_exact']:.2f} and "
-        f"{means['local_exact']:.2f}"
+        f"{means['impostor_score']:.2f} of others, cells exact {written(means['global_exact'], '.2f')} and "
+        f"{written(means['local_exact'], '.2f')}"
     )
 
 

@@ -16,6 +16,7 @@ from ifvit.training.step import Validation
 
 SHOWN_PAIRS = 6
 DIFFERENT = "different fingers"  # begins the title of a pair that is none
+NO_MATCH = "no match found"
 PER_SOURCE = ("exact", "within_one")  # told of each source of a mixture
 SHOWN_PLACEMENTS = 3  # larger, for they show errors of single pixels
 
@@ -92,7 +93,7 @@ def matched_pairs(batch: Pairs, judged: Validation, stride: int, most: int) -> l
         points = stride * np.stack([cells % columns, cells // columns], -1), points_b[k, made]
         right = judged.right[k, made]
         kind = "same finger" if images[2][k] else DIFFERENT
-        title = f"{kind}: {right.sum()} of {made.sum()} matches right"
+        title = f"{kind}: {f'{right.sum()} of {made.sum()} matches right' if made.any() else NO_MATCH}"
         confidence = judged.matches.confidence[k, made]
         drawn.append(plots.MatchedPair(images[0][k], images[1][k], *points, confidence, right, title))
     return drawn

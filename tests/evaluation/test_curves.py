@@ -63,7 +63,7 @@ def test_operating_points_finer_than_the_pairs_are_not_drawn(two, sheets):
     draw_det({"few": figures(genuine / 3, genuine, first, second)}, [])
     draw_det(two, [])
     draw_det({"many": figures(*simulated(100, 8, 2, seed=0))}, [])
-    names = [{text.get_text() for text in sheet.axes[0].texts} - {"EER"} for sheet in sheets]
+    names = [{text.get_text() for text in sheet.axes[0].texts} - {"FMR = FNMR"} for sheet in sheets]
     assert names == [set(), {"FMR100"}, {"FMR100", "FMR1000"}]
 
 
@@ -74,6 +74,32 @@ def test_the_dot_is_at_zero_fmr_and_a_rate_of_none_at_the_axis_end(two, sheets):
     for sheet, rate in ((sheets[0], two["better"].zero_fmr), (sheets[1], sheets[1].axes[0].get_ylim()[0])):
         (dot,) = (line for line in sheet.axes[0].lines if line.get_marker() == "o" and line.get_color() == COLOURS[0])
         assert dot.get_xdata()[0] == sheet.axes[0].get_xlim()[0] and dot.get_ydata()[0] == pytest.approx(rate)
+
+
+def test_an_eer_is_a_diamond_with_its_interval_where_the_pairs_tell_it(two, sheets, legends):
+    wide = figures(*simulated(10, 8, 1.2, seed=1))  # 280 genuine pairs, 45 impostor pairs
+    draw_det({"wide": wide}, [])
+    (axes,) = sheets[0].axes
+    (diamond,) = (line for line in axes.lines if line.get_marker() == "D")
+    (band,) = (line for line in axes.lines if line.get_gid() == "interval")
+    assert diamond.get_xdata()[0] == diamond.get_ydata()[0] == wide.eer
+    assert tuple(band.get_xdata()) == tuple(band.get_ydata()) == wide.intervals["eer"]
+    low, high = (100 * rate for rate in wide.intervals["eer"])
+    assert f"EER {100 * wide.eer:.2f} % [{low:.2f}, {high:.2f}], FMR100" in legends[0][0]
+    assert legends[0][1] == "EER: FMR and FNMR are equal; the band is its 95 % interval"
+
+
+def test_no_eer_is_drawn_below_what_the_pairs_tell(sheets, legends):
+    scores, genuine, first, second = simulated(10, 8, 6, seed=1)
+    few = figures(scores, genuine, first, second)
+    draw_det({"few": few}, [])
+    draw_det({"same": figures(0 * scores, genuine, first, second)}, [])
+    lines = sheets[0].axes[0].lines
+    assert not [line for line in lines if line.get_marker() == "D" or line.get_gid() == "interval"]
+    (equal,) = (line for line in lines if line.get_linestyle() == "--")
+    assert equal.get_xdata()[0] == equal.get_ydata()[0] == pytest.approx(few.least_fmr)
+    assert legends[0][1] == "no EER is marked: 45 impostor pairs cannot tell a rate below 6.67 %"
+    assert legends[1][1] == "no EER is marked: every pair has the same score"
 
 
 def test_round_rates():

@@ -111,6 +111,13 @@ def test_intervals_do_not_break_over_lines(shown):
     assert re.search(r"<td>\d+\.\d\d \[\d+\.\d\d, \d+\.\d\d\]</td>", shown)
 
 
+def test_brackets_are_explained_where_there_are_some(shown):
+    _, genuine, first, second = simulated(5, 3, 0, seed=0)
+    few = {"few": figures(genuine / 3, genuine, first, second)}
+    about, charts = {"date": "", "ifvit": ""}, {"few.png": np.zeros((9, 9, 3), np.uint8)}
+    assert "In brackets" in shown and "In brackets" not in page(Contents("few", about, few, charts, []))
+
+
 def test_every_term_is_explained(shown):
     words = "".join(Reader(shown).words)
     assert all(term.name in words and term.means in words for term in glossary.VERIFICATION)

@@ -110,6 +110,11 @@ def test_an_equal_error_of_one_impostor_pair_is_not_nothing(mates):
     assert line.startswith("EER       0.00 %; means little: ") and "[" not in line
     assert line.endswith("1 impostor pair cannot tell a rate below 100.00 %")
     assert [got.mark(name) for name in HEADLINE] == ["*"] * 4
+    explained = [
+        any(line.startswith("in brackets") for line in each.text())
+        for each in (got, figures(*simulated(25, 2, 4, seed=0)))
+    ]
+    assert explained == [False, True]
 
 
 def test_an_equal_error_of_few_genuine_pairs_names_them():

@@ -56,6 +56,20 @@ def text_of(made, monkeypatch, **asked):
     return written
 
 
+def test_the_legend_is_true_of_different_fingers_too(mates, apart, monkeypatch):
+    legends = [{text for text in text_of(made, monkeypatch) if "meet" in text} for made in (mates, apart)]
+    assert (
+        legends[0]
+        == legends[1]
+        == {
+            "minutiae that meet (same number)",
+            "that meet where ridges do not agree: unsure",
+            "of A, that meet none of B's",
+            "of B, that meet none of A's",
+        }
+    )
+
+
 def test_the_page_tells_answer_score_fmr_run_and_day(mates, monkeypatch):
     written = text_of(mates, monkeypatch, fmr=0.001)
     assert written[0] == "Same finger" and written[1] == "at an FMR of 0.1 %"

@@ -11,6 +11,7 @@ from ifvit.training import log
 from ifvit.training.log import TrainLog, figure_lines
 from ifvit.training.loop import _rank, _Run
 from ifvit.training.matcher_stage import figure_lines as matcher_lines
+from ifvit.training.matcher_stage import summary
 from ifvit.training.stage import Judgement
 
 NAN = float("nan")
@@ -89,7 +90,8 @@ def test_a_validation_is_a_few_short_aligned_lines():
 
 def test_what_is_not_there_has_no_line():
     lines = figure_lines(MEANS | {"precision": NAN, "recall": NAN, "matches": 0.0, "coarse_median": NAN})
-    assert lines[1] == "  matches 0.0 a pair" and len(lines) == 4 and not any("nan" in line for line in lines)
+    assert lines[1] == "  no match found" and len(lines) == 4 and not any("nan" in line for line in lines)
+    assert summary(MATCHER_MEANS).endswith("cells exact 0.50 and -")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """What the picture of a validation's matches says of those between different fingers."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from ifvit import captions
 from ifvit.plots import MatchedPair
 from ifvit.training import log
-from ifvit.training.validate import DIFFERENT
+from ifvit.training.validate import DIFFERENT, NO_MATCH, matched_pairs
 
 MEANS = {"exact": 0.7, "within_one": 1.0, "precision": 0.7, "recall": 0.8}
 
@@ -14,6 +16,19 @@ MEANS = {"exact": 0.7, "within_one": 1.0, "precision": 0.7, "recall": 0.8}
 def matched(title):
     none = np.zeros((0, 2))
     return MatchedPair(np.ones((16, 16)), np.ones((16, 16)), none, none, np.zeros(0), np.zeros(0, bool), title)
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Every paragraph of the pictures that are drawn."""
+    texts, paragraph = [], captions.paragraph
+
+    def kept(text, *rest, **more):
+        texts.append(text)
+        return paragraph(text, *rest, **more)
+
+    monkeypatch.setattr(captions, "paragraph", kept)
+    return texts
 
 
 @pytest.mark.parametrize(
@@ -24,14 +39,25 @@ def matched(title):
         (["same finger: 1 of 1"], True, None),
     ],
 )
-def test_what_matches_between_different_fingers_mean(titles, taught, sentence, monkeypatch):
-    written, paragraph = [], captions.paragraph
-
-    def kept(text, *rest, **more):
-        written.append(text)
-        return paragraph(text, *rest, **more)
-
-    monkeypatch.setattr(captions, "paragraph", kept)
+def test_what_matches_between_different_fingers_mean(titles, taught, sentence, written):
     log.sheet([matched(title) for title in titles], 300, MEANS, "unseen fingers", taught)
     assert {"Module 1 after 300 steps, unseen fingers", *titles} <= set(written)
     assert [text for text in (log.FAILURES, log.EXPECTED) if text in written] == ([sentence] if sentence else [])
+
+
+def test_a_validation_without_a_match_says_so_in_words(written):
+    batch = SimpleNamespace(image_a=np.ones((2, 16, 16)), image_b=np.ones((2, 16, 16)), genuine=np.array([True, False]))
+    matches = SimpleNamespace(cells=np.array([[[0, 0]], [[-1, -1]]]), confidence=np.ones((2, 1)))
+    judged = SimpleNamespace(matches=matches, points={"coarse": np.zeros((2, 1, 2))}, right=np.array([[True], [False]]))
+    assert [pair.title for pair in matched_pairs(batch, judged, 8, 2)] == [
+        "same finger: 1 of 1 matches right", f"{DIFFERENT}: {NO_MATCH}"
+    ]  # fmt: skip
+    log.sheet([matched("t")], 6, MEANS | {"precision": float("nan"), "recall": 0.0}, "unseen fingers", True)
+    assert f"cells exact 0.70, within one 1.00; {NO_MATCH}" in written
+
+
+def test_how_far_off_matches_are_has_its_unit():
+    means = {"coarse_median": 2.0, **{f"coarse_pck_{px}": 0.5 for px in (1, 3, 5, 10)}}
+    assert log.placements(means) == (
+        "matches off by: coarse median 2.00 px, 50% within 1 px, 50% within 3 px, 50% within 5 px, 50% within 10 px"
+    )
