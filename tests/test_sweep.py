@@ -126,7 +126,7 @@ def test_a_sweep_ends_with_a_table_of_its_jobs(swept, tmp_path, monkeypatch):
         "job     status     exact    run_dir",
         "seed=1  finished  0.2500    r_sweep/seed=1",
         "seed=2  finished  0.5000 *  r_sweep/seed=2",
-        "* the best",
+        "* the best finished job: exact at the last step (4), higher is better",
     ]
 
 
@@ -143,7 +143,7 @@ def test_the_table_also_tells_of_jobs_that_failed_were_refused_or_never_began(sw
         ["seed=2", "finished", "0.2500", "*", "r_sweep/seed=2"],
         ["seed=3", "stopped", "-", "r_sweep/seed=3"],
         ["seed=4", "not", "begun", "-", "-"],
-        ["*", "the", "best"],
+        "* the best finished job: exact at the last step (4), higher is better".split(),
     ]
     assert swept("seed=-1,-2", "run_dir=r")[0] == 2 and "job  " not in swept.out
 

@@ -156,11 +156,12 @@ def _table(figures: Mapping[str, Figures], baseline: Baseline | None) -> list[st
         rows.append(_row(name, result))
         if baseline and name in baseline.figures:
             rows.append(_row(baseline.name, baseline.figures[name], ' class="other"'))
+    brackets = "In brackets: 95 % intervals over fingers. " if any("[" in row for row in rows) else ""
     return [
         '<div class="wide"><table class="figures"><caption>Rates in per cent, by database</caption>'
         f"<thead><tr>{heads}</tr></thead><tbody>",
         *rows,
-        f"</tbody></table></div><p>In brackets: 95 % intervals over fingers. {TOO_FEW}.</p>",
+        f"</tbody></table></div><p>{brackets}{TOO_FEW}.</p>",
     ]
 
 

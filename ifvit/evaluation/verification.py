@@ -114,7 +114,7 @@ class Figures:
         if self.nothing:
             return [what, f"{self.nothing}, so that there are no rates"]
         between = f"; between {_percent(self.eer_low)} and {_percent(self.eer_high)}" if self.enough["eer"] else ""
-        return [
+        lines = [
             what,
             f"EER       {self._with_interval('eer')}{between}",
             f"FMR100    {self._with_interval('fmr100')}",
@@ -123,8 +123,9 @@ class Figures:
             f"ZeroFNMR  {_percent(self.zero_fnmr)}; FNMR: 0 of {genuine}, so up to {_percent(self.least_fnmr)}",
             *(self._tar_line(tar) for tar in self.tar),
             f"AUC       {self.auc:.5f}",
-            f"in brackets: {LEVEL:.0%} intervals over fingers",
         ]
+        explained = [f"in brackets: {LEVEL:.0%} intervals over fingers"]
+        return lines + (explained if any("[" in line for line in lines) else [])
 
     @property
     def nothing(self) -> str:

@@ -237,7 +237,7 @@ class _Run:
         judged = self.stage.judge(self.evaluate, self.state, self._val_pairs(), shares, step, whose)
         self._check(step, judged, whose)
         metrics, is_best = self._metrics(step, judged)
-        self.log.validation(step, judged, whose, _rank(metrics["best"], step, self.config.stage))
+        self.log.validation(step, judged, whose, _rank(metrics, self.config.stage))
         if is_best:
             self.checkpoints.save_best(step, self.state)
             self.checkpoints.wait()
@@ -288,11 +288,18 @@ class _Run:
         yield f"curves   {curves.command(self.dir / CURVES)}"
 
 
-def _rank(best: Mapping[str, Any] | None, step: int, stage: StageName) -> str:
-    """Whether a validation is the best of the run so far."""
-    if not step:
+def _rank(metrics: Mapping[str, Any], stage: StageName) -> str:
+    """Whether a validation is the best of the run so far, the untrained state's included.
+
+    metrics: of metrics.json.
+    """
+    if not metrics["step"]:
         return "untrained"
+    (name, (title, form)), *_ = FIGURES[stage].items()
+    best, untrained = metrics["best"], (metrics["untrained"] or {}).get(name)
+    if untrained is not None and (best is None or untrained >= best[name]):
+        return f"best is the untrained state, {title} {untrained:{form}}"
     if best is None:
         return "none is the best yet"
-    (name, (title, form)), *_ = FIGURES[stage].items()
-    return "best so far" if best["step"] == step else f"best is step {best['step']}, {title} {best[name]:{form}}"
+    is_this = best["step"] == metrics["step"]
+    return "best so far" if is_this else f"best is step {best['step']}, {title} {best[name]:{form}}"

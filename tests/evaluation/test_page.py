@@ -111,6 +111,13 @@ def test_intervals_do_not_break_over_lines(shown):
     assert re.search(r"<td>\d+\.\d\d \[\d+\.\d\d, \d+\.\d\d\]</td>", shown)
 
 
+def test_brackets_are_explained_where_there_are_any(shown):
+    few = {"DB": figures(*simulated(10, 8, 3, seed=0))}
+    charts = dict.fromkeys([DET, *chart_files(few).values()], np.zeros((4, 4, 3), np.uint8))
+    text = page(Contents("DB", {}, few, charts, []))
+    assert "In brackets: 95 %" in shown and "In brackets" not in text
+
+
 def test_every_term_is_explained(shown):
     words = "".join(Reader(shown).words)
     assert all(term.name in words and term.means in words for term in glossary.VERIFICATION)
