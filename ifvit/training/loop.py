@@ -30,6 +30,7 @@ from ifvit.training.matcher_stage import MatcherStage
 from ifvit.training.stage import Judgement, Stage, Start
 from ifvit.training.state import TrainState, new_state
 from ifvit.training.stop import Stop
+from ifvit.training.taken import further_on
 from ifvit.training.validate import plain
 
 # A network of this width takes a CPU a day for this many updates; what suits a CPU is smaller by far.
@@ -115,11 +116,8 @@ class _Run:
             like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), like)
             state = self.checkpoints.restore(like)
             step = int(state.step)
-            if step > config.trainer.max_steps:
-                raise run_dir.RunDirTakenError(
-                    f"trainer.max_steps: {self.dir} already holds step {step}, beyond {config.trainer.max_steps}; "
-                    "raise it, or set another run_dir"
-                )
+            if problem := further_on(config):
+                raise run_dir.RunDirTakenError(f"run_dir: {problem}; raise it, or set another run_dir")
             return state, start, f"resumed after step {step} (at step 0: {start.origin})"
         # Compiled without optimisation: it runs once, and optimising it would take longer than all the rest.
         quickly = jax.jit(fresh, compiler_options={"xla_backend_optimization_level": "0"})

@@ -114,7 +114,7 @@ def test_intervals_do_not_break_over_lines(shown):
 def test_brackets_are_explained_where_there_are_any(shown):
     few = {"DB": figures(*simulated(10, 8, 3, seed=0))}
     charts = dict.fromkeys([DET, *chart_files(few).values()], np.zeros((4, 4, 3), np.uint8))
-    text = page(Contents("DB", {}, few, charts, []))
+    text = page(Contents("DB", {"ifvit": "0.1.0", "date": ""}, few, charts, []))
     assert "In brackets: 95 %" in shown and "In brackets" not in text
 
 
