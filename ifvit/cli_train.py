@@ -15,8 +15,9 @@ from hydra.types import RunMode
 
 from ifvit import console, program
 from ifvit.config import ConfigError, home
-from ifvit.launch import SEARCH, Configs, composed, hydra_tree, run
-from ifvit.overrides import parsed, readable
+from ifvit.folder_names import AUTO, auto_run_dir
+from ifvit.launch import SEARCH, Configs, composed, hydra_tree, plain_tree, run
+from ifvit.overrides import literal, parsed, readable
 from ifvit.program import refuse
 from ifvit.sweep import run_sweep
 from ifvit.train_help import help_text
@@ -45,8 +46,8 @@ def train_command(argv: Sequence[str]) -> float | None:
             run_sweep(overrides, configs, command)
             return None
         config = composed(overrides, configs)
-        if HydraConfig.get().mode is RunMode.MULTIRUN and not flags.run:
-            raise ConfigError(["the config asks for a sweep (hydra.mode: MULTIRUN): add -m, or --run for one run"])
+        if not flags.run:
+            _refuse_sweep(argv)
     except ConfigError as error:
         refuse(error.problems)
     return run(config, command)
@@ -131,10 +132,30 @@ def _refuse_idle(overrides: Sequence[str], sweep: bool) -> None:
         raise ConfigError(problems)
 
 
+def _refuse_sweep(argv: Sequence[str]) -> None:
+    """A sweep that the YAML files describe is not one run.
+
+    Raises:
+        ConfigError: with the command that runs it.
+    """
+    config = HydraConfig.get()
+    params = config.sweeper.get("params")
+    asked = f"hydra.sweeper.params: {', '.join(params)}" if params else "hydra.mode: MULTIRUN"
+    if params or config.mode is RunMode.MULTIRUN:
+        raise ConfigError(
+            [
+                f"the config describes a sweep ({asked}), which needs -m; for one run without it add --run; for the "
+                f"sweep type:\n  {program.command('train')} -m {shlex.join(argv)}"
+            ]
+        )
+
+
 def _hydra_answers(flags: argparse.Namespace, overrides: Sequence[str], configs: Configs) -> None:
     """What Hydra itself shows of the config; nothing is run."""
     if flags.cfg:
-        hydra_tree(overrides, configs)  # refused in our words
+        tree = hydra_tree(overrides, configs)  # refused in our words
+        if flags.resolve and plain_tree(tree).get("run_dir") == AUTO:
+            overrides = [*overrides, f"run_dir={literal(auto_run_dir(overrides))}"]
     words = [f"--{name.replace('_', '-')}" for name in (*_QUESTIONS, "resolve") if getattr(flags, name) is True]
     words += [f"--{name}={getattr(flags, name)}" for name in ("cfg", "info", "package") if getattr(flags, name)]
     sys.argv = [sys.argv[0], *words, *configs.arguments(), *overrides]

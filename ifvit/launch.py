@@ -13,8 +13,8 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import yaml
@@ -28,10 +28,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ifvit import console, program
-from ifvit.config import Config, ConfigError, at_home, build, inherited, missing_extras, near
+from ifvit.config import Config, ConfigError, Source, at_home, build, inherited, missing_extras, near
 from ifvit.config_files import BASE, MAIN, config_dir, groups
 from ifvit.config_files import PACKAGE as PACKAGE
-from ifvit.folder_names import AUTO, auto_run_dir
+from ifvit.config_places import composed_files, located
+from ifvit.data.listing import check_root
+from ifvit.data.records import DataError
+from ifvit.folder_names import AUTO, AUTO_PARENT, auto_run_dir
 from ifvit.overrides import literal, parsed, readable, typed
 from ifvit.program import EXIT_FAILED, EXIT_RESUMABLE, refuse
 from ifvit.program import EXIT_REFUSED as EXIT_REFUSED
@@ -91,10 +94,21 @@ def composed(overrides: Sequence[str], configs: Configs = _DEFAULT) -> Config:
     Raises:
         ConfigError: naming every problem.
     """
-    config = build(inherited(compose_tree(overrides, configs), overrides))
+    try:
+        config = build(inherited(compose_tree(overrides, configs), overrides))
+    except ConfigError as error:
+        raise ConfigError(_located(error.problems, overrides, configs)) from error
     if problems := missing_extras(config):
         raise ConfigError(problems)
     return config
+
+
+def _located(problems: Sequence[str], overrides: Sequence[str], configs: Configs) -> list[str]:
+    """What is wrong, with the file in which it stands, where the files can be composed at all."""
+    with suppress(*_UNCOMPOSABLE), configs.loader() as loader:
+        files = composed_files(loader, configs.main, readable(overrides), configs.folders)
+        return located(problems, overrides, files)
+    return list(problems)
 
 
 def compose_tree(overrides: Sequence[str], configs: Configs = _DEFAULT) -> dict[str, Any]:
@@ -206,6 +220,8 @@ def run(config: Config, command: str) -> float:
     if before := finished(config):
         print(before.text)
         return before.value
+    if problems := absent_roots(config):
+        refuse(problems)
     try:
         outcome = _trained(config, command)
     except KeyboardInterrupt:
@@ -217,15 +233,37 @@ def run(config: Config, command: str) -> float:
     return outcome.value
 
 
+def absent_roots(config: Config) -> list[str]:
+    """A line for every folder of images that is not there."""
+    problems = []
+    for name, part in config.data.parts.items():
+        if part.source not in (Source.synthetic, Source.manifest, Source.prepared):
+            try:
+                check_root(Path(part.root), config.data.key_of(name))
+            except DataError as error:
+                problems.append(str(error))
+    return problems
+
+
 def elsewhere(command: str, run_dir: str) -> str:
     """The command with another run directory: a free one beside the one that was typed, `auto` where none was."""
     words = shlex.split(command)
-    kept = [word for word in words if not word.lstrip("+").startswith("run_dir=")]
-    if kept == words:
+    if not any(map(_is_run_dir, words)) and AUTO_PARENT not in PurePosixPath(run_dir).parents:
         return f"{command} run_dir={AUTO}"
+    return beside(command, run_dir)
+
+
+def beside(command: str, run_dir: str, suffix: str = "") -> str:
+    """The command with a free run directory beside `run_dir`; suffix: what is added to the name of its folder."""
     folder = Path(run_dir)
-    free = next(path for k in itertools.count(2) if not (path := folder.with_name(f"{folder.name}-{k}")).exists())
+    names = (folder.with_name(f"{folder.name}-{k}") for k in itertools.count(2))
+    free = next(path for path in names if not Path(f"{path}{suffix}").exists())
+    kept = [word for word in shlex.split(command) if not _is_run_dir(word)]
     return f"{shlex.join(kept)} {typed('run_dir', free)}"
+
+
+def _is_run_dir(word: str) -> bool:
+    return word.lstrip("+").startswith("run_dir=")
 
 
 def _trained(config: Config, command: str) -> Any:

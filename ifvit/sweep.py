@@ -5,6 +5,7 @@ Hydra would run all jobs in one process, where JAX keeps the first job's memory 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import os
@@ -26,12 +27,18 @@ from ifvit.launch import (
     EXIT_RESUMABLE,
     PACKAGE,
     Configs,
+    absent_roots,
+    beside,
     composed,
     hydra_tree,
     plain_tree,
 )
 from ifvit.overrides import literal, parsed, readable, values
 from ifvit.sweep_board import Board
+from ifvit.training.finished import finished
+from ifvit.training.taken import taken
+
+SUFFIX = "_sweep"  # RUN_DIR_sweep holds the jobs' run directories
 
 
 def run_sweep(overrides: Sequence[str], configs: Configs, command: str) -> None:
@@ -55,7 +62,8 @@ def run_sweep(overrides: Sequence[str], configs: Configs, command: str) -> None:
                 _plugin_sweep(overrides, configs, node.sweeper.get("params") or {}, interruptions)
                 return
             params = [f"{key}={value}" for key, value in (node.sweeper.params or {}).items()]
-            _run(jobs_of([*readable(params, sweep=True), *overrides], configs), configs, interruptions)
+            jobs = jobs_of([*readable(params, sweep=True), *overrides], configs)
+            _run(jobs, configs, command, interruptions)
         except KeyboardInterrupt:
             print(f"the sweep was stopped; to go on:\n  {command}", file=sys.stderr)
             raise SystemExit(EXIT_RESUMABLE) from None
@@ -110,15 +118,18 @@ def _tree(overrides: Sequence[str], configs: Configs) -> DictConfig:
         raise error
 
 
-def _run(jobs: Mapping[str, Sequence[str]], configs: Configs, interruptions: Interruptions) -> None:
+def _run(jobs: Mapping[str, Sequence[str]], configs: Configs, command: str, interruptions: Interruptions) -> None:
     """Check all jobs, then run those that can be run."""
     valid, problems = {}, {}
     for name, overrides in jobs.items():
         try:
-            valid[name] = composed(overrides, configs)
+            valid[name] = _composed(name, overrides, configs)
         except ConfigError as error:
             problems[name] = error.problems
     _report(problems, len(jobs))
+    _refuse_taken(list(valid.values()), command)
+    if valid and problems:
+        print(f"{len(problems)} of {len(jobs)} sweep jobs cannot be run; the others are", file=sys.stderr)
     statuses = dict.fromkeys(problems, EXIT_REFUSED)
     board = Board(jobs)
     for name in problems:
@@ -134,6 +145,42 @@ def _run(jobs: Mapping[str, Sequence[str]], configs: Configs, interruptions: Int
         raise SystemExit(EXIT_REFUSED if refused else EXIT_FAILED)
 
 
+def _composed(name: str, overrides: Sequence[str], configs: Configs) -> Config:
+    """The config of a job, with its own run directory.
+
+    Raises:
+        ConfigError: it cannot be run.
+    """
+    config = _in_own_folder(name, composed(overrides, configs))
+    if not finished(config) and (problems := absent_roots(config)):
+        raise ConfigError(problems)
+    return config
+
+
+def _in_own_folder(name: str, config: Config) -> Config:
+    return dataclasses.replace(config, run_dir=f"{config.run_dir}{SUFFIX}/{name}")
+
+
+def _refuse_taken(configs: Sequence[Config], command: str) -> None:
+    """Refuse the whole sweep where folders of its jobs belong to other runs.
+
+    Raises:
+        ConfigError: with a command that can run.
+    """
+    found = [(config, problem) for config in configs if (problem := taken(config))]
+    if not found:
+        return
+    first, problem = found[0]
+    others = f", and {len(found) - 1} more of {len(configs)} jobs' folders are taken too" if len(found) > 1 else ""
+    sweep_dir = str(Path(first.run_dir).parent).removesuffix(SUFFIX)
+    raise ConfigError(
+        [
+            f"run_dir: {problem}{others}; no job was begun: repeat the earlier settings to go on with that sweep, or "
+            f"set another run_dir:\n  {beside(command, sweep_dir, SUFFIX)}"
+        ]
+    )
+
+
 def _report(problems: Mapping[str, Sequence[str]], total: int) -> None:
     """Every problem of the jobs that cannot be run; what all jobs share only once."""
     shared = set.intersection(*map(set, problems.values())) if len(problems) == total else set()
@@ -144,8 +191,6 @@ def _report(problems: Mapping[str, Sequence[str]], total: int) -> None:
         for line in lines:
             if line not in shared:
                 print(f"error: sweep job {name}: {line}", file=sys.stderr)
-    if problems and len(problems) < total:
-        print(f"{len(problems)} of {total} sweep jobs cannot be run; the others are", file=sys.stderr)
 
 
 def _job(
@@ -156,16 +201,15 @@ def _job(
     interruptions: Interruptions,
     board: Board,
 ) -> int:
-    """The exit status of a job in a process and a run directory of its own.
+    """The exit status of a job in a process of its own.
 
     Raises:
         KeyboardInterrupt: the sweep is to be stopped; the job has saved.
     """
-    directory = f"{config.run_dir}_sweep/{name}"
-    board.begun(name, Path(directory), config.stage)
-    print(f"sweep job {name} -> {directory}", flush=True)
+    board.begun(name, Path(config.run_dir), config.stage)
+    print(f"sweep job {name} -> {config.run_dir}", flush=True)
     typed = [override for override in overrides if not override.startswith("run_dir=")]
-    arguments = ["--run", *configs.arguments(), *typed, f"run_dir={literal(directory)}"]
+    arguments = ["--run", *configs.arguments(), *typed, f"run_dir={literal(config.run_dir)}"]
     command = [sys.executable, "-m", "ifvit", "train", *arguments]
     paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
     status = interruptions.run(command, os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))})
@@ -189,7 +233,7 @@ def _plugin_sweep(
         job = list(HydraConfig.get().overrides.task)
         name = job_name(job, swept)
         try:
-            config = build(inherited(plain_tree(tree), job))
+            config = _in_own_folder(name, build(inherited(plain_tree(tree), job)))
         except ConfigError as error:
             _report({name: error.problems}, 0)
             board.ended(name, EXIT_REFUSED)
@@ -201,7 +245,7 @@ def _plugin_sweep(
         return board.objective(name)
 
     # What the plugin writes itself lands beside the jobs.
-    folder = "${run_dir}_sweep"
+    folder = f"${{run_dir}}{SUFFIX}"
     sys.argv = [sys.argv[0], "-m", *configs.arguments(), *overrides, f"hydra.sweep.dir='{folder}'"]
     with board.shown():
         hydra_main(str(configs.folder), configs.main, version_base="1.3")(objective)()

@@ -46,14 +46,19 @@ class Board:
 
         A job that was refused has none: what lies in its folder is another run's.
         """
+        return self._latest(name)[1]
+
+    def _latest(self, name: str) -> tuple[int, float]:
+        """The step of the job's latest validation, and the objective; (0, nan) where there is none."""
         job = self._jobs[name]
         if job.status == ENDS[EXIT_REFUSED]:
-            return math.nan
+            return 0, math.nan
         try:
             metrics = json.loads((job.run_dir / "metrics.json").read_text())
-            return float(metrics[job.stage.objective]) if metrics["step"] else math.nan
+            step = int(metrics["step"])
+            return (step, float(metrics[job.stage.objective])) if step else (0, math.nan)
         except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
-            return math.nan
+            return 0, math.nan
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -65,15 +70,18 @@ class Board:
                 print("\n".join(self.lines()), flush=True)
 
     def lines(self) -> list[str]:
-        """The table; a star marks the best of the finished jobs."""
-        values = {name: self.objective(name) for name in self._jobs}
-        names = dict.fromkeys(job.stage.objective for job in self._jobs.values() if job.stage)
-        finished = [v for name, v in values.items() if self._jobs[name].status == FINISHED and not math.isnan(v)]
-        comparable = finished if len(names) == 1 else []
+        """The table; a star marks the best of the finished jobs, and the line beneath says by what."""
+        latest = {name: self._latest(name) for name in self._jobs}
+        objectives = dict.fromkeys(job.stage.objective for job in self._jobs.values() if job.stage)
+        done = [latest[name] for name, job in self._jobs.items() if job.status == FINISHED]
+        comparable = [value for _, value in done if not math.isnan(value) and len(objectives) == 1]
         best = max(comparable, default=math.nan)
-        rows = [["job", "status", f"{' or '.join(names)}  ", "run_dir"]]
+        rows = [["job", "status", f"{' or '.join(objectives)}  ", "run_dir"]]
         for name, job in self._jobs.items():
-            star = "*" if job.status == FINISHED and values[name] == best else " "
-            value = UNKNOWN if math.isnan(values[name]) else f"{values[name]:.4f}"
-            rows.append([name, job.status, f"{value} {star}", str(job.run_dir or UNKNOWN)])
-        return [*aligned(rows, right={2}), *(["* the best"] if comparable else [])]
+            value = latest[name][1]
+            star = "*" if job.status == FINISHED and value == best else " "
+            written = UNKNOWN if math.isnan(value) else f"{value:.4f}"
+            rows.append([name, job.status, f"{written} {star}", str(job.run_dir or UNKNOWN)])
+        steps = " or ".join(map(str, sorted({step for step, value in done if value == best})))
+        meaning = f"* the best finished job: {' '.join(objectives)} at the last step ({steps}), higher is better"
+        return [*aligned(rows, right={2}), *([meaning] if comparable else [])]

@@ -12,7 +12,7 @@ FLOORS = {
     5: {
         "train", "launch", "overrides", "config_files", "folder_names", "sweep", "sweep_board", "interruptions", "cli",
         "cli_common", "cli_data", "cli_evaluate", "cli_pair", "cli_table", "cli_train", "cli_weights", "train_help",
-        "completion", "__main__",
+        "completion", "config_places", "__main__",
     },
     4: {"training", "evaluation"},
     3: {"data", "run_table"},

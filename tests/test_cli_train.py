@@ -70,8 +70,41 @@ def test_a_broken_file_of_ones_own_is_named(trained, conf):
     assert status == EXIT_REFUSED and str(conf / "experiment" / "broken.yaml") in printed and printed.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("node", "asked"),
+    [
+        ("{sweeper: {params: {seed: '1,2', optimizer.lr: '1e-3,3e-4'}}}", "hydra.sweeper.params: seed, optimizer.lr"),
+        ("{mode: MULTIRUN}", "hydra.mode: MULTIRUN"),
+    ],
+)
+def test_a_sweep_in_a_file_is_not_one_run(trained, conf, node, asked):
+    (conf / "experiment" / "many.yaml").write_text(f"# @package _global_\nhydra: {node}\n")
+    argv = ["--config-dir", str(conf), "experiment=many"]
+    status, configs, printed = trained(*argv)
+    assert status == EXIT_REFUSED and configs == []
+    assert printed.splitlines() == [
+        f"error: the config describes a sweep ({asked}), which needs -m; for one run without it add --run; for the "
+        "sweep type:",
+        f"  python -m ifvit train -m --config-dir {conf} experiment=many",
+    ]
+    status, ((config, _),), _ = trained(*argv, "--run")
+    assert status == 0 and config.seed == 0
+
+
 def test_hydra_shows_the_config_of_what_was_typed(trained, conf):
     status, configs, printed = trained("init.dense=a=b", "--config-dir", str(conf), "experiment=mine", "--cfg", "job")
     assert configs == [] and "dense: a=b" in printed and "run_dir: ~/theirs" in printed
     status, configs, printed = trained("--info", "searchpath", f"hydra.searchpath=[{conf}]")
     assert configs == [] and f"file://{conf}" in printed
+
+
+def test_hydra_shows_what_an_auto_run_dir_stands_for(trained, conf):
+    (conf / "experiment" / "auto.yaml").write_text("# @package _global_\nrun_dir: auto\n")
+    for argv, name in (
+        (["run_dir=auto", "seed=3"], "seed=3"),
+        (["--config-dir", str(conf), "experiment=auto"], "experiment=auto"),
+    ):
+        _, ((config, _),), _ = trained(*argv)
+        assert config.run_dir == f"checkpoints/auto/{name}"
+        assert f"\nrun_dir: {config.run_dir}\n" in trained(*argv, "--cfg", "job", "--resolve")[2]
+        assert "\nrun_dir: auto\n" in trained(*argv, "--cfg", "job")[2]

@@ -329,3 +329,23 @@ def test_no_folder_begins_with_a_tilde(tree):
     assert caught.value.problems == [
         "run_dir: ~nobody-at-all: there is no user nobody-at-all; if it is the name of a file, type ./~nobody-at-all"
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "typed"),
+    [
+        ("seed", "1,2", "seed=1,2"),
+        ("optimizer.lr", "1e-3, 3e-4", "optimizer.lr=1e-3,3e-4"),
+        ("dense.backbone", "resnet18,loftr_resnetfpn_8_2", "dense.backbone=resnet18,loftr_resnetfpn_8_2"),
+        ("seed", "range(1,5)", "'seed=range(1,5)'"),
+    ],
+)
+def test_a_text_of_several_values_is_told_how_to_sweep(tree, key, value, typed):
+    changed(tree, key, value)
+    (line,) = problems_of(tree)
+    assert line.endswith(f"got {value!r}; several values are a sweep: type -m {typed}")
+
+
+def test_a_text_of_one_value_is_no_sweep(tree):
+    changed(tree, "seed", "one")
+    assert problems_of(tree) == ["seed: expected a whole number, got 'one'"]

@@ -61,6 +61,8 @@ def refused(capsys, *overrides):
             "error: dense.loftr_pretrained_ckpt: LoFTR's weights only fit LoFTR's",
         ),
         ("data=fvc", "error: data.root: data=fvc needs the folder of the images"),
+        ("data.databases=DB1_B", "error: data.databases: synthetic fingers are grown, not read from files; name what"),
+        ("data.root=/x", "error: data.root: synthetic fingers are grown, not read from files; name what the files"),
         ("data=fcv", "error: data=fcv: there is no such choice; did you mean fvc? known are folder, fpgan"),
         ("run_dir=${nothing}", "error: run_dir: Interpolation key 'nothing' not found"),
         ("seed", "error: 'seed': expected KEY=VALUE, like seed=1"),
@@ -92,7 +94,7 @@ def test_every_config_composes_and_is_valid(group, tmp_path):
     }
     for name in set(names) - {"base"}:
         root = {"mixture": ["data.mixture.sd4.root=/somewhere"], "paper": ["data.mixture.sd4.root=/somewhere"]}
-        root = root.get(name, ["data.root=/somewhere"]) if group == "data" else []
+        root = root.get(name, ["data.root=/somewhere"]) if group == "data" and name != "synthetic" else []
         launch.compose_config([f"{group}={name}", *root, *after.get(name, [])])
 
 
@@ -176,6 +178,21 @@ def test_a_command_is_offered_with_a_run_directory_that_is_free(tmp_path, typed,
     folder = tmp_path / "run"
     (tmp_path / "run-2").mkdir()
     assert launch.elsewhere(typed.format(folder), str(folder)) == offered.format(folder)
+
+
+def test_a_run_dir_that_a_file_calls_auto_is_not_offered_as_another():
+    offered = launch.elsewhere("python train.py experiment=mine", "checkpoints/auto/experiment=mine")
+    assert offered == """python train.py experiment=mine "run_dir='checkpoints/auto/experiment=mine-2'\""""
+
+
+def test_a_root_that_is_not_there_needs_no_jax():
+    program = (
+        "import sys; from ifvit.cli_train import train_command\n"
+        "try: train_command(['data=fvc', 'data.root=/nowhere'])\nexcept SystemExit as e: "
+        "print(e.code, 'jax' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY)
+    assert (ended.stdout, ended.stderr) == ("2 False\n", "error: data.root: /nowhere is not there\n")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 from ifvit import sweep
 from ifvit.cli_train import train_command
+from ifvit.launch import compose_tree
 from ifvit.overrides import readable
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -126,7 +127,7 @@ def test_a_sweep_ends_with_a_table_of_its_jobs(swept, tmp_path, monkeypatch):
         "job     status     exact    run_dir",
         "seed=1  finished  0.2500    r_sweep/seed=1",
         "seed=2  finished  0.5000 *  r_sweep/seed=2",
-        "* the best",
+        "* the best finished job: exact at the last step (4), higher is better",
     ]
 
 
@@ -135,7 +136,7 @@ def test_the_table_also_tells_of_jobs_that_failed_were_refused_or_never_began(sw
     monkeypatch.chdir(tmp_path)
     status, _, _ = swept("seed=-1,1,2,3,4", "run_dir=r", values=[0.9, 0.25, None], statuses={1: 1, 3: 75})
     assert status == 75
-    rows = [line.split() for line in swept.out.splitlines()[-7:]]
+    rows = [line.split() for line in swept.out.splitlines()[-7:-1]]
     assert rows == [
         ["job", "status", "exact", "run_dir"],
         ["seed=-1", "refused", "-", "-"],
@@ -143,13 +144,16 @@ def test_the_table_also_tells_of_jobs_that_failed_were_refused_or_never_began(sw
         ["seed=2", "finished", "0.2500", "*", "r_sweep/seed=2"],
         ["seed=3", "stopped", "-", "r_sweep/seed=3"],
         ["seed=4", "not", "begun", "-", "-"],
-        ["*", "the", "best"],
     ]
+    assert swept.out.splitlines()[-1].startswith("* the best finished job: exact at the last step (4), higher")
     assert swept("seed=-1,-2", "run_dir=r")[0] == 2 and "job  " not in swept.out
 
 
-def test_every_job_has_a_folder_of_its_own_that_stays(swept):
-    roots = "data.root=/x/a/b,/x/a_b,'/x/a,b',2002,null"
+def test_every_job_has_a_folder_of_its_own_that_stays(swept, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for root in ("x/a/b", "x/a_b", "x/a,b", "2002"):
+        (tmp_path / root).mkdir(parents=True)
+    roots = "data.root=x/a/b,x/a_b,'x/a,b',2002,null"
     status, jobs, _ = swept("data=folder", "+data.mixture={}", roots, "run_dir=r")
     folders = [job[-1] for job in jobs]
     assert len(set(folders)) == len(folders) == 4  # null is refused: data=folder needs a root
@@ -176,6 +180,65 @@ def test_an_auto_run_dir_is_one_folder_for_all_jobs(swept, conf):
         own = "experiment=auto," if "experiment=auto" in argv else ""
         folder = f"checkpoints/auto/{own}optimizer.lr=3e-4_sweep"
         assert [job[-1] for job in jobs] == [f"run_dir='{folder}/seed={seed}'" for seed in (1, 2)]
+
+
+@pytest.fixture
+def begun(tmp_path, monkeypatch):
+    """Makes a folder that of a run with a saved state: of the overrides, after so many steps."""
+    monkeypatch.chdir(tmp_path)
+
+    def begin(folder, *overrides, step=4):
+        (tmp_path / folder / "states" / str(step)).mkdir(parents=True)
+        tree = compose_tree([*overrides, f"run_dir='{folder}'"])
+        (tmp_path / folder / "config.json").write_text(json.dumps({"config": tree}))
+
+    return begin
+
+
+def test_a_sweep_whose_folders_are_taken_is_refused_whole_with_a_command(swept, begun, tmp_path):
+    for seed in (1, 2):
+        begun(f"r_sweep/seed={seed}", f"seed={seed}", "optimizer.lr=0.5")
+    status, jobs, lines = swept("seed=1,2,3", "run_dir=r")
+    assert status == 2 and jobs == []
+    assert lines == [
+        "error: run_dir: r_sweep/seed=1 holds a run of another config (optimizer.lr: 0.5 -> 0.001), and 1 more of 3 "
+        "jobs' folders are taken too; no job was begun: repeat the earlier settings to go on with that sweep, or set "
+        "another run_dir:",
+        "  python -m ifvit train -m seed=1,2,3 run_dir=r-2",
+    ]
+    assert swept("seed=1,2,3", "run_dir=r", "optimizer.lr=0.5")[0] == 0
+    (tmp_path / "r-2_sweep").mkdir()
+    assert swept("seed=1,2,3", "run_dir=r")[2][-1].endswith(" run_dir=r-3")
+    assert swept("seed=1,2,3", "run_dir=r-2")[0] == 0
+
+
+def test_a_sweep_without_a_run_dir_is_offered_one(swept, begun):
+    begun("checkpoints/quickstart_sweep/seed=2", "experiment=quickstart", "seed=2", step=4000)
+    status, jobs, lines = swept("experiment=quickstart", "trainer.max_steps=100", "seed=1,2")
+    assert status == 2 and jobs == [] and "already holds step 4000, beyond trainer.max_steps=100" in lines[0]
+    assert lines[1].endswith("-m experiment=quickstart trainer.max_steps=100 seed=1,2 run_dir=checkpoints/quickstart-2")
+
+
+def test_what_cannot_be_run_is_said_beside_what_is_taken(swept, begun):
+    begun("r_sweep/seed=2", "seed=2", "optimizer.lr=0.5")
+    status, jobs, lines = swept("seed=-1,2", "run_dir=r")
+    assert status == 2 and jobs == [] and len(lines) == 3
+    assert lines[0].startswith("error: sweep job seed=-1: seed: ") and lines[1].startswith("error: run_dir: r_sweep")
+
+
+def test_a_root_that_is_not_there_is_one_line_before_the_first_job(swept):
+    status, jobs, lines = swept("data=folder", "data.root=/nowhere", "seed=1,2", "run_dir=r")
+    assert (status, jobs, lines) == (2, [], ["error: data.root: /nowhere is not there"])
+
+
+def test_the_parent_of_a_sweep_imports_no_jax(begun):
+    begun("r_sweep/seed=1", "seed=1", "optimizer.lr=0.5")
+    program = (
+        "import sys; from ifvit.cli_train import train_command\n"
+        "try: train_command(['-m', 'seed=1,2', 'run_dir=r'])\nexcept SystemExit: print('jax' in sys.modules)"
+    )
+    ended = ran("-c", program, cwd=".")
+    assert ended.stdout == "False\n" and "another config" in ended.stderr
 
 
 @pytest.fixture

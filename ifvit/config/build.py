@@ -7,6 +7,7 @@ import difflib
 import enum
 import math
 import re
+import shlex
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,6 +56,7 @@ MAY_CHANGE = SESSION_KEYS | {
     "matcher.local_weight",
 }
 
+_SEVERAL = re.compile(r"[\w.+-]+( *, *[\w.+-]+)+|(choice|range)\([\w., +-]+\)")  # values of a sweep, as a text
 MIXTURE_ROOT = re.compile(r"data\.mixture\..*\.root")  # likewise; the data's fingerprint tells when one comes or goes
 
 # Keys that configs of earlier runs lack, with the value under which such a run goes on as it was.
@@ -228,7 +230,7 @@ def _build(cls: type, tree: Any, path: str, problems: list[str]) -> Any:
     prefix = path + "." if path else ""
     for key in tree:
         if key not in hints:
-            problems.append(f"{prefix}{key}: unknown key; {near(prefix + str(key))}")
+            problems.append(f"{prefix}{key}: unknown key; {_nested(str(key)) or near(prefix + str(key))}")
     values = {}
     for name, hint in hints.items():
         if name not in tree:
@@ -236,6 +238,20 @@ def _build(cls: type, tree: Any, path: str, problems: list[str]) -> Any:
         else:
             values[name] = _value(hint, tree[name], prefix + name, problems)
     return None if problems else cls(**values)
+
+
+def _nested(key: str) -> str | None:
+    """What to write in YAML for a key with a dot, which only the command line takes apart."""
+    group, dot, name = key.partition(".")
+    return f"in a YAML file write {group}: and below it, indented, {name}:" if dot else None
+
+
+def _several(path: str, value: Any) -> str:
+    """What to type where a text holds the values of a sweep, like 1,2; to be added to a line."""
+    if not isinstance(value, str) or not _SEVERAL.fullmatch(value):
+        return ""
+    swept = shlex.quote(path + "=" + value.replace(" ", ""))
+    return f"; several values are a sweep: type -m {swept}"
 
 
 def _parts(tree: Any, path: str, problems: list[str]) -> Parts:
@@ -258,7 +274,7 @@ def _value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         return _build(hint, value, path, problems)
     ok, converted = _convert(hint, value)
     if not ok:
-        problems.append(f"{path}: expected {_describe(hint)}, got {value!r}")
+        problems.append(f"{path}: expected {_describe(hint)}, got {value!r}{_several(path, value)}")
     return converted
 
 

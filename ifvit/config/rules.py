@@ -243,6 +243,12 @@ def _one_part_rules(key: str, part: PartConfig, config: Config) -> Rules:
     held_out = part.val_fingers if isinstance(part.val_fingers, int) else len(part.val_fingers)
     yield held_out > 0, f"{key}val_fingers: expected at least one finger to validate on, got {part.val_fingers}"
     synthetic = part.source is Source.synthetic
+    for name in ("root", "databases", "file_ppi"):
+        yield (
+            not synthetic or getattr(part, name) is None,
+            f"{key}{name}: synthetic fingers are grown, not read from files; name what the files are, "
+            f"like data=fvc, or leave {key}{name} out",
+        )
     yield not synthetic or part.weight is not None, f"{key}weight: synthetic fingers need a number, got null"
     yield (
         not synthetic or isinstance(part.val_fingers, int),

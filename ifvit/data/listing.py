@@ -32,6 +32,18 @@ class Listing(NamedTuple):
     left_out: Counter[str]
 
 
+def check_root(root: Path, key: str) -> None:
+    """Refuse a root that is no folder; `key` is what its config keys begin with.
+
+    Raises:
+        DataError: what it is instead.
+    """
+    if not root.is_dir():
+        there = "is not a folder" if root.exists() else "is not there"
+        table = "; a table of images is data=manifest" if root.is_file() else ""
+        raise DataError(f"{key}root: {root} {there}{table}")
+
+
 def list_files(root: Path, named: bool = False) -> Listing:
     """The files under `root`, hidden ones apart. Links to folders are not followed, and none that leads out of it.
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ifvit.config import PAPER, DataConfig, PartConfig, Source, unless_there
 from ifvit.data import layouts
-from ifvit.data.listing import Listing, list_files
+from ifvit.data.listing import Listing, check_root, list_files
 from ifvit.data.manifest import read_manifest
 from ifvit.data.prepared import read_records
 from ifvit.data.records import DataError, Record, check_unique, listed
@@ -75,10 +75,7 @@ def part_records(part: PartConfig, key: str = "data.", name: str | None = None, 
         except DataError as error:
             raise DataError(f"{key}root: {error}") from error
     else:
-        if not root.is_dir():
-            there = "is not a folder" if root.exists() else "is not there"
-            table = "; a table of images is data=manifest" if root.is_file() else ""
-            raise DataError(f"{key}root: {root} {there}{table}")
+        check_root(root, key)
         named = part.source in layouts.LAYOUTS
         listing = list_files(root, named)
         found = _by_layout(part, key, root, listing) if named else _by_folder(part, key, root, listing, name)

@@ -30,6 +30,7 @@ from ifvit.training.matcher_stage import MatcherStage
 from ifvit.training.stage import Judgement, Stage, Start
 from ifvit.training.state import TrainState, new_state
 from ifvit.training.stop import Stop
+from ifvit.training.taken import further_on
 from ifvit.training.validate import plain
 
 # A network of this width takes a CPU a day for this many updates; what suits a CPU is smaller by far.
@@ -115,11 +116,8 @@ class _Run:
             like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), like)
             state = self.checkpoints.restore(like)
             step = int(state.step)
-            if step > config.trainer.max_steps:
-                raise run_dir.RunDirTakenError(
-                    f"trainer.max_steps: {self.dir} already holds step {step}, beyond {config.trainer.max_steps}; "
-                    "raise it, or set another run_dir"
-                )
+            if problem := further_on(config):
+                raise run_dir.RunDirTakenError(f"run_dir: {problem}; raise it, or set another run_dir")
             return state, start, f"resumed after step {step} (at step 0: {start.origin})"
         # Compiled without optimisation: it runs once, and optimising it would take longer than all the rest.
         quickly = jax.jit(fresh, compiler_options={"xla_backend_optimization_level": "0"})
@@ -237,7 +235,7 @@ class _Run:
         judged = self.stage.judge(self.evaluate, self.state, self._val_pairs(), shares, step, whose)
         self._check(step, judged, whose)
         metrics, is_best = self._metrics(step, judged)
-        self.log.validation(step, judged, whose, _rank(metrics["best"], step, self.config.stage))
+        self.log.validation(step, judged, whose, _rank(metrics, self.config.stage))
         if is_best:
             self.checkpoints.save_best(step, self.state)
             self.checkpoints.wait()
@@ -288,11 +286,18 @@ class _Run:
         yield f"curves   {curves.command(self.dir / CURVES)}"
 
 
-def _rank(best: Mapping[str, Any] | None, step: int, stage: StageName) -> str:
-    """Whether a validation is the best of the run so far."""
-    if not step:
+def _rank(metrics: Mapping[str, Any], stage: StageName) -> str:
+    """Whether a validation is the best of the run so far, the untrained state's included.
+
+    metrics: of metrics.json.
+    """
+    if not metrics["step"]:
         return "untrained"
+    (name, (title, form)), *_ = FIGURES[stage].items()
+    best, untrained = metrics["best"], (metrics["untrained"] or {}).get(name)
+    if untrained is not None and (best is None or untrained >= best[name]):
+        return f"best is the untrained state, {title} {untrained:{form}}"
     if best is None:
         return "none is the best yet"
-    (name, (title, form)), *_ = FIGURES[stage].items()
-    return "best so far" if best["step"] == step else f"best is step {best['step']}, {title} {best[name]:{form}}"
+    is_this = best["step"] == metrics["step"]
+    return "best so far" if is_this else f"best is step {best['step']}, {title} {best[name]:{form}}"

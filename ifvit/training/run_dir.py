@@ -9,16 +9,11 @@ from typing import Any
 
 from ifvit import checkpoint
 from ifvit.checkpoint import MODULE_1
-from ifvit.config import Config, Stage, as_tree, differences
+from ifvit.config import Config, Stage, as_tree
 from ifvit.data.loader import Supply
 from ifvit.data.records import listed
 from ifvit.files import write_whole
-
-OWN = {
-    ".lock", "config.json", "merge_report.json", "metrics.json", "split.csv", "matches.png", "placements.png",
-    "scores.png", "states", "best", "tb", MODULE_1,
-}  # fmt: skip
-MOST_CHANGES = 6  # named of what differs from the config that lies there
+from ifvit.training.taken import holds_run, not_a_run, other_run
 
 
 class RunDirError(RuntimeError):
@@ -38,15 +33,8 @@ def claim(config: Config) -> Any:
         CheckpointError: it cannot be written, another process uses it, or there is nothing to resume from.
     """
     run_dir = Path(config.run_dir)
-    if run_dir.exists():
-        if not run_dir.is_dir():
-            raise RunDirTakenError(f"run_dir: {run_dir} is a file; set another run_dir")
-        others = sorted(path.name for path in run_dir.iterdir() if path.name not in OWN and path.name[0] != ".")
-        # A run's own directory may gather notes and logs; what must not happen is to write among somebody's files.
-        if others and not (run_dir / "config.json").exists():
-            raise RunDirTakenError(
-                f"run_dir: {run_dir} holds something else than a run ({', '.join(others[:4])}); set another run_dir"
-            )
+    if problem := not_a_run(run_dir):
+        raise RunDirTakenError(f"run_dir: {problem}; set another run_dir")
     handle = checkpoint.lock(run_dir)
     try:
         _take(config, run_dir)
@@ -68,8 +56,7 @@ def _take(config: Config, run_dir: Path) -> None:
             raise RunDirError(f"init.resume_from: {problem}; repeat its settings to go on with it")
         step = checkpoint.copy_run(source, run_dir)
         print(f"copied step {step} of {source} into {run_dir}")
-    saved = has_states(run_dir) or checkpoint.saved_steps(run_dir / "best")
-    if saved and (problem := _other_run(config, run_dir)):
+    if holds_run(run_dir) and (problem := _other_run(config, run_dir)):
         raise RunDirTakenError(f"run_dir: {problem}; repeat its settings to go on with it, or set another run_dir")
 
 
@@ -109,13 +96,7 @@ def has_states(run_dir: Path) -> bool:
 def _other_run(config: Config, folder: Path) -> str | None:
     """Why the states in a folder are not this config's; None where they are."""
     stored = checkpoint.read_json(folder / "config.json")
-    if stored is None:
-        return f"{folder} has no config.json beside its states"
-    changed = differences(stored["config"], as_tree(config)) + _other_weights(config, stored)
-    if not changed:
-        return None
-    more = f"; and {len(changed) - MOST_CHANGES} more" if len(changed) > MOST_CHANGES else ""
-    return f"{folder} holds a run of another config ({'; '.join(changed[:MOST_CHANGES])}{more})"
+    return other_run(config, folder, stored, _other_weights(config, stored) if stored else [])
 
 
 def _other_weights(config: Config, stored: Mapping[str, Any]) -> list[str]:

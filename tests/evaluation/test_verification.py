@@ -86,6 +86,9 @@ def test_an_operating_point_that_the_pairs_do_not_resolve():
     """By the rule of three: 100 fingers of 8 impressions make 4950 impostor pairs, 10 make 45."""
     many, few = figures(*simulated(100, 8, 2, seed=0)), figures(*simulated(10, 8, 3, seed=0))
     assert many.enough == dict.fromkeys(HEADLINE, True)
+    # What brackets mean is said where there are any.
+    assert many.text()[-1] == "in brackets: 95% intervals over fingers"
+    assert few.text()[-1].startswith("AUC") and "[" not in "".join(few.text())
     low, high = many.intervals["eer"]
     assert many.text()[1].startswith(
         f"EER       {100 * many.eer:.2f} % [{100 * low:.2f} %, {100 * high:.2f} %]; between"
@@ -207,7 +210,7 @@ def test_tree_and_text():
     assert from_tree(tree["calibration"]).fmr_at(99.0) == 3 / 45
     text = got.text()
     assert text[0].startswith("280 genuine pairs (0 failed), 45 impostor pairs (0 failed), 10 fingers")
-    assert text[1].startswith(f"EER       {100 * got.eer:.2f} %; means little: 45 impostor pairs") and len(text) == 12
+    assert text[1].startswith(f"EER       {100 * got.eer:.2f} %; means little: 45 impostor pairs") and len(text) == 11
     assert figures(scores, genuine, [f"f{k}" for k in first], [f"f{k}" for k in second]).eer == got.eer
 
 

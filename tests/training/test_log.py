@@ -112,9 +112,17 @@ def test_a_cpu_that_begins_the_default_run_is_shown_a_smaller_one(typed, platfor
 
 def test_the_best_so_far_is_marked(tiny, tmp_path, capsys):
     stage = tiny(tmp_path / "run").stage
-    assert _rank(None, 0, stage) == "untrained"
-    assert _rank({"step": 4, "exact": 0.5}, 4, stage) == "best so far"
-    assert _rank({"step": 2, "exact": 0.5}, 4, stage) == "best is step 2, cells exact 0.500"
+
+    def rank(step, best, untrained):
+        best = best and {"step": best[0], "exact": best[1]}
+        return _rank({"step": step, "best": best, "untrained": {"exact": untrained}}, stage)
+
+    assert rank(0, None, 0.1) == "untrained"
+    assert rank(4, (4, 0.5), 0.1) == rank(4, (4, 0.5), None) == "best so far"
+    assert rank(4, (2, 0.5), 0.1) == "best is step 2, cells exact 0.500"
+    for untrained in (0.5, 0.6):  # a tie is no improvement
+        assert rank(4, (4, 0.5), untrained) == f"best is the untrained state, cells exact {untrained:.3f}"
+    assert rank(4, None, None) == "none is the best yet"
     judged = Judgement({"loss": 1.0}, 8, {"sd4": {"exact": 0.5, "within_one": NAN}}, {}, ["  a", "  b"])
     TrainLog(tmp_path / "run", tiny(tmp_path / "run"), 0, str).validation(4, judged, "unseen fingers", "best so far")
     assert capsys.readouterr().out.splitlines() == [

@@ -94,7 +94,7 @@ def test_a_run_of_another_config_is_refused_and_left_alone(finished, tiny):
 
 
 def test_fewer_steps_than_were_made_are_refused(finished, tiny):
-    with pytest.raises(RunDirError, match="already holds step 4, beyond 3"):
+    with pytest.raises(RunDirError, match="already holds step 4, beyond trainer.max_steps=3"):
         train(tiny(finished[0], "trainer.max_steps=3"))
 
 
