@@ -50,9 +50,14 @@ class Calibration(NamedTuple):
         bound = self.fmr[np.searchsorted(self.above, score, side="left")]
         return float(bound) if np.ndim(score) == 0 else bound
 
+    @property
+    def least_fmr(self) -> float:
+        """The lowest FMR that the pairs tell from none."""
+        return float(self.fmr.min())
+
     def tells(self, fmr: float) -> bool:
         """Whether the pairs are enough to tell an FMR from none."""
-        return bool(self.fmr.min() <= fmr)
+        return self.least_fmr <= fmr
 
     def exceeds(self, score: float, fmr: float) -> bool:
         """Whether more of the impostors reach the score than an FMR allows, however few they are."""

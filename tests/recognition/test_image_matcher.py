@@ -157,6 +157,13 @@ def test_the_command_answers_draws_and_ends_with_0(mean, files, tmp_path, capsys
     assert [(str(run), score) for run, score in asked] == [("None", "fused"), ("x", "cosines")]
 
 
+def test_a_name_that_is_no_text_is_printed_all_the_same(files, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ifvit, "load", lambda run_dir, score: Answers(comparison()))
+    picture = tmp_path / os.fsdecode(b"\xff\x1b[2J.png")
+    assert status_of("compare", *files, "--picture", picture) == 0 and picture.exists()
+    assert f"look at  {tmp_path}/??[2J.png" in capsys.readouterr().out
+
+
 def test_the_picture_answers_at_the_fmr_that_was_asked_for(files, tmp_path, monkeypatch):
     made, drawn = comparison(found(0.9)), []
 
