@@ -62,7 +62,9 @@ class Calibration(NamedTuple):
     def exceeds(self, score: float, fmr: float) -> bool:
         """Whether more of the impostors reach the score than an FMR allows, however few they are."""
         allowed = _upper_bound(np.asarray(fmr * self.impostors), self.impostors)
-        return bool(self.fmr_at(score) * (1 - STEP) > allowed)
+        bound = self.fmr_at(score)
+        # The lowest bound, which a file may have rounded up, is of scores that none reaches.
+        return bool(bound > self.least_fmr and bound * (1 - STEP) > allowed)
 
     def tree(self) -> dict:
         """The table as numbers and lists, for JSON; `from_tree` reads it. Whose pairs they are is not in it."""

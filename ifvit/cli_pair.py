@@ -123,7 +123,7 @@ def _say(arguments: argparse.Namespace, answer: Callable[[], _Answer]) -> None:
     try:
         found = answer()
     except (CheckpointError, EnhancementError, ImageError, OSError, ScoreError) as error:
-        refuse([str(error)])
+        refuse([printable(str(error))])
     if not arguments.json:
         print(found.text, flush=True)
     drawn, problem = _drawn(found, arguments.picture)

@@ -45,9 +45,9 @@ def here(text: str) -> str:
 
 
 def refuse(problems: Sequence[str]) -> None:
-    """Print what is wrong, one line a problem, and end the process."""
+    """Print what is wrong, one line a problem, perhaps a command on another, and end the process."""
     for problem in problems:
-        print(f"error: {printable(problem)}", file=sys.stderr)
+        print("error:", "\n".join(map(printable, problem.split("\n"))), file=sys.stderr)
     raise SystemExit(EXIT_REFUSED)
 
 

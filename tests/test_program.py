@@ -141,10 +141,10 @@ def test_the_front_door_is_named_in_its_help():
     assert "x is no run directory" in line
 
 
-def test_a_refusal_is_a_line_that_acts_on_no_terminal(capsys):
+def test_a_refusal_acts_on_no_terminal(capsys):
     with pytest.raises(SystemExit):
-        program.refuse(["a\n\x1b[2J.png: cannot be read"])
-    assert capsys.readouterr().err == "error: a??[2J.png: cannot be read\n"
+        program.refuse(["\x1b[2J.png is taken:\n  train.py seed=1"])
+    assert capsys.readouterr().err == "error: ?[2J.png is taken:\n  train.py seed=1\n"
 
 
 # A set's README.txt is the same wherever it was made.

@@ -167,10 +167,13 @@ def test_a_notebook_shows_the_picture():
 
 def test_what_is_extrapolated_says_so_in_text_and_json():
     made = comparison(MATES)
-    for score, answer in ((4.1, "same finger"), (3.9, "not the same finger, as far as these prints show")):
+    cases = [(1e-4, 4.1), (1e-4, 3.9), (1e-5, 5.1), (1e-5, 4.3), (1e-9, 6.0)]
+    for fmr, score in cases:
         made.__dict__["score"] = score
-        text, tree = made.text(1e-4), made.to_dict(1e-4)
-        assert text.startswith(f"{answer} (at an FMR of 0.01 %, extrapolated beyond what pairs can tell)\n")
+        answer = "same finger" if score >= -np.log10(fmr) else "not the same finger, as far as these prints show"
+        text, tree = made.text(fmr), made.to_dict(fmr)
+        at = f"at an FMR of {100 * fmr:g} %"
+        assert text.startswith(f"{answer} ({at}, extrapolated beyond what pairs can tell)\n")
         by = (
             "the fit of the score on synthetic fingers, extrapolated: 4950 impostor pairs of synthetic fingers "
             "(protocol fvc) tell no FMR below 0.07 %"

@@ -188,7 +188,7 @@ def test_where_too_little_is_seen_the_status_is_1(files, capsys, monkeypatch):
 
 def test_what_the_command_refuses(runs, files, tmp_path, capsys):
     for wrong, said in (
-        (["compare", "nowhere.png", files[0]], "nowhere.png"),
+        (["compare", "no\n\x1b[2Jwhere.png", files[0]], "error: no??[2Jwhere.png: cannot be read"),
         (["compare", *files, "--run", tmp_path], "no run directory"),
         (["compare", *files, "--score", "cosines"], "--score cosines: these are cosines of Module 2's vectors, and"),
         (["compare", *files, "--run", runs / "dense", "--score", "cosines"], "the run has Module 1 alone"),
