@@ -276,7 +276,7 @@ def test_every_command_takes_a_path_as_it_was_typed(tmp_path, runs, capsys):
         (["compare", "a", "--p=5"], "--p=5: there is no such option; did you mean --ppi or --picture?"),
         (["data", "pairs", "x", "--protoco", "all"], "--protoco: there is no such option; did you mean --protocol?"),
         (["--vers"], "--vers: there is no such option; did you mean --version?"),
-        (["train", "--multi", "seed=1,2"], "--multi: there is no such option; did you mean --multirun?"),
+        (["train", "--resolv"], "--resolv: there is no such option; did you mean --resolve?"),
         (["compare", "a", "b", "c"], "c: not expected here (see python -m ifvit compare --help)"),
         (["evaluate", "x", "root=y"], "root=y: the model comes from the run; only data=... and data.* are read; did "
          "you mean data.root?"),
