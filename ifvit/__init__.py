@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # for type checkers and editors alone
+    from ifvit.image import ImageError
     from ifvit.recognition.image_matcher import Matcher
 
+__all__ = ["ImageError", "Matcher", "__version__", "load"]
 __version__ = "0.1.0"
 
 # OpenCV reads these once, when it loads, and several rooms load it: so here, before any of them. The first is a second
@@ -15,6 +18,19 @@ __version__ = "0.1.0"
 # libtiff's own lines would tell it again without the file's name.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+
+_PLACES = {"ImageError": "ifvit.image", "Matcher": "ifvit.recognition.image_matcher"}
+
+
+def __getattr__(name: str) -> object:
+    """What is imported when it is asked for: `import ifvit` alone loads neither JAX nor OpenCV."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'ifvit' has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def load(
@@ -34,7 +50,6 @@ def load(
         ScoreError: the run has no such score.
         BackendError: JAX has no device.
     """
-    # Only now: `import ifvit` alone loads neither JAX nor OpenCV.
     from ifvit.recognition.image_matcher import load
 
     return load(run_dir, cache_dir, score)

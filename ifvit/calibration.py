@@ -50,14 +50,21 @@ class Calibration(NamedTuple):
         bound = self.fmr[np.searchsorted(self.above, score, side="left")]
         return float(bound) if np.ndim(score) == 0 else bound
 
+    @property
+    def least_fmr(self) -> float:
+        """The lowest FMR that the pairs tell from none."""
+        return float(self.fmr.min())
+
     def tells(self, fmr: float) -> bool:
         """Whether the pairs are enough to tell an FMR from none."""
-        return bool(self.fmr.min() <= fmr)
+        return self.least_fmr <= fmr
 
     def exceeds(self, score: float, fmr: float) -> bool:
         """Whether more of the impostors reach the score than an FMR allows, however few they are."""
         allowed = _upper_bound(np.asarray(fmr * self.impostors), self.impostors)
-        return bool(self.fmr_at(score) * (1 - STEP) > allowed)
+        bound = self.fmr_at(score)
+        # The lowest bound, which a file may have rounded up, is of scores that none reaches.
+        return bool(bound > self.least_fmr and bound * (1 - STEP) > allowed)
 
     def tree(self) -> dict:
         """The table as numbers and lists, for JSON; `from_tree` reads it. Whose pairs they are is not in it."""

@@ -6,14 +6,19 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ifvit import console, program
 from ifvit.config import home, near
 from ifvit.program import EXIT_FAILED, Stopped, refuse
+
+_OPTION = re.compile(r"--?[A-Za-z]\S*$")  # a negative number is none, nor a path with blanks in it
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,7 +28,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, *given, **more):
-        super().__init__(*given, **more)
+        super().__init__(*given, **({"allow_abbrev": False} | more))
         self.commands: dict[str, Parser] = {}
 
     def add_commands(self, metavar: str) -> argparse._SubParsersAction:
@@ -39,6 +44,7 @@ class Parser(argparse.ArgumentParser):
         if not argv:
             self.error(f"expected a command, one of {', '.join(self.commands)}")
         if argv[0].startswith("-"):  # --help, --version
+            check_options(self, argv[:1])
             return self.parse_args(argv)
         if argv[0] not in self.commands:
             self.error(f"{argv[0]}: there is no such command; {meant(argv[0], self.commands)}")
@@ -46,10 +52,8 @@ class Parser(argparse.ArgumentParser):
 
     def parse_intermixed_args(self, args: Sequence[str], namespace: None = None) -> argparse.Namespace:
         """Options may stand before, between and behind the overrides."""
+        check_options(self, args)
         arguments, rest = self.parse_known_intermixed_args(args, namespace)
-        if options := [text for text in rest if text.startswith("-")]:
-            known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
-            refuse([f"{text}: there is no such option; {meant(text.partition('=')[0], known)}" for text in options])
         if rest:
             self.error(f"{' '.join(rest)}: not expected here")
         return arguments
@@ -59,10 +63,33 @@ class Parser(argparse.ArgumentParser):
         refuse([f"{message} (see {self.prog} --help)"])
 
 
+def check_options(parser: argparse.ArgumentParser, args: Sequence[str]) -> None:
+    """Refuse options that a parser does not know, before it misses what else belongs there."""
+    known = [name for action in parser._actions for name in action.option_strings]
+    typed = (text for text in (args[: args.index("--")] if "--" in args else args) if _OPTION.match(text))
+    # A short one may be followed by its value at once.
+    unknown = [text for text in typed if text.partition("=")[0] not in known and text[:2] not in known]
+    if unknown:
+        long = [name for name in known if name.startswith("--")]
+        refuse([f"{text}: there is no such option; {meant(text.partition('=')[0], long)}" for text in unknown])
+
+
 def meant(text: str, known: Sequence[str]) -> str:
     """What of the known names a text that is none of them may have been meant to be, else all of them."""
-    close = difflib.get_close_matches(text, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    close = [name for name in known if name.startswith(text)] or difflib.get_close_matches(text, known, n=1)
+    return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
+
+
+def json_text(tree: Any, depth: int = 0) -> str:
+    """JSON whose keys stand on a line each, and so do the points of a list: what a list holds is not broken."""
+    if isinstance(tree, dict) and tree:
+        items, (opens, closes) = [f"{json.dumps(key)}: {json_text(tree[key], depth + 1)}" for key in tree], "{}"
+    elif isinstance(tree, list) and any(isinstance(item, (dict, list)) for item in tree):
+        items, (opens, closes) = [json.dumps(item) for item in tree], "[]"
+    else:
+        return json.dumps(tree)
+    lines = ",\n".join("  " * (depth + 1) + item for item in items)
+    return f"{opens}\n{lines}\n{'  ' * depth}{closes}"
 
 
 def check_keys(overrides: Sequence[str], allowed: Sequence[str], reason: str) -> None:

@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ifvit.cli_common import at_least, check_place, typed_path
+from ifvit.cli_common import at_least, check_place, json_text, typed_path
+from ifvit.console import printable
 
 
 def add_pair_commands(commands: argparse._SubParsersAction) -> None:
@@ -33,7 +34,11 @@ def add_pair_commands(commands: argparse._SubParsersAction) -> None:
     _add_pair(compare, "draw what the answer rests on")
     add_score(compare)
     compare.add_argument(
-        "--fmr", type=_share, default=0.001, metavar="P", help="decide at this false-match rate; default: %(default)s"
+        "--fmr",
+        type=_share,
+        default=0.001,
+        metavar="P",
+        help="decide at this false-match rate; %(default)s; what no pairs can tell, below 0.0007, is extrapolated",
     )
     compare.set_defaults(run=_compare)
 
@@ -60,7 +65,9 @@ def _add_pair(command: argparse.ArgumentParser, picture: str) -> None:
         help="run_dir of a trained Module 1 or 2, whose networks take part; default: none, by the ridges alone",
     )
     command.add_argument("--ppi", type=at_least(50), metavar="N", help="of both files; default: their tags, else 500")
-    command.add_argument("--picture", type=typed_path, metavar="FILE", help=f"{picture}: .png, .pdf, ...")
+    command.add_argument(
+        "--picture", type=typed_path, metavar="FILE", help=f"{picture}: .png, .pdf, ...; missing folders are made"
+    )
     command.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -109,8 +116,6 @@ def _say(arguments: argparse.Namespace, answer: Callable[[], _Answer]) -> None:
     if arguments.picture and any(_same_file(arguments.picture, print_) for print_ in (arguments.a, arguments.b)):
         refuse([f"--picture: {arguments.picture} is one of the two prints; name another file"])
     prepare_process()
-    import json
-
     from ifvit.checkpoint import CheckpointError
     from ifvit.image import ImageError
     from ifvit.recognition.errors import EnhancementError, ScoreError
@@ -118,16 +123,16 @@ def _say(arguments: argparse.Namespace, answer: Callable[[], _Answer]) -> None:
     try:
         found = answer()
     except (CheckpointError, EnhancementError, ImageError, OSError, ScoreError) as error:
-        refuse([str(error)])
+        refuse([printable(str(error))])
     if not arguments.json:
         print(found.text, flush=True)
     drawn, problem = _drawn(found, arguments.picture)
     if arguments.json:
-        print(json.dumps(found.tree | {"picture": drawn and str(drawn)}, indent=2))
+        print(json_text(found.tree | {"picture": drawn and str(drawn)}))
     elif drawn:
-        print(f"look at  {drawn}")
+        print(f"look at  {printable(str(drawn))}")
     if problem:
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {printable(str(problem))}", file=sys.stderr)
     if problem or not found.done:
         raise SystemExit(EXIT_FAILED)
 

@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from ifvit import console, program
+from ifvit.cli_common import check_options
 from ifvit.config import ConfigError, home
 from ifvit.folder_names import AUTO, auto_run_dir
 from ifvit.launch import SEARCH, Configs, composed, hydra_tree, plain_tree, run
@@ -56,7 +57,9 @@ def train_command(argv: Sequence[str]) -> float | None:
 def _flags(argv: Sequence[str]) -> argparse.Namespace:
     """Hydra's flags and the overrides, wherever they stand."""
     parser = get_args_parser()
+    parser.allow_abbrev = False
     parser.error = lambda message: refuse([message])
+    check_options(parser, argv)
     flags = parser.parse_intermixed_args(list(argv))
     shown = "--cfg" if flags.cfg else "--info" if flags.info else None
     problems = []

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
+from ifvit.console import printable
+
 EXIT_REFUSED = 2  # the command, the config or a file must be changed before it can run
 EXIT_FAILED = 1
 EXIT_RESUMABLE = 75  # stopped on purpose; the same command goes on, or begins again (EX_TEMPFAIL of sysexits.h)
@@ -43,9 +45,9 @@ def here(text: str) -> str:
 
 
 def refuse(problems: Sequence[str]) -> None:
-    """Print what is wrong, one line a problem, and end the process."""
+    """Print what is wrong, one line a problem, perhaps a command on another, and end the process."""
     for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+        print("error:", "\n".join(map(printable, problem.split("\n"))), file=sys.stderr)
     raise SystemExit(EXIT_REFUSED)
 
 

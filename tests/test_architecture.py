@@ -60,7 +60,7 @@ def test_imports_go_down(path):
     room = room_of(path)
     if room == "__init__":
         # Only when something is to be compared: `import ifvit` is at once there.
-        assert imported_rooms(path.read_text()) == {"recognition"}
+        assert imported_rooms(path.read_text()) == {"image", "recognition"}
         return
     assert room in FLOOR_OF, f"{path} stands on no floor: give {room} one here and in docs/architecture.md"
     assert check(room, imported_rooms(path.read_text())) == []
@@ -75,6 +75,17 @@ def test_the_check_sees_an_arrow_upwards():
 def test_the_package_alone_loads_neither_jax_nor_opencv():
     code = "import ifvit, sys; sys.exit(bool({'jax', 'cv2', 'flax'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
+
+
+def test_what_the_package_exports_is_there_and_comes_only_when_asked_for():
+    import ifvit
+    from ifvit.image import ImageError
+    from ifvit.recognition.image_matcher import Matcher
+
+    assert ifvit.ImageError is ImageError and ifvit.Matcher is Matcher
+    assert set(ifvit.__all__) <= set(dir(ifvit)) and all(hasattr(ifvit, name) for name in ifvit.__all__)
+    with pytest.raises(AttributeError, match="module 'ifvit' has no attribute 'Nothing'"):
+        ifvit.Nothing  # noqa: B018
 
 
 def test_only_the_front_door_knows_hydra():

@@ -2,6 +2,7 @@
 
 import errno
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from PIL import Image
 
 from ifvit import cli
 from ifvit.cli import main
+from ifvit.cli_common import json_text
 from tests.torch_zip import Call, Global, official_state, whole_state, write_torch_zip
 
 
@@ -267,11 +269,17 @@ def test_every_command_takes_a_path_as_it_was_typed(tmp_path, runs, capsys):
     ("argv", "line"),
     [
         (["comapre", "a"], "comapre: there is no such command; did you mean compare? (see python -m ifvit --help)"),
+        (["comp", "a"], "comp: there is no such command; did you mean compare or completion?"),
         (["data", "chekc"], "chekc: there is no such command; did you mean check? (see python -m ifvit data --help)"),
         (["data"], "expected a command, one of check, pairs, prepare (see python -m ifvit data --help)"),
         ([], "expected a command, one of train, register, compare"),
         (["xyz"], "xyz: there is no such command; known are train, register, compare, evaluate, table, data, "),
         (["compare", "a", "b", "--pictrue=x.png"], "--pictrue=x.png: there is no such option; did you mean --picture?"),
+        (["compare", "a", "b", "--pictur", "x.png"], "--pictur: there is no such option; did you mean --picture?"),
+        (["compare", "a", "--p=5"], "--p=5: there is no such option; did you mean --ppi or --picture?"),
+        (["data", "pairs", "x", "--protoco", "all"], "--protoco: there is no such option; did you mean --protocol?"),
+        (["--vers"], "--vers: there is no such option; did you mean --version?"),
+        (["train", "--resolv"], "--resolv: there is no such option; did you mean --resolve?"),
         (["compare", "a", "b", "c"], "c: not expected here (see python -m ifvit compare --help)"),
         (["evaluate", "x", "root=y"], "root=y: the model comes from the run; only data=... and data.* are read; did "
          "you mean data.root?"),
@@ -310,6 +318,32 @@ def test_options_may_stand_between_overrides(argv, run_dir, overrides):
 def test_roots_may_stand_around_options():
     arguments = cli._parser().parsed(["data", "check", "a", "--ppi", "500", "b", "--json", "c"])
     assert [str(root) for root in arguments.roots] == ["a", "b"] and arguments.ppi == 500
+
+
+def test_a_value_that_looks_like_no_option_is_left_to_its_option():
+    arguments = cli._parser().parsed(["compare", "a", "b", "--picture", "-- x.png"])
+    assert str(arguments.picture) == "-- x.png"
+
+
+def test_json_has_a_point_on_a_line():
+    tree = {"map": [{"a": [1.5, 2.0], "b": [3, 4]}] * 2, "only_a": [[1, 2]], "none": [], "of": {"x": None, "y": {}}}
+    assert json_text(tree).split("\n") == [
+        "{",
+        '  "map": [',
+        '    {"a": [1.5, 2.0], "b": [3, 4]},',
+        '    {"a": [1.5, 2.0], "b": [3, 4]}',
+        "  ],",
+        '  "only_a": [',
+        "    [1, 2]",
+        "  ],",
+        '  "none": [],',
+        '  "of": {',
+        '    "x": null,',
+        '    "y": {}',
+        "  }",
+        "}",
+    ]
+    assert json.loads(json_text(tree)) == tree
 
 
 def test_prepare_asks_for_its_extra_before_it_begins(monkeypatch, capsys):

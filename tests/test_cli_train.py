@@ -51,7 +51,7 @@ def test_flags_and_overrides_stand_in_any_order(trained, conf, monkeypatch):
         (["hydra.run.dir=x"], "error: hydra.run.dir=x: a run writes only into run_dir"),
         (["hydra.sweeper.max_batch_size=1"], "error: hydra.sweeper.max_batch_size=1: a run writes only into run_dir"),
         (["--config-dir"], "error: argument --config-dir/-cd: expected one argument"),
-        (["--sweep"], "error: unrecognized arguments: --sweep"),
+        (["--sweep"], "error: --sweep: there is no such option; did you mean --help?"),
         (["--resolve"], "error: --resolve: only with --cfg"),
         (["--experimental-rerun", "x.pickle"], "error: --experimental-rerun: runs code from a file"),
         (["--cfg", "job", "dense.temprature=1"], "error: dense.temprature: unknown key; did you mean"),

@@ -141,6 +141,12 @@ def test_the_front_door_is_named_in_its_help():
     assert "x is no run directory" in line
 
 
+def test_a_refusal_acts_on_no_terminal(capsys):
+    with pytest.raises(SystemExit):
+        program.refuse(["\x1b[2J.png is taken:\n  train.py seed=1"])
+    assert capsys.readouterr().err == "error: ?[2J.png is taken:\n  train.py seed=1\n"
+
+
 # A set's README.txt is the same wherever it was made.
 MAY_NAME_IT = {"program.py", "data/fingerset.py"}
 

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from ifvit import pictures
-from ifvit.calibration import Calibration, pairs_needed
+from ifvit.calibration import Calibration
 from ifvit.recognition.image_pair import MM2, ImagePair, listed, matches_tree
 from ifvit.recognition.minutiae import Kind
 from ifvit.recognition.run_calibration import Score
 from ifvit.recognition.synthetic_calibration import synthetic_calibration
-from ifvit.recognition.verdict import OTHER, SAME, Verdict, verdict
+from ifvit.recognition.verdict import OTHER, SAME, Basis, Verdict, pairs_of, too_few, verdict
 
 FMR = 0.001  # at which `Comparison.decision` decides unless another is named
 SMALL_PRINT = 50.0  # mm2 of ridges; a print of less may not show enough to be told from others
@@ -87,7 +87,7 @@ class Comparison(ImagePair):
             return SAME
         if self.cannot_say(fmr):
             return f"cannot say: {self.reason}"
-        return OTHER if found.accepted is not None else f"undecided: {found.by}"
+        return OTHER if found.accepted is not None else f"undecided: {found.why}"
 
     def cannot_say(self, fmr: float = FMR) -> bool:
         """Whether the prints show too little for an answer."""
@@ -128,15 +128,21 @@ class Comparison(ImagePair):
     def _decision_tree(self, fmr: float) -> dict[str, Any]:
         """The decision, what decided, and how often different fingers score as high, for JSON."""
         found = self.verdict(fmr)
-        table = found.calibration
+        table, basis = found.calibration, self._basis(fmr)
         return {
             "decision": self.decision(fmr),
             "same_finger": None if self.cannot_say(fmr) else found.accepted,
             "decided_at_fmr": fmr,
-            "decided_by": None if found.accepted is None else found.by,
+            "decided_from": basis,
+            "decided_by": basis and found.why,
+            "extrapolated": basis is Basis.fit,
             "fmr": None if table is None else table.fmr_at(self.score),
-            "calibration": table and {"impostors": table.impostors, "of": table.of},
+            "calibration": table and {"impostors": table.impostors, "least_fmr": table.least_fmr, "of": table.of},
         }
+
+    def _basis(self, fmr: float) -> Basis | None:
+        """What decided; None where there is no decision."""
+        return None if self.cannot_say(fmr) else self.verdict(fmr).basis
 
     def _minutiae_tree(self) -> dict[str, Any]:
         paired, (a, b) = self.alignment.paired, (shown for _, shown in self._prints())
@@ -170,7 +176,7 @@ class Comparison(ImagePair):
 
     def text(self, fmr: float = FMR) -> str:
         """A few lines for a person; `fmr` as of `decision`."""
-        answer = f"{self.decision(fmr)} (at an FMR of {100 * fmr:g} %)"
+        answer = f"{self.decision(fmr)} ({self._at(fmr)})"
         return "\n".join([answer, *self.reasons(fmr), *self.files_text()])
 
     def __repr__(self) -> str:
@@ -203,21 +209,24 @@ class Comparison(ImagePair):
         """How often different fingers score as high, by whose pairs, and what else decided, in lines."""
         found, own, lines = self.verdict(fmr), self.calibration, []
         if found.calibration is not None:
-            lines.append(
-                f"two different fingers score as high in at most {100 * found.calibration.fmr_at(self.score):.3g} % of "
-                f"cases, by {found.calibration.basis()}"
-            )
-            if found.accepted is not None and found.by != found.calibration.basis():
-                lines.append(f"decided by {found.by}")
-            if own is not None and own is not found.calibration:
-                lines.append(
-                    f"the run's own {own.basis()} are too few to tell an FMR of {100 * fmr:g} %: it takes "
-                    f"{pairs_needed(fmr)}"
-                )
+            pairs = pairs_of(Basis.run if found.calibration is own else Basis.synthetic, found.calibration)
+            share = f"{100 * found.calibration.fmr_at(self.score):.3g} %"
+            lines.append(f"two different fingers score as high in at most {share} of cases, by {pairs}")
+        if basis := self._basis(fmr):
+            few = own is not None and not own.tells(fmr)
+            by = found.why if basis in (Basis.fit, Basis.score) else "these pairs"
+            lines.append(f"decided by {by}{', few but enough for a no' if few and basis is Basis.run else ''}")
+            if few and basis is not Basis.run:
+                lines.append(f"{too_few(own, fmr)}, so they do not decide")
         if found.accepted is None:
             fused = replace(self, score_of=Score.fused, calibration=None)
             lines.append(f"by all evidence, without --score cosines: {fused.decision(fmr)}, score {fused.score:.2f}")
         return lines
+
+    def _at(self, fmr: float) -> str:
+        """The FMR of the decision, in words."""
+        beyond = ", extrapolated beyond what pairs can tell" if self._basis(fmr) is Basis.fit else ""
+        return f"at an FMR of {100 * fmr:g} %{beyond}"
 
     def headline(self) -> str:
         """The score, and what it means."""
@@ -234,7 +243,7 @@ class Comparison(ImagePair):
         fmr: as of `decision`. day: that stands on it; None takes today.
         """
         answer, _, why = self.decision(fmr).partition(": ")
-        lines = [f"at an FMR of {100 * fmr:g} %", *([why] if why else []), *self.reasons(fmr)]
+        lines = [self._at(fmr), *([why] if why else []), *self.reasons(fmr)]
         return self.drawn(answer, lines, day)
 
     def save(self, path: str | PathLike, fmr: float = FMR, day: date | None = None) -> None:

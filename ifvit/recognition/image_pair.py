@@ -18,14 +18,18 @@ from ifvit.recognition.alignment import Matches
 from ifvit.recognition.comparer import Compared
 from ifvit.recognition.prints import Print
 from ifvit.recognition.ridge_matcher import RidgeAlignment, Source
-from ifvit.recognition.ridge_picture import Head, draw_ridge_comparison
+from ifvit.recognition.ridge_picture import NO_PLACES, Head, Places, draw_ridge_comparison
 from ifvit.recognition.ridge_print import PPI, RidgePrint
 from ifvit.recognition.ridge_score import Evidence
 
 MM2 = (25.4 / PPI) ** 2  # of a px
 GRID, FINE_GRID = 24, 8  # px at 500 ppi between the points of the map that JSON lists, and of those for the homography
 LEAST_SPREAD = 8.0  # px at 500 ppi, standard deviation across: points nearer to a line than this tell no affine map
-PPI_FROM = {PpiFrom.given: "as given", PpiFrom.file: "by its own tag", PpiFrom.assumed: "assumed, nothing says it"}
+PPI_FROM = {
+    PpiFrom.given: "as given",
+    PpiFrom.file: "by its own tag",
+    PpiFrom.assumed: "assumed, as nothing says it: --ppi N does",
+}
 SOURCES = {Source.flow: "flow", Source.minutiae: "minutiae", Source.module_1: "Module 1"}
 
 
@@ -157,7 +161,15 @@ class ImagePair:
             ("date", (day or date.today()).isoformat()),
         ]
         (_, a), (_, b) = self._prints()
-        return draw_ridge_comparison(a, b, self.alignment, Head(title, lines, facts))
+        return draw_ridge_comparison(a, b, self.alignment, Head(title, lines, facts), self._places())
+
+    def _places(self) -> Places:
+        """The places that Module 2 finds to correspond, px of the ridges at 500 ppi; none without it."""
+        if self.compared.opinion is None:
+            return NO_PLACES
+        matches = self.compared.opinion.matches
+        a, b = self.print_a, self.print_b
+        return a.to_ridges(matches.points_a, self.network_ppi), b.to_ridges(matches.points_b, self.network_ppi)
 
     def _prints(self) -> tuple[tuple[str, RidgePrint], ...]:
         return ("a", self.print_a.of_ridges), ("b", self.print_b.of_ridges)

@@ -16,9 +16,10 @@ from ifvit.captions import INK, PAPER, TEXT, Colour, font
 from ifvit.recognition.minutiae import Kind, Minutiae
 
 BOTH, ONLY_A, ONLY_B, EDGE = (0, 140, 80), (215, 85, 0), (0, 100, 200), (125, 60, 160)  # RGB, told apart by most eyes
-OUTSIDE = (120, 120, 120)
+OUTSIDE, FOUND = (120, 120, 120), (225, 0, 150)
 DASH, SPACE = 9, 8  # px
 RADIUS, TAIL = 14, 20  # px of a minutia's mark, and of its direction
+DOT = 5  # px, radius
 NUMBER = 30  # px
 SMOOTH = 4.0  # px of the print
 SHIFT = 4  # bits of a pixel's fraction in OpenCV's points
@@ -37,6 +38,7 @@ PAIRED, DOUBTFUL = Style(BOTH, 5), Style(BOTH, 3, 1, dashed=True)
 ALONE_A, ALONE_B, BEYOND = Style(ONLY_A, 3), Style(ONLY_B, 3), Style(OUTSIDE, 2, 1)
 ANY = Style(INK, 3)  # of either, in a legend
 OVERLAP = Style(EDGE, 3)
+PLACE = Style(FOUND, 3, 2)
 GRID_SURE, GRID_DOUBTFUL = Style(ONLY_B, 3), Style(ONLY_B, 2, 1, dashed=True)
 
 
@@ -50,7 +52,7 @@ class Sheet:
 
     def place(self, points: np.ndarray) -> np.ndarray:
         """Where points (..., 2) of the print lie, px of the sheet."""
-        return self.zoom * (np.asarray(points, np.float64) + 0.5) - 0.5
+        return placed(points, self.zoom)
 
     def line(self, points: np.ndarray, style: Style) -> None:
         """A line along points (N, 2)."""
@@ -82,6 +84,11 @@ class Sheet:
         self.pixels = np.array(image)
 
 
+def placed(points: np.ndarray, zoom: float) -> np.ndarray:
+    """Where points (..., 2) px of a print lie on its drawing, px."""
+    return zoom * (np.asarray(points, np.float64) + 0.5) - 0.5
+
+
 def enlarged(grey: np.ndarray, zoom: float) -> np.ndarray:
     """A print `zoom` times as large."""
     shrinks = zoom < 1
@@ -107,6 +114,21 @@ def draw_minutia(pixels: np.ndarray, place: np.ndarray, angle: float, kind: int,
         turn = np.linspace(0, 2 * np.pi, 49)
         corners = np.stack([np.cos(turn), np.sin(turn)], axis=-1)
     stroke(pixels, place + RADIUS * corners, style)
+
+
+def draw_place(pixels: np.ndarray, place: np.ndarray, other: np.ndarray) -> None:
+    """A dot at a place, and a line to where another print shows it; px, in place."""
+    stroke(pixels, np.array([place, other]), PLACE)
+    centre = tuple(np.round(np.asarray(place) * 2**SHIFT).astype(int).tolist())
+    for radius, colour in ((DOT + PLACE.rim, PAPER), (DOT, PLACE.colour)):
+        cv2.circle(pixels, centre, radius << SHIFT, colour, -1, cv2.LINE_AA, SHIFT)
+
+
+def place_of() -> np.ndarray:
+    """A place for a legend."""
+    mark = np.full((TEXT, 2 * TEXT, 3), PAPER, np.uint8)
+    draw_place(mark, np.array([DOT + 6.0, TEXT / 2]), np.array([2 * TEXT - 8.0, TEXT / 2]))
+    return mark
 
 
 def mark_of(style: Style, kind: Kind = Kind.ending, number: str = "") -> np.ndarray:

@@ -25,6 +25,7 @@ GRID = 24  # px between the lines of the bent grid
 STEP = 4  # px between the points of its lines
 COMMON = (25, 25, 25)  # RGB, of ridges that both prints have
 PALE = 0.3  # how much is left of a colour outside the overlap
+PLACES = 30  # of Module 2, drawn at most
 HEAT = 0.6  # how much of a colour of agreement covers the print
 
 
@@ -41,25 +42,35 @@ class Head(NamedTuple):
     facts: Sequence[tuple[str, str]]
 
 
+Places = tuple[np.ndarray, np.ndarray]  # (N, 2) px of A and of B that Module 2 finds to correspond, surest first
+NO_PLACES = np.zeros((0, 2)), np.zeros((0, 2))
+
+
 class LaidPair(NamedTuple):
-    """Two prints, where each px of B (H, W) lies in A, (H, W, 2), and the agreement there, 0 outside the overlap."""
+    """Two prints, where each px of B (H, W) lies in A, (H, W, 2), and the agreement there, 0 outside the overlap.
+
+    places: that Module 2 finds to correspond.
+    """
 
     a: RidgePrint
     b: RidgePrint
     alignment: RidgeAlignment
     to_a: np.ndarray
     local: np.ndarray
+    places: Places = NO_PLACES
 
 
-def laid_pair(a: RidgePrint, b: RidgePrint, alignment: RidgeAlignment) -> LaidPair:
+def laid_pair(a: RidgePrint, b: RidgePrint, alignment: RidgeAlignment, places: Places = NO_PLACES) -> LaidPair:
     """Two prints as the drawings need them."""
     points = _pixels(b)
-    return LaidPair(a, b, alignment, alignment.to_a(points), alignment.agreement_at(points))
+    return LaidPair(a, b, alignment, alignment.to_a(points), alignment.agreement_at(points), places)
 
 
-def draw_ridge_comparison(a: RidgePrint, b: RidgePrint, alignment: RidgeAlignment, head: Head) -> np.ndarray:
+def draw_ridge_comparison(
+    a: RidgePrint, b: RidgePrint, alignment: RidgeAlignment, head: Head, places: Places = NO_PLACES
+) -> np.ndarray:
     """A and B with their minutiae; A's ridges on B's; where they agree; how the skin is bent. uint8 RGB (H, W, 3)."""
-    pair = laid_pair(a, b, alignment)
+    pair = laid_pair(a, b, alignment, places)
     width = captions.PAGE - 2 * MARGIN
     blocks = [
         captions.paragraph(f"{head.answer[0].upper()}{head.answer[1:]}", width, captions.TITLE, bold=True),
@@ -168,6 +179,7 @@ def _evidence_row(pair: LaidPair, width: int) -> np.ndarray:
         (captions.swatch(marks.ONLY_A, CAPTION), "of A alone"),
         (captions.swatch(marks.ONLY_B, CAPTION), "of B alone"),
         (_pale_swatch(), "outside the overlap"),
+        *_places_key(len(pair.places[0])),
     ]
     grid_key = [
         (marks.line_of(marks.GRID_SURE), "where ridges agree"),
@@ -192,7 +204,18 @@ def overlay(pair: LaidPair, zoom: float) -> np.ndarray:
     drawing = np.full((*a.shape[:2], 3), captions.PAPER, np.float32)
     for share, colour in layers:
         drawing += np.where(inside, 1.0, PALE) * share * (np.array(colour) - captions.PAPER)
-    return np.clip(drawing, 0, 255).astype(np.uint8)
+    drawing = np.clip(drawing, 0, 255).astype(np.uint8)
+    in_a, in_b = (places[:PLACES] for places in pair.places)
+    for place, other in zip(in_b, pair.alignment.to_b(in_a), strict=True):
+        marks.draw_place(drawing, marks.placed(place, zoom), marks.placed(other, zoom))
+    return drawing
+
+
+def _places_key(count: int) -> list[tuple[np.ndarray, str]]:
+    """What the places mean that are drawn of so many; nothing where there is none."""
+    which = f"the surest {PLACES} of {count}" if count > PLACES else f"all {count}"
+    text = f"Module 2's places of B, a line to A's where they lie apart ({which})"
+    return [(marks.place_of(), text)] if count else []
 
 
 def _pale_swatch() -> np.ndarray:

@@ -14,7 +14,6 @@ from ifvit.pictures import NOTEBOOK
 from ifvit.recognition.comparison import SMALL_PRINT
 from ifvit.recognition.prints import MatcherPrint
 from ifvit.recognition.run_calibration import Score
-from ifvit.recognition.verdict import BY_FIT
 from tests.recognition.compared import SHIFT, TO_A, TURN, comparison, found, guesses, opinion, prints
 from tests.recognition.ridge_prints import homography
 
@@ -86,7 +85,7 @@ def test_a_calibration_decides_where_it_can_tell():
     assert few.decision(0.01) == "same finger" and few.to_dict()["calibration"]["impostors"] == 4950
     contradicted = calibrated(np.full(50, score + 0.1))
     assert contradicted.decision(0.01) != "same finger" and contradicted.decision(0.1) != "same finger"
-    assert contradicted.to_dict()["decided_by"] == "50 impostor pairs"
+    assert contradicted.to_dict()["decided_by"] == "the run's own 50 impostor pairs"
 
 
 def test_cosines_are_decided_by_calibration_alone():
@@ -100,7 +99,8 @@ def test_cosines_are_decided_by_calibration_alone():
     assert f"by all evidence, without --score cosines: same finger, score {fused.score:.2f}" in bare.text()
     few = of_run(score_of=Score.cosines, calibration=calibration(np.full(50, 0.1)))
     assert few.decision(0.01) == (
-        "undecided: no impostor scores as high of 50 impostor pairs, too few to tell an FMR of 1 %: it takes 300"
+        "undecided: no more of the run's own 50 impostor pairs score as high than an FMR of 1 % allows, and a yes "
+        "takes 300"
     )
     assert few.to_dict()["decided_by"] is None
     assert few.decision(0.1) == "same finger" and few.decided
@@ -136,13 +136,18 @@ def test_a_run_adds_its_networks():
     made = of_run(calibration=table)
     tree = json.loads(json.dumps(made.to_dict()))
     assert (tree["score_global"], tree["score_local"], tree["score_cosines"]) == (0.8, 0.6, 0.72)
-    assert tree["calibration"] == {"impostors": 4000, "of": of} and tree["fmr"] == pytest.approx(0.00075)
+    assert tree["calibration"] == {"impostors": 4000, "least_fmr": 0.00075, "of": of} and tree["fmr"] == pytest.approx(
+        0.00075
+    )
     # A pixel of the canvas is two of the image, and stands between them.
     assert tree["matches"][0] == {"a": [114.5, 120.5], "b": [116.5, 122.5], "confidence": 0.9}
     assert [match["inlier"] for match in tree["registration"]] == [True, False, True]
     text = made.text()
     assert "cosines 0.800 (global) and 0.600 (local), together 0.720; 3 places correspond" in text
-    assert "in at most 0.075 % of cases, by 4000 impostor pairs of DB1_A, DB3_A (protocol fvc)" in text
+    told = (
+        "in at most 0.075 % of cases, by the run's own 4000 impostor pairs of DB1_A, DB3_A (protocol fvc)\ndecided by "
+    )
+    assert told + "these pairs\n" in text
 
 
 def test_text_and_picture(tmp_path):
@@ -160,14 +165,49 @@ def test_a_notebook_shows_the_picture():
         assert (picture.format, picture.width) == ("PNG", NOTEBOOK) and picture.height > NOTEBOOK
 
 
-def test_what_decided_is_named_where_it_is_not_the_table():
+def test_what_is_extrapolated_says_so_in_text_and_json():
     made = comparison(MATES)
-    for score, answer in ((4.1, "same finger"), (3.9, "not the same finger, as far as these prints show")):
+    cases = [(1e-4, 4.1), (1e-4, 3.9), (1e-5, 5.1), (1e-5, 4.3), (1e-9, 6.0)]
+    for fmr, score in cases:
         made.__dict__["score"] = score
-        assert made.decision(1e-4) == answer and f"decided by {BY_FIT}" in made.text(1e-4)
-        assert "decided by" not in made.text()
-    few = comparison(MATES, calibration=calibration(np.full(45, -3.0)))
-    assert "the run's own 45 impostor pairs are too few to tell an FMR of 0.1 %: it takes 3000" in few.text()
+        answer = "same finger" if score >= -np.log10(fmr) else "not the same finger, as far as these prints show"
+        text, tree = made.text(fmr), made.to_dict(fmr)
+        at = f"at an FMR of {100 * fmr:g} %"
+        assert text.startswith(f"{answer} ({at}, extrapolated beyond what pairs can tell)\n")
+        by = (
+            "the fit of the score on synthetic fingers, extrapolated: 4950 impostor pairs of synthetic fingers "
+            "(protocol fvc) tell no FMR below 0.07 %"
+        )
+        assert f"\ndecided by {by}\n" in text and tree["decided_by"] == by
+        assert (tree["extrapolated"], tree["decided_from"], tree["calibration"]["least_fmr"]) == (True, "fit", 0.0007)
+        assert "decided by these pairs\n" in made.text() and "extrapolated" not in made.text()
+        assert (made.to_dict()["extrapolated"], made.to_dict()["decided_from"]) == (False, "synthetic")
+
+
+def test_the_source_is_named_though_it_switches_with_the_score():
+    """45 pairs of a run are enough for a no, not for a yes."""
+    own = calibration(np.full(45, -3.0))
+    yes, no = (dataclasses.replace(comparison(MATES), calibration=own) for _ in range(2))
+    no.__dict__["score"] = -4.0
+    assert yes.to_dict()["decided_from"] == "synthetic" and no.to_dict()["decided_from"] == "run"
+    assert (
+        "by 4950 impostor pairs of synthetic fingers (protocol fvc)\ndecided by these pairs\n"
+        "no more of the run's own 45 impostor pairs score as high than an FMR of 0.1 % allows, and a yes takes 3,000, "
+        "so they do not decide\n"
+    ) in yes.text()
+    assert "by the run's own 45 impostor pairs\ndecided by these pairs, few but enough for a no\n" in no.text()
+
+
+def test_nothing_decided_where_nothing_can_be_said():
+    none = small(comparison(OTHERS))
+    assert "decided by" not in none.text() and none.to_dict()["decided_by"] is none.to_dict()["decided_from"] is None
+
+
+def test_an_assumed_ppi_names_its_remedy():
+    made = comparison(MATES)
+    shown = made.print_a.of_ridges._replace(ppi_from=PpiFrom.assumed)
+    made = dataclasses.replace(made, print_a=made.print_a._replace(of_ridges=shown))
+    assert "; 500 ppi, assumed, as nothing says it: --ppi N does\n" in made.text()
 
 
 def test_what_is_too_small_for_an_fmr_is_told_of_that_fmr():

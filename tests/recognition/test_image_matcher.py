@@ -157,6 +157,13 @@ def test_the_command_answers_draws_and_ends_with_0(mean, files, tmp_path, capsys
     assert [(str(run), score) for run, score in asked] == [("None", "fused"), ("x", "cosines")]
 
 
+def test_a_name_that_is_no_text_is_printed_all_the_same(files, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ifvit, "load", lambda run_dir, score: Answers(comparison()))
+    picture = tmp_path / os.fsdecode(b"\xff\x1b[2J.png")
+    assert status_of("compare", *files, "--picture", picture) == 0 and picture.exists()
+    assert f"look at  {tmp_path}/??[2J.png" in capsys.readouterr().out
+
+
 def test_the_picture_answers_at_the_fmr_that_was_asked_for(files, tmp_path, monkeypatch):
     made, drawn = comparison(found(0.9)), []
 
@@ -181,7 +188,7 @@ def test_where_too_little_is_seen_the_status_is_1(files, capsys, monkeypatch):
 
 def test_what_the_command_refuses(runs, files, tmp_path, capsys):
     for wrong, said in (
-        (["compare", "nowhere.png", files[0]], "nowhere.png"),
+        (["compare", "no\n\x1b[2Jwhere.png", files[0]], "error: no??[2Jwhere.png: cannot be read"),
         (["compare", *files, "--run", tmp_path], "no run directory"),
         (["compare", *files, "--score", "cosines"], "--score cosines: these are cosines of Module 2's vectors, and"),
         (["compare", *files, "--run", runs / "dense", "--score", "cosines"], "the run has Module 1 alone"),

@@ -1,17 +1,20 @@
 """The picture of a pair: what is sure looks sure, what is not does not, and the same pair gives the same picture."""
 
+import dataclasses
 from datetime import date
 
 import numpy as np
 import pytest
 
 from ifvit import captions
+from ifvit.image import Canvas, PpiFrom
 from ifvit.recognition import ridge_marks as marks
 from ifvit.recognition.agreement import AGREES
 from ifvit.recognition.minutiae import Kind
+from ifvit.recognition.prints import MatcherPrint
 from ifvit.recognition.registered import Registered
-from ifvit.recognition.ridge_picture import bent_grid, heat_map, laid_pair, overlay, runs_of
-from tests.recognition.compared import comparison, found, guesses
+from ifvit.recognition.ridge_picture import PLACES, bent_grid, heat_map, laid_pair, overlay, runs_of
+from tests.recognition.compared import comparison, found, guesses, opinion, prints
 
 DAY = date(2026, 11, 27)
 
@@ -112,6 +115,38 @@ def test_the_overlay_is_pale_outside_the_overlap(mates):
     inside = overlay(pair, 1.0)[pair.local != 0]
     nothing = overlay(pair._replace(local=np.zeros_like(pair.local)), 1.0)
     assert inside.min() < 60 and nothing.min() > 150
+
+
+def of_module_2(off, count=40):
+    """A pair whose places lie `off` px apart once A is laid on B."""
+    made = pair_of(comparison(found(mean=0.9)))
+    y, x = np.divmod(np.arange(count), 8)
+    in_b = np.stack([80.0 + 14 * x, 80.0 + 14 * y], axis=-1)
+    return made._replace(places=(made.alignment.to_a(in_b + off), in_b))
+
+
+def test_the_places_of_module_2_are_drawn_on_the_overlay(mates):
+    bare = near(overlay(pair_of(mates), 2.0), marks.FOUND)
+    agreeing, apart = (overlay(of_module_2(off, 8), 2.0) for off in ((0.0, 0.0), (12.0, 0.0)))
+    assert bare == 0 < near(agreeing, marks.FOUND) < near(apart, marks.FOUND) / 1.5
+    dot, line = marks.placed(np.array([80.0, 80.0]), 2.0), marks.placed(np.array([86.0, 80.0]), 2.0)
+    for x, y in np.round([dot, line]).astype(int):
+        assert np.abs(apart[y, x].astype(int) - marks.FOUND).max() < 30
+
+
+def test_no_more_places_than_the_surest_are_drawn():
+    zero = (0.0, 0.0)
+    np.testing.assert_array_equal(overlay(of_module_2(zero, 40), 2.0), overlay(of_module_2(zero, PLACES), 2.0))
+    assert (overlay(of_module_2(zero, PLACES), 2.0) != overlay(of_module_2(zero, PLACES - 1), 2.0)).any()
+
+
+def test_the_legend_counts_the_places_and_is_silent_without_any(mates, monkeypatch):
+    assert not any("Module 2" in line for line in text_of(mates, monkeypatch))
+    canvas = Canvas(np.zeros((160, 160), np.uint8), np.ones((160, 160), bool), 0, 500.0, PpiFrom.given)
+    both = [shown._replace(of_networks=MatcherPrint(canvas, canvas.grey)) for shown in prints()]
+    seen = found(mean=0.9, guesses=guesses(), opinion=opinion())
+    run = dataclasses.replace(comparison(seen, network_ppi=250.0), print_a=both[0], print_b=both[1])
+    assert "Module 2's places of B, a line to A's where they lie apart (all 3)" in text_of(run, monkeypatch)
 
 
 def test_agreement_is_coloured_from_violet_to_yellow(mates):
