@@ -46,15 +46,14 @@ test: setup  ## run the tests, two at a time
 
 # What computes with JAX, and a run of either stage; all other tests do nothing that depends on its version.
 RUN := ::test_what_a_run_leaves
-TESTS ?= tests/models tests/recognition tests/weights tests/training/test_loop.py$(RUN) tests/training/test_matcher.py$(RUN)
+TESTS ?= tests/models tests/enhancement tests/registration tests/comparison tests/weights tests/training/test_loop.py$(RUN) tests/training/test_matcher.py$(RUN)
 
 test-oldest: .venv-oldest/.made  ## test on the oldest JAX supported (0.7.2, with flax 0.12.0: what Kaggle has); all: TESTS=tests
 	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile $(TESTS) $(ARGS)
 
 test-extras: .venv-extras/.made  ## run the tests of what the extras enhance, wsq, parquet and peers add (pyfing is 85 MB)
-	.venv-extras/bin/python -m pytest -n 2 --dist loadfile tests/recognition/test_networks.py \
-	  tests/recognition/test_enhancement.py tests/recognition/test_prints.py tests/image tests/data/test_manifest.py \
-	  tests/evaluation/test_peers.py $(ARGS)
+	.venv-extras/bin/python -m pytest -n 2 --dist loadfile tests/enhancement \
+	  tests/comparison/test_matcher_print.py tests/image tests/databases/test_manifest.py tests/evaluation/test_nbis.py $(ARGS)
 
 parity: .venv-parity/.made  ## hold the models against PyTorch and kornia (downloads PyTorch: several GB on most machines)
 	.venv-parity/bin/python -m pytest --override-ini addopts=-ra tests/parity $(ARGS)

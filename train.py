@@ -12,7 +12,7 @@ from ifvit import program
 def main() -> float | None:
     """Run what the command line says."""
     with program.started(program.MODULE, script=sys.argv[0]):
-        from ifvit.cli_train import train_command  # not before signals are heard
+        from ifvit.cli.train import train_command  # not before signals are heard
 
         return train_command(sys.argv[1:])
 

@@ -15,18 +15,18 @@ import jax
 import numpy as np
 
 from ifvit import image
+from ifvit.comparison.comparer import Compared, Comparer
+from ifvit.comparison.run_networks import RunNetworks, load_networks
+from ifvit.comparison.score import terms
 from ifvit.config import Enhancement
-from ifvit.data.protocols import PairList, Protocol, pairs
-from ifvit.data.records import Record
-from ifvit.data.sources import find
+from ifvit.databases.protocols import PairList, Protocol, pairs
+from ifvit.databases.records import Record
+from ifvit.databases.sources import find
 from ifvit.launch import compose_config
-from ifvit.rates import Ladder, equal_error, lowest_fnmr
-from ifvit.recognition import ridge_matcher
-from ifvit.recognition.comparer import Compared, Comparer
-from ifvit.recognition.elastic import worth
-from ifvit.recognition.ridge_matcher import OF_FLOW, OF_MINUTIAE, frame_of
-from ifvit.recognition.ridge_score import terms
-from ifvit.recognition.trained_networks import TrainedNetworks, load_networks
+from ifvit.rates import Thresholds, equal_error, lowest_fnmr
+from ifvit.registration import registrar
+from ifvit.registration.elastic import worth
+from ifvit.registration.registrar import OF_FLOW, OF_MINUTIAE, frame_of
 
 BALANCE = 2  # its place among the score's terms
 
@@ -48,7 +48,7 @@ def main() -> None:
         chosen = pairs(records, Protocol.all if arguments.impostors else Protocol.fvc, arguments.impostors)
         for method in arguments.methods:
             for name, score in rows(networks, method, records, chosen):
-                figures = Ladder(score, chosen.genuine).rates()
+                figures = Thresholds(score, chosen.genuine).rates()
                 cell = f"{100 * equal_error(figures).rate:6.2f} {100 * float(lowest_fnmr(figures, 0.0)[0]):6.2f}"
                 table.setdefault(f"{method}, {name}", []).append(cell)
                 print(f"{database} {method}, {name:32} {cell}", flush=True)
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def rows(
-    networks: TrainedNetworks | None, method: Enhancement, records: Sequence[Record], chosen: PairList
+    networks: RunNetworks | None, method: Enhancement, records: Sequence[Record], chosen: PairList
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The name and the scores (P,) of each part, higher for mates."""
     comparer = Comparer(None, method)
@@ -86,10 +86,10 @@ def limited(
     comparer: Comparer, records: Sequence[Record], chosen: PairList, of_flow: int, of_minutiae: int
 ) -> list[Compared]:
     """With so many guesses of either source."""
-    ridge_matcher.OF_FLOW, ridge_matcher.OF_MINUTIAE = of_flow, of_minutiae
+    registrar.OF_FLOW, registrar.OF_MINUTIAE = of_flow, of_minutiae
     jax.clear_caches()  # of the program that was compiled with the others
     found = compared(comparer, records, chosen)
-    ridge_matcher.OF_FLOW, ridge_matcher.OF_MINUTIAE = OF_FLOW, OF_MINUTIAE
+    registrar.OF_FLOW, registrar.OF_MINUTIAE = OF_FLOW, OF_MINUTIAE
     jax.clear_caches()
     return found
 

@@ -21,9 +21,9 @@ import jax
 import numpy as np
 
 from ifvit.config import Enhancement
+from ifvit.enhancement.enhancer import EnhancementError, Enhancer
+from ifvit.enhancement.fields import ridge_period
 from ifvit.image import ImageError, read_grey
-from ifvit.recognition.enhancement import EnhancementError, Enhancer
-from ifvit.recognition.fields import ridge_period
 
 SUFFIXES = {".png", ".tif", ".tiff", ".bmp", ".jpg"}
 SEED = 0
@@ -100,7 +100,7 @@ def read_prints(folder: Path, count: int) -> list[np.ndarray]:
 def synthetic_prints(count: int) -> list[np.ndarray]:
     from ifvit.launch import compose_config
     from ifvit.synthesis.impression import draw_impression, frame_points, render
-    from ifvit.synthesis.ridges import grow_finger
+    from ifvit.synthesis.master import grow_finger
 
     settings = compose_config([]).data.impression
     points = frame_points(480, 400, 500)

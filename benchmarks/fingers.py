@@ -12,11 +12,11 @@ import argparse
 import jax
 import numpy as np
 
-from ifvit.data.pool import finger_keys
+from ifvit.data.finger_pool import finger_keys
 from ifvit.synthesis.each import each
-from ifvit.synthesis.minutiae import BORDER, Kind, find_minutiae
+from ifvit.synthesis.master import grow_finger
+from ifvit.synthesis.minutiae import BORDER, TipKind, find_minutiae
 from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_PPI, FRAME_WIDTH, NATURAL_MIX, Pattern
-from ifvit.synthesis.ridges import grow_finger
 
 AT_ONCE = 20
 
@@ -43,7 +43,7 @@ def main() -> None:
     parts = [jax.device_get(measured(arguments.seed, block)) for block in blocks]
     pattern, period, real, kind = (np.concatenate(part)[: arguments.fingers] for part in zip(*parts, strict=True))
     area = (FRAME_HEIGHT - 2 * BORDER) * (FRAME_WIDTH - 2 * BORDER) * (25.4 / FRAME_PPI) ** 2  # mm2
-    density, ending = real.sum(1) / area, (real & (kind == Kind.ENDING)).sum() / real.sum()
+    density, ending = real.sum(1) / area, (real & (kind == TipKind.ENDING)).sum() / real.sum()
     print(f"{arguments.fingers} fingers of seed {arguments.seed}")
     for k, name in enumerate(Pattern):
         share = 100 * (pattern == k).mean()

@@ -21,9 +21,9 @@ import jax
 import numpy as np
 
 from ifvit.config import Config
-from ifvit.data.batches import TRAIN, CopiedBatches, Place
-from ifvit.data.fingerset import make_set
-from ifvit.data.prints import load
+from ifvit.data.batches import TRAIN, BatchSpec, CopiedBatches
+from ifvit.data.finger_set import make_set
+from ifvit.data.impressions import load
 from ifvit.launch import compose_config
 from ifvit.training.devices import Devices
 
@@ -72,7 +72,7 @@ def synthetic_set(folder: Path) -> list[str]:
 def made(config: Config, prints, threads: int, size: int, sharding) -> Canvases:
     """Batches of all prints, by so many threads."""
     config = replace(config, data=replace(config.data, threads=threads))
-    return Canvases(config, prints, np.arange(len(prints)), Place(size, sharding, TRAIN))
+    return Canvases(config, prints, np.arange(len(prints)), BatchSpec(size, sharding, TRAIN))
 
 
 def timed(batches: Canvases) -> float:

@@ -20,12 +20,12 @@ import cv2
 import numpy as np
 
 from ifvit import image
-from ifvit.data.fingerset import DATABASE, STEP
-from ifvit.recognition.comparer import Comparer
-from ifvit.recognition.registered import is_registered
-from ifvit.recognition.ridge_matcher import RidgeAlignment, frame_of
-from ifvit.recognition.ridge_print import RidgePrint
-from ifvit.recognition.trained_networks import load_networks
+from ifvit.comparison.comparer import Comparer
+from ifvit.comparison.registration_result import is_registered
+from ifvit.comparison.run_networks import load_networks
+from ifvit.data.finger_set import DATABASE, STEP
+from ifvit.registration.registrar import RidgeAlignment, frame_of
+from ifvit.registration.ridge_print import RidgePrint
 
 PPI = 500.0  # of a set's images
 ERROR_PPI = 250.0  # of the errors

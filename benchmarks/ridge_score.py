@@ -1,4 +1,4 @@
-"""Fit the weights of `ifvit.recognition.ridge_score` on synthetic fingers, and say how well they tell them apart.
+"""Fit the weights of `ifvit.comparison.score` on synthetic fingers, and say how well they tell them apart.
 
     python -m ifvit synthesize --fingers 60 --impressions 6 --seed 2000 --out fingers
     python benchmarks/ridge_score.py fingers                   # WEIGHTS
@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from ifvit import image
+from ifvit.comparison.comparer import Comparer
+from ifvit.comparison.run_networks import RunNetworks, load_networks
+from ifvit.comparison.score import Cosines, Evidence, ridge_score, terms
 from ifvit.progress import Progress
-from ifvit.rates import Ladder, equal_error
-from ifvit.recognition.comparer import Comparer
-from ifvit.recognition.ridge_matcher import frame_of
-from ifvit.recognition.ridge_score import Cosines, Evidence, ridge_score, terms
-from ifvit.recognition.trained_networks import TrainedNetworks, load_networks
+from ifvit.rates import Thresholds, equal_error
+from ifvit.registration.registrar import frame_of
 
 PENALTY = 1e-2  # of squared weights; the pairs are separable otherwise
 ROUNDS = 100
@@ -39,7 +39,7 @@ def pairs(files: list[Path]) -> list[tuple[int, int, bool]]:
     return chosen
 
 
-def gathered(folder: Path, networks: TrainedNetworks | None) -> np.ndarray:
+def gathered(folder: Path, networks: RunNetworks | None) -> np.ndarray:
     """The evidence of each pair and whether it is genuine, (N, 5); with networks and their cosines (N, 7)."""
     kept = folder / ("evidence.npy" if networks is None else f"evidence-{networks.module_2.digest()}.npy")
     if kept.exists():
@@ -109,7 +109,7 @@ def main() -> None:
         shown["cosines"] = table[:, 5:] @ (config.global_weight, config.local_weight)
         shown["ridges alone, fitted"] = ridge_score(evidence, None, fit(terms(evidence), genuine))
     for name, score in shown.items():
-        eer = equal_error(Ladder(score, genuine).rates())
+        eer = equal_error(Thresholds(score, genuine).rates())
         print(f"{name}: EER {100 * eer.rate:.2f} % of {genuine.sum()} genuine and {(~genuine).sum()} impostor pairs")
     score = shown["fused"][~genuine]
     print(

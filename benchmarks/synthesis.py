@@ -17,8 +17,8 @@ import jax
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
-from ifvit.data.pool import grow_packed
-from ifvit.data.rendered import Picks, draw_pairs, render_pairs
+from ifvit.data.finger_pool import grow_packed
+from ifvit.data.rendered_pairs import FingerIndices, draw_pairs, render_pairs
 from ifvit.launch import compose_config
 
 ROUNDS = 5
@@ -31,7 +31,7 @@ def main() -> None:
     masters, count = arguments.masters, arguments.pairs
     skins = jax.device_put(grow_packed(0, np.arange(masters)), device)
     fingers = np.arange(count, dtype=np.int32) % masters
-    picks = Picks(fingers, fingers, np.ones(count, bool))
+    picks = FingerIndices(fingers, fingers, np.ones(count, bool))
 
     def grow(turn: int):
         return grow_packed(turn, np.arange(masters))

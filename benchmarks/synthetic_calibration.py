@@ -14,9 +14,9 @@ import argparse
 import json
 from pathlib import Path
 
-from ifvit.checkpoint import write_json
-from ifvit.recognition.ridge_score import WEIGHTS, WEIGHTS_WITH_NETWORKS
-from ifvit.recognition.synthetic_calibration import FILE, NETWORKS, RIDGES
+from ifvit.comparison.score import WEIGHTS, WEIGHTS_WITH_NETWORKS
+from ifvit.comparison.synthetic_calibration import FILE, NETWORKS, RIDGES
+from ifvit.storage.checkpoint import write_json
 
 PLACES = 4  # of scores and rates
 

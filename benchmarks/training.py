@@ -18,12 +18,12 @@ import jax
 
 from ifvit.data.batches import TRAIN
 from ifvit.data.loader import supply
-from ifvit.data.pairs import Pairs
+from ifvit.data.warped_pairs import TrainingPairs
 from ifvit.launch import compose_config
 from ifvit.models.dense import DenseModel
+from ifvit.training.dense_step import make_train_step
 from ifvit.training.devices import Devices
 from ifvit.training.state import init_variables, make_optimizer, new_state
-from ifvit.training.step import make_train_step
 
 ROUNDS, STEPS = 5, 8
 
@@ -66,7 +66,7 @@ def main() -> None:
     )
 
 
-def timed(step, state, source: Iterator[Pairs]) -> tuple[object, float]:
+def timed(step, state, source: Iterator[TrainingPairs]) -> tuple[object, float]:
     """The state after STEPS steps, and the seconds they took."""
     start = time.perf_counter()
     for pairs in itertools.islice(source, STEPS):

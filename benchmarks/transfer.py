@@ -19,16 +19,16 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from ifvit.checkpoint import read_variables
 from ifvit.config import Config, build
-from ifvit.data.batches import VALIDATE, CopiedBatches, Place
-from ifvit.data.pairs import Pairs
-from ifvit.data.prints import load
+from ifvit.data.batches import VALIDATE, BatchSpec, CopiedBatches
+from ifvit.data.impressions import load
+from ifvit.data.warped_pairs import TrainingPairs
 from ifvit.launch import compose_tree
 from ifvit.models.dense import DenseModel
+from ifvit.storage.checkpoint import read_variables
+from ifvit.training.dense_step import make_eval_step
 from ifvit.training.devices import Devices
 from ifvit.training.state import init_variables, make_optimizer, new_state
-from ifvit.training.step import make_eval_step
 from ifvit.training.validate import validate
 
 BATCH, BATCHES = 16, 32
@@ -49,15 +49,15 @@ def main() -> None:
         print(" | ".join((str(run or "untrained"), *(f"{value:.3f}" for value in figures(config, run, pairs)))))
 
 
-def pairs_of(config: Config) -> list[Pairs]:
+def pairs_of(config: Config) -> list[TrainingPairs]:
     """The pairs all runs are judged on: every image of the databases, wear and warps of a fixed seed."""
     impressions = load(config.data)
     sharding = Devices(config.trainer).split
-    batches = CopiedBatches(config, impressions, np.arange(len(impressions)), Place(BATCH, sharding, VALIDATE))
+    batches = CopiedBatches(config, impressions, np.arange(len(impressions)), BatchSpec(BATCH, sharding, VALIDATE))
     return list(batches.pairs(0, BATCHES))
 
 
-def figures(config: Config, run: Path | None, pairs: list[Pairs]) -> list[float]:
+def figures(config: Config, run: Path | None, pairs: list[TrainingPairs]) -> list[float]:
     """The run's figures, in the order of SAID; of an untrained model of its kind where run is None."""
     model = DenseModel.from_config(config.dense, jax.numpy.float32)
     state = new_state(init_variables(model, config.seed, config.data.frame), make_optimizer(config, ()))

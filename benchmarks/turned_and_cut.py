@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 
 from ifvit import image
-from ifvit.data.protocols import PairList, Protocol, pairs
-from ifvit.data.sources import find
+from ifvit.comparison.comparer import Comparer
+from ifvit.comparison.matcher_print import Print
+from ifvit.comparison.run_networks import load_networks
+from ifvit.databases.protocols import PairList, Protocol, pairs
+from ifvit.databases.sources import find
 from ifvit.evaluation.robustness import moved
 from ifvit.image import ImageError, Scan
 from ifvit.launch import compose_config
 from ifvit.progress import Progress
-from ifvit.recognition.comparer import Comparer
-from ifvit.recognition.prints import Print
-from ifvit.recognition.ridge_matcher import frame_of
-from ifvit.recognition.trained_networks import load_networks
+from ifvit.registration.registrar import frame_of
 
 ANGLES = tuple(range(0, 360, 30))
 SHARES = (0.75, 0.5, 0.35, 0.25)

@@ -9,12 +9,12 @@ import cv2
 import jax
 import numpy as np
 
-from ifvit import plots
 from ifvit.config import ImpressionConfig, Sensor
-from ifvit.data.fingerset import contact_sheet, show
+from ifvit.data.finger_set import contact_sheet, show
 from ifvit.launch import compose_config
+from ifvit.pictures import plots
 from ifvit.synthesis.impression import draw_impression, frame_points
-from ifvit.synthesis.ridges import grow_finger
+from ifvit.synthesis.master import grow_finger
 
 FOLDER = Path(__file__).resolve().parent / "synthesis"
 QUALITY = 80  # of JPEG: grain hardly compresses without loss

@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # for type checkers and editors alone
+    from ifvit.comparison.matcher import Matcher
     from ifvit.image import ImageError
-    from ifvit.recognition.image_matcher import Matcher
 
 __all__ = ["ImageError", "Matcher", "__version__", "load"]
 __version__ = "0.1.0"
@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
-_PLACES = {"ImageError": "ifvit.image", "Matcher": "ifvit.recognition.image_matcher"}
+_PLACES = {"ImageError": "ifvit.image", "Matcher": "ifvit.comparison.matcher"}
 
 
 def __getattr__(name: str) -> object:
@@ -50,6 +50,6 @@ def load(
         ScoreError: the run has no such score.
         BackendError: JAX has no device.
     """
-    from ifvit.recognition.image_matcher import load
+    from ifvit.comparison.matcher import load
 
     return load(run_dir, cache_dir, score)

@@ -10,7 +10,7 @@ def console_script() -> None:
 
 def _run(name: str) -> None:
     with program.started(name):
-        from ifvit.cli import main  # not before signals are heard
+        from ifvit.cli.main import main  # not before signals are heard
 
         main()
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import jax
 
+from ifvit.errors import UserError
 
-class BackendError(RuntimeError):
+
+class BackendError(UserError):
     """JAX has no device to compute on; the message says what was asked for and what to do."""
 
 

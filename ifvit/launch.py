@@ -29,13 +29,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ifvit import console, program
 from ifvit.config import Config, ConfigError, Source, at_home, build, inherited, missing_extras, near
-from ifvit.config_files import BASE, MAIN, config_dir, groups
-from ifvit.config_files import PACKAGE as PACKAGE
-from ifvit.config_places import composed_files, located
-from ifvit.data.listing import check_root
-from ifvit.data.records import DataError
-from ifvit.folder_names import AUTO, AUTO_PARENT, auto_run_dir
-from ifvit.overrides import literal, parsed, readable, typed
+from ifvit.config.folder_names import AUTO, AUTO_PARENT, auto_run_dir
+from ifvit.config.overrides import literal, parsed, readable, typed
+from ifvit.config.places import composed_files, located
+from ifvit.config.yaml_files import BASE, MAIN, config_dir, groups
+from ifvit.config.yaml_files import PACKAGE as PACKAGE
+from ifvit.databases.listing import check_root
+from ifvit.errors import DataError, UserError
 from ifvit.program import EXIT_FAILED, EXIT_RESUMABLE, refuse
 from ifvit.program import EXIT_REFUSED as EXIT_REFUSED
 from ifvit.training.finished import finished
@@ -268,19 +268,18 @@ def _is_run_dir(word: str) -> bool:
 
 def _trained(config: Config, command: str) -> Any:
     """The outcome of training; an error is said in a line and ends the process."""
-    from ifvit.training.loop import train  # JAX comes with it
-    from ifvit.training.refusals import FAILURES, MEMORY, REFUSALS
+    from jax.errors import JaxRuntimeError
+
+    from ifvit.training.loop import train
     from ifvit.training.run_dir import RunDirTakenError
 
     try:
         return train(config)
     except RunDirTakenError as error:
         refuse([f"{error}:\n  {elsewhere(command, config.run_dir)}"])
-    except REFUSALS as error:
-        refuse([str(error)])
-    except FAILURES as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(EXIT_FAILED) from error
+        raise SystemExit(error.exit_status) from error
     except OSError as error:
         print(
             f"error: a file could not be read or written ({error}). The states saved in {config.run_dir} are "
@@ -288,7 +287,7 @@ def _trained(config: Config, command: str) -> Any:
             file=sys.stderr,
         )
         raise SystemExit(EXIT_FAILED) from error
-    except MEMORY as error:
+    except (JaxRuntimeError, MemoryError) as error:
         reason = (str(error).strip().splitlines() or ["out of memory"])[0][:300]
         print(
             f"error: the device gave up ({reason}). If memory ran out, set trainer.accumulate=2 or a smaller "

@@ -50,7 +50,7 @@ class EqualError(NamedTuple):
     threshold: np.ndarray
 
 
-class Ladder:
+class Thresholds:
     """Pairs in the order of their scores, sorted once to be counted with any weights.
 
     scores: float (P,), no NaN; genuine: bool (P,).

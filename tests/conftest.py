@@ -11,6 +11,8 @@ import pytest
 
 from ifvit.config import build, inherited
 from ifvit.launch import compose_tree
+from tests.helpers.places import REPOSITORY
+from tests.helpers.runs import TINY, TINY_MATCHER
 
 # Read by JAX when it is imported, here and in the processes that tests start. Most of a small run's time is
 # compilation; what one test compiled, the next one finds.
@@ -26,34 +28,6 @@ os.environ |= {
 
 # Under nohup this process ignores SIGHUP, and so would every one that a test starts.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-
-# The smallest run that has all its parts: 4x4 cells, four drawn fingers, a network of a few thousand weights. Leave its
-# number of steps alone: another one is another schedule, and so another program to compile.
-TINY = [
-    "debug=smoke",
-    "data=folder",
-    "data.image_size=64",
-    "data.ppi=250",
-    "data.file_ppi=250",
-    "data.val_fingers=2",
-    "data.pairs.elastic_px=1",
-    "dense.stem_width=4",
-    "dense.stage_widths=[4,8,8]",
-    "dense.d_model=8",
-    "dense.num_heads=2",
-    "trainer.val_pairs=4",
-    "trainer.max_steps=4",
-    "trainer.checkpoint_every=2",
-    "trainer.validate_every=4",
-    "trainer.log_every=1",
-]
-TINY_MATCHER = [
-    "debug=smoke", "stage=matcher", "data.fingers=6", "data.val_fingers=2", "data.pairs.impostor_share=0.5",
-    "trainer.max_steps=4", "trainer.checkpoint_every=2", "trainer.validate_every=4", "trainer.log_every=1",
-    "trainer.val_pairs=8", "data.pairs.elastic_px=1",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from ifvit.console import printable
-
-REPOSITORY = Path(__file__).resolve().parent.parent
+from tests.helpers.places import REPOSITORY
 
 
 def python(*command, **pipes):

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from ifvit.config import ConfigError
-from ifvit.data.records import DataError
-from ifvit.data.sources import find
+from ifvit.databases.sources import find
+from ifvit.errors import DataError
 from ifvit.launch import compose_tree, composed
 
 FVC = ["data=fvc", "data.root=x"]

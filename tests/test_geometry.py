@@ -5,7 +5,7 @@ import pytest
 
 from ifvit import geometry
 from ifvit.config import PairsConfig
-from ifvit.data.pairs import random_warp
+from ifvit.data.warped_pairs import random_warp
 
 FRAME = (96, 128)
 SETTINGS = PairsConfig(60.0, 12.0, 2.8, 0, 0, 0, 0, 0, 0, 0)

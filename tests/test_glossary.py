@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ifvit import cli, glossary
-from ifvit.evaluation import run as run_module
+from ifvit import glossary
+from ifvit.cli import main as cli
+from ifvit.evaluation import evaluate as run_module
 from ifvit.evaluation.robustness import Robustness
 from ifvit.metrics import over_matches
-from tests.conftest import REPOSITORY
+from tests.helpers.places import REPOSITORY
 
 DOCS = (REPOSITORY / "docs" / "metrics.md").read_text()
 NAMED = ("databases", "sources")  # whose keys are names that people give

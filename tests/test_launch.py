@@ -2,14 +2,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from ifvit import launch
 from ifvit.config import ConfigError
-
-REPOSITORY = Path(__file__).resolve().parent.parent
+from tests.helpers.places import REPOSITORY
 
 
 def refused(capsys, *overrides):
@@ -187,7 +185,7 @@ def test_a_run_dir_that_a_file_calls_auto_is_not_offered_as_another():
 
 def test_a_root_that_is_not_there_needs_no_jax():
     program = (
-        "import sys; from ifvit.cli_train import train_command\n"
+        "import sys; from ifvit.cli.train import train_command\n"
         "try: train_command(['data=fvc', 'data.root=/nowhere'])\nexcept SystemExit as e: "
         "print(e.code, 'jax' in sys.modules)"
     )
@@ -232,12 +230,12 @@ def test_what_is_missing_is_said_before_a_directory_is_refused(finished, taken, 
 
 
 def test_a_missing_extra_is_said_before_a_directory_is_refused(finished, taken, tiny, capsys, monkeypatch):
-    from ifvit.recognition import enhancement
-    from ifvit.recognition.errors import EnhancementError
+    from ifvit.enhancement import enhancer
+    from ifvit.enhancement.errors import EnhancementError
 
     def missing():
         raise EnhancementError("pyfing is not installed: pip install 'ifvit[enhance]'")
 
-    monkeypatch.setattr(enhancement, "pyfing_version", missing)
+    monkeypatch.setattr(enhancer, "pyfing_version", missing)
     status, printed = taken(tiny(finished[0], "seed=1", "data.enhancement=pyfing"), capsys)
     assert status == launch.EXIT_REFUSED and printed.startswith("error: pyfing is not installed: pip install")

@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from ifvit import program
-from ifvit.cli_common import BEGINS_AGAIN, RESUMES
+from ifvit.cli.common import BEGINS_AGAIN, RESUMES
+from tests.helpers.places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 STOPPED = "stopped; type the same command again"
 # Runs a file or module as python does, and sends itself a signal where one of its modules is about to be imported.
 EARLY = """
@@ -42,13 +41,13 @@ def ended(*command, cwd=REPOSITORY):
 @pytest.mark.parametrize(
     ("argv", "at", "line"),
     [
-        (["ifvit", "compare", "a.png", "b.png"], "ifvit.cli", STOPPED),
+        (["ifvit", "compare", "a.png", "b.png"], "ifvit.cli.main", STOPPED),
         (["ifvit", "compare", "a.png", "b.png"], "argparse", STOPPED),
         (["ifvit", "data", "pairs", "x", "--protocol", "fvc", "--out", "p.csv"], "numpy", BEGINS_AGAIN),
         (["ifvit", "evaluate", "data=folder", "data.root=x"], "hydra", RESUMES),
         (["ifvit", "evaluate", "data=folder", "data.root=x"], "jax", RESUMES),
         (["ifvit", "train", "debug=smoke"], "omegaconf", STOPPED),
-        (["train.py", "debug=smoke"], "ifvit.cli_train", STOPPED),
+        (["train.py", "debug=smoke"], "ifvit.cli.train", STOPPED),
         (["train.py", "debug=smoke"], "jax.numpy", STOPPED),
     ],
 )
@@ -148,7 +147,7 @@ def test_a_refusal_acts_on_no_terminal(capsys):
 
 
 # A set's README.txt is the same wherever it was made.
-MAY_NAME_IT = {"program.py", "data/fingerset.py"}
+MAY_NAME_IT = {"program.py", "data/finger_set.py"}
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "ifvit").rglob("*.py")), ids=lambda path: path.name)

@@ -3,14 +3,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from ifvit.rates import Ladder, auc, det, equal_error, lowest_fnmr, zero_fnmr
+from ifvit.rates import Thresholds, auc, det, equal_error, lowest_fnmr, zero_fnmr
 
 inf = float("inf")
 
 
 def rates_of(genuine, impostor):
     scores = np.array([*genuine, *impostor], float)
-    return Ladder(scores, np.arange(len(scores)) < len(genuine)).rates()
+    return Thresholds(scores, np.arange(len(scores)) < len(genuine)).rates()
 
 
 def random_lists(seed, ties):
@@ -117,11 +117,11 @@ def test_weights_are_copies():
     rng = np.random.default_rng(0)
     scores, genuine = np.round(rng.normal(size=60)), rng.random(60) < 0.4
     times = rng.integers(0, 4, (3, 60))
-    ladder = Ladder(scores, genuine)
+    ladder = Thresholds(scores, genuine)
     weighted = ladder.rates(times[:, ladder.order])
     eer, auc_ = equal_error(weighted).rate, auc(weighted)
     for k in range(3):
-        copied = Ladder(np.repeat(scores, times[k]), np.repeat(genuine, times[k])).rates()
+        copied = Thresholds(np.repeat(scores, times[k]), np.repeat(genuine, times[k])).rates()
         assert eer[k] == equal_error(copied).rate and auc_[k] == pytest.approx(auc(copied))
         for far in (0, 0.1):
             assert lowest_fnmr(weighted, far)[0][k] == lowest_fnmr(copied, far)[0]
@@ -134,7 +134,7 @@ def test_against_scikit_learn(ties):
     scores, genuine = rng.normal(size=2000), rng.random(2000) < 0.3
     scores[genuine] += 1.5
     scores = np.round(scores, 1) if ties else scores
-    rates = Ladder(scores, genuine).rates()
+    rates = Thresholds(scores, genuine).rates()
     fpr, tpr, thresholds = sklearn.roc_curve(genuine, scores, drop_intermediate=False)
     np.testing.assert_array_equal(rates.thresholds[::-1], thresholds)
     np.testing.assert_allclose(rates.fmr[::-1], fpr, rtol=1e-12)

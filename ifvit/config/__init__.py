@@ -46,7 +46,7 @@ from ifvit.config.schema import (
     Precision,
     Sensor,
     Source,
-    Stage,
+    StageName,
     TrainerConfig,
 )
 
@@ -78,7 +78,7 @@ __all__ = [
     "Precision",
     "Sensor",
     "Source",
-    "Stage",
+    "StageName",
     "TrainerConfig",
     "as_tree",
     "at_home",

@@ -15,9 +15,10 @@ from typing import Any
 
 from ifvit.config.rules import check
 from ifvit.config.schema import Config, DenseConfig, FilePath, MatcherConfig, PartConfig, Parts, Source
+from ifvit.errors import UserError
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """One or more problems with the config; `str()` gives one plain line each."""
 
     def __init__(self, problems: Sequence[str]):

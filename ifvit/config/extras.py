@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from ifvit.config.schema import Config, Enhancement, Source, Stage
+from ifvit.config.schema import Config, Enhancement, Source, StageName
 
 MODULES = {"enhance": ("pyfing", "keras"), "parquet": ("pyarrow",), "wsq": ("wsq",)}  # that an extra brings
 
@@ -17,7 +17,7 @@ def missing_extras(config: Config) -> list[str]:
     # Prepared prints bring what was drawn of them.
     if any(part.source is not Source.prepared for part in data.parts.values()):
         asked |= {"data.enhancement": data.enhancement}
-        asked |= {"matcher.enhancement": config.matcher.enhancement} if config.stage is Stage.matcher else {}
+        asked |= {"matcher.enhancement": config.matcher.enhancement} if config.stage is StageName.matcher else {}
     lines = [missing_extra(key, value) for key, value in asked.items()]
     for name, part in data.parts.items():
         if part.source is Source.manifest and part.root and Path(part.root).suffix.lower() in (".parquet", ".pq"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ifvit.config.build import ADDED, ConfigError, near
-from ifvit.config.schema import Stage
+from ifvit.config.schema import StageName
 
 SEEN = ("ppi", "image_size", "enhancement")  # keys of data that belong to the network
 LARGEST = 2**24  # bytes of a run's config
@@ -26,7 +26,7 @@ def inherited(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, An
         ConfigError: no such run, or a typed key that is not the run's.
     """
     tree = dict(tree)
-    if tree.get("stage") != Stage.matcher:
+    if tree.get("stage") != StageName.matcher:
         return tree
     found = _config_of(tree)
     if found is None:
@@ -66,7 +66,7 @@ def _config_of(tree: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any]] | None
             except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ConfigError([f"{path}: not a run's config.json ({error})"]) from error
             key = "init.matcher" if init.get("matcher") else "init.dense"
-            wanted = Stage.matcher if init.get("matcher") else Stage.dense
+            wanted = StageName.matcher if init.get("matcher") else StageName.dense
             if place == str(named) and run.get("stage") != wanted:
                 other = "init.dense" if init.get("matcher") else "init.matcher"
                 raise ConfigError([f"{key}: {named} is a run of stage={run.get('stage')}; did you mean {other}?"])

@@ -16,7 +16,7 @@ from ifvit.config.schema import (
     ImpressionConfig,
     PartConfig,
     Source,
-    Stage,
+    StageName,
 )
 
 Rules = Iterator[tuple[bool, str]]
@@ -110,7 +110,7 @@ def _matcher_rules(config: Config) -> Rules:
         0 <= matcher.arc_margin < pi / 2,
         f"matcher.arc_margin: expected 0 to below a quarter turn ({pi / 2:.2f} rad), got {matcher.arc_margin}",
     )
-    if config.stage is Stage.matcher:
+    if config.stage is StageName.matcher:
         yield from _stage_matcher_rules(config)
         return
     for name in ("dense", "matcher"):
@@ -161,7 +161,7 @@ def _data_rules(config: Config) -> Rules:
     for name in ("shift_px", "elastic_px"):
         value = getattr(pairs, name)
         yield value >= 0, f"data.pairs.{name}: expected 0 px or more, got {value}"
-    # Beyond this the smooth displacement of ifvit.data.pairs could fold the skin over itself.
+    # Beyond this the smooth displacement of ifvit.data.warped_pairs could fold the skin over itself.
     bound = 0.03 * min(data.frame) if shaped else 0
     yield pairs.elastic_px <= bound, f"data.pairs.elastic_px: expected at most {bound:g} px, got {pairs.elastic_px}"
     for name in ("slip_deg", "slip_px"):

@@ -9,7 +9,7 @@ from typing import NewType
 FilePath = NewType("FilePath", str)  # of a file or folder; a leading ~ is the home folder
 
 
-class Stage(enum.StrEnum):
+class StageName(enum.StrEnum):
     dense = "dense"
     matcher = "matcher"
 
@@ -287,7 +287,7 @@ class InitConfig:
 class Config:
     """A whole run."""
 
-    stage: Stage
+    stage: StageName
     seed: int
     run_dir: FilePath
     init: InitConfig

@@ -1,1 +1,1 @@
-"""From fingers to batches: where impressions come from, who trains and who validates, pairs with exact maps."""
+"""From impressions to training batches: pairs with exact maps, rendered, warped or aligned beforehand."""

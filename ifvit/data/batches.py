@@ -20,11 +20,11 @@ import numpy as np
 from jax.sharding import Sharding
 
 from ifvit.config import Config
-from ifvit.data.pairs import Canvases, Pairs, make_pairs
-from ifvit.data.pool import Pool
-from ifvit.data.prints import Prints
-from ifvit.data.records import DataError
-from ifvit.data.rendered import Picks, draw_pairs, render_pairs
+from ifvit.data.finger_pool import FingerPool
+from ifvit.data.impressions import Impressions
+from ifvit.data.rendered_pairs import FingerIndices, draw_pairs, render_pairs
+from ifvit.data.warped_pairs import Canvases, TrainingPairs, make_pairs
+from ifvit.errors import DataError
 
 TRAIN, VALIDATE = 1, 2  # streams of random numbers under one seed
 PURPOSE = {TRAIN: "to train on", VALIDATE: "to validate on"}
@@ -32,7 +32,7 @@ READ_AHEAD = 4  # batches
 
 
 @dataclass(frozen=True)
-class Place:
+class BatchSpec:
     """Where batches stand: their size, the devices they are split over, their stream of random numbers, TRAIN or
     VALIDATE, in a mixture the name of their source, and where their classes begin among those of all sources.
     """
@@ -99,7 +99,7 @@ class Batches:
         raise NotImplementedError
 
     def on_device(self, n: int, prepared: Any) -> Any:
-        """Batch n's pairs (`Pairs`, for Module 2 `LaidPairs`), made on the device of what `on_host` prepared."""
+        """Batch n's pairs (`TrainingPairs`, for Module 2 `AlignedBatch`), made on the device."""
         raise NotImplementedError
 
     def pairs(self, start: int, stop: int) -> Iterator[Any]:
@@ -123,7 +123,7 @@ class Batches:
 class DrawnBatches(Batches):
     """Batches of pairs from some of the identities' impressions."""
 
-    def __init__(self, config: Config, identity: np.ndarray, chosen: np.ndarray, place: Place):
+    def __init__(self, config: Config, identity: np.ndarray, chosen: np.ndarray, place: BatchSpec):
         super().__init__(place.size, len(set(identity[chosen])), config.data.threads)
         self._data, self._sharding = config.data, place.sharding
         self._identity, self._chosen = identity, chosen
@@ -169,7 +169,7 @@ class DrawnBatches(Batches):
 class CopiedBatches(DrawnBatches):
     """Pairs of an impression and a warped, worn copy of it."""
 
-    def __init__(self, config: Config, prints: Prints, chosen: np.ndarray, place: Place):
+    def __init__(self, config: Config, prints: Impressions, chosen: np.ndarray, place: BatchSpec):
         super().__init__(config, prints.identity, chosen, place)
         self._prints = prints
 
@@ -184,7 +184,7 @@ class CopiedBatches(DrawnBatches):
             sides.append(np.array([canvas.background for canvas in shown], np.uint8))
         return Canvases(*sides, genuine)
 
-    def on_device(self, n: int, prepared: Canvases) -> Pairs:
+    def on_device(self, n: int, prepared: Canvases) -> TrainingPairs:
         placed = jax.device_put(prepared, self._sharding)
         key = jax.random.fold_in(self._key, n)
         return make_pairs(key, placed, frame=self._data.frame, settings=self._data.pairs)
@@ -193,16 +193,16 @@ class CopiedBatches(DrawnBatches):
 class RenderedBatches(DrawnBatches):
     """Pairs of impressions of a pool's synthetic fingers."""
 
-    def __init__(self, config: Config, pool: Callable[[], Pool], chosen: np.ndarray, place: Place):
+    def __init__(self, config: Config, pool: Callable[[], FingerPool], chosen: np.ndarray, place: BatchSpec):
         super().__init__(config, np.arange(config.data.fingers), chosen, place)
         # Grown when it is first asked for, once nothing can be refused any more.
         self._grown, self._trains = pool, place.stream == TRAIN
 
-    def on_host(self, n: int) -> Picks:
+    def on_host(self, n: int) -> FingerIndices:
         first, second, genuine = self.choose(n)
-        return Picks(first.astype(np.int32), second.astype(np.int32), genuine)
+        return FingerIndices(first.astype(np.int32), second.astype(np.int32), genuine)
 
-    def on_device(self, n: int, prepared: Picks) -> Pairs:
+    def on_device(self, n: int, prepared: FingerIndices) -> TrainingPairs:
         pool = self._grown()
         if self._trains:
             pool.move_to(n)

@@ -10,23 +10,33 @@ from pathlib import Path
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from ifvit.config import Config, DataConfig, Source, Stage
-from ifvit.data import splits
-from ifvit.data.batches import PURPOSE, TRAIN, VALIDATE, Batches, CopiedBatches, MixedBatches, Place, RenderedBatches
-from ifvit.data.laid_batches import LaidRenderedBatches, PreparedBatches
-from ifvit.data.pool import RECIPE, Pool
+from ifvit.config import Config, DataConfig, Source, StageName
+from ifvit.data.batches import (
+    PURPOSE,
+    TRAIN,
+    VALIDATE,
+    Batches,
+    BatchSpec,
+    CopiedBatches,
+    MixedBatches,
+    RenderedBatches,
+)
+from ifvit.data.finger_pool import RECIPE, FingerPool
+from ifvit.data.impressions import Impressions
+from ifvit.data.matcher_batches import AlignedRenderedBatches, PreparedBatches
 from ifvit.data.prepared import Prepared
-from ifvit.data.prints import Prints
-from ifvit.data.records import DataError, Record
-from ifvit.data.sources import find
-from ifvit.data.splits import Split, split_of
-from ifvit.data.yearless import contents
+from ifvit.databases import splits
+from ifvit.databases.records import Record
+from ifvit.databases.sources import find
+from ifvit.databases.splits import Split, split_of
+from ifvit.databases.yearless import contents
+from ifvit.errors import DataError
 
 SPLIT_PART = {TRAIN: splits.TRAIN, VALIDATE: splits.VALIDATE}
 
 
 @dataclass(frozen=True)
-class Supply:
+class RunData:
     """A run's data: `fingerprint` says what it is, for comparison on resume; `split` who trains and who validates,
     None where only synthetic fingers do; `prints` the real impressions that are read here, `module1` the digest of the
     Module 1 that has prepared others, None where there are none; `contents` of the databases, as of
@@ -35,13 +45,13 @@ class Supply:
 
     fingerprint: str
     split: Split | None
-    prints: Prints | None
+    prints: Impressions | None
     batches: Callable[[int], Batches]
     module1: str | None = None
     contents: Mapping[str, str] = field(default_factory=dict)
 
 
-def supply(config: Config, sharding: NamedSharding) -> Supply:
+def supply(config: Config, sharding: NamedSharding) -> RunData:
     """The configured data, read, or about to be grown.
 
     Raises:
@@ -53,7 +63,7 @@ def supply(config: Config, sharding: NamedSharding) -> Supply:
     split = split_of(data, sources) if sources else None
     seen = _seen(sources, split) if split else {}
     prepared = {name: _prepared(config, name, seen.pop(name)) for name in list(seen) if _is_prepared(data, name)}
-    prints = Prints(seen, data) if seen else None
+    prints = Impressions(seen, data) if seen else None
     said = [prints.fingerprint] if prints else []
     said += [
         f"{name}: {held.fingerprint}" if len(data.parts) > 1 else held.fingerprint for name, held in prepared.items()
@@ -63,7 +73,7 @@ def supply(config: Config, sharding: NamedSharding) -> Supply:
     makers = {name: _maker(config, name, prepared.get(name, prints), split, sharding) for name in data.parts}
     batches = partial(_batches, config, makers, sharding)
     held = contents(record for records in sources.values() for record in records)
-    return Supply("; ".join(said), split, prints, batches, _preparer(data, prepared), held)
+    return RunData("; ".join(said), split, prints, batches, _preparer(data, prepared), held)
 
 
 def _is_prepared(data: DataConfig, name: str) -> bool:
@@ -103,11 +113,11 @@ def _seen(sources: Mapping[str, Sequence[Record]], split: Split) -> dict[str, li
     }
 
 
-Maker = Callable[[Place], Batches | None]  # None where the split leaves a source nobody for the stream
+Maker = Callable[[BatchSpec], Batches | None]  # None where the split leaves a source nobody for the stream
 
 
 def _maker(
-    config: Config, name: str, prints: Prints | Prepared | None, split: Split | None, sharding: NamedSharding
+    config: Config, name: str, prints: Impressions | Prepared | None, split: Split | None, sharding: NamedSharding
 ) -> Maker:
     """What makes the batches of a source."""
     data, part = config.data, config.data.parts[name]
@@ -116,18 +126,18 @@ def _maker(
         config = replace(config, data=data)
         everywhere = NamedSharding(sharding.mesh, PartitionSpec())
         numbers = np.split(np.arange(data.fingers), [data.fingers - part.val_fingers])
-        grown = cache(partial(Pool, data, config.seed, everywhere))
-        kind = LaidRenderedBatches if config.stage is Stage.matcher else RenderedBatches
+        grown = cache(partial(FingerPool, data, config.seed, everywhere))
+        kind = AlignedRenderedBatches if config.stage is StageName.matcher else RenderedBatches
         return lambda place: kind(config, grown, numbers[place.stream != TRAIN], place)
 
-    def chosen_of(place: Place) -> np.ndarray:
+    def chosen_of(place: BatchSpec) -> np.ndarray:
         return np.array(split.indices(prints.records, SPLIT_PART[place.stream]), np.int64)
 
-    def laid(place: Place) -> Batches | None:
+    def laid(place: BatchSpec) -> Batches | None:
         chosen = chosen_of(place)
         return PreparedBatches(config, prints, chosen, place) if len(chosen) else None
 
-    def copied(place: Place) -> Batches | None:
+    def copied(place: BatchSpec) -> Batches | None:
         chosen = chosen_of(place)
         chosen = chosen[prints.part[chosen] == name]
         return CopiedBatches(config, prints, chosen, place) if len(chosen) else None
@@ -140,9 +150,9 @@ def _batches(config: Config, makers: Mapping[str, Maker], sharding: NamedShardin
     data, size = config.data, config.trainer.batch_size
     if data.source is not Source.mixture:
         (make,) = makers.values()
-        return _some(make(Place(size, sharding, stream)), stream)
+        return _some(make(BatchSpec(size, sharding, stream)), stream)
     # A source may have nobody for this stream: then the others fill its place.
-    trials = {name: make(Place(size, sharding, stream, name)) for name, make in makers.items()}
+    trials = {name: make(BatchSpec(size, sharding, stream, name)) for name, make in makers.items()}
     there = {name: batches for name, batches in trials.items() if batches}
     weights = [
         len(held) if data.parts[name].weight is None else data.parts[name].weight for name, held in there.items()
@@ -150,7 +160,7 @@ def _batches(config: Config, makers: Mapping[str, Maker], sharding: NamedShardin
     sizes = shares(weights, size, sharding.mesh.size) if there else []
     parts, classes = {}, 0
     for name, share in zip(there, sizes, strict=True):
-        parts[name] = makers[name](Place(share, sharding, stream, name, classes))
+        parts[name] = makers[name](BatchSpec(share, sharding, stream, name, classes))
         classes += parts[name].classes
     return _some(MixedBatches(parts, data.threads, sharding) if parts else None, stream)
 

@@ -15,56 +15,33 @@ Such a folder may come from elsewhere: no array, name or number of it is believe
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ifvit import program
-from ifvit.config import Enhancement
-from ifvit.data.blocks import KEY, Blocks, Kind
-from ifvit.data.records import FINGERS, DataError, Record
-from ifvit.data.yearless import nameless
+from ifvit.databases.prepared_table import content, read_records, read_told
+from ifvit.databases.records import Record
+from ifvit.databases.yearless import nameless
+from ifvit.errors import DataError
+from ifvit.storage.blocks import ArraySpec, Blocks
 
-FORMAT = 2  # raise it when a folder is read otherwise
 PRINTS, PAIRS = 64, 256  # of a block; what a kill costs
 REASON = 300  # characters of why an image cannot be used
-HEADING = ("path", "database", "subject", "finger", "impression", "device", "capture", "ppi", "unusable")
-LARGEST = {"prepared.json": 2**20, "prints.csv": 2**30}  # bytes
-LONGEST = 4096  # characters of a name
-MOST = 10**8  # prints or pairs
-PPI = (50.0, 10000.0)
 MAP_STEP = 8  # px of the frame between the points of a map; at 250 ppi the finest blocks that the ridges follow
 FARTHEST = 1e5  # px, of a map's points
 AREAS = (0.2, 5.0)  # of skin on average, as a share of what it was
 
 
-class Told(NamedTuple):
-    """What a folder says of itself. module1: the digest of the Module 1 that took part in aligning it; frame: (height,
-    width) px; prints: rows of the table, pairs: how many there are.
-    """
-
-    module1: str
-    frame: tuple[int, int]
-    ppi: float
-    enhancement: Enhancement
-    prints: int
-    pairs: int
-
-
 def print_blocks(folder: Path, frame: tuple[int, int]) -> Blocks:
     """The blocks of the prints of a frame (height, width)."""
     packed = (-(-frame[0] * frame[1] // 8),)
-    kinds = {"grey": Kind("|u1", frame), "enhanced": Kind("|u1", frame), "ridges": Kind("|u1", packed),
-             "background": Kind("|u1"), "ppi": Kind("<f8"), "assumed": Kind("?"),
-             "unusable": Kind(f"<U{REASON}")}  # fmt: skip
+    kinds = {"grey": ArraySpec("|u1", frame), "enhanced": ArraySpec("|u1", frame), "ridges": ArraySpec("|u1", packed),
+             "background": ArraySpec("|u1"), "ppi": ArraySpec("<f8"), "assumed": ArraySpec("?"),
+             "unusable": ArraySpec(f"<U{REASON}")}  # fmt: skip
     return Blocks(folder / "prints", kinds, PRINTS)
 
 
@@ -78,114 +55,16 @@ def map_points(frame: tuple[int, int]) -> np.ndarray:
 def pair_blocks(folder: Path, frame: tuple[int, int]) -> Blocks:
     """The blocks of the pairs of prints of a frame (height, width)."""
     shape = map_points(frame).shape
-    kinds = {"first": Kind("<i4"), "second": Kind("<i4"), "genuine": Kind("?"), "failed": Kind("?"),
-             "cause": Kind("<U24"), "to_first": Kind("<f4", shape), "to_second": Kind("<f4", shape)}  # fmt: skip
+    kinds = {
+        "first": ArraySpec("<i4"),
+        "second": ArraySpec("<i4"),
+        "genuine": ArraySpec("?"),
+        "failed": ArraySpec("?"),
+        "cause": ArraySpec("<U24"),
+        "to_first": ArraySpec("<f4", shape),
+        "to_second": ArraySpec("<f4", shape),
+    }
     return Blocks(folder / "pairs", kinds, PAIRS)
-
-
-def read_told(folder: Path) -> Told:
-    """What a prepared folder says of itself.
-
-    Raises:
-        DataError: it is none, is not complete, or its prepared.json is damaged.
-    """
-    path, command = folder / "prepared.json", program.command("data prepare")
-    if not path.is_file():
-        if (folder / KEY).is_file():
-            raise DataError(f"{folder} is not complete: type the same command ({command}) again")
-        there = f"is no folder that `{command}` wrote" if folder.exists() else "is not there"
-        raise DataError(f"{folder} {there}")
-    try:
-        held = json.loads(_content(path))
-        if held["format"] != FORMAT:
-            raise DataError(
-                f"{path}: of format {held['format']!r}, this version reads {FORMAT}; prepare the prints anew into "
-                f"another folder: {command} RUN_DIR data=... --out DIR"
-            )
-        height, width = (_count(side) for side in held["frame"])
-        told = Told(str(held["module1"]), (height, width), float(held["ppi"]), Enhancement(held["enhancement"]),
-                    _count(held["prints"]["listed"]), _count(held["pairs"]["listed"]))  # fmt: skip
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: damaged, or not what `data prepare` wrote ({error!r})") from error
-    if not (0 < height <= 2**14 and 0 < width <= 2**14 and PPI[0] <= told.ppi <= PPI[1]):
-        raise DataError(f"{path}: prints of {width}x{height} px at {told.ppi:g} ppi are none")
-    return told
-
-
-def _content(path: Path) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            content = file.read(LARGEST[path.name] + 1)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(content) > LARGEST[path.name]:
-        raise DataError(f"{path}: larger than {LARGEST[path.name] >> 20} MB")
-    return content
-
-
-def _count(value: Any) -> int:
-    if type(value) is not int or not 0 <= value <= MOST:
-        raise ValueError(f"{value!r} is no count")
-    return value
-
-
-def read_records(folder: Path) -> dict[int, Record]:
-    """The impressions that can be used, by their row of the table, counted from 0.
-
-    Raises:
-        DataError: as `read_told`; the table is damaged, or a cell is wrong.
-    """
-    told, path = read_told(folder), folder / "prints.csv"
-    if not path.is_file():
-        raise DataError(f"{path}: is not there")
-    try:
-        rows = list(csv.reader(io.StringIO(_content(path).decode()), strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a CSV table ({error})") from error
-    if not rows or tuple(rows[0]) != HEADING or len(rows) != told.prints + 1:
-        raise DataError(f"{path}: expected {told.prints} rows of {', '.join(HEADING)}")
-    found = {}
-    for number, row in enumerate(rows[1:]):
-        try:
-            record = _record(row)
-        except ValueError as error:
-            raise DataError(f"{path}, row {number + 1}: {error}") from error
-        if not row[-1]:
-            found[number] = record
-    return found
-
-
-def _record(row: Sequence[str]) -> Record:
-    """A row's record.
-
-    Raises:
-        ValueError: a cell is wrong.
-    """
-    if len(row) != len(HEADING):
-        raise ValueError(f"expected {len(HEADING)} cells, got {len(row)}")
-    cells = dict(zip(HEADING, row, strict=True))
-    for name, text in cells.items():
-        if len(text) > LONGEST or not text.isprintable():
-            raise ValueError(f"{name}: too long, or holds characters that cannot be printed")
-        if not text and name in ("path", "database", "subject", "impression"):
-            raise ValueError(f"{name}: empty")
-    finger, ppi = cells["finger"], cells["ppi"]
-    if finger and not (finger.isdecimal() and int(finger) in FINGERS):
-        raise ValueError(f"finger: expected 1 to 10 or nothing, got {finger!r}")
-    if ppi and not (re.fullmatch(r"\d+(\.\d+)?", ppi, re.ASCII) and PPI[0] <= float(ppi) <= PPI[1]):
-        raise ValueError(f"ppi: expected {PPI[0]:g} to {PPI[1]:g} or nothing, got {ppi!r}")
-    return Record(
-        path=Path(cells["path"]),
-        database=cells["database"],
-        subject=cells["subject"],
-        finger=int(finger) if finger else None,
-        impression=cells["impression"],
-        device=cells["device"] or None,
-        capture=cells["capture"] or None,
-        ppi=float(ppi) if ppi else None,
-    )
 
 
 class Prepared:
@@ -209,7 +88,7 @@ class Prepared:
         rows = np.array([row_of[_key(record)] for record in self.records], np.int64)
         number: dict[str, int] = {}
         self.identity = np.array([number.setdefault(r.identity, len(number)) for r in self.records], np.int64)
-        digest = hashlib.sha256(_content(folder / "prepared.json"))
+        digest = hashlib.sha256(content(folder / "prepared.json"))
         who = (f"{row} {tuple(map(nameless, _key(record)))!r}" for row, record in named.items())
         digest.update("\n".join(who).encode())
         self._read_prints(folder, rows, digest)

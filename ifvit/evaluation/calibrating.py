@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ifvit.calibration import Calibration, calibration
-from ifvit.checkpoint import write_json
-from ifvit.recognition.run_calibration import FILES
+from ifvit.comparison.run_calibration import FILES
+from ifvit.storage.checkpoint import write_json
 
 if TYPE_CHECKING:
-    from ifvit.evaluation.judges import Judge
+    from ifvit.evaluation.scorers import Scorer
 
 UNDONE = "not calibrated: "  # how a line begins where there is no calibration, though there could be one
 
 
-def store_calibration(judge: Judge, scores: np.ndarray, of: Mapping[str, Any], replace: bool) -> str:
+def store_calibration(judge: Scorer, scores: np.ndarray, of: Mapping[str, Any], replace: bool) -> str:
     """Store with the judge's run how often different fingers reach a score, by impostor scores (N,); what was done, in
     a line.
 

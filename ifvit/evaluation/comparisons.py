@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ifvit.data.blocks import Blocks, Kind, claim
-from ifvit.data.protocols import PairList
-from ifvit.evaluation.judges import AT_ONCE, Gallery, Judge
+from ifvit.databases.protocols import PairList
+from ifvit.evaluation.scorers import AT_ONCE, Gallery, Scorer
 from ifvit.progress import Progress
+from ifvit.storage.blocks import ArraySpec, Blocks, claim
 
 BLOCK = 512  # pairs in a file
 
@@ -38,11 +38,11 @@ class Comparisons(NamedTuple):
 
 
 KINDS = {
-    name: Kind({"failed": "?", "agree": "i8", "made": "i8"}.get(name, "f8")) for name in Comparisons._fields
+    name: ArraySpec({"failed": "?", "agree": "i8", "made": "i8"}.get(name, "f8")) for name in Comparisons._fields
 }  # fmt: skip
 
 
-def compare_all(judge: Judge, gallery: Gallery, pairs: PairList, folder: Path, key: dict[str, Any]) -> Comparisons:
+def compare_all(judge: Scorer, gallery: Gallery, pairs: PairList, folder: Path, key: dict[str, Any]) -> Comparisons:
     """The comparisons of all pairs, those that lie in `folder` already not made again.
 
     Raises:
@@ -70,7 +70,9 @@ class _ByPairs(Progress):
         super().step(count)
 
 
-def _compared(judge: Judge, gallery: Gallery, first: np.ndarray, second: np.ndarray, progress: _ByPairs) -> Comparisons:
+def _compared(
+    judge: Scorer, gallery: Gallery, first: np.ndarray, second: np.ndarray, progress: _ByPairs
+) -> Comparisons:
     started = time.perf_counter()
     rows = np.zeros((len(Comparisons._fields), len(first)))
     rows[1], rows[5:7] = 1, np.nan

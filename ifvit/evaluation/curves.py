@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ifvit.calibration import RULE_OF_THREE
-from ifvit.charts import (
+from ifvit.evaluation.robustness import Robustness
+from ifvit.evaluation.verification import FMRS, LITTLE, POINTS, TOO_FEW, Figures
+from ifvit.pictures.charts import (
     COLOURS,
     FAINT,
     INK,
@@ -29,8 +31,6 @@ from ifvit.charts import (
     stroke,
     tidy,
 )
-from ifvit.evaluation.robustness import Robustness
-from ifvit.evaluation.verification import FMRS, LITTLE, POINTS, TOO_FEW, Figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ifvit import __version__
-from ifvit.checkpoint import MODULE_1, CheckpointError, read_json, saved_steps, write_json
-from ifvit.data.records import Record
-from ifvit.evaluation import peers
+from ifvit.comparison.run_calibration import FILES, RECIPE, Score
+from ifvit.databases.records import Record
+from ifvit.evaluation import nbis
 from ifvit.evaluation.calibrating import UNDONE
 from ifvit.evaluation.task import Task
-from ifvit.files import obstacle
-from ifvit.recognition.run_calibration import FILES, RECIPE, Score
+from ifvit.storage.checkpoint import MODULE_1, CheckpointError, read_json, saved_steps, write_json
+from ifvit.storage.files import obstacle
 
 FILE = "finished.json"
 WRITTEN = ("report.html", "results.json", "pairs.csv")
@@ -34,7 +34,7 @@ def key_of(task: Task, calibrate: bool | None, moved: int) -> dict[str, Any]:
         "state": None if task.run_dir is None else _state(task.run_dir), "score": task.score,
         "enhancement": str(task.data.enhancement), "protocol": str(task.protocol), "images": _images(task.records),
         "pairs": pairs, "robustness": moved, "calibrate": calibrate, "calibration": calibration_of(task),
-        "peers": peers.unavailable(), "writable": _is_writable(task),
+        "peers": nbis.unavailable(), "writable": _is_writable(task),
     }  # fmt: skip
 
 

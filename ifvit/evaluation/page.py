@@ -18,7 +18,7 @@ from PIL import Image
 
 from ifvit import glossary
 from ifvit.calibration import counted
-from ifvit.evaluation.peers import Baseline
+from ifvit.evaluation.nbis import Baseline
 from ifvit.evaluation.robustness import Robustness
 from ifvit.evaluation.verification import POINTS, TOO_FEW, Figures
 

@@ -15,19 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from ifvit import pictures
-from ifvit.charts import COLOURS
-from ifvit.checkpoint import write_json
-from ifvit.data.protocols import PairList
-from ifvit.data.records import Record
-from ifvit.data.tables import pieces
+from ifvit.databases.protocols import PairList
+from ifvit.databases.records import Record
 from ifvit.evaluation.comparisons import Comparisons
 from ifvit.evaluation.curves import draw_det, draw_heat_map, draw_histogram
+from ifvit.evaluation.nbis import Baseline
 from ifvit.evaluation.page import DET, MOVED, Contents, WorstPair, chart_files, page
-from ifvit.evaluation.peers import Baseline
 from ifvit.evaluation.robustness import Robustness
 from ifvit.evaluation.verification import Figures
-from ifvit.files import write_whole
+from ifvit.pictures import picture_files
+from ifvit.pictures.charts import COLOURS
+from ifvit.storage.checkpoint import write_json
+from ifvit.storage.csv_text import pieces
+from ifvit.storage.files import write_whole
 
 HEADING = (
     "first", "second", "genuine", "database", "score", "global", "local", "failed", "agreeing_matches", "matches",
@@ -60,9 +60,9 @@ def write_report(
     write_json(out / "results.json", results)
     charts = _charts(about, figures, moved)
     for name, picture in charts.items():
-        pictures.save(out / name, picture)
+        picture_files.save(out / name, picture)
     for number, pair in enumerate(worst):
-        pictures.save(out / pair.file_of(number), pair.picture)
+        picture_files.save(out / pair.file_of(number), pair.picture)
     title = f"{', '.join(figures)} (protocol {about['protocol']})"
     content = page(Contents(title, about, figures, charts, worst, baseline, moved)).encode()
     write_whole(out / "report.html", lambda file: file.write(content))

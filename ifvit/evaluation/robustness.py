@@ -16,13 +16,14 @@ import numpy as np
 
 from ifvit import image
 from ifvit.calibration import pairs_needed
-from ifvit.data.blocks import Blocks, Kind, claim
-from ifvit.data.protocols import PairList
-from ifvit.data.records import DataError, Record
-from ifvit.evaluation.judges import Judge
+from ifvit.databases.protocols import PairList
+from ifvit.databases.records import Record
+from ifvit.errors import DataError
+from ifvit.evaluation.scorers import Scorer
 from ifvit.evaluation.verification import too_few
 from ifvit.image import ImageError, Scan
 from ifvit.progress import Progress
+from ifvit.storage.blocks import ArraySpec, Blocks, claim
 
 ANGLES = (0.0, 30.0, 60.0, 90.0, 135.0, 180.0)  # degrees
 SHIFTS = (0.0, 2.0, 4.0, 6.0)  # mm; a finger's print is some 16 x 20
@@ -60,7 +61,7 @@ class Robustness(NamedTuple):
 
 
 def robustness(
-    judge: Judge, records: Sequence[Record], compared: PairList, threshold: float, count: int, folder: Path, key: dict
+    judge: Scorer, records: Sequence[Record], compared: PairList, threshold: float, count: int, folder: Path, key: dict
 ) -> Robustness:
     """The rates of `count` genuine pairs, drawn; those that lie in `folder` already are not made again.
 
@@ -99,7 +100,7 @@ def robustness(
         return rejected / len(chosen)
 
     work = Progress("turning and moving prints", len(cells))
-    held = Blocks(folder, {"missed": Kind("f8")}, 1).made(len(cells), made, work)
+    held = Blocks(folder, {"missed": ArraySpec("f8")}, 1).made(len(cells), made, work)
     rates = np.concatenate([block["missed"] for block in held]).reshape(len(ANGLES), len(SHIFTS))
     return Robustness(ANGLES, SHIFTS, rates, len(chosen), threshold, FMR, int((~compared.genuine).sum()))
 
@@ -133,7 +134,7 @@ def _scan(record: Record) -> Scan | None:
 
 
 def _print(
-    judge: Judge, scan: Scan | None, record: Record, angle: float = 0.0, shift: float = 0.0, towards: float = 0.0
+    judge: Scorer, scan: Scan | None, record: Record, angle: float = 0.0, shift: float = 0.0, towards: float = 0.0
 ) -> Any:
     """The print of a scan after it was moved; None where nothing usable is left."""
     if scan is None:

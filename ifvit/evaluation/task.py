@@ -10,14 +10,15 @@ from typing import NamedTuple
 
 from ifvit import program
 from ifvit.calibration import counted
-from ifvit.checkpoint import MODULE_1, CheckpointError, read_json
 from ifvit.config import DataConfig, Enhancement, Source
-from ifvit.data.protocols import PairList, Protocol, pairs
-from ifvit.data.records import DataError, Record, by_identity
-from ifvit.data.sources import find
-from ifvit.data.splits import read_split
-from ifvit.data.synthetic_sets import any_synthetic
-from ifvit.data.yearless import as_known
+from ifvit.databases.protocols import PairList, Protocol, pairs
+from ifvit.databases.records import Record, by_identity
+from ifvit.databases.sources import find
+from ifvit.databases.splits import read_split
+from ifvit.databases.synthetic_sets import any_synthetic
+from ifvit.databases.yearless import as_known
+from ifvit.errors import DataError
+from ifvit.storage.checkpoint import MODULE_1, CheckpointError, read_json
 
 USUAL = {Source.fvc: Protocol.fvc, Source.sd4: Protocol.sd4}
 LONGEST = 60  # letters of a folder's name

@@ -25,7 +25,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ifvit.calibration import Calibration, calibration, counted, least_rate, pairs_needed
-from ifvit.rates import Ladder, Rates, auc, det, equal_error, lowest_fnmr, zero_fnmr
+from ifvit.databases.protocols import PairList
+from ifvit.databases.records import Record
+from ifvit.rates import Rates, Thresholds, auc, det, equal_error, lowest_fnmr, zero_fnmr
 
 FMRS = {"fmr100": 0.01, "fmr1000": 0.001}  # of the operating points that have one
 POINTS = {"eer": "EER", "fmr100": "FMR100", "fmr1000": "FMR1000", "zero_fmr": "ZeroFMR"}
@@ -38,7 +40,7 @@ BINS = 50  # of the histogram, at most
 AT_ONCE = 1_000_000  # numbers in an array of resamples, so that it stays in the cache
 
 
-class Pairs(NamedTuple):
+class ScoredPairs(NamedTuple):
     """How many pairs there were, how many of them failed, and of how many fingers."""
 
     genuine: int
@@ -81,7 +83,7 @@ class Figures:
     det: (K, 2) the curve's corners (FMR, FNMR), from (1, 0) to (0, 1).
     """
 
-    pairs: Pairs
+    pairs: ScoredPairs
     eer: float
     eer_low: float
     eer_high: float
@@ -201,12 +203,14 @@ def figures(
     count = int(fingers.max()) + 1
 
     scores = np.where(failed, min(0.0, scores[~failed].min(initial=0.0)), scores)
-    ladder = Ladder(scores, genuine)
+    ladder = Thresholds(scores, genuine)
     rates = ladder.rates()
     equal = equal_error(rates)
     others = int(rates.impostor)
     return Figures(
-        pairs=Pairs(int(rates.genuine), others, int((failed & genuine).sum()), int((failed & ~genuine).sum()), count),
+        pairs=ScoredPairs(
+            int(rates.genuine), others, int((failed & genuine).sum()), int((failed & ~genuine).sum()), count
+        ),
         **_headline(rates),
         eer_low=float(equal.low),
         eer_high=float(equal.high),
@@ -266,7 +270,7 @@ def _resolution(eer: float, genuine: int, impostor: int) -> dict:
 
 
 def _intervals(
-    ladder: Ladder, first: np.ndarray, second: np.ndarray, fingers: int, seed: int
+    ladder: Thresholds, first: np.ndarray, second: np.ndarray, fingers: int, seed: int
 ) -> dict[str, tuple[float, float]]:
     """The 95 % percentile intervals of `_headline` over resampled fingers.
 
@@ -320,3 +324,18 @@ def _plain(value: object) -> object:
     if isinstance(value, np.ndarray):
         return value.tolist()
     return None if isinstance(value, float) and np.isinf(value) else value
+
+
+def by_database(
+    records: Sequence[Record], compared: PairList, score: np.ndarray, failed: np.ndarray
+) -> dict[str, Figures]:
+    """The figures of each database; a pair of two belongs to the first one's."""
+    identity = np.array([record.identity for record in records])
+    database = np.array([record.database for record in records])
+    found = {}
+    for name in dict.fromkeys(database.tolist()):
+        k = np.flatnonzero(database[compared.first] == name)
+        if compared.genuine[k].any() and not compared.genuine[k].all():
+            sides = identity[compared.first[k]], identity[compared.second[k]]
+            found[name] = figures(score[k], compared.genuine[k], *sides, failed[k])
+    return found

@@ -6,11 +6,21 @@ images, by the same rules. `canvas` takes those to a frame, with `ridges` to say
 Grey means uint8 (H, W), dark ridges on a light ground. Lengths are px of the image at hand unless said otherwise.
 """
 
-from ifvit.image.canvas import DEFAULT_PPI, Canvas, PpiFrom, canvas_of, choose_ppi, framed, load_canvas, place, to_ppi
+from ifvit.image.canvas import (
+    DEFAULT_PPI,
+    Canvas,
+    PpiFrom,
+    canvas_of,
+    choose_ppi,
+    framed,
+    load_canvas,
+    place,
+    to_ppi,
+)
 from ifvit.image.errors import SMALLEST_SIDE, ImageError
 from ifvit.image.polarity import is_inverted
 from ifvit.image.reading import Scan, read, read_grey, scan_of
-from ifvit.image.ridges import RIDGE_PERIOD_MM, background_level, ridge_mask
+from ifvit.image.ridge_ground import RIDGE_PERIOD_MM, background_level, ridge_mask
 
 __all__ = [
     "DEFAULT_PPI",

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ifvit.image.errors import ImageError, check_size
 from ifvit.image.reading import Scan, read
-from ifvit.image.ridges import background_level, ridge_mask
+from ifvit.image.ridge_ground import background_level, ridge_mask
 
 DEFAULT_PPI = 500.0  # what nearly every sensor has
 

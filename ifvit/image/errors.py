@@ -1,11 +1,13 @@
 """What makes an image unusable: the error, and the sizes that are refused."""
 
+from ifvit.errors import UserError
+
 SMALLEST_SIDE = 16  # px; anything smaller is no fingerprint
 MAX_PIXELS = 2**26  # a card of ten prints at 1000 ppi; more is refused before memory is taken
 MAX_BYTES = 2**28  # of a file
 
 
-class ImageError(ValueError):
+class ImageError(UserError, ValueError):
     """An image that cannot be used; the message names the file and says why."""
 
 

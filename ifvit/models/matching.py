@@ -8,7 +8,7 @@ import jax.numpy as jnp
 _MASKED_SIMILARITY = -1e9  # LoFTR
 
 
-class Matches(NamedTuple):
+class CellMatches(NamedTuple):
     """The best matches of each pair, best first; a static shape, so padded.
 
     cells (B, M, 2) int32: row-major cell index in A and in B, -1 in padding. confidence (B, M) float32: P of
@@ -64,7 +64,7 @@ def extract_matches(log_p, grid_a, grid_b, *, threshold, border, max_matches, ma
     log_p (B, Na, Nb); grid_a, grid_b the (rows, columns) of the cells; `border` cells are dropped at every
     edge of both grids, or of their real area where a mask ((B, N) or (B, h, w), floats, 1 = real) is given.
     Nearest is judged over all cells, borders included, as in LoFTR; of equal probabilities the first cell
-    counts. Returns `Matches` of `max_matches` rows, padded even where fewer cells exist. Grids, `border` and
+    counts. Returns `CellMatches` of `max_matches` rows, padded even where fewer cells exist. Grids, `border` and
     `max_matches` must be static under jit. Raises ValueError when a grid does not fit log_p.
     """
     batch, num_a, num_b = log_p.shape
@@ -85,7 +85,7 @@ def extract_matches(log_p, grid_a, grid_b, *, threshold, border, max_matches, ma
     found = score >= 0
     cells = jnp.where(found[..., None], cells, -1).astype(jnp.int32)
     padding = max_matches - count
-    return Matches(
+    return CellMatches(
         cells=jnp.pad(cells, ((0, 0), (0, padding), (0, 0)), constant_values=-1),
         confidence=jnp.pad(jnp.where(found, score, 0.0), ((0, 0), (0, padding))),
     )

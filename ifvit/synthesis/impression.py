@@ -22,9 +22,9 @@ from ifvit import geometry
 from ifvit.config import ImpressionConfig, Sensor
 from ifvit.synthesis.creases import CREASE_PPI, DEEPEST
 from ifvit.synthesis.distortion import Distortion, draw_distortion
+from ifvit.synthesis.master import Skin, profile
 from ifvit.synthesis.noise import grains, perlin
 from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_PPI, FRAME_WIDTH, PAD
-from ifvit.synthesis.ridges import Skin, profile
 
 IMAGE_WIDTH, IMAGE_HEIGHT = 400, 480  # of an impression's frame, px at 500 ppi
 MIDDLE = np.array([IMAGE_WIDTH - 1, IMAGE_HEIGHT - 1], np.float32) / 2

@@ -26,14 +26,14 @@ SHARPEST = 0.5
 NEAREST = 0.5  # periods: two opposite tips that are nearer to each other than to any third are one wiggle
 
 
-class Kind(IntEnum):
+class TipKind(IntEnum):
     """What ends at a minutia: a ridge, or the valley between two ridges that become one."""
 
     ENDING = 0
     BIFURCATION = 1
 
 
-class Minutiae(NamedTuple):
+class MasterMinutiae(NamedTuple):
     """A finger's minutiae, the real ones first and those nearest to the frame's centre first among them."""
 
     points: jax.Array  # (M, 2) float32, (x, y) px of the finger frame, sub-pixel; 0 in padding, as are the others
@@ -42,7 +42,7 @@ class Minutiae(NamedTuple):
     real: jax.Array  # (M,) bool, false in padding
 
 
-def find_minutiae(wave: jax.Array, theta: jax.Array, period: jax.Array, most: int = MOST) -> Minutiae:
+def find_minutiae(wave: jax.Array, theta: jax.Array, period: jax.Array, most: int = MOST) -> MasterMinutiae:
     """The minutiae of a wave (H, W), about -1 in valleys to 1 on ridges, with M = most.
 
     theta: ridge direction (H, W), rad modulo pi. period: ridge period (H, W), px.
@@ -77,7 +77,9 @@ def find_minutiae(wave: jax.Array, theta: jax.Array, period: jax.Array, most: in
     angle = full_turn(jnp.arctan2(-winding * sin, -winding * cos))
     real = real & ~_wiggles(points, winding, period, real)
     return _real_first(
-        Minutiae(points, angle, jnp.where(falls, int(Kind.ENDING), int(Kind.BIFURCATION)).astype(jnp.int32), real)
+        MasterMinutiae(
+            points, angle, jnp.where(falls, int(TipKind.ENDING), int(TipKind.BIFURCATION)).astype(jnp.int32), real
+        )
     )
 
 
@@ -159,7 +161,7 @@ def _wiggles(points: jax.Array, winding: jax.Array, period: jax.Array, real: jax
     return mutual & near & (winding[nearest] != winding)
 
 
-def _real_first(minutiae: Minutiae) -> Minutiae:
+def _real_first(minutiae: MasterMinutiae) -> MasterMinutiae:
     """Real minutiae to the front in their order, zeros elsewhere."""
     order = jnp.argsort(~minutiae.real, stable=True)
 
@@ -167,4 +169,4 @@ def _real_first(minutiae: Minutiae) -> Minutiae:
         values, real = values[order], minutiae.real[order]
         return jnp.where(real.reshape(real.shape + (1,) * (values.ndim - 1)), values, 0).astype(values.dtype)
 
-    return Minutiae(*(arrange(values) for values in minutiae))
+    return MasterMinutiae(*(arrange(values) for values in minutiae))

@@ -9,13 +9,13 @@ from typing import Any
 
 from ifvit.config import Config
 from ifvit.data.batches import Batches
-from ifvit.data.loader import Supply
+from ifvit.data.loader import RunData
 from ifvit.models.dense import DenseModel
 from ifvit.training import pretrained, run_dir
+from ifvit.training.dense_step import TrainStep, make_eval_step, make_train_step
 from ifvit.training.log import figure_lines, placement_sheet, sheet
-from ifvit.training.stage import Judgement, Start
+from ifvit.training.stage import Start, ValidationResult
 from ifvit.training.state import TrainState, init_variables, make_optimizer, parameter_count
-from ifvit.training.step import TrainStep, make_eval_step, make_train_step
 from ifvit.training.validate import validate
 from ifvit.weights.merge import MergeReport
 
@@ -38,7 +38,7 @@ class DenseStage:
         if path and not run_dir.has_states(Path(self.config.run_dir)):
             pretrained.check_there(Path(path))
 
-    def check_data(self, data: Supply) -> None:
+    def check_data(self, data: RunData) -> None:
         pass
 
     def fresh(self, batches: Batches) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class DenseStage:
         shares: Mapping[str, int],
         step: int,
         whose: str,
-    ) -> Judgement:
+    ) -> ValidationResult:
         report = validate(evaluate, state, pairs, self.config.loss, self.model.stride, shares)
         means = report.means
         pictures = {
@@ -74,7 +74,7 @@ class DenseStage:
             "placements": placement_sheet(report.placed, step, means, whose),
         }
         missing = "a labelled cell" if math.isnan(means["exact"]) else None
-        return Judgement(means, report.pairs, report.sources, pictures, figure_lines(means), missing)
+        return ValidationResult(means, report.pairs, report.sources, pictures, figure_lines(means), missing)
 
     def described(self, params: Any) -> str:
         dense = self.config.dense

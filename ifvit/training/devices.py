@@ -11,9 +11,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ifvit import backend
 from ifvit.config import Device, Precision, TrainerConfig
+from ifvit.errors import UserError
 
 
-class DeviceError(RuntimeError):
+class DeviceError(UserError):
     """The devices do not suit the config; the message says what was asked, what is there and what to do."""
 
 

@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ifvit.checkpoint import CheckpointError, read_json, read_variables
+from ifvit.storage.checkpoint import CheckpointError, read_json, read_variables
 from ifvit.weights.errors import WeightsError
 from ifvit.weights.loftr import check_suffix, write_weights
 from ifvit.weights.merge import arrays_of

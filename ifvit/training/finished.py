@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ifvit import table_text
-from ifvit.config import Config, Stage, as_tree, identity
+from ifvit.config import Config, StageName, as_tree, identity
 
 # Figures of a validation, the stage's objective first: their names for people, and how they are written.
 FIGURES = {
-    Stage.dense: {"exact": ("cells exact", ".3f"), "within_one": ("within one", ".3f")},
-    Stage.matcher: {"auc": ("AUC", ".4f"), "eer": ("EER", ".2%")},
+    StageName.dense: {"exact": ("cells exact", ".3f"), "within_one": ("within one", ".3f")},
+    StageName.matcher: {"auc": ("AUC", ".4f"), "eer": ("EER", ".2%")},
 }
 
 
@@ -59,7 +59,7 @@ def _changed(source: Path) -> float:
     return max((path.stat().st_mtime for path in states or [source] if path.exists()), default=0.0)
 
 
-def outcome(stage: Stage, metrics: Mapping[str, Any]) -> list[str]:
+def outcome(stage: StageName, metrics: Mapping[str, Any]) -> list[str]:
     """A table of the figures before training, at the end and where they were best.
 
     metrics: of metrics.json; null in it stands for a mean of nothing.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ifvit.config import Config
-from ifvit.data.sources import find
-from ifvit.data.splits import split_of
-from ifvit.recognition.enhancement import Enhancer
+from ifvit.databases.sources import find
+from ifvit.databases.splits import split_of
+from ifvit.enhancement.enhancer import Enhancer
 from ifvit.training.pretrained import check_there
 
 

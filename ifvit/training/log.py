@@ -13,14 +13,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from ifvit import plots
-from ifvit.checkpoint import CURVES, CheckpointError, read_json, write_json
 from ifvit.config import Config, as_tree, identity, leaves
+from ifvit.errors import UserError
 from ifvit.metrics import PCK_PX
+from ifvit.pictures import plots
+from ifvit.program import EXIT_FAILED
 from ifvit.progress import clock
+from ifvit.storage.checkpoint import CURVES, CheckpointError, read_json, write_json
 from ifvit.training.curves import PICTURE, TRAIN, VALIDATION, Curves
 from ifvit.training.finished import aligned, written
-from ifvit.training.stage import Judgement
+from ifvit.training.stage import ValidationResult
 from ifvit.training.validate import DIFFERENT, NO_MATCH
 
 WINDOWS = "windows.json"  # beside the curves
@@ -38,12 +40,16 @@ EXPECTED = (
 )
 
 
-class NotFiniteError(RuntimeError):
-    """The loss or the gradient is no number any more; the message says at which step."""
+class NotFiniteError(UserError):
+    """The loss or the gradient is no number any more; the message names the step."""
+
+    exit_status = EXIT_FAILED
 
 
-class NothingToLearnError(RuntimeError):
-    """The pairs have no label; the message names the keys that this may follow from."""
+class NothingToLearnError(UserError):
+    """The pairs have no label; the message names the keys that may be the reason."""
+
+    exit_status = EXIT_FAILED
 
 
 @dataclass
@@ -179,7 +185,7 @@ class TrainLog:
         yield
         self._since = time.monotonic()
 
-    def validation(self, step: int, judged: Judgement, whose: str, rank: str) -> None:
+    def validation(self, step: int, judged: ValidationResult, whose: str, rank: str) -> None:
         """The validation after `step` updates, on `whose` pairs. rank: whether it is the best so far."""
         finite = {VALIDATION + name: value for name, value in judged.means.items() if math.isfinite(value)}
         self._curves.scalars(step, finite)

@@ -13,21 +13,22 @@ from typing import Any
 
 import jax
 
-from ifvit import __version__, pictures
-from ifvit.checkpoint import CURVES, Checkpoints, read_json, write_json
+from ifvit import __version__
 from ifvit.config import STRIDES, Config, Source
-from ifvit.config import Stage as StageName
+from ifvit.config import StageName as StageName
 from ifvit.data.batches import TRAIN, VALIDATE, Batches
 from ifvit.data.loader import supply
-from ifvit.data.records import DataError
+from ifvit.errors import DataError
+from ifvit.pictures import picture_files
 from ifvit.progress import clock
+from ifvit.storage.checkpoint import CURVES, Checkpoints, read_json, write_json
 from ifvit.training import curves, devices, run_dir
 from ifvit.training.dense_stage import DenseStage
 from ifvit.training.finished import FIGURES, outcome
 from ifvit.training.inputs import check_inputs
 from ifvit.training.log import NotFiniteError, NothingToLearnError, TrainLog, label_keys
 from ifvit.training.matcher_stage import MatcherStage
-from ifvit.training.stage import Judgement, Stage, Start
+from ifvit.training.stage import Stage, Start, ValidationResult
 from ifvit.training.state import TrainState, new_state
 from ifvit.training.stop import Stop
 from ifvit.training.taken import further_on
@@ -223,12 +224,12 @@ class _Run:
             self.log.keep(step)
             self.checkpoints.save(step, self.state)
 
-    def _validate(self, step: int) -> Judgement:
+    def _validate(self, step: int) -> ValidationResult:
         """Judge the state on unseen fingers, write metrics.json, keep the state if it is the best."""
         with self.log.paused():
             return self._judge(step)
 
-    def _judge(self, step: int) -> Judgement:
+    def _judge(self, step: int) -> ValidationResult:
         source = self.train_batches if self.config.trainer.overfit else self.val_batches
         shares = {name: batches.size for name, batches in source.parts.items()}
         whose = "the batch it learns by heart" if self.config.trainer.overfit else "unseen fingers"
@@ -241,10 +242,10 @@ class _Run:
             self.checkpoints.wait()
         write_json(self.dir / "metrics.json", metrics)
         for name, picture in judged.pictures.items():
-            pictures.save(self.dir / f"{name}.png", picture)
+            picture_files.save(self.dir / f"{name}.png", picture)
         return judged
 
-    def _metrics(self, step: int, judged: Judgement) -> tuple[dict[str, Any], bool]:
+    def _metrics(self, step: int, judged: ValidationResult) -> tuple[dict[str, Any], bool]:
         """What metrics.json is to hold after a validation, and whether that is the best so far."""
         before = read_json(self.dir / "metrics.json") or {}
         metrics = {"step": step, "pairs": judged.pairs, **plain(judged.means)}
@@ -258,7 +259,7 @@ class _Run:
             best = {"step": step, **{name: metrics[name] for name in FIGURES[self.config.stage]}}
         return metrics | {"best": best, "untrained": untrained}, is_best
 
-    def _check(self, step: int, judged: Judgement, whose: str) -> None:
+    def _check(self, step: int, judged: ValidationResult, whose: str) -> None:
         """Stop the run before anything is written of a validation that says nothing.
 
         Raises:
@@ -277,7 +278,7 @@ class _Run:
                 f"not saved. Try a lower optimizer.lr (now {self.config.optimizer.lr:g})"
             )
 
-    def _closing(self, judged: Judgement) -> Iterator[str]:
+    def _closing(self, judged: ValidationResult) -> Iterator[str]:
         """What is said of a run that has made its steps."""
         yield f"finished {self.config.trainer.max_steps} steps in {clock(time.monotonic() - self.started)}"
         yield from outcome(self.config.stage, read_json(self.dir / "metrics.json"))

@@ -12,26 +12,26 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ifvit import charts
 from ifvit.calibration import least_rate
-from ifvit.checkpoint import MODULE_1, CheckpointError, copy_best, read_variables
+from ifvit.comparison.module2_inputs import BranchImages, branch_inputs
 from ifvit.config import Config
 from ifvit.data.batches import Batches
-from ifvit.data.loader import Supply
-from ifvit.data.synthetic_sets import has_synthetic
+from ifvit.data.loader import RunData
+from ifvit.databases.synthetic_sets import has_synthetic
 from ifvit.metrics import mean, term
 from ifvit.models.matcher import MatcherModel, from_dense
+from ifvit.pictures import charts
 from ifvit.program import command
-from ifvit.rates import Ladder, auc, equal_error
-from ifvit.recognition.inputs import LaidPair, branch_inputs
-from ifvit.recognition.trained import Trained, load_dense
+from ifvit.rates import Thresholds, auc, equal_error
+from ifvit.registration.module1 import Module1, load_dense
+from ifvit.storage.checkpoint import MODULE_1, CheckpointError, copy_best, read_variables
 from ifvit.training import run_dir
+from ifvit.training.dense_step import TrainStep
 from ifvit.training.finished import aligned, written
-from ifvit.training.matcher_step import CLASSES, Judged, make_matcher_eval, make_matcher_step, new_classes
+from ifvit.training.matcher_step import CLASSES, BatchScores, make_matcher_eval, make_matcher_step, new_classes
 from ifvit.training.run_dir import RunDirError
-from ifvit.training.stage import Judgement, Start
+from ifvit.training.stage import Start, ValidationResult
 from ifvit.training.state import INIT_STREAM, TrainState, make_optimizer, parameter_count
-from ifvit.training.step import TrainStep
 
 REAL_PRINTS = "; of synthetic fingers: real prints are harder"
 
@@ -42,7 +42,7 @@ class MatcherStage:
     def __init__(self, config: Config, dtype: Any):
         self.config, self.dir = config, Path(config.run_dir)
         self.model = MatcherModel.from_config(config.dense, config.matcher, dtype)
-        self.module_1: Trained | None = None
+        self.module_1: Module1 | None = None
         self.synthetic = False  # whether it is judged on fingers that nobody has
 
     def check_start(self) -> None:
@@ -54,7 +54,7 @@ class MatcherStage:
         except CheckpointError as error:
             raise RunDirError(str(error)) from error
 
-    def check_data(self, data: Supply) -> None:
+    def check_data(self, data: RunData) -> None:
         """Raises:
         RunDirError: the data were prepared by another Module 1.
         """
@@ -68,7 +68,7 @@ class MatcherStage:
 
     def fresh(self, batches: Batches) -> dict[str, Any]:
         image = jnp.zeros((1, *self.config.data.frame), jnp.float32)
-        laid = LaidPair(image, image, image, image, image == 0)
+        laid = BranchImages(image, image, image, image, image == 0)
         of_global, of_local, _ = branch_inputs(laid, self.model.branch.stride)
         key = jax.random.fold_in(jax.random.key(self.config.seed), INIT_STREAM)
         variables = self.model.init(key, of_global, of_local)
@@ -107,9 +107,9 @@ class MatcherStage:
         shares: Mapping[str, int],
         step: int,
         whose: str,
-    ) -> Judgement:
+    ) -> ValidationResult:
         sums: dict[str, np.ndarray] = {}
-        parts: list[Judged] = []
+        parts: list[BatchScores] = []
         for batch in pairs:
             judged = jax.device_get(evaluate(state, batch))
             parts.append(judged)
@@ -135,7 +135,9 @@ class MatcherStage:
         score = f"{weights.global_weight:g} x cosine of the global + {weights.local_weight:g} x of the local vectors"
         pictures = {"scores": draw_scores(scores, genuine, heading, score)}
         sources = _by_source(scores, genuine, shares, len(parts))
-        return Judgement(means, len(scores), sources, pictures, figure_lines(means, note), _missing(means, genuine))
+        return ValidationResult(
+            means, len(scores), sources, pictures, figure_lines(means, note), _missing(means, genuine)
+        )
 
     def described(self, params: Any) -> str:
         dense, matcher = self.config.dense, self.config.matcher
@@ -159,7 +161,7 @@ def figures_of(scores: np.ndarray, genuine: np.ndarray) -> dict[str, float]:
     """EER, AUC and the mean scores of (P,) pairs; nan where one kind is missing."""
     if genuine.all() or not genuine.any():
         return dict.fromkeys(("eer", "auc", "genuine_score", "impostor_score"), float("nan"))
-    rates = Ladder(scores.astype(np.float64), genuine).rates()
+    rates = Thresholds(scores.astype(np.float64), genuine).rates()
     return {
         "eer": float(equal_error(rates).rate),
         "auc": float(auc(rates)),
@@ -172,13 +174,13 @@ def draw_scores(scores: np.ndarray, genuine: np.ndarray, heading: Sequence[str],
     """The chart of the scores of (P,) pairs, with the EER where there is one. score: what they are, in words."""
     threshold, label = float("nan"), ""
     if genuine.any() and not genuine.all():
-        equal = equal_error(Ladder(scores.astype(np.float64), genuine).rates())
+        equal = equal_error(Thresholds(scores.astype(np.float64), genuine).rates())
         threshold, label = float(equal.threshold), f"EER {100 * float(equal.rate):.2f} %"
     return charts.score_chart(charts.counts_of(scores, genuine), threshold, label, heading, score)
 
 
 def _missing(means: Mapping[str, float], genuine: np.ndarray) -> str | None:
-    """What the validation's pairs lack: `Judgement.missing`."""
+    """What the validation's pairs lack: `ValidationResult.missing`."""
     if not genuine.any():
         return "a pair of mates"
     if genuine.all():

@@ -10,22 +10,22 @@ import jax.numpy as jnp
 import optax
 
 from ifvit import losses, metrics
+from ifvit.comparison.module2_inputs import Box, branch_inputs, cut, local_sides
 from ifvit.config import Config
+from ifvit.data.aligned_pairs import AlignedBatch
 from ifvit.data.batches import Renewal
-from ifvit.data.laid import LaidPairs
-from ifvit.data.pairs import Pairs, Truth, truth_of
+from ifvit.data.warped_pairs import TrainingPairs, Truth, truth_of
 from ifvit.geometry import inside, mask_at
 from ifvit.models.matcher import MatcherModel, MatcherOutput
-from ifvit.recognition.inputs import Box, branch_inputs, cut, local_sides
+from ifvit.training.dense_step import TrainStep, loss_parts, make_update
 from ifvit.training.state import TrainState
-from ifvit.training.step import TrainStep, loss_parts, make_update
 
 CLASSES = "classes"  # ArcFace's directions among the parameters: of each branch (C, D)
 CLASS_STREAM = 8  # of random numbers under the run's seed
 BRANCHES = ("global", "local")
 
 
-class Whole(NamedTuple):
+class PairCounts(NamedTuple):
     """What the parts of a batch must know of it: labelled cells and lone cell pairs by branch, (2,), its pairs ()."""
 
     labelled: jax.Array
@@ -33,7 +33,7 @@ class Whole(NamedTuple):
     pairs: jax.Array
 
 
-class Judged(NamedTuple):
+class BatchScores(NamedTuple):
     """One batch, judged: the cosines of both branches (B,), which pairs are genuine, per-sample sums (`metrics`)."""
 
     cos_global: jax.Array
@@ -62,7 +62,7 @@ def renewed(classes: dict[str, jax.Array], renewal: Renewal, seed: int, step: ja
     return fresh
 
 
-def branch_truths(laid: LaidPairs, box: Box, stride: int) -> tuple[Truth, Truth]:
+def branch_truths(laid: AlignedBatch, box: Box, stride: int) -> tuple[Truth, Truth]:
     """What is known of the cells that the global and the local branch see."""
     pairs = laid.pairs
     overlap = pairs.ridges_a & pairs.ridges_b
@@ -75,7 +75,7 @@ def branch_truths(laid: LaidPairs, box: Box, stride: int) -> tuple[Truth, Truth]
     return truth_of(of_global, stride), truth_of(_cropped(pairs, box, stride), stride)
 
 
-def _cropped(pairs: Pairs, box: Box, stride: int) -> Pairs:
+def _cropped(pairs: TrainingPairs, box: Box, stride: int) -> TrainingPairs:
     """The pairs' maps and masks within the box, padded to multiples of the stride; the images are not looked at."""
     sides = local_sides(pairs.image_b.shape[1:])
     pad = [(0, 0), *((0, -side % stride) for side in sides)]
@@ -90,7 +90,7 @@ def _cropped(pairs: Pairs, box: Box, stride: int) -> Pairs:
         for values, places in ((pairs.valid_ab, maps[0]), (pairs.valid_ba, maps[1]))
     ]
     map_ab, map_ba = (jnp.pad(places, [*pad, (0, 0)], mode="edge") for places in maps)
-    return Pairs(
+    return TrainingPairs(
         mask(pairs.image_a), mask(pairs.image_b), map_ab, map_ba, mask(pairs.ridges_a), mask(pairs.ridges_b), *valid,
         pairs.genuine,
     )  # fmt: skip
@@ -102,7 +102,7 @@ def make_matcher_step(
     """The update of Module 2: (state, laid pairs) -> (state, metrics of () arrays)."""
     stride, matcher = model.branch.stride, config.matcher
 
-    def loss_of(params: Any, batch_stats: Any, laid: LaidPairs, whole: Whole):
+    def loss_of(params: Any, batch_stats: Any, laid: AlignedBatch, whole: PairCounts):
         """The share that these pairs have in the loss of the whole batch."""
         *inputs, box = branch_inputs(laid.laid, stride)
         own = {name: params[name] for name in model.names}
@@ -130,35 +130,35 @@ def make_matcher_step(
         )
         return loss, (updated["batch_stats"], said | {"loss": loss})
 
-    def arc_term(branch: Any, classes: jax.Array, laid: LaidPairs) -> jax.Array:
+    def arc_term(branch: Any, classes: jax.Array, laid: AlignedBatch) -> jax.Array:
         vectors = jnp.concatenate([branch.vector_a, branch.vector_b])
         labels = jnp.concatenate([laid.label_a, laid.label_b])
         return losses.arcface(vectors, classes, labels, scale=matcher.arc_scale, margin=matcher.arc_margin).total.sum()
 
-    def whole_batch(_: jax.Array, laid: LaidPairs) -> Whole:
+    def whole_batch(_: jax.Array, laid: AlignedBatch) -> PairCounts:
         *_, box = branch_inputs(laid.laid, stride)
         truths = branch_truths(laid, box, stride)
         labelled = [losses.positive_count(truth.labels).sum() for truth in truths]
         lone = [losses.negative_count(truth.lone_a, truth.lone_b).sum() for truth in truths]
         at_least_one = (jnp.maximum(jnp.stack(values), 1) for values in (labelled, lone))
-        return Whole(*at_least_one, jnp.float32(len(laid.label_a)))
+        return PairCounts(*at_least_one, jnp.float32(len(laid.label_a)))
 
     update = make_update(loss_of, whole_batch, optimizer, config)
     if renewal is None:
         return update
 
-    def step(state: TrainState, laid: LaidPairs):
+    def step(state: TrainState, laid: AlignedBatch):
         classes = renewed(state.params[CLASSES], renewal, config.seed, state.step)
         return update(state.replace(params={**state.params, CLASSES: classes}), laid)
 
     return step
 
 
-def make_matcher_eval(model: MatcherModel, config: Config) -> Callable[[TrainState, LaidPairs], Judged]:
+def make_matcher_eval(model: MatcherModel, config: Config) -> Callable[[TrainState, AlignedBatch], BatchScores]:
     """Validation of a batch."""
     stride = model.branch.stride
 
-    def evaluate(state: TrainState, laid: LaidPairs) -> Judged:
+    def evaluate(state: TrainState, laid: AlignedBatch) -> BatchScores:
         *inputs, box = branch_inputs(laid.laid, stride)
         variables = {
             "params": {name: state.params[name] for name in model.names}, "batch_stats": state.batch_stats
@@ -173,6 +173,6 @@ def make_matcher_eval(model: MatcherModel, config: Config) -> Callable[[TrainSta
             totals |= {f"{name}_positive": tuple(terms.positive), f"{name}_negative": tuple(terms.negative)}
             loss = losses.embedding(branch.cosine, laid.pairs.genuine, config.matcher.embedding_margin)
             totals[f"{name}_embedding"] = tuple(loss)
-        return Judged(output.of_global.cosine, output.of_local.cosine, laid.pairs.genuine, totals)
+        return BatchScores(output.of_global.cosine, output.of_local.cosine, laid.pairs.genuine, totals)
 
     return evaluate

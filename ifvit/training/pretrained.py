@@ -9,10 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ifvit import backend, checkpoint, program
+from ifvit import backend, program
 from ifvit.config import Config
 from ifvit.models.dense import DenseModel
-from ifvit.training.matches import found_matches
+from ifvit.storage import checkpoint
+from ifvit.training.dense_matches import found_matches
 from ifvit.training.state import init_variables
 from ifvit.weights.errors import WeightsError
 from ifvit.weights.loftr import Converted, read_weights

@@ -7,16 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ifvit import checkpoint
-from ifvit.checkpoint import MODULE_1
-from ifvit.config import Config, Stage, as_tree
-from ifvit.data.loader import Supply
-from ifvit.data.records import listed
-from ifvit.files import write_whole
+from ifvit.config import Config, StageName, as_tree
+from ifvit.data.loader import RunData
+from ifvit.databases.records import listed
+from ifvit.errors import UserError
+from ifvit.storage import checkpoint
+from ifvit.storage.checkpoint import MODULE_1
+from ifvit.storage.files import write_whole
 from ifvit.training.taken import holds_run, not_a_run, other_run
 
 
-class RunDirError(RuntimeError):
+class RunDirError(UserError):
     """The run cannot begin from its run directory, or from another run; the message says why."""
 
 
@@ -102,7 +103,7 @@ def _other_run(config: Config, folder: Path) -> str | None:
 def _other_weights(config: Config, stored: Mapping[str, Any]) -> list[str]:
     """What differs between the weights that a run started from and those asked for; their path may."""
     began, now = stored.get("weights"), weights_digest(config)
-    if config.stage is Stage.matcher:
+    if config.stage is StageName.matcher:
         key = "init.matcher" if config.init.matcher else "init.dense"
         changed = now is not None and began is not None and now != began
         return (
@@ -141,7 +142,7 @@ def weights_digest(config: Config) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def same_data(config: Config, data: Supply) -> None:
+def same_data(config: Config, data: RunData) -> None:
     """Compare the impressions, and who of them trains, with those that the saved states were trained on.
 
     Raises:
@@ -164,12 +165,12 @@ def same_data(config: Config, data: Supply) -> None:
         )
 
 
-def digest(data: Supply) -> str | None:
+def digest(data: RunData) -> str | None:
     """What the split of the real impressions is; None without any."""
     return data.split.digest() if data.split else None
 
 
-def remember(config: Config, data: Supply) -> None:
+def remember(config: Config, data: RunData) -> None:
     """Write the config, and what data, split and weights were, into the run directory."""
     path = Path(config.run_dir) / "config.json"
     stored = checkpoint.read_json(path) if has_states(path.parent) else None

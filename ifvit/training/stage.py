@@ -9,12 +9,12 @@ import numpy as np
 import optax
 
 from ifvit.data.batches import Batches
-from ifvit.data.loader import Supply
+from ifvit.data.loader import RunData
+from ifvit.training.dense_step import TrainStep
 from ifvit.training.state import TrainState
-from ifvit.training.step import TrainStep
 
 
-class Judgement(NamedTuple):
+class ValidationResult(NamedTuple):
     """A validation.
 
     means: by name, nan where nothing was counted.
@@ -46,7 +46,7 @@ class Stage(Protocol):
     def check_start(self) -> None:
         """Before the data are read, which may take minutes: refuse what cannot begin."""
 
-    def check_data(self, data: Supply) -> None:
+    def check_data(self, data: RunData) -> None:
         """Refuse data that do not go with the model."""
 
     def fresh(self, batches: Batches) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Stage(Protocol):
         shares: Mapping[str, int],
         step: int,
         whose: str,
-    ) -> Judgement:
+    ) -> ValidationResult:
         """The validation of all batches of `pairs` after `step` updates."""
 
     def described(self, params: Any) -> str:

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ifvit import metrics, plots
+from ifvit import metrics
 from ifvit.config import LossConfig
-from ifvit.data.pairs import Pairs
+from ifvit.data.warped_pairs import TrainingPairs
+from ifvit.pictures import plots
+from ifvit.training.dense_step import Validation
 from ifvit.training.state import TrainState
-from ifvit.training.step import Validation
 
 SHOWN_PAIRS = 6
 DIFFERENT = "different fingers"  # begins the title of a pair that is none
@@ -20,10 +21,10 @@ NO_MATCH = "no match found"
 PER_SOURCE = ("exact", "within_one")  # told of each source of a mixture
 SHOWN_PLACEMENTS = 3  # larger, for they show errors of single pixels
 
-Evaluate = Callable[[TrainState, Pairs], Validation]
+Evaluate = Callable[[TrainState, TrainingPairs], Validation]
 
 
-class Report(NamedTuple):
+class ValidationReport(NamedTuple):
     """A validation: the means over all pairs, the first pairs with their matches and with where these lie, the number
     of pairs, and of a mixture the means of PER_SOURCE by source.
     """
@@ -38,11 +39,11 @@ class Report(NamedTuple):
 def validate(
     evaluate: Evaluate,
     state: TrainState,
-    batches: Iterable[Pairs],
+    batches: Iterable[TrainingPairs],
     settings: LossConfig,
     stride: int,
     shares: Mapping[str, int] | None = None,
-) -> Report:
+) -> ValidationReport:
     """Judge all batches.
 
     shares: of a mixture, how many pairs of each batch are of which source, in their order.
@@ -78,10 +79,10 @@ def validate(
     means["loss"] = sum(weight * metrics.term(sums, name) for name, weight in weights.items() if name in sums)
     for stage, found in errors.items():
         means |= {f"{stage}_{name}": value for name, value in metrics.over_matches(np.concatenate(found)).items()}
-    return Report(means, shown, placed, pairs, {name: metrics.mean(sums) for name, sums in own.items()})
+    return ValidationReport(means, shown, placed, pairs, {name: metrics.mean(sums) for name, sums in own.items()})
 
 
-def matched_pairs(batch: Pairs, judged: Validation, stride: int, most: int) -> list[plots.MatchedPair]:
+def matched_pairs(batch: TrainingPairs, judged: Validation, stride: int, most: int) -> list[plots.MatchedPair]:
     """The first `most` pairs of a batch, ready to draw."""
     images = jax.device_get((batch.image_a[:most], batch.image_b[:most], batch.genuine[:most]))
     columns = images[0].shape[2] // stride
@@ -99,7 +100,7 @@ def matched_pairs(batch: Pairs, judged: Validation, stride: int, most: int) -> l
     return drawn
 
 
-def placed_pairs(batch: Pairs, judged: Validation, stride: int, most: int) -> list[plots.PlacedPair]:
+def placed_pairs(batch: TrainingPairs, judged: Validation, stride: int, most: int) -> list[plots.PlacedPair]:
     """The first `most` pairs of a batch that have matches whose truth is known, ready to draw."""
     known = judged.known  # (B, M)
     drawn = []

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from ifvit import files
+from ifvit.storage import files
 from ifvit.weights.errors import WeightsError
 
 

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from os import PathLike
 
 from ifvit.console import printable
+from ifvit.errors import UserError
 
 LONGEST = 120  # characters of an item in a message's list
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError, ValueError):
     """Weights cannot be read, named, written or merged.
 
     Its text is one plain message: the file, key or shape, what was expected, and what to do.

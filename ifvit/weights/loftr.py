@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ifvit import program
+from ifvit.weights.completeness import check_whole
 from ifvit.weights.errors import WeightsError, listed, naming
 from ifvit.weights.names import BIN_SCORE, counter_of, matching_rules, rule_of, source_name
 from ifvit.weights.npz import read_arrays, write_npz
@@ -18,7 +19,6 @@ from ifvit.weights.official import Provenance, provenance_of
 from ifvit.weights.others import architecture, likeness
 from ifvit.weights.safetensors import is_safetensors, read_safetensors, write_safetensors
 from ifvit.weights.torch_file import check_file, open_torch
-from ifvit.weights.whole import check_whole
 from ifvit.weights.wrappers import Network, find_network
 
 SUFFIXES = (".npz", ".safetensors")

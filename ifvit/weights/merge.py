@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ifvit.weights.completeness import backbone_kind, layer_count, top_down_names
 from ifvit.weights.errors import WeightsError, listed
 from ifvit.weights.names import BIN_SCORE, GROUPS, array_name, group_of, layer_kind, model_path
-from ifvit.weights.whole import backbone_kind, layer_count, top_down_names
 
 FINE, TOP_DOWN = "the fine stage", "the backbone's top-down path"
 NO_FINE_STAGE = "the model has no fine stage (dense.fine=none)"

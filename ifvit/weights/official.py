@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ifvit.console import printable
+from ifvit.weights.completeness import backbone_kind, layer_count, top_down_names
 from ifvit.weights.errors import naming
 from ifvit.weights.names import BIN_SCORE, group_of
-from ifvit.weights.whole import backbone_kind, layer_count, top_down_names
 
 MAX_TEXT = 2000  # characters of a provenance as text
 _MAX_SOURCE = 120  # of its source

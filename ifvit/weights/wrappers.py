@@ -33,7 +33,7 @@ class Network(NamedTuple):
     note: str = ""  # how to take another network that the file holds too
 
 
-class _Place(NamedTuple):
+class _KeyPath(NamedTuple):
     """A tensor's name in the file, as parts."""
 
     wrapper: _Parts
@@ -86,11 +86,11 @@ def is_loftr(name: str) -> bool:
     return _place(name) is not None
 
 
-def _place(name: str) -> _Place | None:
+def _place(name: str) -> _KeyPath | None:
     parts = tuple(name.split("."))
     for k, part in enumerate(parts):
         if part in FIRST_PARTS and matching_rules(".".join(_plain(parts[k:]))):
-            return _Place(parts[:k], parts[k:])
+            return _KeyPath(parts[:k], parts[k:])
     return None
 
 
@@ -98,7 +98,7 @@ def _plain(parts: _Parts) -> _Parts:
     return tuple(part for part in parts if part not in INNER)
 
 
-def _below(places: list[_Place], prefix: _Parts) -> list[_Place]:
+def _below(places: list[_KeyPath], prefix: _Parts) -> list[_KeyPath]:
     """The places under a prefix that begins within the wrapper or right behind it: as typed, else without PyTorch's."""
 
     def under(wrapper: _Parts, rest: _Parts, prefix: _Parts) -> bool:
@@ -110,18 +110,18 @@ def _below(places: list[_Place], prefix: _Parts) -> list[_Place]:
     return typed or [place for place in places if under(_plain(place.wrapper), _plain(place.rest), plain)]
 
 
-def _networks(places: list[_Place], table: Mapping[str, Any]) -> list[dict[str, _Place]]:
+def _networks(places: list[_KeyPath], table: Mapping[str, Any]) -> list[dict[str, _KeyPath]]:
     """LoFTR's name -> place for each network among the places, outer ones first.
 
     Two wrappers are of one network when they hold the very same tensors, or different parts, one wrapper within the
     other: names of which only some are wrapped.
     """
-    groups: dict[_Parts, dict[str, _Place]] = {}
+    groups: dict[_Parts, dict[str, _KeyPath]] = {}
     for place in places:
         groups.setdefault(place.wrapper, {})[place.short] = place
     if len(groups) > MOST_WRAPPERS:
         raise WeightsError(f"LoFTR's names lie below {len(groups)} different wrappers. Save one network's state dict")
-    networks: list[dict[str, _Place]] = []
+    networks: list[dict[str, _KeyPath]] = []
     for group in sorted(groups.values(), key=lambda group: len(_wrapper(group))):
         for network in networks:
             common = network.keys() & group.keys()
@@ -134,11 +134,11 @@ def _networks(places: list[_Place], table: Mapping[str, Any]) -> list[dict[str, 
     return networks
 
 
-def _wrapper(network: Mapping[str, _Place]) -> _Parts:
+def _wrapper(network: Mapping[str, _KeyPath]) -> _Parts:
     return next(iter(network.values())).wrapper
 
 
-def _within(inner: Mapping[str, _Place], outer: Mapping[str, _Place]) -> bool:
+def _within(inner: Mapping[str, _KeyPath], outer: Mapping[str, _KeyPath]) -> bool:
     above = _plain(_wrapper(outer))
     return _plain(_wrapper(inner))[: len(above)] == above
 
@@ -147,7 +147,7 @@ def _same(a: object, b: object) -> bool:
     return a is b or (isinstance(a, Tensor) and a == b)
 
 
-def _note(chosen: Mapping[str, _Place], others: list[dict[str, _Place]], asked: _Parts) -> str:
+def _note(chosen: Mapping[str, _KeyPath], others: list[dict[str, _KeyPath]], asked: _Parts) -> str:
     """How to take the others, which must lie within the chosen one's wrapper: else none of them comes first."""
     if not others:
         return ""
@@ -160,7 +160,7 @@ def _note(chosen: Mapping[str, _Place], others: list[dict[str, _Place]], asked: 
     return f"the file holds another network too, within the one taken: convert it with {' or '.join(ways[1:4])}"
 
 
-def _strange(table: Mapping[str, Any], known: list[_Place], wrappers: set[_Parts]) -> Iterator[_Place]:
+def _strange(table: Mapping[str, Any], known: list[_KeyPath], wrappers: set[_Parts]) -> Iterator[_KeyPath]:
     """The tensors below the wrappers that no rule knows, unless they lie in another network."""
     names, every = {place.full for place in known}, {place.wrapper for place in known}
     for name in table:
@@ -168,4 +168,4 @@ def _strange(table: Mapping[str, Any], known: list[_Place], wrappers: set[_Parts
         if name not in names:
             nearest = next((parts[:k] for k in range(len(parts) - 1, -1, -1) if parts[:k] in every), None)
             if nearest in wrappers:
-                yield _Place(nearest, parts[len(nearest) :])
+                yield _KeyPath(nearest, parts[len(nearest) :])

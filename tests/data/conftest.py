@@ -3,7 +3,7 @@
 import pytest
 
 from ifvit.data import prepared as module
-from tests.data.laid_prints import data_of, fvc_tree, module1, prepare
+from tests.helpers.aligned_prints import data_of, fvc_tree, module1, prepare
 
 
 @pytest.fixture(scope="module")

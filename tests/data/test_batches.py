@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from ifvit.config import build
-from ifvit.data.batches import TRAIN, VALIDATE, CopiedBatches, Place
-from ifvit.data.records import DataError
+from ifvit.data.batches import TRAIN, VALIDATE, BatchSpec, CopiedBatches
+from ifvit.errors import DataError
 from ifvit.image import Canvas
 from ifvit.launch import compose_tree
 
@@ -54,7 +54,7 @@ def batches(config, impressions, stream=TRAIN, chosen=None, **changes):
     config = dataclasses.replace(config, data=data, trainer=trainer, **changes)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     chosen = np.arange(len(impressions)) if chosen is None else chosen
-    return CopiedBatches(config, impressions, chosen, Place(config.trainer.batch_size, sharding, stream))
+    return CopiedBatches(config, impressions, chosen, BatchSpec(config.trainer.batch_size, sharding, stream))
 
 
 def test_batch_n_is_a_function_of_seed_and_n(config, impressions):
@@ -119,7 +119,7 @@ def test_a_canvas_is_asked_for_once_a_batch(config, impressions):
 def test_sources_of_a_mixture_draw_by_their_names(config, impressions):
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     drawn = [
-        CopiedBatches(config, impressions, np.arange(15), Place(8, sharding, TRAIN, name)).choose(0)[0].tolist()
+        CopiedBatches(config, impressions, np.arange(15), BatchSpec(8, sharding, TRAIN, name)).choose(0)[0].tolist()
         for name in ("", "one", "other")
     ]
     assert len({tuple(one) for one in drawn}) == 3

@@ -9,7 +9,7 @@ from ifvit.config import build
 from ifvit.data import loader
 from ifvit.data.batches import TRAIN, VALIDATE
 from ifvit.data.loader import shares
-from ifvit.data.records import DataError
+from ifvit.errors import DataError
 from ifvit.launch import compose_tree
 
 

@@ -10,12 +10,13 @@ import pytest
 
 from ifvit.config import Enhancement
 from ifvit.data import loader
-from ifvit.data.prepared import HEADING, Prepared, read_records, read_told
-from ifvit.data.records import DataError
-from ifvit.data.sources import find
-from ifvit.data.splits import read_split, split_of
-from ifvit.data.tables import table
-from tests.data.laid_prints import EACH, FINGERS, SIDE, config_of, sharding
+from ifvit.data.prepared import Prepared
+from ifvit.databases.prepared_table import HEADING, read_records, read_told
+from ifvit.databases.sources import find
+from ifvit.databases.splits import read_split, split_of
+from ifvit.errors import DataError
+from ifvit.storage.csv_text import table
+from tests.helpers.aligned_prints import EACH, FINGERS, SIDE, config_of, sharding
 
 COUNT = 2 * FINGERS * EACH
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from ifvit.data import loader
-from ifvit.data.batches import TRAIN, VALIDATE, Place
-from ifvit.data.laid import NO_CLASS, lay_sheets
-from ifvit.data.laid_batches import PreparedBatches
-from ifvit.data.prepared import Prepared, read_records
-from ifvit.data.records import DataError
-from ifvit.data.splits import read_split
-from tests.data.laid_prints import (
+from ifvit.data.aligned_pairs import NO_CLASS, lay_sheets
+from ifvit.data.batches import TRAIN, VALIDATE, BatchSpec
+from ifvit.data.matcher_batches import PreparedBatches
+from ifvit.data.prepared import Prepared
+from ifvit.databases.prepared_table import read_records
+from ifvit.databases.splits import read_split
+from ifvit.errors import DataError
+from tests.helpers.aligned_prints import (
     EACH,
     FINGERS,
     SIDE,
@@ -80,7 +81,7 @@ def test_a_class_is_an_identitys_rank_among_those_trained_on(folder):
     prints = Prepared(folder, rows.values())
     subjects = np.array([record.subject for record in rows.values()])
     chosen = np.flatnonzero(np.char.find(subjects, "104") < 0)
-    held = PreparedBatches(config, prints, chosen, Place(8, sharding(), TRAIN, first_class=10))
+    held = PreparedBatches(config, prints, chosen, BatchSpec(8, sharding(), TRAIN, first_class=10))
     order = list(dict.fromkeys(subjects[chosen]))
     assert held.classes == len(order) == 2 * (FINGERS - 1)
     seen = set()
@@ -156,7 +157,7 @@ def test_no_pair_of_a_kind_is_refused_in_words(folder, batches):
     prints = Prepared(folder, read_records(folder).values())
     prints.failed = prints.failed | prints.genuine
     with pytest.raises(DataError, match="no genuine pair .* to train on of mine: none of 24 could be registered"):
-        PreparedBatches(config_of(folder), prints, np.arange(COUNT), Place(8, sharding(), TRAIN, "mine"))
+        PreparedBatches(config_of(folder), prints, np.arange(COUNT), BatchSpec(8, sharding(), TRAIN, "mine"))
 
 
 def test_the_supply_says_what_was_prepared(folder, tmp_path):

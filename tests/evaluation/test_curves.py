@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from ifvit.charts import COLOURS
 from ifvit.evaluation import curves
 from ifvit.evaluation.curves import _visible, draw_det, draw_heat_map, draw_histogram, rate_ticks
 from ifvit.evaluation.robustness import Robustness
 from ifvit.evaluation.verification import TOO_FEW, figures
-from tests.evaluation.test_verification import simulated
-from tests.test_charts import like
+from ifvit.pictures.charts import COLOURS
+from tests.helpers.colours import like
+from tests.helpers.scores import simulated
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_figures_of_too_few_pairs_are_marked(legends):
 
 def test_the_doubt_stands_in_the_histogram_too(monkeypatch):
     legends = []
-    monkeypatch.setattr("ifvit.charts.legend", lambda _, lines: legends.append([text for _, text in lines]))
+    monkeypatch.setattr("ifvit.pictures.charts.legend", lambda _, lines: legends.append([text for _, text in lines]))
     _, genuine, first, second = simulated(5, 3, 0, seed=0)
     draw_histogram(figures(genuine / 3, genuine, first, second), [])
     draw_histogram(figures(*simulated(100, 8, 2, seed=0)), [])

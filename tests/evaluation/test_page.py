@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from ifvit import glossary
+from ifvit.evaluation.nbis import Baseline
 from ifvit.evaluation.page import (
     DET,
     MOVED,
@@ -20,10 +21,9 @@ from ifvit.evaluation.page import (
     page,
     thumbnail,
 )
-from ifvit.evaluation.peers import Baseline
 from ifvit.evaluation.robustness import Robustness
 from ifvit.evaluation.verification import figures
-from tests.evaluation.test_verification import simulated
+from tests.helpers.scores import simulated
 
 HOSTILE = '<script>"a&b"</script>'
 VOID = {"meta", "img", "br"}

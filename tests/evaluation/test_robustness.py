@@ -7,11 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
-from ifvit.data.protocols import Protocol, pairs
-from ifvit.data.records import DataError, Record
+from ifvit.databases.protocols import Protocol, pairs
+from ifvit.databases.records import Record
+from ifvit.errors import DataError
 from ifvit.evaluation.curves import draw_heat_map
+from ifvit.evaluation.pair_score import PairScore
 from ifvit.evaluation.robustness import ANGLES, SHIFTS, moved, robustness
-from ifvit.evaluation.row import Row
 
 
 def disc():
@@ -55,7 +56,7 @@ def test_the_table_by_hand(tmp_path):
     def compare(some):
         for a, b in some:
             asked.append(1)
-            yield Row(1.0 if abs(a - b) < 0.3 * a else 0.1, False, 1, 1, 1.0)
+            yield PairScore(1.0 if abs(a - b) < 0.3 * a else 0.1, False, 1, 1, 1.0)
 
     judge = SimpleNamespace(print_of=lambda scan, ppi: float((scan.grey < 128).sum()), compare=compare)
     listed = pairs(records, Protocol.all)

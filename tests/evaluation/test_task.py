@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from ifvit.checkpoint import CheckpointError, write_json
 from ifvit.config import Enhancement, build
-from ifvit.data.protocols import Protocol
-from ifvit.data.records import DataError
-from ifvit.data.sources import find
-from ifvit.data.splits import TRAIN, Split
-from ifvit.data.yearless import contents
+from ifvit.databases.protocols import Protocol
+from ifvit.databases.sources import find
+from ifvit.databases.splits import TRAIN, Split
+from ifvit.databases.yearless import contents
+from ifvit.errors import DataError
 from ifvit.evaluation.task import LONGEST, joined, plan
 from ifvit.launch import compose_tree
+from ifvit.storage.checkpoint import CheckpointError, write_json
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import json
-from itertools import combinations
 from statistics import NormalDist
 
 import numpy as np
@@ -8,24 +7,9 @@ import pytest
 from ifvit.calibration import from_tree
 from ifvit.evaluation import verification
 from ifvit.evaluation.verification import figures
+from tests.helpers.scores import simulated
 
 HEADLINE = ("eer", "fmr100", "fmr1000", "zero_fmr")
-
-
-def fvc_pairs(fingers, impressions):
-    """Every two impressions of a finger, and the first ones of every two fingers: fingers (P,), (P,)."""
-    mates = [(f, f) for f in range(fingers) for _ in combinations(range(impressions), 2)]
-    return np.array([*mates, *combinations(range(fingers), 2)]).T
-
-
-def simulated(fingers, impressions, gap, seed):
-    """Scores N(gap, 1) of mates and N(0, 1) of others; 0.36 of the variance is the fingers'."""
-    rng = np.random.default_rng(seed)
-    first, second = fvc_pairs(fingers, impressions)
-    genuine = first == second
-    quality = 0.6 * rng.normal(size=fingers)
-    shared = np.where(genuine, gap + quality[first], (quality[first] + quality[second]) / np.sqrt(2))
-    return shared + 0.8 * rng.normal(size=len(first)), genuine, first, second
 
 
 def widths(got):

@@ -5,7 +5,7 @@ from PIL import Image
 
 from ifvit import image
 from ifvit.image import PpiFrom, Scan
-from tests.image.drawing import encoded, pillow, print_like
+from tests.helpers.images import encoded, pillow, print_like
 
 
 @pytest.mark.parametrize("ppi, target", [(500, 250), (569, 250), (2000, 250), (512, 250), (1000, 500)])

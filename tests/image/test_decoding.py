@@ -6,7 +6,7 @@ from PIL import Image
 from ifvit import image
 from ifvit.image.decoding import decode, full_scale, to_8_bit
 from ifvit.image.headers import Header
-from tests.image.drawing import encoded, pillow, print_like, tiff
+from tests.helpers.images import encoded, pillow, print_like, tiff
 
 GREY = print_like()[0]
 COARSE = GREY // 16 * 16  # what 4 bits hold

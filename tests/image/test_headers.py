@@ -9,7 +9,7 @@ from ifvit import image
 from ifvit.image.exif import believable
 from ifvit.image.headers import READERS, kind_of, png, wsq
 from ifvit.image.tiff import tiff as tiff_header
-from tests.image.drawing import encoded, pillow, print_like, tiff
+from tests.helpers.images import encoded, pillow, print_like, tiff, wsq_start
 
 GREY = print_like()[0]
 PICTURE = Image.fromarray(GREY)
@@ -18,12 +18,6 @@ PICTURE = Image.fromarray(GREY)
 def resolution(x, y, unit):
     """TIFF entries: rationals given as (numerator, denominator)."""
     return [(282, 5, x), (283, 5, y), (296, 3, [unit])]
-
-
-def wsq_start(comment: bytes, width=280, height=300) -> bytes:
-    """A WSQ up to its frame."""
-    frame = struct.pack(">HHBBHH", 0xFFA2, 17, 0, 255, height, width) + bytes(9)
-    return b"\xff\xa0\xff\xa8" + struct.pack(">H", 2 + len(comment)) + comment + frame
 
 
 def ppi_of(tmp_path, content):

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 from ifvit.image.exif import Exif, read_exif
-from tests.conftest import REPOSITORY
-from tests.image.drawing import encoded, print_like, tiff
-from tests.image.test_headers import wsq_start
+from tests.helpers.images import encoded, print_like, tiff, wsq_start
+from tests.helpers.places import REPOSITORY
 
 GROWTH = 100  # MB; of claims of 10 GB and more nothing is left but a decoder that gave up early
 READER = """

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from ifvit import image
-from tests.image.drawing import encoded, pillow, print_like, tiff
-from tests.image.test_doors import UPRIGHT, directory, orientation, png, resolution
+from tests.helpers.image_doors import UPRIGHT, directory, orientation, png, resolution
+from tests.helpers.images import encoded, pillow, print_like, tiff
 
 GREY = print_like(96, 80)[0]
 PICTURE = Image.fromarray(GREY)

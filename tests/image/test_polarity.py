@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from ifvit import image
-from tests.image.drawing import encoded, print_like
+from tests.helpers.images import encoded, print_like
 
 
 @pytest.mark.parametrize("noise", [0, 4, 12])

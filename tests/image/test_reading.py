@@ -6,7 +6,7 @@ import pytest
 
 from ifvit import image
 from ifvit.image import reading
-from tests.image.drawing import encoded, print_like
+from tests.helpers.images import encoded, print_like
 
 GREY = print_like()[0]
 

@@ -7,8 +7,7 @@ from PIL import Image
 
 from ifvit import image
 from ifvit.image import wsq_file
-from tests.image.drawing import print_like
-from tests.image.test_headers import wsq_start
+from tests.helpers.images import print_like, wsq_start
 
 GREY = print_like()[0]
 installed = pytest.mark.skipif(importlib.util.find_spec("wsq") is None, reason="needs the extra wsq")

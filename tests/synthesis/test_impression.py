@@ -27,9 +27,9 @@ from ifvit.synthesis.impression import (
     render,
     touched,
 )
+from ifvit.synthesis.master import grow_finger
 from ifvit.synthesis.minutiae import find_minutiae
 from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_PPI, FRAME_WIDTH, PAD
-from ifvit.synthesis.ridges import grow_finger
 
 SETTINGS = ImpressionConfig(30.0, (6.0, 10.0), 1.0, 0.2, 1.0, 1.0, 1.0, 1.0, tuple(Sensor))
 PLAIN = dataclasses.replace(
@@ -313,9 +313,11 @@ GOLDEN = """
 
 
 def test_a_key_is_the_finger_and_impression_it_was():
-    """Another one for the same key needs a new RECIPE in ifvit.data.pool, or old caches, sets and runs mix with new."""
+    """If another, raise RECIPE in ifvit.data.finger_pool: else old caches, sets and runs mix with new ones."""
     finger = grow_finger(jax.random.key(1))
     image = shown(finger, draw_impression(jax.random.key(1), SETTINGS))
     tiles = 100 * image.reshape(6, 80, 5, 80).mean((1, 3))
     wanted = np.array([[float(v) for v in line.split()] for line in GOLDEN.split("\n") if line])
-    np.testing.assert_allclose(tiles, wanted, atol=0.3, err_msg="raise RECIPE in ifvit/data/pool.py, then renew these")
+    np.testing.assert_allclose(
+        tiles, wanted, atol=0.3, err_msg="raise RECIPE in ifvit/data/finger_pool.py, then renew these"
+    )

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from ifvit.synthesis.minutiae import MOST, Kind, find_minutiae
-from ifvit.synthesis.ridges import grow_fingers
+from ifvit.synthesis.master import grow_fingers
+from ifvit.synthesis.minutiae import MOST, TipKind, find_minutiae
 
 PERIOD = 9.0
 WAVENUMBER = 2 * np.pi / PERIOD
@@ -67,7 +67,7 @@ def test_a_dislocation_is_one_minutia_at_its_tip(charge, psi):
         there = there + across * np.array([-np.sin(alpha), np.cos(alpha)])
         assert len(points) == 1
         assert np.linalg.norm(points[0] - there) < 0.25
-        assert kind[0] == (Kind.ENDING if charge * np.cos(phase) > 0 else Kind.BIFURCATION)
+        assert kind[0] == (TipKind.ENDING if charge * np.cos(phase) > 0 else TipKind.BIFURCATION)
         assert 0 <= angle[0] < 2 * np.pi
         assert np.cos(angle[0] - alpha) == pytest.approx(charge, abs=1e-5)
 
@@ -210,11 +210,11 @@ def comparable(points, theta, period):
 
 def test_grown_fingers_have_those_of_their_skeletons(fingers, found):
     """Ridge ends are ends of the ridges' skeleton; bifurcations are ends of the valleys' skeleton."""
-    hits = {Kind.ENDING: np.zeros(4), Kind.BIFURCATION: np.zeros(4)}
+    hits = {TipKind.ENDING: np.zeros(4), TipKind.BIFURCATION: np.zeros(4)}
     for n in range(FINGERS):
         wave, theta, period = fingers.wave[n], fingers.theta[n], fingers.period[n]
         points, _, kinds = real(jax.tree.map(lambda values, n=n: values[n], found))
-        for kind, image in ((Kind.ENDING, wave >= 0), (Kind.BIFURCATION, wave < 0)):
+        for kind, image in ((TipKind.ENDING, wave >= 0), (TipKind.BIFURCATION, wave < 0)):
             ends, mine, near = skeleton_ends(image), points[kinds == kind], MATCH * period.mean()
             for at, ours, theirs in ((0, ends, mine), (2, mine, ends)):
                 distance, _ = cKDTree(theirs).query(comparable(ours, theta, period))
@@ -229,7 +229,7 @@ def test_angles_point_into_the_ridge_or_valley(fingers, found):
     right = []
     for n in range(FINGERS):
         points, angle, kinds = real(jax.tree.map(lambda values, n=n: values[n], found))
-        sign = np.where(kinds == Kind.ENDING, 1, -1)
+        sign = np.where(kinds == TipKind.ENDING, 1, -1)
         for way in (1, -1):
             ahead = points + way * 3 * np.stack([np.cos(angle), np.sin(angle)], -1)
             x, y = np.rint(ahead).astype(int).T

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
-from ifvit import checkpoint
-from ifvit.checkpoint import CheckpointError
+from ifvit.storage import checkpoint
+from ifvit.storage.checkpoint import CheckpointError
 from ifvit.training import curves, loop
 from ifvit.training.log import TrainLog
 from ifvit.training.loop import train
-from tests.training.event_reader import curves_of, steps_of
+from tests.helpers.events import curves_of, steps_of
 
 STEPS = ("trainer.max_steps=7", "trainer.log_every=3", "trainer.validate_every=2", "trainer.checkpoint_every=3")
 

@@ -3,7 +3,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
@@ -11,8 +10,7 @@ import pytest
 from ifvit.config import Device, Precision
 from ifvit.training.devices import DeviceError, Devices
 from ifvit.training.loop import train
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.helpers.places import REPOSITORY
 
 
 def trainer(tiny, tmp_path, **changes):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from ifvit import checkpoint
-from ifvit.checkpoint import CheckpointError
 from ifvit.models.dense import DenseModel
+from ifvit.storage import checkpoint
+from ifvit.storage.checkpoint import CheckpointError
 from ifvit.training.export import export
 from ifvit.training.loop import train
 from ifvit.training.state import init_variables

@@ -5,16 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from ifvit import launch
-from ifvit.config import Stage
+from ifvit.config import StageName
 from ifvit.training import finished as module
 from ifvit.training.finished import aligned, finished, outcome
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.helpers.places import REPOSITORY
 
 
 @pytest.fixture
@@ -89,10 +87,10 @@ def test_weights_that_are_newer_than_the_run_are_looked_into(run_dir, tiny, tmp_
 def test_the_table_marks_the_best_and_leaves_out_what_is_not_known():
     metrics = {"step": 6, "auc": 0.91234, "eer": 0.125, "untrained": {"auc": 0.5, "eer": None},
                "best": {"step": 4, "auc": 0.95, "eer": 0.1}}  # fmt: skip
-    assert outcome(Stage.matcher, json.loads(json.dumps(metrics))) == [
+    assert outcome(StageName.matcher, json.loads(json.dumps(metrics))) == [
         "       untrained  step 6  best, step 4",
         "  AUC     0.5000  0.9123        0.9500",
         "  EER          -  12.50%        10.00%",
     ]
-    assert "best" not in outcome(Stage.matcher, metrics | {"best": {"step": 6, "auc": 0.91, "eer": 0.1}})[0]
+    assert "best" not in outcome(StageName.matcher, metrics | {"best": {"step": 6, "auc": 0.91, "eer": 0.1}})[0]
     assert aligned([["a", "1"], ["bb", "22"]]) == ["  a    1", "  bb  22"]

@@ -4,14 +4,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from ifvit import checkpoint
-from tests.training.test_loop import arrays_of, same_bits
+from ifvit.storage import checkpoint
+from tests.helpers.places import REPOSITORY
+from tests.helpers.runs import arrays_of, same_bits
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS = 30
 
 

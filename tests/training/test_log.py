@@ -12,7 +12,7 @@ from ifvit.training.log import TrainLog, figure_lines
 from ifvit.training.loop import _rank, _Run
 from ifvit.training.matcher_stage import figure_lines as matcher_lines
 from ifvit.training.matcher_stage import summary
-from ifvit.training.stage import Judgement
+from ifvit.training.stage import ValidationResult
 
 NAN = float("nan")
 MEANS = {
@@ -123,7 +123,7 @@ def test_the_best_so_far_is_marked(tiny, tmp_path, capsys):
     for untrained in (0.5, 0.6):  # a tie is no improvement
         assert rank(4, (4, 0.5), untrained) == f"best is the untrained state, cells exact {untrained:.3f}"
     assert rank(4, None, None) == "none is the best yet"
-    judged = Judgement({"loss": 1.0}, 8, {"sd4": {"exact": 0.5, "within_one": NAN}}, {}, ["  a", "  b"])
+    judged = ValidationResult({"loss": 1.0}, 8, {"sd4": {"exact": 0.5, "within_one": NAN}}, {}, ["  a", "  b"])
     TrainLog(tmp_path / "run", tiny(tmp_path / "run"), 0, str).validation(4, judged, "unseen fingers", "best so far")
     assert capsys.readouterr().out.splitlines() == [
         "validation after 4 steps, 8 pairs of unseen fingers: best so far", "  a", "  b",

@@ -3,32 +3,17 @@ import os
 import shutil
 import stat
 
-import jax
-import numpy as np
 import pytest
 
-from ifvit import checkpoint
-from ifvit.checkpoint import CheckpointError
-from ifvit.data import pool
-from ifvit.data.records import DataError
+from ifvit.data import finger_pool
+from ifvit.errors import DataError
+from ifvit.storage import checkpoint
+from ifvit.storage.checkpoint import CheckpointError
 from ifvit.training import loop
 from ifvit.training.log import NotFiniteError
 from ifvit.training.loop import train
 from ifvit.training.run_dir import RunDirError
-from tests.training.test_step import FINE
-
-
-def arrays_of(run_dir, step):
-    """Every array of a saved state, by name."""
-    manager = checkpoint.Checkpoints(run_dir)._latest
-    held = manager.restore(step)
-    manager.close()
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(held)}
-
-
-def same_bits(one, other):
-    assert one.keys() == other.keys() and len(one) > 20
-    return all(a.tobytes() == other[name].tobytes() for name, a in one.items())
+from tests.helpers.runs import FINE, arrays_of, same_bits
 
 
 def test_what_a_run_leaves(finished):
@@ -167,7 +152,7 @@ def test_a_fine_stage_resumes_bit_for_bit(tiny, tmp_path, capsys):
 
 def test_synthetic_fingers_that_are_renewed_resume_bit_for_bit(tiny, tmp_path, monkeypatch, capsys):
     """The pool at a step is a function of the step: nothing is replayed. Also from an empty cache."""
-    monkeypatch.setattr(pool, "BLOCK", 4)
+    monkeypatch.setattr(finger_pool, "BLOCK", 4)
 
     def run(name, *more):
         grown = ("data=synthetic", "data.fingers=4", "data.renew=2", f"data.cache_dir={tmp_path / name}-cache")
@@ -185,7 +170,7 @@ def test_synthetic_fingers_that_are_renewed_resume_bit_for_bit(tiny, tmp_path, m
 
 def test_a_mixture_resumes_bit_for_bit_with_other_threads_and_from_disk(tiny, prints, tmp_path, monkeypatch, capsys):
     """Real and synthetic fingers in every batch; the resumed part reads every image again, by more threads."""
-    monkeypatch.setattr(pool, "BLOCK", 4)
+    monkeypatch.setattr(finger_pool, "BLOCK", 4)
     sources = (
         "data=mixture", "data.root=null", "data.file_ppi=null", "data.fingers=4", f"data.cache_dir={tmp_path / 'c'}",
         "data.mixture.synthetic.val_fingers=2", f"data.mixture.folder.root={prints}",

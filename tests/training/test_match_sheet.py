@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ifvit import captions
-from ifvit.plots import MatchedPair
+from ifvit.pictures import captions
+from ifvit.pictures.plots import MatchedPair
 from ifvit.training import log
 from ifvit.training.validate import DIFFERENT, NO_MATCH, matched_pairs
 

@@ -8,19 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ifvit import checkpoint
 from ifvit.config import ConfigError, build, inherited
 from ifvit.data.batches import TRAIN, Renewal
 from ifvit.data.loader import supply
 from ifvit.launch import compose_tree
+from ifvit.storage import checkpoint
 from ifvit.training import loop
 from ifvit.training.devices import Devices
 from ifvit.training.loop import train
 from ifvit.training.matcher_stage import MatcherStage, _too_few, draw_scores, figures_of
 from ifvit.training.matcher_step import CLASSES, new_classes, renewed
 from ifvit.training.run_dir import RunDirError
-from tests.conftest import TINY_MATCHER
-from tests.training.test_loop import arrays_of, same_bits
+from tests.helpers.runs import TINY_MATCHER, arrays_of, same_bits
 
 
 @pytest.fixture(scope="module")

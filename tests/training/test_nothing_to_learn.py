@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from ifvit.data.records import DataError
+from ifvit.errors import DataError
 from ifvit.training import loop
 from ifvit.training.log import NotFiniteError, NothingToLearnError, TrainLog
 from ifvit.training.loop import train

@@ -2,10 +2,10 @@
 
 import pytest
 
-from ifvit import checkpoint
-from ifvit.data import splits
-from ifvit.data.loader import Supply
-from ifvit.data.splits import Split
+from ifvit.data.loader import RunData
+from ifvit.databases import splits
+from ifvit.databases.splits import Split
+from ifvit.storage import checkpoint
 from ifvit.training import run_dir
 from ifvit.training.run_dir import RunDirError
 
@@ -67,7 +67,7 @@ def test_states_without_their_config_are_refused(held, tmp_path):
 
 
 def supplied(fingerprint, **part):
-    return Supply(fingerprint, Split(part) if part else None, None, None)
+    return RunData(fingerprint, Split(part) if part else None, None, None)
 
 
 def test_other_data_is_refused(held, tiny, tmp_path):
@@ -120,7 +120,7 @@ def test_what_databases_hold_is_remembered(held, tiny, tmp_path):
     held()
     config = tiny(tmp_path / "run")
     for known, remembered in (({}, None), ({"a/DB1_A": "x"}, {"a/DB1_A": "x"}), ({}, {"a/DB1_A": "x"})):
-        run_dir.remember(config, Supply("these", None, None, None, contents=known))
+        run_dir.remember(config, RunData("these", None, None, None, contents=known))
         assert checkpoint.read_json(tmp_path / "run" / "config.json").get("databases") == remembered
 
 

@@ -7,16 +7,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from ifvit.weights import (
-    WeightsError,
-    convert,
-    convert_state_dict,
-    layer_kind,
-    load_arrays,
-    read_npz,
-    write_npz,
-)
-from tests.torch_zip import official_state, whole_state, write_torch_zip
+from ifvit.weights import WeightsError, convert, convert_state_dict, layer_kind, load_arrays, read_npz, write_npz
+from tests.helpers.torch_zip import official_state, whole_state, write_torch_zip
 
 OTHERS = {
     "pos_encoding.pe": np.zeros((1, 4, 2, 2), np.float32),

@@ -9,7 +9,7 @@ import pytest
 
 from ifvit.weights import MergeReport, WeightsError, arrays_of, convert_state_dict, load_arrays, merge
 from ifvit.weights.names import BIN_SCORE
-from tests.torch_zip import official_state, resnet_fpn_8_2_state, whole_state
+from tests.helpers.torch_zip import official_state, resnet_fpn_8_2_state, whole_state
 
 KINDS = ("self", "cross", "self", "cross")
 WIDTH = 8

@@ -1,15 +1,13 @@
 """The table of names, read both ways, and what makes a set of names whole."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from ifvit.weights import WeightsError, convert_state_dict, state_dict
 from ifvit.weights.names import CONV, COUNTER, LINEAR, RULES, array_name, matching_rules, model_path, source_name
-from tests.torch_zip import whole_state
+from tests.helpers.places import REPOSITORY
+from tests.helpers.torch_zip import whole_state
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 NOT_NEEDED = {
     "pos_encoding.pe": np.zeros((1, 4, 2, 2), np.float32),
     "coarse_matching.bin_score": np.ones((), np.float32),

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from ifvit.weights import Provenance, convert, convert_state_dict, read_weights, write_npz
 from ifvit.weights.official import MAX_TEXT, OFFICIAL, Official, blob_id, describe, warnings
-from tests.torch_zip import official_state, whole_state, write_torch_zip
+from tests.helpers.torch_zip import official_state, whole_state, write_torch_zip
 
 OUTDOOR, INDOOR_NEW = OFFICIAL
 CONFIG = {"temp_bug_fix": False, "num_layers": 8, "backbone": "resnet_fpn_8_2", "fine": "loftr"}

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from ifvit.weights import WeightsError, convert, convert_state_dict, load_arrays, read_weights, write_weights
 from ifvit.weights.official import Provenance
 from ifvit.weights.safetensors import MAX_HEADER_BYTES, read_safetensors, write_safetensors
-from tests.torch_zip import whole_state, write_torch_zip
+from tests.helpers.torch_zip import whole_state, write_torch_zip
 
 ONE = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
 

@@ -13,7 +13,7 @@ import pytest
 from ifvit.weights import WeightsError, read_state_dict
 from ifvit.weights.torch_file import LONGEST_NAME, MAX_TENSORS, open_torch
 from ifvit.weights.unpickle import MAX_PICKLE_BYTES, Foreign, read_pickle
-from tests.torch_zip import Call, Global, PickleWriter, Raw, View, write_torch_zip
+from tests.helpers.torch_zip import Call, Global, PickleWriter, Raw, View, write_torch_zip
 
 NAME = "loftr_coarse.layers.0.norm1.bias"
 WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)

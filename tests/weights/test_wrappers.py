@@ -8,7 +8,7 @@ import pytest
 from ifvit.weights import WeightsError, convert, convert_state_dict, read_weights, write_npz
 from ifvit.weights.merge import MergeReport, merge
 from ifvit.weights.safetensors import write_safetensors
-from tests.torch_zip import View, whole_state, write_torch_zip
+from tests.helpers.torch_zip import View, whole_state, write_torch_zip
 
 LAYER = "loftr_coarse.layers.0.q_proj.weight"
 MOST = 400  # characters of a message, beside the file's name

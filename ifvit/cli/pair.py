@@ -1,0 +1,162 @@
+"""`python -m ifvit compare` and `register`: what is done with two prints."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ifvit.cli.common import at_least, check_place, json_text, typed_path
+from ifvit.console import printable
+
+
+def add_pair_commands(commands: argparse._SubParsersAction) -> None:
+    """Add `register` and `compare` to the commands."""
+    register = commands.add_parser(
+        "register",
+        help="lay one print on another along the skin's bend, or say why that cannot be done",
+        epilog="Exit status: 0 registered; 1 not registered (the picture shows the best guess), or the picture was not "
+        "written; 2 refused; 75 stopped.",
+    )
+    _add_pair(register, "draw both prints, the overlay and the bent grid")
+    register.set_defaults(run=_register)
+
+    compare = commands.add_parser(
+        "compare",
+        help="compare two prints, and say why",
+        epilog="Exit status: 0 an answer, whichever it is (--json: same_finger); 1 the prints show too little for one, "
+        "or the picture was not written; 2 refused; 75 stopped.",
+    )
+    _add_pair(compare, "draw what the answer rests on")
+    add_score(compare)
+    compare.add_argument(
+        "--fmr",
+        type=_share,
+        default=0.001,
+        metavar="P",
+        help="decide at this false-match rate; %(default)s; what no pairs can tell, below 0.0007, is extrapolated",
+    )
+    compare.set_defaults(run=_compare)
+
+
+def add_score(command: argparse.ArgumentParser) -> None:
+    """The argument that says which score decides."""
+    command.add_argument(
+        "--score",
+        choices=["fused", "cosines"],
+        default="fused",
+        help="fused: the log-likelihood ratio of all evidence; cosines: of a Module 2's vectors alone; %(default)s",
+    )
+
+
+def _add_pair(command: argparse.ArgumentParser, picture: str) -> None:
+    """The arguments of a command that takes two prints."""
+    command.add_argument("a", type=typed_path, metavar="A", help="an image of a print")
+    command.add_argument("b", type=typed_path, metavar="B", help="another one")
+    command.add_argument(
+        "--run",
+        dest="run_dir",
+        type=typed_path,
+        metavar="RUN_DIR",
+        help="run_dir of a trained Module 1 or 2, whose networks take part; default: none, by the ridges alone",
+    )
+    command.add_argument("--ppi", type=at_least(50), metavar="N", help="of both files; default: their tags, else 500")
+    command.add_argument(
+        "--picture", type=typed_path, metavar="FILE", help=f"{picture}: .png, .pdf, ...; missing folders are made"
+    )
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+class _Answer(NamedTuple):
+    """What a command says of two prints: for programs, for people, and how it is drawn.
+
+    done: whether it is an answer.
+    """
+
+    tree: dict[str, Any]
+    text: str
+    save: Callable[[Path], None]
+    done: bool
+
+
+def _register(arguments: argparse.Namespace) -> None:
+    def answer() -> _Answer:
+        import ifvit
+
+        found = ifvit.load(arguments.run_dir).register(arguments.a, arguments.b, arguments.ppi)
+        return _Answer(found.to_dict(), found.text(), found.save, found.registered)
+
+    _say(arguments, answer)
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    def answer() -> _Answer:
+        import ifvit
+
+        matcher = ifvit.load(arguments.run_dir, score=arguments.score)
+        found = matcher.compare(arguments.a, arguments.b, arguments.ppi)
+        fmr = arguments.fmr
+        return _Answer(found.to_dict(fmr), found.text(fmr), partial(found.save, fmr=fmr), not found.cannot_say(fmr))
+
+    _say(arguments, answer)
+
+
+def _say(arguments: argparse.Namespace, answer: Callable[[], _Answer]) -> None:
+    """Print and draw what is found of two prints; the border where errors become lines and statuses.
+
+    The answer is printed whatever becomes of the picture.
+    """
+    from ifvit.launch import EXIT_FAILED, prepare_process, refuse
+
+    check_place("--picture", arguments.picture, picture=True)
+    if arguments.picture and any(_same_file(arguments.picture, print_) for print_ in (arguments.a, arguments.b)):
+        refuse([f"--picture: {arguments.picture} is one of the two prints; name another file"])
+    prepare_process()
+
+    try:
+        found = answer()
+    except OSError as error:
+        refuse([printable(str(error))])
+    if not arguments.json:
+        print(found.text, flush=True)
+    drawn, problem = _drawn(found, arguments.picture)
+    if arguments.json:
+        print(json_text(found.tree | {"picture": drawn and str(drawn)}))
+    elif drawn:
+        print(f"look at  {printable(str(drawn))}")
+    if problem:
+        print(f"error: {printable(str(problem))}", file=sys.stderr)
+    if problem or not found.done:
+        raise SystemExit(EXIT_FAILED)
+
+
+def _drawn(found: _Answer, path: Path | None) -> tuple[Path | None, Exception | None]:
+    """The picture, where one was asked for, or why it could not be written."""
+    from ifvit.pictures.picture_files import PictureError
+
+    if not path:
+        return None, None
+    try:
+        found.save(path)
+    except (OSError, PictureError) as error:
+        return None, error
+    return path, None
+
+
+def _same_file(path: Path, other: Path) -> bool:
+    return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
+
+
+def _share(text: str) -> float:
+    """A type for argparse: a rate above 0, below 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a rate above 0 and below 1, like 0.001, got {text}")
+    return value

@@ -1,0 +1,1 @@
+"""A grey print in, its ridges, their area and its minutiae out."""

@@ -1,0 +1,1 @@
+"""Pictures: of prints, charts with axes, their captions, and the files that they become."""

@@ -1,0 +1,154 @@
+"""Pairs for Module 2: A rendered, or warped, where it lies on B, and the map that is left between them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import SingleDeviceSharding
+
+from ifvit import geometry
+from ifvit.config import build
+from ifvit.data.aligned_pairs import PreparedBatch, draw_slips, interpolated, lay_sheets, render_laid
+from ifvit.data.finger_pool import grow_packed
+from ifvit.data.prepared import map_points
+from ifvit.data.rendered_pairs import FingerIndices, draw_pairs
+from ifvit.launch import compose_tree
+
+COUNT = 4
+
+
+def settings(*more):
+    return build(compose_tree(["data.image_size=96", "data.fingers=20", *more])).data
+
+
+@pytest.fixture(scope="module")
+def skins():
+    return grow_packed(5, np.arange(3))
+
+
+def rendered(skins, data, genuine=True):
+    key = jax.random.key(3)
+    first = jnp.arange(COUNT, dtype=jnp.int32) % 3
+    picks = FingerIndices(first, first if genuine else (first + 1) % 3, jnp.full(COUNT, genuine))
+    draws = draw_pairs(key, COUNT, data=data), draw_slips(key, COUNT, settings=data.pairs)
+    pairs, *enhanced = render_laid(draws, skins, picks, data, SingleDeviceSharding(jax.devices()[0]))
+    return jax.device_get(pairs), [np.asarray(side) for side in enhanced]
+
+
+def moved(pairs):
+    """How far (N, 2) px the map takes what both prints show."""
+    return (pairs.map_ab - np.asarray(geometry.pixel_grid(96, 96)))[pairs.valid_ab]
+
+
+def test_without_a_slip_a_lies_on_b_however_it_is_bent(skins):
+    pairs, enhanced = rendered(
+        skins, settings("data.impression.distortion=2", "data.pairs.slip_deg=0", "data.pairs.slip_px=0")
+    )
+    assert pairs.valid_ab.sum() > 1000
+    assert np.abs(moved(pairs)).max() < 0.05
+    np.testing.assert_allclose(enhanced[0][pairs.valid_ab], enhanced[1][pairs.valid_ab], atol=0.05)
+
+
+def test_what_is_left_is_the_slip(skins):
+    """A turn and a shift about the frame's middle, whatever the bend."""
+    pairs, _ = rendered(skins, settings("data.pairs.slip_deg=4", "data.pairs.slip_px=3"))
+    for k in range(COUNT):
+        seen = pairs.valid_ab[k]
+        from_a, to_b = np.asarray(geometry.pixel_grid(96, 96))[seen], pairs.map_ab[k][seen]
+        straight = np.column_stack([from_a, np.ones(len(from_a))])
+        affine, *_ = np.linalg.lstsq(straight, to_b, rcond=None)
+        assert np.abs(straight @ affine - to_b).max() < 0.05
+        assert np.linalg.det(affine[:2]) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_maps_are_each_others_inverse_and_show_the_same_ridges(skins):
+    pairs, enhanced = rendered(skins, settings())
+    for k in range(COUNT):
+        back = geometry.sample(pairs.map_ba[k, ..., 0], pairs.map_ab[k], -99.0)
+        x = np.broadcast_to(np.arange(96.0), (96, 96))
+        assert np.abs(np.asarray(back) - x)[pairs.valid_ab[k]].max() < 0.2  # of a map sampled between its pixels
+        ridges = pairs.ridges_a[k] & pairs.ridges_b[k]
+        ours = np.asarray(geometry.sample(enhanced[1][k], pairs.map_ab[k], 1.0))
+        seen = pairs.valid_ab[k] & ridges
+        assert np.corrcoef(enhanced[0][k][seen], ours[seen])[0, 1] > 0.95
+    assert 0.3 < np.abs(moved(pairs)).mean() < 6
+
+
+def test_prints_of_two_fingers_have_no_truth_but_lie_on_one_another(skins):
+    pairs, _ = rendered(skins, settings(), genuine=False)
+    assert not pairs.valid_ab.any() and not pairs.valid_ba.any()
+    assert ((pairs.ridges_a & pairs.ridges_b).mean((1, 2)) > 0.2).all()
+
+
+def test_slips_are_as_wide_as_asked():
+    slips = draw_slips(
+        jax.random.key(0), 2000, settings=settings("data.pairs.slip_deg=4", "data.pairs.slip_px=3").pairs
+    )
+    assert np.rad2deg(np.std(slips.turn)) == pytest.approx(4, rel=0.1)
+    assert np.std(slips.shift) == pytest.approx(3, rel=0.1) and np.abs(np.mean(slips.shift)) < 0.3
+
+
+def sheets(to_a):
+    """Prints of one grating; `to_a` takes points of B to points of A, both (..., 2) px."""
+    y, x = np.mgrid[:96, :96]
+    grey = (128 + 90 * np.cos(x / 3.0 + np.sin(y / 9.0))).astype(np.uint8)
+    ridges = (x - 48) ** 2 + (y - 48) ** 2 < 40**2
+    one = [grey, 255 - grey, ridges, np.uint8(255)]
+    both = [np.stack([value] * COUNT) for value in one * 2]
+    labels = np.arange(COUNT, dtype=np.int32)
+    map_ba = to_a(map_points((96, 96))).astype(np.float32)
+    return PreparedBatch(*both, np.stack([map_ba] * COUNT), np.ones(COUNT, bool), labels, labels + 1)
+
+
+STILL = ["data.pairs.rotation_deg=0", "data.pairs.shift_px=0", "data.pairs.noise=0", "data.pairs.dryness=0",
+         "data.pairs.pressure=0"]  # fmt: skip
+
+
+def test_prepared_prints_are_laid_by_their_map():
+    def to_a(points):
+        return points - (5, -3)
+
+    still = settings(*STILL, "data.pairs.slip_deg=0", "data.pairs.slip_px=0").pairs
+    made = lay_sheets(jax.random.key(0), sheets(to_a), settings=still)
+    held = sheets(to_a)
+    # Pixel (x, y) of B shows A at (x - 5, y + 3).
+    np.testing.assert_allclose(made.pairs.image_a[0, 3:90, 5:], held.grey_a[0][6:93, :-5] / 255, atol=1e-3)
+    np.testing.assert_allclose(made.enhanced_a[0, 3:90, 5:], held.enhanced_a[0][6:93, :-5] / 255, atol=1e-3)
+    np.testing.assert_allclose(made.pairs.image_b[0], held.grey_b[0] / 255, atol=1e-6)
+    np.testing.assert_allclose(made.pairs.map_ab[0], geometry.pixel_grid(96, 96), atol=1e-3)
+    np.testing.assert_array_equal(made.label_a, np.arange(COUNT))
+    np.testing.assert_array_equal(made.label_b, np.arange(COUNT) + 1)
+    overlap = np.asarray(made.laid.overlap[0])
+    assert (
+        overlap.any() and (overlap <= (np.asarray(made.pairs.ridges_a[0]) & np.asarray(made.pairs.ridges_b[0]))).all()
+    )
+
+
+def test_the_slip_of_a_prepared_pair_is_its_truth():
+    """With A = B, where the map says that A's pixel lies there is the same grey in B."""
+    slips = settings(*STILL[2:], "data.pairs.rotation_deg=40", "data.pairs.slip_deg=6", "data.pairs.slip_px=3").pairs
+    made = lay_sheets(jax.random.key(1), sheets(lambda points: points), settings=slips)
+    for k in range(COUNT):
+        there = np.asarray(geometry.sample(made.pairs.image_b[k], made.pairs.map_ab[k], 1.0))
+        seen = np.asarray(made.pairs.valid_ab[k])
+        assert seen.sum() > 1000
+        error = np.abs(there - np.asarray(made.pairs.image_a[k]))[seen]
+        assert np.median(error) < 0.05 and np.quantile(error, 0.9) < 0.15
+    assert np.abs(np.asarray(made.pairs.map_ab[0]) - np.asarray(geometry.pixel_grid(96, 96))).mean() > 0.5
+
+
+def test_a_map_is_bilinear_between_its_points_and_goes_straight_on_beyond_them():
+    def to_a(points):
+        x, y = points[..., 0], points[..., 1]
+        return np.stack([1.1 * x - 0.2 * y + 3, 0.2 * x + 0.9 * y - 7], axis=-1)
+
+    points = np.random.default_rng(0).uniform(-40, 140, (50, 2)).astype(np.float32)
+    straight = interpolated(jnp.asarray(to_a(map_points((96, 96))), jnp.float32), jnp.asarray(points))
+    np.testing.assert_allclose(straight, to_a(points), atol=1e-3)
+    bent = map_points((96, 96)).astype(np.float32)
+    bent[3, 4] += (2, 0)
+    bent[3, -1] += (4, 0)  # of the last mesh, from 88 to 96 px
+    found = interpolated(
+        jnp.asarray(bent), jnp.array([[32.0, 24.0], [36.0, 24.0], [36.0, 28.0], [48.0, 24.0], [92.0, 24.0]])
+    )
+    np.testing.assert_allclose(found, [[34, 24], [37, 24], [36.5, 28], [48, 24], [94, 24]], atol=1e-5)

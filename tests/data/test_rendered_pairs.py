@@ -1,0 +1,210 @@
+"""Rendered pairs: maps exact at the network's resolution, labels that hold, and the same bits everywhere."""
+
+import dataclasses
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from ifvit import geometry
+from ifvit.config import build
+from ifvit.data import finger_pool
+from ifvit.data.finger_pool import FingerPool, grow_packed
+from ifvit.data.rendered_pairs import NEAR, FingerIndices, draw_pairs, render_pairs, render_share
+from ifvit.data.warped_pairs import truth_of
+from ifvit.launch import compose_tree
+from ifvit.synthesis.impression import PX_PER_MM
+from ifvit.synthesis.orientation import PAD
+
+FINGERS, COUNT = 3, 5
+GENUINE = np.array([True, True, True, True, False])
+
+
+def settings(**changes):
+    data = build(compose_tree(["data.image_size=128"])).data
+    impression = {k: v for k, v in changes.items() if hasattr(data.impression, k) and k != "rotation_deg"}
+    pairs = {k: v for k, v in changes.items() if k not in impression}
+    return dataclasses.replace(
+        data,
+        impression=dataclasses.replace(data.impression, **impression),
+        pairs=dataclasses.replace(data.pairs, **pairs),
+    )
+
+
+CLEAN = settings(moisture=0.0, wear=0.0, creases=0.0, breaks=0.0)
+CLEAN = dataclasses.replace(CLEAN, impression=dataclasses.replace(CLEAN.impression, noise=0.0))
+
+
+@pytest.fixture(scope="module")
+def skins():
+    return grow_packed(0, np.arange(FINGERS))
+
+
+def rendered(skins, data, key=0, count=COUNT):
+    first = np.arange(count, dtype=np.int32) % FINGERS
+    genuine = np.resize(GENUINE, count)
+    picks = FingerIndices(first, np.where(genuine, first, (first + 1) % FINGERS).astype(np.int32), genuine)
+    draws = draw_pairs(jax.random.key(key), count, data)
+    return jax.tree.map(np.asarray, render_share(draws, picks, skins, data))
+
+
+@pytest.fixture(scope="module")
+def clean(skins):
+    return rendered(skins, CLEAN)
+
+
+@pytest.fixture(scope="module")
+def worn(skins):
+    return rendered(skins, settings())
+
+
+def test_shapes(worn):
+    assert worn.image_a.shape == worn.ridges_b.shape == worn.valid_ab.shape == (COUNT, 128, 128)
+    assert worn.map_ab.shape == worn.map_ba.shape == (COUNT, 128, 128, 2)
+    for image in (worn.image_a, worn.image_b):
+        assert image.dtype == np.float32 and image.min() >= 0 and image.max() <= 1 and np.isfinite(image).all()
+
+
+def test_map_and_inverse(worn):
+    """Within 0.05 px of the network wherever valid: there and back again, by looking the inverse up."""
+    for k in np.flatnonzero(GENUINE):
+        x, y = (geometry.sample(worn.map_ba[k, ..., i], worn.map_ab[k], 0.0) for i in (0, 1))
+        off = np.hypot(*(np.asarray(back) - geometry.pixel_grid(128, 128)[..., i] for i, back in enumerate((x, y))))
+        assert worn.valid_ab[k].sum() > 500
+        assert off[worn.valid_ab[k]].max() < 0.05
+
+
+def test_the_map_shows_the_same_skin(clean):
+    """A pulled over to B by the map is B, up to what is lost by looking up between pixels; so the map is exact."""
+    for k in np.flatnonzero(GENUINE):
+        carried = np.asarray(geometry.sample(clean.image_a[k], clean.map_ba[k], 0.0))
+        both = clean.valid_ba[k]
+        assert np.corrcoef(carried[both], clean.image_b[k][both])[0, 1] > 0.9
+
+
+def test_the_map_does_not_fold(worn):
+    for maps in (worn.map_ab, worn.map_ba):
+        dx, dy = np.diff(maps, axis=2)[:, :-1], np.diff(maps, axis=1)[:, :, :-1]
+        area = dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]
+        assert area.min() > 0.5
+
+
+def test_valid_is_inside_ridges_of_both_and_genuine(worn):
+    assert not worn.valid_ab[~GENUINE].any() and not worn.valid_ba[~GENUINE].any()
+    assert not (worn.valid_ab & ~worn.ridges_a).any()
+    points = worn.map_ab[worn.valid_ab]
+    assert points.min() >= 0 and points.max() <= 127
+    x, y = np.round(points).astype(int).T
+    # The nearest pixel of B may just be off the outline on which the point itself is.
+    assert worn.ridges_b[np.nonzero(worn.valid_ab)[0], y, x].mean() > 0.98
+
+
+def test_labels(worn):
+    truth = truth_of(jax.tree.map(np.asarray, worn), 16)
+    assert (np.asarray(truth.labels)[GENUINE] >= 0).sum(-1).min() > 5
+    assert (np.asarray(truth.labels)[~GENUINE] == -1).all()
+    assert np.asarray(truth.lone_a)[~GENUINE].sum() > 10
+
+
+def test_two_impressions_of_one_finger_are_not_copies(skins):
+    """Also unturned and unshifted they differ: skin, contact, moisture, sensor."""
+    pairs = rendered(skins, settings(rotation_deg=0.0, shift_px=0.0))
+    for k in np.flatnonzero(GENUINE):
+        moved = pairs.map_ab[k] - geometry.pixel_grid(128, 128)
+        assert np.ptp(np.asarray(moved)[pairs.valid_ab[k]], axis=0).max() > 0.5
+        assert np.abs(pairs.image_a[k] - pairs.image_b[k]).mean() > 0.02
+
+
+def test_the_pair_is_turned_within_its_settings(skins):
+    pairs = rendered(skins, settings(rotation_deg=30.0, distortion=0.0), count=40)
+    across = np.diff(pairs.map_ab[:, 64, 60:62], axis=1)[:, 0]
+    angles = np.degrees(np.arctan2(across[:, 1], across[:, 0]))
+    assert np.abs(angles).max() <= 30.05 and angles.max() > 20 and angles.min() < -20
+
+
+def test_contacts_lie_apart_but_share_skin():
+    """Of many pairs some show quite different parts of the finger, but none is further apart than NEAR allows."""
+    data = settings()
+    draws = draw_pairs(jax.random.key(4), 200, data)
+    away = draws.b.contact.centre - draws.a.contact.centre
+    shown = np.minimum(256, 2 * np.minimum(draws.a.contact.half, draws.b.contact.half))  # 128 px of 250 ppi
+    distance = np.linalg.norm(away / shown, axis=1)
+    assert distance.max() < NEAR + 1e-3 and (distance > 0.98 * NEAR).mean() > 0.05
+    assert 40 < np.median(np.linalg.norm(away, axis=1)) < 120
+    whole = draws.a.contact.centre - np.array(PAD)
+    assert np.abs(whole[:, 1]).max() > 8 * PX_PER_MM  # A itself is pressed anywhere
+
+
+def test_far_contacts_still_have_labels(skins):
+    """Frames that share half of their side only, once turned and moved: every genuine pair teaches some cells."""
+    pairs = rendered(skins, settings(shift_mm=(8.0, 12.0)), key=5, count=40)
+    labels = np.asarray(truth_of(jax.tree.map(np.asarray, pairs), 16).labels)
+    assert (labels >= 0).sum(-1)[pairs.genuine].min() >= 3
+
+
+def test_fresh_and_reproducible(skins, worn):
+    np.testing.assert_array_equal(rendered(skins, settings()).image_b, worn.image_b)
+    assert (rendered(skins, settings(), key=1).map_ab != worn.map_ab).mean() > 0.9
+
+
+PROGRAM = f"""
+import sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+import test_rendered
+print(" ".join(getattr(test_rendered, sys.argv[1])(*map(int, sys.argv[2:]))))
+"""
+
+
+def digests(batch):
+    """Of the first four pairs (or the first) of a batch, rendered over all devices."""
+    devices = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
+    # A single finger is also grown alone.
+    skins = jax.device_put(grow_packed(0, np.arange(min(batch, 3))), NamedSharding(devices, PartitionSpec()))
+    fingers = np.arange(batch, dtype=np.int32) % 3
+    picks = FingerIndices(fingers, fingers, np.ones(batch, bool))
+    data = dataclasses.replace(settings(), image_size=64)
+    draws = draw_pairs(jax.random.key(9), batch, data)
+    rendered = render_pairs(draws, skins, picks, data, NamedSharding(devices, PartitionSpec("data")))
+    assert len(rendered.image_a.sharding.device_set) == len(jax.devices())
+    pairs = jax.tree.map(np.asarray, rendered)
+    return [hashlib.sha256(b"".join(leaf[k].tobytes() for leaf in pairs)).hexdigest() for k in range(min(batch, 4))]
+
+
+def renewed():
+    """Of a pool over all devices after three steps of renewal."""
+    finger_pool.BLOCK = 4
+    devices = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
+    with tempfile.TemporaryDirectory() as folder:
+        data = dataclasses.replace(settings(), fingers=4, val_fingers=2, renew=1, cache_dir=folder)
+        held = FingerPool(data, 0, NamedSharding(devices, PartitionSpec()))
+        for step in range(4):
+            held.move_to(step)
+    shards = zip(*(leaf.addressable_shards for leaf in held.skins), strict=True)
+    return [hashlib.sha256(b"".join(np.asarray(part.data).tobytes() for part in shard)).hexdigest() for shard in shards]
+
+
+def run(what, *numbers, devices):
+    """What a function of this module says in a process of its own, with the compiler's optimisations: they are what
+    could round one program otherwise than another.
+    """
+    there = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
+    there["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # it holds what tests compiled without them
+    there["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    command = [sys.executable, "-c", PROGRAM, what, *map(str, numbers)]
+    return subprocess.run(command, env=there, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_the_same_bits_on_batches_of_1_and_16_and_on_4_devices():
+    alone, many, spread = (run("digests", batch, devices=n) for batch, n in ((1, 1), (16, 1), (16, 4)))
+    assert alone == many[:1] and many == spread and len(set(many)) == 4
+
+
+def test_a_renewed_pool_has_the_same_bits_on_each_of_4_devices():
+    alone, spread = (run("renewed", devices=n) for n in (1, 4))
+    assert spread == 4 * alone
