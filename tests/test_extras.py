@@ -34,8 +34,8 @@ def bare(monkeypatch):
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        ([*FVC, "data.enhancement=pyfing"], f"data.enhancement: {ENHANCE}"),
-        (["data.enhancement=pyfing"], f"data.enhancement: {ENHANCE}"),
+        ([*FVC, "data.ridge_mask=pyfing"], f"data.ridge_mask: {ENHANCE}"),
+        (["data.ridge_mask=pyfing"], f"data.ridge_mask: {ENHANCE}"),
         (["data=manifest", "data.root=table.parquet"], f"data.root: {PARQUET}"),
         (["data=mixture", "data.mixture.manifest.root=t.PQ"], f"data.mixture.manifest.root: {PARQUET}"),
         (["stage=matcher", "init.dense=RUN", "matcher.enhancement=pyfing"], f"matcher.enhancement: {ENHANCE}"),
@@ -51,7 +51,7 @@ def test_a_missing_extra_is_named_with_its_key(bare, overrides, line, dense_run)
 @pytest.mark.parametrize(
     "overrides",
     [
-        [*FVC, "data.enhancement=gabor"],
+        [*FVC, "data.ridge_mask=gabor"],
         ["matcher.enhancement=pyfing"],  # of Module 2, which stage=dense does not train
         ["data=manifest", "data.root=table.csv"],
         ["stage=matcher", "init.dense=RUN", "data=prepared", "data.root=x", "matcher.enhancement=pyfing"],
@@ -63,7 +63,7 @@ def test_what_a_run_does_not_read_is_not_asked_for(bare, overrides, dense_run):
 
 def test_where_it_is_installed_nothing_is_refused(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    assert composed([*FVC, "data.enhancement=pyfing"]).data.enhancement == "pyfing"
+    assert composed([*FVC, "data.ridge_mask=pyfing"]).data.enhancement == "pyfing"
 
 
 def test_images_that_need_an_extra_are_noticed_before_any_is_read(bare, tmp_path):

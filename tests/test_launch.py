@@ -86,9 +86,9 @@ def test_every_config_composes_and_is_valid(group, tmp_path):
     (tmp_path / "matcher" / "config.json").write_text(json.dumps({"config": launch.compose_tree(["stage=matcher"])}))
     after = {  # what trains Module 2 begins from a run
         "prepared": ["stage=matcher", f"init.dense={tmp_path}"],
-        "matcher_small": [f"init.dense={tmp_path}"],
-        "matcher_synthetic": [f"init.dense={tmp_path}"],
-        "matcher_real": [f"init.matcher={tmp_path / 'matcher'}", "data.root=/somewhere"],
+        "small_matcher": [f"init.dense={tmp_path}"],
+        "synthetic_matcher": [f"init.dense={tmp_path}"],
+        "real_matcher": [f"init.matcher={tmp_path / 'matcher'}", "data.root=/somewhere"],
     }
     for name in set(names) - {"base"}:
         root = {"mixture": ["data.mixture.sd4.root=/somewhere"], "paper": ["data.mixture.sd4.root=/somewhere"]}
@@ -237,5 +237,5 @@ def test_a_missing_extra_is_said_before_a_directory_is_refused(finished, taken, 
         raise EnhancementError("pyfing is not installed: pip install 'ifvit[enhance]'")
 
     monkeypatch.setattr(enhancer, "pyfing_version", missing)
-    status, printed = taken(tiny(finished[0], "seed=1", "data.enhancement=pyfing"), capsys)
+    status, printed = taken(tiny(finished[0], "seed=1", "data.ridge_mask=pyfing"), capsys)
     assert status == launch.EXIT_REFUSED and printed.startswith("error: pyfing is not installed: pip install")

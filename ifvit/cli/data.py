@@ -10,7 +10,7 @@ from ifvit.cli.common import RESUMES, at_least, check_keys, check_place, typed_p
 from ifvit.config import Enhancement, Source, missing_extra
 from ifvit.program import EXIT_FAILED, refuse
 
-OF_RUN = ("data.ppi", "data.image_size", "data.enhancement")  # keys that a trained model brings
+OF_RUN = ("data.ppi", "data.image_size", "data.ridge_mask")  # keys that a trained model brings
 
 
 def add_data(commands: argparse._SubParsersAction) -> None:

@@ -53,7 +53,7 @@ def terms(evidence: Evidence, cosines: Cosines | None = None) -> np.ndarray:
 
 
 WEIGHTS = np.array([-2.941, 5.868, 2.158])  # of `terms`
-WEIGHTS_WITH_NETWORKS = np.array([-3.974, 7.492, 2.398, 0.0, 0.4])  # fitted with experiment=matcher_small
+WEIGHTS_WITH_NETWORKS = np.array([-3.974, 7.492, 2.398, 0.0, 0.4])  # fitted with experiment=small_matcher
 
 
 def ridge_score(evidence: Evidence, cosines: Cosines | None = None, weights: np.ndarray | None = None) -> np.ndarray:

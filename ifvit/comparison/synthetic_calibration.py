@@ -1,6 +1,6 @@
 """How often two different synthetic fingers reach a fused score: what a score means where no run's evaluation tells it.
 
-synthetic_calibration.json holds two tables, without and with a run's networks (`experiment=matcher_small`). Neither
+synthetic_calibration.json holds two tables, without and with a run's networks (`experiment=small_matcher`). Neither
 their fingers nor real prints took part in the fit of the score. `benchmarks/synthetic_calibration.py` makes the file.
 """
 

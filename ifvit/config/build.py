@@ -13,6 +13,7 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ifvit.config.renamed import RENAMED, upgraded
 from ifvit.config.rules import check
 from ifvit.config.schema import Config, DenseConfig, FilePath, MatcherConfig, PartConfig, Parts, Source
 from ifvit.errors import UserError
@@ -67,14 +68,14 @@ ADDED = {
     "loss.fine_matches": 64,
     "loss.fine_teacher": 0.25,
     "data.renew": 0,
-    "data.enhancement": "none",
+    "data.ridge_mask": "none",
     "data.memory_gb": 4.0,
     "data.split": None,
-    "data.pairs.slip_deg": 3.0,
-    "data.pairs.slip_px": 2.0,
+    "data.pairs.registration_noise_deg": 3.0,
+    "data.pairs.registration_noise_px": 2.0,
 }
 # Groups that earlier configs lack: Module 2's, and one that only synthetic fingers read, whose recipe changed with it.
-ADDED_GROUPS = ("data.impression.", "matcher.")
+ADDED_GROUPS = ("data.impression.", "matcher.", "loss.matcher.")
 
 
 def build(tree: Mapping[str, Any]) -> Config:
@@ -114,7 +115,7 @@ def matcher_of(tree: Mapping[str, Any]) -> MatcherConfig:
         ConfigError: it is none.
     """
     problems: list[str] = []
-    matcher = _build(MatcherConfig, tree.get("matcher"), "matcher", problems)
+    matcher = _build(MatcherConfig, upgraded(tree).get("matcher"), "matcher", problems)
     if problems:
         raise ConfigError(problems)
     return matcher
@@ -134,18 +135,19 @@ def as_tree(config: Any) -> Any:
 
 def leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
     """A config's values by key, like optimizer.lr."""
-    return dict(_leaves(tree))
+    return dict(_leaves(upgraded(tree)))
 
 
 def identity(tree: Mapping[str, Any]) -> dict[str, Any]:
     """What makes a run this one and no other: its config's values by key, without SESSION_KEYS; of a run of an earlier
     version too.
     """
-    return {key: value for key, value in (ADDED | dict(_leaves(tree))).items() if key not in SESSION_KEYS}
+    return {key: value for key, value in (ADDED | dict(_leaves(upgraded(tree)))).items() if key not in SESSION_KEYS}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """`key: old -> new` for every key on which two configs' trees differ and that may not change on resume."""
+    old, new = upgraded(old), upgraded(new)
     sources = [_sources(tree) for tree in (old, new)]
     common = sources[0].keys() & sources[1].keys()
     trees = []
@@ -172,6 +174,8 @@ def _sources(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def near(path: str) -> str:
     """What a key that is in no schema may have been meant to be: the nearest one, else those of its group."""
+    if path in RENAMED:
+        return f"it is called {RENAMED[path]} now"
     known = known_keys()
     if part := re.match(r"data\.mixture\.([^.]+)\.", path):
         known = [key.replace(".NAME.", f".{part[1]}.") for key in known]

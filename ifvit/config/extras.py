@@ -16,7 +16,7 @@ def missing_extras(config: Config) -> list[str]:
     asked = {}
     # Prepared prints bring what was drawn of them.
     if any(part.source is not Source.prepared for part in data.parts.values()):
-        asked |= {"data.enhancement": data.enhancement}
+        asked |= {"data.ridge_mask": data.ridge_mask}
         asked |= {"matcher.enhancement": config.matcher.enhancement} if config.stage is StageName.matcher else {}
     lines = [missing_extra(key, value) for key, value in asked.items()]
     for name, part in data.parts.items():

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ifvit.config.build import ADDED, ConfigError, near
+from ifvit.config.renamed import upgraded
 from ifvit.config.schema import StageName
 
-SEEN = ("ppi", "image_size", "enhancement")  # keys of data that belong to the network
+SEEN = ("ppi", "image_size", "ridge_mask")  # keys of data that belong to the network
 LARGEST = 2**24  # bytes of a run's config
 
 
@@ -60,7 +61,7 @@ def _config_of(tree: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any]] | None
             try:
                 if path.stat().st_size > LARGEST:
                     raise ValueError("too large")
-                run = json.loads(path.read_text())["config"]
+                run = upgraded(json.loads(path.read_text())["config"])
                 if not isinstance(run["data"], Mapping) or not isinstance(run["dense"], Mapping):
                     raise TypeError("no config")
             except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -14,6 +14,7 @@ from ifvit.config.schema import (
     Config,
     Fine,
     ImpressionConfig,
+    MatcherLossConfig,
     PartConfig,
     Source,
     StageName,
@@ -91,24 +92,31 @@ def _fine_rules(config: Config) -> Rules:
     )
 
 
+def _matcher_loss_rules(loss: MatcherLossConfig) -> Rules:
+    for name in ("dense_weight", "embedding_weight", "arc_weight"):
+        value = getattr(loss, name)
+        yield value >= 0, f"loss.matcher.{name}: expected 0 or more, got {value}"
+    yield (
+        -1 <= loss.embedding_margin < 1,
+        f"loss.matcher.embedding_margin: expected a cosine, -1 to below 1, got {loss.embedding_margin}",
+    )
+    yield loss.arc_scale > 0, f"loss.matcher.arc_scale: expected above 0, got {loss.arc_scale}"
+    yield (
+        0 <= loss.arc_margin < pi / 2,
+        f"loss.matcher.arc_margin: expected 0 to below a quarter turn ({pi / 2:.2f} rad), got {loss.arc_margin}",
+    )
+
+
 def _matcher_rules(config: Config) -> Rules:
     matcher = config.matcher
     yield matcher.vector > 0, f"matcher.vector: expected at least 1, got {matcher.vector}"
-    for name in ("dense_weight", "embedding_weight", "arc_weight", "global_weight", "local_weight"):
+    for name in ("global_weight", "local_weight"):
         value = getattr(matcher, name)
         yield value >= 0, f"matcher.{name}: expected 0 or more, got {value}"
+    yield from _matcher_loss_rules(config.loss.matcher)
     yield (
         matcher.global_weight + matcher.local_weight > 0,
         "matcher.global_weight, matcher.local_weight: both 0, which leaves no score",
-    )
-    yield (
-        -1 <= matcher.embedding_margin < 1,
-        f"matcher.embedding_margin: expected a cosine, -1 to below 1, got {matcher.embedding_margin}",
-    )
-    yield matcher.arc_scale > 0, f"matcher.arc_scale: expected above 0, got {matcher.arc_scale}"
-    yield (
-        0 <= matcher.arc_margin < pi / 2,
-        f"matcher.arc_margin: expected 0 to below a quarter turn ({pi / 2:.2f} rad), got {matcher.arc_margin}",
     )
     if config.stage is StageName.matcher:
         yield from _stage_matcher_rules(config)
@@ -164,7 +172,7 @@ def _data_rules(config: Config) -> Rules:
     # Beyond this the smooth displacement of ifvit.data.warped_pairs could fold the skin over itself.
     bound = 0.03 * min(data.frame) if shaped else 0
     yield pairs.elastic_px <= bound, f"data.pairs.elastic_px: expected at most {bound:g} px, got {pairs.elastic_px}"
-    for name in ("slip_deg", "slip_px"):
+    for name in ("registration_noise_deg", "registration_noise_px"):
         value = getattr(pairs, name)
         yield value >= 0, f"data.pairs.{name}: expected 0 or more, got {value}"
     for name in ("partial_share", "noise", "dryness", "pressure"):

@@ -127,12 +127,6 @@ class MatcherConfig:
     vector: int
     shared: bool
     enhancement: Enhancement
-    dense_weight: float
-    embedding_weight: float
-    embedding_margin: float
-    arc_weight: float
-    arc_scale: float
-    arc_margin: float
     global_weight: float
     local_weight: float
 
@@ -149,8 +143,8 @@ class PairsConfig:
     noise: float
     dryness: float
     pressure: float
-    slip_deg: float
-    slip_px: float
+    registration_noise_deg: float
+    registration_noise_px: float
 
 
 @dataclass(frozen=True)
@@ -210,7 +204,7 @@ class DataConfig:
     ppi: float
     image_size: int | tuple[int, ...]
     max_damaged: int
-    enhancement: Enhancement
+    ridge_mask: Enhancement
     threads: int
     memory_gb: float
     cache_dir: FilePath | None
@@ -240,6 +234,18 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class MatcherLossConfig:
+    """Module 2's loss. Keys are documented in configs/loss/default.yaml."""
+
+    dense_weight: float
+    embedding_weight: float
+    embedding_margin: float
+    arc_weight: float
+    arc_scale: float
+    arc_margin: float
+
+
+@dataclass(frozen=True)
 class LossConfig:
     form: LossForm
     focal_alpha: float
@@ -248,6 +254,7 @@ class LossConfig:
     fine_weight: float
     fine_matches: int
     fine_teacher: float
+    matcher: MatcherLossConfig
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Pairs for Module 2: A already laid on B, as registration lays it, with what is known of where they still differ.
 
 Of synthetic fingers A is rendered through the exact map, along the skin's bend, and slips by as much as an alignment
-may err (`data.pairs.slip_*`): the slip is the map that is left. Two fingers are laid frame on frame, so that cores of
+may err (`data.pairs.registration_noise_*`): the slip is
+the map that is left. Two fingers are laid frame on frame, so that cores of
 one class come together, as registration brings them. Of real prints (`data.prepared`) A is seen through the
 map along the skin's bend that was found beforehand, slips likewise, and what is left is taken for nothing else. Pure
 JAX.
@@ -70,7 +71,9 @@ def draw_slips(key: jax.Array, count: int, settings: PairsConfig) -> Registratio
 
     def one(key: jax.Array) -> RegistrationNoise:
         turn, *shift = jax.random.normal(jax.random.fold_in(key, SLIP_STREAM), (3,))
-        return RegistrationNoise(jnp.deg2rad(settings.slip_deg) * turn, settings.slip_px * jnp.stack(shift))
+        return RegistrationNoise(
+            jnp.deg2rad(settings.registration_noise_deg) * turn, settings.registration_noise_px * jnp.stack(shift)
+        )
 
     return jax.vmap(lambda i: one(jax.random.fold_in(key, i)))(jnp.arange(count))
 
@@ -178,7 +181,10 @@ def _lay(key: jax.Array, sheets: PreparedBatch, settings: PairsConfig) -> Aligne
     turn = jnp.deg2rad(settings.rotation_deg) * turn
     shift = settings.shift_px * jnp.stack(shift)
     slipped, *slip = jax.random.normal(slip_key, (3,))
-    slipped, slip = jnp.deg2rad(settings.slip_deg) * slipped, settings.slip_px * jnp.stack(slip)
+    slipped, slip = (
+        jnp.deg2rad(settings.registration_noise_deg) * slipped,
+        settings.registration_noise_px * jnp.stack(slip),
+    )
 
     def seen(points: jax.Array) -> jax.Array:
         """The point of B, unturned, at points of the view."""

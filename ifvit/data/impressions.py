@@ -63,7 +63,7 @@ class Impressions:
     def __init__(self, sources: Mapping[str, Sequence[Record]], data: DataConfig):
         self._data = data
         self._frame = tuple(CANVAS * side for side in data.frame)
-        self._enhancer = Enhancer(data.enhancement, data.cache_dir)
+        self._enhancer = Enhancer(data.ridge_mask, data.cache_dir)
         self._kept: dict[int, image.Canvas] = {}
         self.records: list[Record] = []
         self._digests: list[bytes] = []
@@ -135,7 +135,7 @@ class Impressions:
 
     def _canvases(self, records: Sequence[Record], apply) -> Iterator[image.Canvas | image.ImageError]:
         """The canvases of some records, or why there is none; `apply` is map, or a pool's."""
-        if self._data.enhancement is Enhancement.none:
+        if self._data.ridge_mask is Enhancement.none:
             return iter(apply(self._loaded, records))
         scans = [_unless_misfit(record, scan) for record, scan in zip(records, apply(scan_of, records), strict=True)]
         good = [k for k, scan in enumerate(scans) if isinstance(scan, image.Scan)]

@@ -60,7 +60,7 @@ def evaluate(task: Task, out: Path) -> Evaluation:
         ScoreError: there is no such score.
         OSError: `out` cannot be written.
     """
-    judge = judge_of(task.run_dir, task.data.cache_dir, task.data.enhancement, Score(task.score))
+    judge = judge_of(task.run_dir, task.data.cache_dir, task.data.ridge_mask, Score(task.score))
     records, pairs = task.records, task.pairs
     gallery = Gallery(judge, records)
     key = judge.key | {

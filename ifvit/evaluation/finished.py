@@ -32,7 +32,7 @@ def key_of(task: Task, calibrate: bool | None, moved: int) -> dict[str, Any]:
     return {
         "ifvit": __version__, "format": FORMAT, "judge": RECIPE, "run": str(task.run_dir),
         "state": None if task.run_dir is None else _state(task.run_dir), "score": task.score,
-        "enhancement": str(task.data.enhancement), "protocol": str(task.protocol), "images": _images(task.records),
+        "enhancement": str(task.data.ridge_mask), "protocol": str(task.protocol), "images": _images(task.records),
         "pairs": pairs, "robustness": moved, "calibrate": calibrate, "calibration": calibration_of(task),
         "peers": nbis.unavailable(), "writable": _is_writable(task),
     }  # fmt: skip

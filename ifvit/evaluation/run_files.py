@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ifvit.config import StageName, identity
+from ifvit.config.renamed import upgraded
 from ifvit.errors import UserError
 
 LARGEST = 2**26  # bytes of a JSON file
@@ -131,7 +132,7 @@ def read_run(folder: Path) -> Run:
         RunError: a file is damaged.
     """
     try:
-        tree = _read(folder / RUN)["config"]
+        tree = upgraded(_read(folder / RUN)["config"])
         config, stage = identity(tree), StageName(tree["stage"])
         seed = int(config.pop("seed"))
     except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:

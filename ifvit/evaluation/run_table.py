@@ -32,7 +32,7 @@ from ifvit.evaluation.run_files import (
 )
 
 NO_FIGURE = "-"
-ENHANCEMENT = "data.enhancement"
+ENHANCEMENT = "data.ridge_mask"
 SIGNS = " ,;.:=+_-"  # between the parts of a folder's name
 UNSURE = "*"  # marks a figure that the pairs are too few for, as in the report
 _FEW = f"{UNSURE} means little: too few pairs for such a figure\n"

@@ -65,7 +65,7 @@ class Task(NamedTuple):
             str(self.protocol) if self.protocol is not usual_protocol(self.data) else "",
             f"{self.impostors}_impostors" if self.impostors else "",
             self.score if self.score != "fused" else "",
-            str(self.data.enhancement) if self.run_dir is None and self.data.enhancement is Enhancement.pyfing else "",
+            str(self.data.ridge_mask) if self.run_dir is None and self.data.ridge_mask is Enhancement.pyfing else "",
         ]
         return "-".join([joined(names), *filter(None, special)])
 

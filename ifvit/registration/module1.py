@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from ifvit.config import ConfigError, DenseConfig, Enhancement, StageName, dense_of
+from ifvit.config.renamed import upgraded
 from ifvit.models.dense import DenseModel
 from ifvit.registration.module1_search import Module1Search
 from ifvit.storage.checkpoint import MODULE_1, CheckpointError, digest_of, read_json, read_variables
@@ -46,13 +47,13 @@ def load_dense(run_dir: Path) -> Module1:
     """
     held = read_json(run_dir / "config.json")
     try:
-        tree = held["config"]
+        tree = upgraded(held["config"])
         if tree.get("stage") == StageName.matcher:
             return load_dense(run_dir / MODULE_1)
         data, dense = tree["data"], dense_of(tree)
         size, ppi = data["image_size"], float(data["ppi"])
         frame = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-        enhancement = Enhancement(data.get("enhancement", "none"))
+        enhancement = Enhancement(data.get("ridge_mask", "none"))
     except (TypeError, KeyError, ValueError, AttributeError, ConfigError) as error:
         raise CheckpointError(
             f"{run_dir}: no run directory (it has no config.json of a run); give the run_dir of a training run"

@@ -21,6 +21,6 @@ def check_inputs(config: Config) -> None:
     """
     if path := config.dense.loftr_pretrained_ckpt:
         check_there(Path(path))
-    Enhancer(config.data.enhancement, config.data.cache_dir)
+    Enhancer(config.data.ridge_mask, config.data.cache_dir)
     if sources := find(config.data):
         split_of(config.data, sources)

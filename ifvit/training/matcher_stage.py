@@ -123,7 +123,7 @@ class MatcherStage:
         means = mean(sums) | figures_of(scores, genuine)
         means |= {f"{name}_auc": figures_of(cosine, genuine)["auc"]
                   for name, cosine in (("global", cos_global), ("local", cos_local))}  # fmt: skip
-        loss = self.config.matcher
+        loss = self.config.loss.matcher
         registration = [
             term(sums, f"{b}_positive") + self.config.loss.negative_weight * term(sums, f"{b}_negative")
             for b in ("global", "local")

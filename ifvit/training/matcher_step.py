@@ -100,7 +100,7 @@ def make_matcher_step(
     model: MatcherModel, optimizer: optax.GradientTransformation, config: Config, renewal: Renewal | None
 ) -> TrainStep:
     """The update of Module 2: (state, laid pairs) -> (state, metrics of () arrays)."""
-    stride, matcher = model.branch.stride, config.matcher
+    stride, matcher = model.branch.stride, config.loss.matcher
 
     def loss_of(params: Any, batch_stats: Any, laid: AlignedBatch, whole: PairCounts):
         """The share that these pairs have in the loss of the whole batch."""
@@ -171,7 +171,7 @@ def make_matcher_eval(model: MatcherModel, config: Config) -> Callable[[TrainSta
             terms = loss_parts(branch.log_p, truth, config.loss)
             totals |= {f"{name}_{key}": cells[key] for key in ("exact", "within_one")}
             totals |= {f"{name}_positive": tuple(terms.positive), f"{name}_negative": tuple(terms.negative)}
-            loss = losses.embedding(branch.cosine, laid.pairs.genuine, config.matcher.embedding_margin)
+            loss = losses.embedding(branch.cosine, laid.pairs.genuine, config.loss.matcher.embedding_margin)
             totals[f"{name}_embedding"] = tuple(loss)
         return BatchScores(output.of_global.cosine, output.of_local.cosine, laid.pairs.genuine, totals)
 

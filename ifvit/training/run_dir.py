@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ifvit.config import Config, StageName, as_tree
+from ifvit.config.renamed import RENAMED, renamed_keys
 from ifvit.data.loader import RunData
 from ifvit.databases.records import listed
 from ifvit.errors import UserError
@@ -97,6 +99,9 @@ def has_states(run_dir: Path) -> bool:
 def _other_run(config: Config, folder: Path) -> str | None:
     """Why the states in a folder are not this config's; None where they are."""
     stored = checkpoint.read_json(folder / "config.json")
+    if stored and (renamed := renamed_keys(stored["config"])):
+        keys = ", ".join(f"{key} is called {RENAMED[key]} now" for key in renamed)
+        print(f"{folder}: the config of an earlier version; {keys}", file=sys.stderr)
     return other_run(config, folder, stored, _other_weights(config, stored) if stored else [])
 
 

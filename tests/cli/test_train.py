@@ -38,7 +38,7 @@ def test_flags_and_overrides_stand_in_any_order(trained, conf, monkeypatch):
         assert (status, config.seed, config.run_dir) == (0, 3, "/home/ada/theirs")
         assert command.startswith("python -m ifvit train ") and "experiment=mine" in command
     status, configs, printed = trained("--config-dir", str(conf), "experiment=mina")
-    assert status == EXIT_REFUSED and "did you mean mine? known are broken, dense_small" in printed
+    assert status == EXIT_REFUSED and "did you mean mine? known are broken, mine, paper_dense" in printed
 
 
 @pytest.mark.parametrize(

@@ -97,9 +97,7 @@ def test_groups_and_files_of_ones_own_are_listed_and_tame(helped, tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     page = helped("--config-dir", str(tmp_path))
-    assert "  extra       a group of your own: a" in page and "matcher_synthetic, mine, paper_dense" in " ".join(
-        page.split()
-    )
+    assert "  extra       a group of your own: a" in page and "mine, paper_dense, quickstart" in " ".join(page.split())
     listed = helped("experiment", "experiment=mine", "--config-dir", str(tmp_path))
     assert "\n  mine               Mine: ?[31mred.\n" in listed and "?lucky" in listed
     assert "\x1b" not in page + listed and "\n  base" not in listed

@@ -42,7 +42,10 @@ def moved(pairs):
 
 def test_without_a_slip_a_lies_on_b_however_it_is_bent(skins):
     pairs, enhanced = rendered(
-        skins, settings("data.impression.distortion=2", "data.pairs.slip_deg=0", "data.pairs.slip_px=0")
+        skins,
+        settings(
+            "data.impression.distortion=2", "data.pairs.registration_noise_deg=0", "data.pairs.registration_noise_px=0"
+        ),
     )
     assert pairs.valid_ab.sum() > 1000
     assert np.abs(moved(pairs)).max() < 0.05
@@ -51,7 +54,7 @@ def test_without_a_slip_a_lies_on_b_however_it_is_bent(skins):
 
 def test_what_is_left_is_the_slip(skins):
     """A turn and a shift about the frame's middle, whatever the bend."""
-    pairs, _ = rendered(skins, settings("data.pairs.slip_deg=4", "data.pairs.slip_px=3"))
+    pairs, _ = rendered(skins, settings("data.pairs.registration_noise_deg=4", "data.pairs.registration_noise_px=3"))
     for k in range(COUNT):
         seen = pairs.valid_ab[k]
         from_a, to_b = np.asarray(geometry.pixel_grid(96, 96))[seen], pairs.map_ab[k][seen]
@@ -82,7 +85,9 @@ def test_prints_of_two_fingers_have_no_truth_but_lie_on_one_another(skins):
 
 def test_slips_are_as_wide_as_asked():
     slips = draw_slips(
-        jax.random.key(0), 2000, settings=settings("data.pairs.slip_deg=4", "data.pairs.slip_px=3").pairs
+        jax.random.key(0),
+        2000,
+        settings=settings("data.pairs.registration_noise_deg=4", "data.pairs.registration_noise_px=3").pairs,
     )
     assert np.rad2deg(np.std(slips.turn)) == pytest.approx(4, rel=0.1)
     assert np.std(slips.shift) == pytest.approx(3, rel=0.1) and np.abs(np.mean(slips.shift)) < 0.3
@@ -108,7 +113,7 @@ def test_prepared_prints_are_laid_by_their_map():
     def to_a(points):
         return points - (5, -3)
 
-    still = settings(*STILL, "data.pairs.slip_deg=0", "data.pairs.slip_px=0").pairs
+    still = settings(*STILL, "data.pairs.registration_noise_deg=0", "data.pairs.registration_noise_px=0").pairs
     made = lay_sheets(jax.random.key(0), sheets(to_a), settings=still)
     held = sheets(to_a)
     # Pixel (x, y) of B shows A at (x - 5, y + 3).
@@ -126,7 +131,12 @@ def test_prepared_prints_are_laid_by_their_map():
 
 def test_the_slip_of_a_prepared_pair_is_its_truth():
     """With A = B, where the map says that A's pixel lies there is the same grey in B."""
-    slips = settings(*STILL[2:], "data.pairs.rotation_deg=40", "data.pairs.slip_deg=6", "data.pairs.slip_px=3").pairs
+    slips = settings(
+        *STILL[2:],
+        "data.pairs.rotation_deg=40",
+        "data.pairs.registration_noise_deg=6",
+        "data.pairs.registration_noise_px=3",
+    ).pairs
     made = lay_sheets(jax.random.key(1), sheets(lambda points: points), settings=slips)
     for k in range(COUNT):
         there = np.asarray(geometry.sample(made.pairs.image_b[k], made.pairs.map_ab[k], 1.0))

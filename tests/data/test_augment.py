@@ -38,7 +38,9 @@ def test_wear_does_not_move_the_ridges(worn):
 
 
 def test_shares_are_kept(ridges):
-    settings = PairsConfig(0, 0, 0, 0, 0, noise=0.0, dryness=0.3, pressure=0.2, slip_deg=0, slip_px=0)
+    settings = PairsConfig(
+        0, 0, 0, 0, 0, noise=0.0, dryness=0.3, pressure=0.2, registration_noise_deg=0, registration_noise_px=0
+    )
     worn = jax.vmap(lambda k: augment.corrupt(k, ridges, settings).sum())(jax.random.split(jax.random.key(0), 2000))
     assert np.mean(worn > ridges.sum() + 1e-3) == pytest.approx(0.3, abs=0.05)
     assert np.mean(worn < ridges.sum() - 1e-3) == pytest.approx(0.2, abs=0.05)

@@ -33,7 +33,7 @@ def test_every_image_is_read_once_and_kept(root):
 
 @pytest.mark.parametrize("enhancement", ["none", "gabor"])
 def test_beyond_the_memory_images_are_read_again_to_the_same_bits(root, tmp_path, enhancement):
-    more = (f"data.enhancement={enhancement}", f"data.cache_dir={tmp_path / 'cache'}")
+    more = (f"data.ridge_mask={enhancement}", f"data.cache_dir={tmp_path / 'cache'}")
     whole, some, none = (load(settings(root, f"data.memory_gb={gb}", *more)) for gb in (1, 100_000 / 2**30, 0))
     assert (whole.in_memory, some.in_memory, none.in_memory) == (8, 3, 0)
     assert whole.fingerprint == some.fingerprint == none.fingerprint
@@ -58,7 +58,7 @@ def test_the_fingerprint_is_the_datas(root, tmp_path):
 
 @pytest.mark.parametrize("enhancement", ["none", "gabor"])
 def test_damaged_images_are_named_counted_and_limited(root, tmp_path, capsys, enhancement):
-    more = (f"data.enhancement={enhancement}", f"data.cache_dir={tmp_path / 'cache'}")
+    more = (f"data.ridge_mask={enhancement}", f"data.cache_dir={tmp_path / 'cache'}")
     damaged = root / "finger1" / "1.png"
     damaged.write_bytes(damaged.read_bytes()[:500])
     with pytest.raises(DataError, match="1 of 8 images cannot be used(.|\n)*finger1/1.png"):
@@ -111,6 +111,6 @@ def test_who_is_shown_is_in_the_fingerprint(root, tmp_path):
 def test_a_ppi_that_would_ask_for_too_much_is_a_damaged_image(root, tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (500, 500)).astype(np.uint8)
     cv2.imwrite(str(root / "finger0" / "0.png"), noise)
-    more = ("data.enhancement=gabor", f"data.cache_dir={tmp_path / 'cache'}", "data.file_ppi=50")
+    more = ("data.ridge_mask=gabor", f"data.cache_dir={tmp_path / 'cache'}", "data.file_ppi=50")
     with pytest.raises(DataError, match="images cannot be used(.|\n)*finger0/0.png: larger than a hand at its ppi"):
         load(settings(root, *more))

@@ -141,8 +141,17 @@ def test_validation_is_the_same_every_time(batches):
 
 def test_as_they_were_registered_where_nothing_is_added(batches):
     """Neither turned nor slipped nor worn, B is the print itself, and a pair's map is the identity."""
-    still = {name: 0.0 for name in ("rotation_deg", "shift_px", "slip_deg", "slip_px", "noise", "dryness", "pressure",
-                                    "partial_share")}  # fmt: skip
+    keys = (
+        "rotation_deg",
+        "shift_px",
+        "registration_noise_deg",
+        "registration_noise_px",
+        "noise",
+        "dryness",
+        "pressure",
+        "partial_share",
+    )
+    still = {name: 0.0 for name in keys}
     held = batches(**still)
     sheets = held.on_host(3)
     laid = lay_sheets(jax.random.key(0), sheets, held._settings)

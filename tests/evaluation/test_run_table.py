@@ -154,13 +154,13 @@ def test_evaluations_without_a_run_stand_beside_runs(run, evaluation):
     assert (row["run"], ridges["run"]) == ("a", "none: ridges and minutiae alone")
     assert (row["FVC/DB1 EER"], ridges["FVC/DB1 EER"], ridges["FVC/DB2 EER"]) == ("0.01", "0.02", "0.03")
     assert (ridges["seeds"], ridges["steps"], ridges["val. exact"]) == ("-", "-", "")
-    assert [key for key in row if "." in key and "val." not in key] == ["data.enhancement"]
+    assert [key for key in row if "." in key and "val." not in key] == ["data.ridge_mask"]
     assert rows_of(table([alone[0].parent], "csv")) == rows_of(table(alone, "csv"))  # a folder of them
 
 
 def test_evaluations_are_told_apart_by_their_judges(evaluation, capsys):
     folders = [evaluation("one", 0.02), evaluation("two", 0.03, enhancement="pyfing"), evaluation("three", 0.04, "x")]
-    rows = [(row["run"], row["data.enhancement"], row["FVC/DB1 EER"]) for row in rows_of(table(folders, "csv"))]
+    rows = [(row["run"], row["data.ridge_mask"], row["FVC/DB1 EER"]) for row in rows_of(table(folders, "csv"))]
     ridges = "none: ridges and minutiae alone"
     assert rows == [(ridges, "gabor", "0.02"), (ridges, "pyfing", "0.03"), ("x", "gabor", "0.04")]
     again = evaluation("again", 0.5)

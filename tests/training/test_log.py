@@ -101,7 +101,7 @@ def test_what_is_not_there_has_no_line():
         (["dense=loftr"], "cpu", True),
         ([], "gpu", False),
         (["experiment=quickstart"], "cpu", False),
-        (["experiment=dense_small"], "cpu", False),
+        (["experiment=small_dense"], "cpu", False),
         (["trainer.max_steps=10"], "cpu", False),
     ],
 )
