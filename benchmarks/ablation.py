@@ -77,7 +77,7 @@ def rows(
         found = compared(comparer, records, chosen)
         yield "all fused, with the run", np.array([pair.score for pair in found])
         yield "ridges fused, with Module 1's guesses", np.array([pair.ridge_score for pair in found])
-        yield "cosines alone", np.array([pair.opinion.score for pair in found])
+        yield "cosines alone", np.array([pair.module2_result.score for pair in found])
         alone = limited(comparer, records, chosen, 0, 0)
         yield "guesses by Module 1 alone", np.array([pair.ridge_score for pair in alone])
 

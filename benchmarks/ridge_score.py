@@ -41,7 +41,7 @@ def pairs(files: list[Path]) -> list[tuple[int, int, bool]]:
 
 def gathered(folder: Path, networks: RunNetworks | None) -> np.ndarray:
     """The evidence of each pair and whether it is genuine, (N, 5); with networks and their cosines (N, 7)."""
-    kept = folder / ("evidence.npy" if networks is None else f"evidence-{networks.module_2.digest()}.npy")
+    kept = folder / ("evidence.npy" if networks is None else f"evidence-{networks.module2.digest()}.npy")
     if kept.exists():
         return np.load(kept)
     files = sorted(folder.rglob("*.png")) or sorted(folder.rglob("*.tif"))
@@ -52,7 +52,7 @@ def gathered(folder: Path, networks: RunNetworks | None) -> np.ndarray:
     progress = Progress("comparing", len(chosen))
     compared = comparer.compare_many((prints[first], prints[second]) for first, second, _ in chosen)
     for (_, _, genuine), found in zip(chosen, compared, strict=True):
-        rows.append((*found.evidence, genuine, *(() if networks is None else found.opinion.cosines)))
+        rows.append((*found.evidence, genuine, *(() if networks is None else found.module2_result.cosines)))
         progress.step()
     np.save(kept, np.array(rows))
     return np.array(rows)
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, metavar="RUN_DIR", help="whose Module 2's cosines are weighed too")
     arguments = parser.parse_args()
     networks = None if arguments.run is None else load_networks(arguments.run)
-    if networks is not None and networks.module_2 is None:
+    if networks is not None and networks.module2 is None:
         raise SystemExit(
             f"{arguments.run}: has Module 1 alone, whose guesses are no evidence; give a run of stage=matcher"
         )
@@ -105,7 +105,7 @@ def main() -> None:
     print("WEIGHTS" if networks is None else "WEIGHTS_WITH_NETWORKS", np.round(weights, 3).tolist())
     shown = {"agreement alone": table[:, 0], "fused": ridge_score(evidence, cosines, weights)}
     if networks is not None:
-        config = networks.module_2.config
+        config = networks.module2.config
         shown["cosines"] = table[:, 5:] @ (config.global_weight, config.local_weight)
         shown["ridges alone, fitted"] = ridge_score(evidence, None, fit(terms(evidence), genuine))
     for name, score in shown.items():
