@@ -133,7 +133,7 @@ class Comparer:
         if self.networks is None:
             return [None] * len(scans)
         enhancer = self.enhancer.by(self.networks.enhancement)
-        return matcher_prints(scans, ppis, self.networks.module_1, enhancer)
+        return matcher_prints(scans, ppis, self.networks.module1, enhancer)
 
     def compare(self, a: Print, b: Print) -> Compared:
         """The comparison of one pair."""
