@@ -36,11 +36,11 @@ def aligned(rows: Rows, right: Collection[int] = ()) -> list[str]:
 
 def markdown(rows: Rows) -> str:
     """A Markdown table for GitHub, notebooks and Pandoc, aligned as plain text too."""
-    heading, *others = [[_in_markdown(cell) for cell in row] for row in rows]
-    widths = [max(3, *map(len, column)) for column in zip(heading, *others, strict=True)]
+    heading, *body = [[_in_markdown(cell) for cell in row] for row in rows]
+    widths = [max(3, *map(len, column)) for column in zip(heading, *body, strict=True)]
     ruler = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     lines = []
-    for row in (heading, ruler, *others):
+    for row in (heading, ruler, *body):
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         lines.append(f"| {' | '.join(cells)} |\n")
     return "".join(lines)
@@ -48,14 +48,14 @@ def markdown(rows: Rows) -> str:
 
 def latex(rows: Rows) -> str:
     """A LaTeX tabular with the rules of the package booktabs."""
-    heading, *others = [" & ".join("".join(_LATEX.get(c, c) for c in printable(cell)) for cell in row) for row in rows]
+    heading, *body = [" & ".join("".join(_LATEX.get(c, c) for c in printable(cell)) for cell in row) for row in rows]
     lines = [
         r"% \usepackage{booktabs}",
         rf"\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}",
         r"\toprule",
         rf"{heading} \\",
         r"\midrule",
-        *(rf"{row} \\" for row in others),
+        *(rf"{row} \\" for row in body),
         r"\bottomrule",
         r"\end{tabular}",
     ]
