@@ -1,7 +1,7 @@
-"""The front door: `python train.py dense=loftr data=fvc data.root=FOLDER`.
+"""The entry point for training: `python train.py dense=loftr data=fvc data.root=FOLDER`.
 
-Hydra composes configs/, ifvit.config validates, one stage trains; `main` returns the number a sweep optimises: the
-validation's exact cell accuracy of Module 1, the AUC of Module 2.
+Hydra composes the config from configs/, `ifvit.config` validates it, one stage trains. `main` returns the validation's
+objective, which a sweep optimises: the exact cell accuracy of Module 1, the AUC of Module 2.
 """
 
 import sys
@@ -10,9 +10,9 @@ from ifvit import program
 
 
 def main() -> float | None:
-    """Run what the command line says."""
+    """Run the command line."""
     with program.started(program.MODULE, script=sys.argv[0]):
-        from ifvit.cli.train import train_command  # not before signals are heard
+        from ifvit.cli.train import train_command  # after signals are handled
 
         return train_command(sys.argv[1:])
 

@@ -1,10 +1,11 @@
-"""What does each part of a comparison add: sources of guesses, kinds of evidence, the enhancement, a run's networks?
+"""Ablation of a comparison: sources of guesses, kinds of evidence, the enhancement, a run's networks.
 
     python benchmarks/ablation.py FOLDER --databases DB1_B DB2_B DB3_B DB4_B [--run RUN_DIR] [--impostors 45]
 
-FOLDER holds FVC's databases: all genuine pairs of its protocol, and its impostor pairs, or so many drawn ones. A source
-alone leaves out the others' guesses; evidence alone is the mean agreement where the overlap is at least a third of a
-square cm, or the balance of paired and unpaired minutiae, or a Module 2's cosines. Prints EER and ZeroFMR in percent.
+FOLDER has FVC's databases. Compared are all genuine pairs of its protocol, and its impostor pairs, or --impostors drawn
+ones. A source alone: without the guesses of the other sources. Evidence alone: the mean agreement where the overlap is
+at least a third of a square cm, or the balance of paired and unpaired minutiae, or Module 2's cosines. Prints EER and
+ZeroFMR in percent.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from ifvit.registration import registrar
 from ifvit.registration.elastic import worth
 from ifvit.registration.registrar import OF_FLOW, OF_MINUTIAE, frame_of
 
-BALANCE = 2  # its place among the score's terms
+BALANCE = 2  # index of the balance of minutiae in the score's terms
 
 
 def main() -> None:
@@ -44,11 +45,11 @@ def main() -> None:
     table: dict[str, list[str]] = {}
     for database in arguments.databases:
         data = compose_config(["data=fvc", f"data.root={arguments.folder}", f"data.databases=[{database}]"]).data
-        records = [record for some in find(data).values() for record in some]
-        chosen = pairs(records, Protocol.all if arguments.impostors else Protocol.fvc, arguments.impostors)
+        records = [record for database_records in find(data).values() for record in database_records]
+        pair_list = pairs(records, Protocol.all if arguments.impostors else Protocol.fvc, arguments.impostors)
         for method in arguments.methods:
-            for name, score in rows(networks, method, records, chosen):
-                figures = Thresholds(score, chosen.genuine).rates()
+            for name, score in rows(networks, method, records, pair_list):
+                figures = Thresholds(score, pair_list.genuine).rates()
                 cell = f"{100 * equal_error(figures).rate:6.2f} {100 * float(lowest_fnmr(figures, 0.0)[0]):6.2f}"
                 table.setdefault(f"{method}, {name}", []).append(cell)
                 print(f"{database} {method}, {name:32} {cell}", flush=True)
@@ -58,48 +59,47 @@ def main() -> None:
 
 
 def rows(
-    networks: RunNetworks | None, method: Enhancement, records: Sequence[Record], chosen: PairList
+    networks: RunNetworks | None, method: Enhancement, records: Sequence[Record], pair_list: PairList
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """The name and the scores (P,) of each part, higher for mates."""
+    """The name and the scores (P,) of each part, higher for genuine pairs."""
     comparer = Comparer(None, method)
-    found = compared(comparer, records, chosen)
-    yield "ridges fused, without a run", np.array([pair.ridge_score for pair in found])
-    agreements = [pair.alignment.agreement for pair in found]
-    yield "agreement alone", np.array([float(worth(np.float32(one.mean), one.area)) for one in agreements])
-    yield "minutiae alone", np.array([terms(pair.evidence)[BALANCE] for pair in found])
+    results = compare_all(comparer, records, pair_list)
+    yield "ridges fused, without a run", np.array([pair.ridge_score for pair in results])
+    agreements = [pair.alignment.agreement for pair in results]
+    yield "agreement alone", np.array([float(worth(np.float32(each.mean), each.area)) for each in agreements])
+    yield "minutiae alone", np.array([terms(pair.evidence)[BALANCE] for pair in results])
     for name, of_flow, of_minutiae in (("flow", OF_FLOW, 0), ("minutiae", 0, OF_MINUTIAE)):
-        yield (
-            f"guesses by {name} alone",
-            np.array([pair.ridge_score for pair in limited(comparer, records, chosen, of_flow, of_minutiae)]),
-        )
+        results = compare_with_limits(comparer, records, pair_list, of_flow, of_minutiae)
+        yield f"guesses by {name} alone", np.array([pair.ridge_score for pair in results])
     if networks is not None:
         comparer = Comparer(networks, method)
-        found = compared(comparer, records, chosen)
-        yield "all fused, with the run", np.array([pair.score for pair in found])
-        yield "ridges fused, with Module 1's guesses", np.array([pair.ridge_score for pair in found])
-        yield "cosines alone", np.array([pair.opinion.score for pair in found])
-        alone = limited(comparer, records, chosen, 0, 0)
-        yield "guesses by Module 1 alone", np.array([pair.ridge_score for pair in alone])
+        results = compare_all(comparer, records, pair_list)
+        yield "all fused, with the run", np.array([pair.score for pair in results])
+        yield "ridges fused, with Module 1's guesses", np.array([pair.ridge_score for pair in results])
+        yield "cosines alone", np.array([pair.module2_result.score for pair in results])
+        results = compare_with_limits(comparer, records, pair_list, 0, 0)
+        yield "guesses by Module 1 alone", np.array([pair.ridge_score for pair in results])
 
 
-def limited(
-    comparer: Comparer, records: Sequence[Record], chosen: PairList, of_flow: int, of_minutiae: int
+def compare_with_limits(
+    comparer: Comparer, records: Sequence[Record], pair_list: PairList, of_flow: int, of_minutiae: int
 ) -> list[Compared]:
-    """With so many guesses of either source."""
+    """The comparison of all pairs with another number of guesses by each source."""
     registrar.OF_FLOW, registrar.OF_MINUTIAE = of_flow, of_minutiae
-    jax.clear_caches()  # of the program that was compiled with the others
-    found = compared(comparer, records, chosen)
+    jax.clear_caches()  # the compiled program has the old numbers
+    results = compare_all(comparer, records, pair_list)
     registrar.OF_FLOW, registrar.OF_MINUTIAE = OF_FLOW, OF_MINUTIAE
     jax.clear_caches()
-    return found
+    return results
 
 
-def compared(comparer: Comparer, records: Sequence[Record], chosen: PairList) -> list[Compared]:
-    """All pairs."""
+def compare_all(comparer: Comparer, records: Sequence[Record], pair_list: PairList) -> list[Compared]:
+    """The comparison of all pairs."""
     scans = [image.read(record.path) for record in records]
     prints = list(comparer.prints_of(scans, [record.ppi for record in records]))
-    comparer = comparer.by(8, frame_of(shown.of_ridges for shown in prints))
-    return list(comparer.compare_many((prints[a], prints[b]) for a, b in zip(chosen.first, chosen.second, strict=True)))
+    comparer = comparer.by(8, frame_of(print_.of_ridges for print_ in prints))
+    numbers = zip(pair_list.first, pair_list.second, strict=True)
+    return list(comparer.compare_many((prints[a], prints[b]) for a, b in numbers))
 
 
 if __name__ == "__main__":

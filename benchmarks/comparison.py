@@ -1,4 +1,4 @@
-"""How many pairs a second are compared, singly and in batches, with prints enhanced before or not?
+"""Speed of comparisons, one by one and in batches, with and without cached prints.
 
     python benchmarks/comparison.py [FOLDER] [--run RUN_DIR] [--ppi 500] [--pairs 32]
 
@@ -27,7 +27,7 @@ ROUNDS = 3
 
 
 def main() -> None:
-    """Print ms a pair and pairs a second of each way."""
+    """Print ms a pair and pairs a second of each case."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, nargs="?", help="of images; synthetic prints without it")
     parser.add_argument("--run", dest="run_dir", type=Path, metavar="RUN_DIR", help="whose networks take part")
@@ -36,49 +36,50 @@ def main() -> None:
     arguments = parser.parse_args()
     count = 2 * arguments.pairs
     prints = read_prints(arguments.folder, count) if arguments.folder else synthetic_prints(count)
-    pairs = list(zip(prints[::2], prints[1::2], strict=False))  # no print twice, so that none is found enhanced
+    pairs = list(zip(prints[::2], prints[1::2], strict=False))  # no print twice, so that none is cached
     device = jax.devices()[0]
     print(f"{device.platform} {device.device_kind}; {len(pairs)} pairs of {len(prints)} prints")
     print(f"  {'paper':34} {PAPER_MS:8.1f} ms a pair {1000 / PAPER_MS:8.1f} pairs/s")
 
-    def each(matcher) -> None:
+    def compare_each(matcher) -> None:
         for a, b in pairs:
             matcher.compare(a, b, arguments.ppi)
 
-    cold = []
+    seconds = []
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory() as folder:
             matcher = load(arguments.run_dir, folder)
-            matcher.compare(*pairs[0], arguments.ppi + 1)  # compiles, and enhances none of the pairs' own
-            cold.append(_seconds(lambda matcher=matcher: each(matcher)))
-    _say("one by one, nothing cached", statistics.median(cold), len(pairs))
+            matcher.compare(*pairs[0], arguments.ppi + 1)  # compiles; at another ppi, so that no print is cached
+            seconds.append(_seconds(lambda matcher=matcher: compare_each(matcher)))
+    _print_row("one by one, nothing cached", statistics.median(seconds), len(pairs))
     with tempfile.TemporaryDirectory() as folder:
         matcher = load(arguments.run_dir, folder)
-        _say("one by one, cached", _median(lambda: each(matcher)), len(pairs))
-        _say("8 in a batch, cached", _median(lambda: list(matcher.compare_many(pairs, arguments.ppi))), len(pairs))
-        ready = [matcher.comparer.print_of(image.scan_of(grey), arguments.ppi) for grey in prints]
-        sides = list(zip(ready[::2], ready[1::2], strict=False))
+        _print_row("one by one, cached", _median(lambda: compare_each(matcher)), len(pairs))
+        seconds = _median(lambda: list(matcher.compare_many(pairs, arguments.ppi)))
+        _print_row("8 in a batch, cached", seconds, len(pairs))
+        prints_in_memory = [matcher.comparer.print_of(image.scan_of(grey), arguments.ppi) for grey in prints]
+        sides = list(zip(prints_in_memory[::2], prints_in_memory[1::2], strict=False))
         for at_once in (1, 8):
             comparer = matcher.comparer.by(at_once)
             name = f"prints ready, {at_once} in a batch"
-            _say(name, _median(lambda comparer=comparer: list(comparer.compare_many(sides))), len(pairs))
+            _print_row(name, _median(lambda comparer=comparer: list(comparer.compare_many(sides))), len(pairs))
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
+    start = time.perf_counter()
     work()
-    return time.perf_counter() - started
+    return time.perf_counter() - start
 
 
 def _median(work: Callable[[], object]) -> float:
-    """Of ROUNDS, after one that is not counted."""
+    """The median of ROUNDS rounds, after one that is not counted."""
     work()
     return statistics.median(_seconds(work) for _ in range(ROUNDS))
 
 
-def _say(what: str, seconds: float, pairs: int) -> None:
+def _print_row(name: str, seconds: float, pairs: int) -> None:
     ms = 1000 * seconds / pairs
-    print(f"  {what:34} {ms:8.1f} ms a pair {1000 / ms:8.1f} pairs/s")
+    print(f"  {name:34} {ms:8.1f} ms a pair {1000 / ms:8.1f} pairs/s")
 
 
 if __name__ == "__main__":

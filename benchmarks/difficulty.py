@@ -1,4 +1,4 @@
-"""How hard are the prints of a folder? Bozorth3 scores, NFIQ2, ridge period and minutiae of FVC-named images.
+"""Difficulty of the prints in a folder: Bozorth3 scores, NFIQ2, ridge period and minutiae of FVC-named images.
 
     pip install nbis-python==0.1.9     # with Debian's libopencv-{core,imgproc,ml,imgcodecs}406
     python -m ifvit synthesize --fingers 200 --impressions 8 --out /tmp/fingers
@@ -28,16 +28,16 @@ NAME = re.compile(r"(\d+)_(\d+)\.(tif|png|bmp)", re.IGNORECASE)
 
 
 class Print(NamedTuple):
-    """One image, measured. minutiae: NBIS's; quality: NFIQ2; period: px at 500 ppi; density: minutiae per mm2."""
+    """The measures of an image."""
 
     minutiae: nbis.Minutiae
-    quality: float
-    period: float
-    density: float
+    quality: float  # NFIQ2
+    period: float  # px at 500 ppi
+    density: float  # minutiae per mm2
 
 
 def main() -> None:
-    """A row for each folder."""
+    """Print a row for each folder."""
     arguments = _parser().parse_args()
     print("folder | prints | genuine 5, 50, 95 % (min) | impostor 50, 99.9 % (max) | EER %", end=" | ")
     print("NFIQ2 50 % (10-90 %) | period px 50 % (10-90 %) | minutiae/mm2")
@@ -54,37 +54,38 @@ def _parser() -> argparse.ArgumentParser:
 
 def row(folder: Path, ppi: float) -> str:
     """The figures of a folder's images, in the order of the heading."""
-    named = {path: NAME.fullmatch(path.name) for path in sorted(folder.iterdir())}
-    named = {path: (int(found[1]), int(found[2])) for path, found in named.items() if found}
+    files = {path: NAME.fullmatch(path.name) for path in sorted(folder.iterdir())}
+    files = {path: (int(match[1]), int(match[2])) for path, match in files.items() if match}
     with ThreadPoolExecutor(2) as pool:
-        measured = list(pool.map(lambda path: measure(path, ppi), named))
-        prints = dict(zip(named.values(), measured, strict=True))
-        first = [min(key for key in prints if key[0] == finger) for finger in sorted({f for f, _ in prints})]
+        measurements = list(pool.map(lambda path: measure(path, ppi), files))
+        prints = dict(zip(files.values(), measurements, strict=True))
+        fingers = sorted({finger for finger, _ in prints})
+        first_impressions = [min(key for key in prints if key[0] == finger) for finger in fingers]
         genuine = [pair for pair in combinations(sorted(prints), 2) if pair[0][0] == pair[1][0]]
 
         def score(pair) -> int:
             return prints[pair[0]].minutiae.compare(prints[pair[1]].minutiae)
 
-        mates = np.array(list(pool.map(score, genuine)))
-        others = np.array(list(pool.map(score, combinations(first, 2))))
-    quality, period, density = (np.array([getattr(p, name) for p in measured]) for name in Print._fields[1:])
-    low, middle, high = np.quantile(mates, (0.05, 0.5, 0.95))
-    usual, rare = np.quantile(others, (0.5, 0.999))
+        genuines = np.array(list(pool.map(score, genuine)))
+        impostors = np.array(list(pool.map(score, combinations(first_impressions, 2))))
+    quality, period, density = (np.array([getattr(p, name) for p in measurements]) for name in Print._fields[1:])
+    low, middle, high = np.quantile(genuines, (0.05, 0.5, 0.95))
+    median_impostor, high_impostor = np.quantile(impostors, (0.5, 0.999))
     return (
-        f"{len(prints)} | {low:.0f}, {middle:.0f}, {high:.0f} ({mates.min()}) | "
-        f"{usual:.0f}, {rare:.0f} ({others.max()}) | {equal_error(mates, others):.2f} | "
+        f"{len(prints)} | {low:.0f}, {middle:.0f}, {high:.0f} ({genuines.min()}) | "
+        f"{median_impostor:.0f}, {high_impostor:.0f} ({impostors.max()}) | {equal_error(genuines, impostors):.2f} | "
         f"{np.nanmedian(quality):.0f} ({_spread(quality, '.0f')}) | "
         f"{np.nanmedian(period):.1f} ({_spread(period, '.1f')}) | {density.mean():.2f}"
     )
 
 
-def equal_error(mates: np.ndarray, others: np.ndarray) -> float:
-    """Per cent: the mean of both error rates at the threshold where they are nearest to each other."""
-    thresholds = np.unique(np.concatenate([mates, others]))
-    missed = np.searchsorted(np.sort(mates), thresholds) / len(mates)
-    matched = 1 - np.searchsorted(np.sort(others), thresholds) / len(others)
-    at = np.argmin(np.abs(missed - matched))
-    return 50 * (missed[at] + matched[at])
+def equal_error(genuines: np.ndarray, impostors: np.ndarray) -> float:
+    """EER in percent: the mean of FNMR and FMR at the threshold where they are nearest."""
+    thresholds = np.unique(np.concatenate([genuines, impostors]))
+    fnmr = np.searchsorted(np.sort(genuines), thresholds) / len(genuines)
+    fmr = 1 - np.searchsorted(np.sort(impostors), thresholds) / len(impostors)
+    nearest = np.argmin(np.abs(fnmr - fmr))
+    return 50 * (fnmr[nearest] + fmr[nearest])
 
 
 def _spread(values: np.ndarray, form: str) -> str:
@@ -92,18 +93,18 @@ def _spread(values: np.ndarray, form: str) -> str:
 
 
 def measure(path: Path, ppi: float) -> Print:
-    """An image's minutiae, quality (nan where NFIQ2 gives up), ridge period and density of minutiae."""
+    """The measures of an image; quality is nan where NFIQ2 fails."""
     grey = image.read_grey(path)
-    encoded = cv2.imencode(".png", grey)[1].tobytes()
+    png = cv2.imencode(".png", grey)[1].tobytes()
     try:
-        minutiae = _extractor(ppi, quality=True).extract_minutiae(encoded)
+        minutiae = _extractor(ppi, quality=True).extract_minutiae(png)
         quality = float(minutiae.quality().score)
     except nbis.NbisError.Nfiq2ComputeFailed:
-        minutiae, quality = _extractor(ppi, quality=False).extract_minutiae(encoded), np.nan
+        minutiae, quality = _extractor(ppi, quality=False).extract_minutiae(png), np.nan
     ridges = image.ridge_mask(grey, ppi)
-    held = sum(bool(ridges[min(m.y(), grey.shape[0] - 1), min(m.x(), grey.shape[1] - 1)]) for m in minutiae.get())
+    inside = sum(bool(ridges[min(m.y(), grey.shape[0] - 1), min(m.x(), grey.shape[1] - 1)]) for m in minutiae.get())
     area = ridges.sum() * (25.4 / ppi) ** 2  # mm2
-    return Print(minutiae, quality, ridge_period(grey, ridges) * 500 / ppi, held / area)
+    return Print(minutiae, quality, ridge_period(grey, ridges) * 500 / ppi, inside / area)
 
 
 def _extractor(ppi: float, quality: bool) -> nbis.NbisExtractor:

@@ -1,11 +1,10 @@
-"""How long does a print take to be enhanced by each method, at first and from the cache?
+"""Time to enhance a print by each method, computed and from the cache.
 
     python benchmarks/enhancement.py [FOLDER] [--ppi 500] [--prints 16]
 
-Of the images in FOLDER and below, or of synthetic prints of 480x400 px. `mask` is where the ridges are, alone;
-`enhanced` is both. Medians, of prints handed in one by one. The first print of a process takes longer, for what it
-compiles and, with pyfing, for importing and loading the networks: that is given beside. pyfing is timed where it is
-installed.
+Of the images in FOLDER and below, or of synthetic prints of 480x400 px. `mask` is the ridge mask alone; `enhanced` is
+the enhanced image and the mask. Medians of prints one by one. The first print of a process takes longer, because it
+compiles, and with pyfing loads the networks: this extra time is printed too. pyfing is timed where it is installed.
 """
 
 from __future__ import annotations
@@ -37,21 +36,21 @@ def main() -> None:
     sizes = sorted({grey.shape for grey in prints})
     device = jax.devices()[0]
     print(f"{device.platform} {device.device_kind}; {len(prints)} prints, the first of {sizes[0][1]}x{sizes[0][0]} px")
-    each = _each(prints, ridge_period)
-    print(f"  {'ridge period':18} {1e3 * statistics.median(each):8.1f} ms a print")
+    seconds = _seconds_each(prints, ridge_period)
+    print(f"  {'ridge period':18} {1e3 * statistics.median(seconds):8.1f} ms a print")
     for method in Enhancement:
-        for what in ("mask", "enhanced"):
+        for output in ("mask", "enhanced"):
             with tempfile.TemporaryDirectory() as folder:
                 try:
-                    cold, cached = (_timed(method, what, folder, prints, ppi) for _ in range(2))
+                    cold_seconds, cached_seconds = (_seconds_of(method, output, folder, prints, ppi) for _ in range(2))
                 except EnhancementError as error:
-                    print(f"  {method + ', ' + what:18} {error}")
+                    print(f"  {method + ', ' + output:18} {error}")
                     continue
-            usual = statistics.median(cold[1:] or cold)
-            more = max(0.0, cold[0] - usual)
+            median = statistics.median(cold_seconds[1:] or cold_seconds)
+            extra = max(0.0, cold_seconds[0] - median)
             print(
-                f"  {method + ', ' + what:18} {1e3 * usual:8.1f} ms a print (the first {more:.1f} s more), "
-                f"cached {1e3 * statistics.median(cached):.2f} ms"
+                f"  {method + ', ' + output:18} {1e3 * median:8.1f} ms a print (the first {extra:.1f} s more), "
+                f"cached {1e3 * statistics.median(cached_seconds):.2f} ms"
             )
 
 
@@ -63,15 +62,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _timed(method: Enhancement, what: str, folder: str, prints: list[np.ndarray], ppi: float) -> list[float]:
-    """Seconds of each print by an enhancer that is new, on a cache that may hold them."""
+def _seconds_of(method: Enhancement, output: str, folder: str, prints: list[np.ndarray], ppi: float) -> list[float]:
+    """Seconds for each print by a new enhancer with the cache in `folder`."""
     enhancer = Enhancer(method, folder)
-    if what == "mask":
-        return _each(prints, lambda grey: next(enhancer.ridges_many([grey], [ppi])))
-    return _each(prints, lambda grey: enhancer.enhance(grey, ppi))
+    if output == "mask":
+        return _seconds_each(prints, lambda grey: next(enhancer.ridges_many([grey], [ppi])))
+    return _seconds_each(prints, lambda grey: enhancer.enhance(grey, ppi))
 
 
-def _each(prints: list[np.ndarray], run: Callable[[np.ndarray], object]) -> list[float]:
+def _seconds_each(prints: list[np.ndarray], run: Callable[[np.ndarray], object]) -> list[float]:
     seconds = []
     for grey in prints:
         start = time.perf_counter()
@@ -98,6 +97,7 @@ def read_prints(folder: Path, count: int) -> list[np.ndarray]:
 
 
 def synthetic_prints(count: int) -> list[np.ndarray]:
+    """Impressions of synthetic fingers, uint8 (480, 400) each."""
     from ifvit.launch import compose_config
     from ifvit.synthesis.impression import draw_impression, frame_points, render
     from ifvit.synthesis.master import grow_finger
@@ -106,12 +106,12 @@ def synthetic_prints(count: int) -> list[np.ndarray]:
     points = frame_points(480, 400, 500)
 
     @jax.jit
-    def drawn(key: jax.Array) -> jax.Array:
+    def render_print(key: jax.Array) -> jax.Array:
         finger_key, impression_key = jax.random.split(key)
         return render(grow_finger(finger_key).skin, draw_impression(impression_key, settings), points, 500)
 
     keys = jax.random.split(jax.random.key(SEED), count)
-    return [np.asarray(255 * drawn(key)).round().clip(0, 255).astype(np.uint8) for key in keys]
+    return [np.asarray(255 * render_print(key)).round().clip(0, 255).astype(np.uint8) for key in keys]
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How many images a second come from disk to the device, by 1, 2 and 4 loader threads?
+"""Speed of the input, from disk to the device, by 1, 2 and 4 loader threads.
 
     python benchmarks/input.py data=fvc data.root=FOLDER [any data.* override]
     python benchmarks/input.py            on 20 synthetic fingers x 8, written to a temporary folder (PNG, 400x480)
 
-Each image is read, decoded, resampled, segmented, placed and copied to the device; pairs are not made of them. `disk`
-decodes every one again (data.memory_gb=0, the system's file cache warm), `memory` has them all ready. Medians of five
-rounds, settings in turn. What a training loses to its input is in benchmarks/training.py.
+Each image is read, decoded, resampled, segmented, framed and copied to the device; no pairs are rendered. `disk`
+decodes every image again (data.memory_gb=0, the system's file cache warm), `memory` has all of them in memory. Medians
+of five rounds, settings in turn. benchmarks/training.py measures how long a training waits for its input.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ THREADS = (1, 2, 4)
 
 
 class Canvases(CopiedBatches):
-    """Batches that end on the device as canvases."""
+    """Batches of canvases on the device, without the rendering of pairs."""
 
     def on_device(self, n, prepared):
-        """Canvases there, and nothing more."""
+        """The canvases on the device."""
         return jax.device_put(prepared, self._sharding)
 
 
@@ -50,12 +50,12 @@ def main() -> None:
         sources = {}
         for name, gigabytes in (("disk", 0.0), ("memory", config.data.memory_gb)):
             sources[name] = load(replace(config.data, memory_gb=gigabytes))
-        for turn in range(ROUNDS + 1):
+        for round_ in range(ROUNDS + 1):
             for name, prints in sources.items():
                 for threads in THREADS:
-                    batches = made(config, prints, threads, size, sharding)
-                    seconds = timed(batches)
-                    if turn:  # the first round warms the file cache
+                    batches = make_batches(config, prints, threads, size, sharding)
+                    seconds = seconds_of(batches)
+                    if round_:  # the first round warms the file cache
                         rates.setdefault((name, threads), []).append(BATCHES * size / seconds)
     print(f"{len(sources['disk'])} images, {jax.devices()[0].device_kind}; batches of {size}, {ROUNDS} rounds")
     for (name, threads), values in rates.items():
@@ -64,18 +64,18 @@ def main() -> None:
 
 
 def synthetic_set(folder: Path) -> list[str]:
-    """The overrides of a synthetic set, which is written first."""
+    """Write a synthetic set; its overrides."""
     make_set(folder / "set", 20, 8, 0, compose_config([]).data.impression)
     return ["data=fvc", f"data.root={folder / 'set'}", "data.file_ppi=500"]
 
 
-def made(config: Config, prints, threads: int, size: int, sharding) -> Canvases:
-    """Batches of all prints, by so many threads."""
+def make_batches(config: Config, prints, threads: int, size: int, sharding) -> Canvases:
+    """Batches of all prints, by a number of threads."""
     config = replace(config, data=replace(config.data, threads=threads))
     return Canvases(config, prints, np.arange(len(prints)), BatchSpec(size, sharding, TRAIN))
 
 
-def timed(batches: Canvases) -> float:
+def seconds_of(batches: Canvases) -> float:
     """Seconds for BATCHES batches, from the first thread's start to the last canvas on the device."""
     start = time.perf_counter()
     for canvases in batches.pairs(0, BATCHES):

@@ -1,10 +1,10 @@
-"""Time of one pair through the whole of LoFTR, coarse only and with the fine stage, beside kornia's in the same run.
+"""Time of a pair through LoFTR, coarse only and with the fine stage, beside kornia's in the same run.
 
     pip install -e '.[parity]'
     python benchmarks/matching.py [--size 256] [--pairs 1] [--runs 15]
 
-Both have the same random weights at the official size. They are timed in turn, so that whatever else the machine does
-meets both alike; medians and their ratio are what counts. Without kornia, ours alone is timed.
+Both have the same random weights at the official size. They are timed in turn, so that other load on the machine
+affects both alike. Prints medians and their ratio. Without kornia only this program is timed.
 """
 
 from __future__ import annotations
@@ -22,37 +22,38 @@ from ifvit.models.dense import DenseModel
 from ifvit.models.matching import extract_matches
 
 MODEL = DenseModel("resnet_fpn_8_2", num_layers=8, fine="loftr")
-THRESHOLD = 1e-4  # random weights are sure of nothing
+THRESHOLD = 1e-4  # low, because random weights give low confidences
 MAX_MATCHES = 256
 
 
 def main() -> None:
+    """Print ms a pair of each function, and the ratios."""
     arguments = _parser().parse_args()
-    images = _shifted(arguments.pairs, arguments.size)
+    images = _shifted_pair(arguments.pairs, arguments.size)
     kornias, variables = _kornias()
     ours, traces = _ours(variables)
-    timed: dict[str, Callable[[], object]] = {
+    functions: dict[str, Callable[[], object]] = {
         "ours, coarse": lambda: jax.block_until_ready(ours["coarse"](*images)),
         "ours, with fine": lambda: jax.block_until_ready(ours["fine"](*images)),
     } | ({f"kornia, {name}": (lambda run=run: run(*images)) for name, run in kornias.items()})
-    first = {name: _seconds(run) for name, run in timed.items()}  # compiles
-    times = {name: [] for name in timed}
+    first_seconds = {name: _seconds(run) for name, run in functions.items()}  # compiles
+    times = {name: [] for name in functions}
     for _ in range(arguments.runs):
-        for name, run in timed.items():
+        for name, run in functions.items():
             times[name].append(_seconds(run))
     device = jax.devices()[0]
     print(f"{device.platform} {device.device_kind}; {arguments.pairs} pair(s) of {arguments.size}x{arguments.size} px")
     for name, seconds in times.items():
-        each = statistics.median(seconds) / arguments.pairs
-        print(f"  {name:16} {1e3 * each:8.1f} ms a pair   (first call {first[name]:.1f} s)")
-    for stage, other in (("coarse", "coarse"), ("with fine", "with fine")) if kornias else ():
-        ratio = statistics.median(times[f"ours, {stage}"]) / statistics.median(times[f"kornia, {other}"])
+        seconds_a_pair = statistics.median(seconds) / arguments.pairs
+        print(f"  {name:16} {1e3 * seconds_a_pair:8.1f} ms a pair   (first call {first_seconds[name]:.1f} s)")
+    for stage in ("coarse", "with fine") if kornias else ():
+        ratio = statistics.median(times[f"ours, {stage}"]) / statistics.median(times[f"kornia, {stage}"])
         print(f"  ours / kornia, {stage}: {ratio:.2f}")
-    found = int((ours["coarse"](*images)[0][..., 0] >= 0).sum())
-    print(f"  matches: {found} found of at most {MAX_MATCHES} a pair, all of which our fine stage computes")
-    other = _shifted(arguments.pairs, arguments.size + 64)
+    match_count = int((ours["coarse"](*images)[0][..., 0] >= 0).sum())
+    print(f"  matches: {match_count} found of at most {MAX_MATCHES} a pair, all of which our fine stage computes")
+    larger = _shifted_pair(arguments.pairs, arguments.size + 64)
     for _ in range(2):
-        ours["fine"](*other)
+        ours["fine"](*larger)
     print(f"  compilations with fine, two shapes called again and again: {traces['fine']}")
 
 
@@ -70,13 +71,13 @@ def _seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _shifted(pairs: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _shifted_pair(pairs: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     canvas = np.random.default_rng(0).uniform(size=(pairs, size + 8, size)).astype(np.float32)
     return canvas[:, :size].copy(), canvas[:, 8:].copy()
 
 
 def _ours(variables) -> tuple[dict[str, Callable], dict[str, int]]:
-    """The two functions of (image_a, image_b), and how often each was compiled so far."""
+    """The two functions of (image_a, image_b), and the number of compilations of each."""
     traces = {"coarse": 0, "fine": 0}
 
     def coarse(a, b):
@@ -90,14 +91,14 @@ def _ours(variables) -> tuple[dict[str, Callable], dict[str, int]]:
 
     def fine(a, b):
         traces["fine"] += 1
-        out, found = _coarse(a, b)
-        return MODEL.apply(variables, out, found.cells, method="refine").points_b
+        out, matches = _coarse(a, b)
+        return MODEL.apply(variables, out, matches.cells, method="refine").points_b
 
     return {"coarse": jax.jit(coarse), "fine": jax.jit(fine)}, traces
 
 
 def _kornias():
-    """Kornia's two functions (none without it), and the variables for ours: its weights, or random ones."""
+    """Kornia's two functions (none where it is not installed), and our variables: its weights, or random ones."""
     image = jnp.zeros((1, 64, 64))
     try:
         import torch
@@ -123,7 +124,7 @@ def _kornias():
     def pair(a, b):
         return {f"image{k}": torch.from_numpy(x)[:, None].to(device) for k, x in enumerate((a, b))}
 
-    def whole(a, b):
+    def with_fine(a, b):
         with torch.inference_mode():
             return loftr(pair(a, b))["keypoints1"].cpu()
 
@@ -136,7 +137,7 @@ def _kornias():
             loftr.coarse_matching(*tokens, data)
             return data["mkpts1_c"].cpu()
 
-    return {"coarse": coarse, "with fine": whole}, variables
+    return {"coarse": coarse, "with fine": with_fine}, variables
 
 
 if __name__ == "__main__":

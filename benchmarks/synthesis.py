@@ -1,8 +1,8 @@
-"""How fast are fingers grown and pairs rendered on this device?
+"""Speed of the growth of fingers and of the rendering of pairs on this device.
 
     python benchmarks/synthesis.py [--sizes 128 256] [--masters 32] [--pairs 64]
 
-What the train step asks for is in benchmarks/training.py (`held`), with data.image_size=128 and 256. Medians of five
+benchmarks/training.py measures the train step alone (`repeated`), with data.image_size=128 and 256. Medians of five
 rounds, after one that compiles; rounds of both kinds are timed in turn.
 """
 
@@ -37,19 +37,19 @@ def main() -> None:
         return grow_packed(turn, np.arange(masters))
 
     def render(turn: int, size: int):
-        sized = dataclasses.replace(data, image_size=size)
-        draws = draw_pairs(jax.random.key(turn), count, sized)
-        return render_pairs(draws, skins, picks, sized, SingleDeviceSharding(device))
+        sized_data = dataclasses.replace(data, image_size=size)
+        draws = draw_pairs(jax.random.key(turn), count, sized_data)
+        return render_pairs(draws, skins, picks, sized_data, SingleDeviceSharding(device))
 
     seconds: dict[str, list[float]] = {}
     for turn in range(ROUNDS + 1):
-        timed(seconds, "masters", grow, turn)
+        note_seconds(seconds, "masters", grow, turn)
         for size in arguments.sizes:
-            timed(seconds, f"pairs of {size}x{size} px", render, turn, size)
+            note_seconds(seconds, f"pairs of {size}x{size} px", render, turn, size)
     print(f"{device.platform} {device.device_kind}; {masters} masters and {count} pairs at a time, {ROUNDS} rounds")
-    for what, taken in seconds.items():
-        rates = sorted((masters if what == "masters" else count) / s for s in taken[1:])
-        print(f"{statistics.median(rates):9.1f} {what}/s (from {rates[0]:.1f} to {rates[-1]:.1f})")
+    for name, values in seconds.items():
+        rates = sorted((masters if name == "masters" else count) / s for s in values[1:])
+        print(f"{statistics.median(rates):9.1f} {name}/s (from {rates[0]:.1f} to {rates[-1]:.1f})")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,11 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def timed(seconds: dict[str, list[float]], what: str, function, *arguments) -> None:
-    """Note how long `function` takes."""
+def note_seconds(seconds: dict[str, list[float]], name: str, function, *arguments) -> None:
+    """Add the seconds that `function` takes."""
     start = time.perf_counter()
     jax.block_until_ready(function(*arguments))
-    seconds.setdefault(what, []).append(time.perf_counter() - start)
+    seconds.setdefault(name, []).append(time.perf_counter() - start)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Write what a score means by synthetic fingers, `ifvit/recognition/synthetic_calibration.json`.
+"""Write the calibration of the score by synthetic fingers, `ifvit/comparison/synthetic_calibration.json`.
 
     python -m ifvit synthesize --fingers 100 --impressions 2 --seed 4000 --out SET
     python -m ifvit evaluate data=fvc data.root=SET data.databases=[DB1_A] data.file_ppi=500 --out RIDGES
     python -m ifvit evaluate RUN_DIR data=fvc data.root=SET data.databases=[DB1_A] data.file_ppi=500 --out NETWORKS
     python benchmarks/synthetic_calibration.py RIDGES NETWORKS
 
-The fingers are none of those that the score is fitted on (seed 2000) or that the run is trained on. Impostor pairs are
-the first impressions of every two fingers. Takes half an hour on two cores. To be made again when a pair gets another
-score; a test holds the weights that the file names against the score's.
+The fingers are different from those of the score's fit (seed 2000) and of the run's training. Impostor pairs are the
+first impressions of every two fingers. Takes half an hour on two cores. The file must be made again when a pair gets
+another score; a test compares the weights in the file with the score's.
 """
 
 import argparse
@@ -18,10 +18,11 @@ from ifvit.comparison.score import WEIGHTS, WEIGHTS_WITH_NETWORKS
 from ifvit.comparison.synthetic_calibration import FILE, NETWORKS, RIDGES
 from ifvit.storage.checkpoint import write_json
 
-PLACES = 4  # of scores and rates
+PLACES = 4  # decimals of scores and rates
 
 
 def main() -> None:
+    """Write the file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("ridges", type=Path, help="folder of an evaluation without a run")
     parser.add_argument("networks", type=Path, help="folder of an evaluation with a run of stage=matcher")

@@ -1,9 +1,9 @@
-"""Does the input keep up? Pairs/s of training with fresh pairs, beside the same with one batch held on the device.
+"""Speed of training with fresh pairs, beside the same with one batch that stays on the device (`repeated`).
 
     .venv/bin/python benchmarks/training.py experiment=quickstart
     .venv/bin/python benchmarks/training.py dense=loftr dense.loftr_pretrained_ckpt=null trainer.batch_size=16
 
-Both are timed in turns in one run, so that the machine's mood touches both. Prints medians and their ratio.
+Both are timed in turn in one run, so that other load on the machine affects both alike. Prints medians and their ratio.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def main() -> None:
     )
 
     fresh = batches.pairs(0, 1 + (ROUNDS + 1) * STEPS)
-    held = itertools.repeat(next(fresh))
-    rates: dict[str, list[float]] = {"fresh": [], "held": []}
+    repeated = itertools.repeat(next(fresh))
+    rates: dict[str, list[float]] = {"fresh": [], "repeated": []}
     waits = []
     for turn in range(ROUNDS + 1):
-        for name, source in (("fresh", fresh), ("held", held)):
+        for name, source in (("fresh", fresh), ("repeated", repeated)):
             batches.waited_s = 0.0
-            state, seconds = timed(step, state, source)
+            state, seconds = run_steps(step, state, source)
             if turn:  # the first round compiles
                 rates[name].append(STEPS * config.trainer.batch_size / seconds)
                 waits += [batches.waited_s / seconds] if name == "fresh" else []
@@ -59,19 +59,19 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in rates.items()}
     print(f"{devices}; batches of {config.trainer.batch_size}, {ROUNDS} rounds of {STEPS} steps")
     for name, values in rates.items():
-        print(f"{name:6} {medians[name]:7.1f} pairs/s (from {min(values):.1f} to {max(values):.1f})")
+        print(f"{name:8} {medians[name]:7.1f} pairs/s (from {min(values):.1f} to {max(values):.1f})")
     print(
-        f"ratio  {medians['fresh'] / medians['held']:.2f}; input wait {statistics.median(waits):.1%}; "
+        f"ratio    {medians['fresh'] / medians['repeated']:.2f}; input wait {statistics.median(waits):.1%}; "
         f"compilations of the step: {compilations}"
     )
 
 
-def timed(step, state, source: Iterator[TrainingPairs]) -> tuple[object, float]:
+def run_steps(step, state, source: Iterator[TrainingPairs]) -> tuple[object, float]:
     """The state after STEPS steps, and the seconds they took."""
     start = time.perf_counter()
     for pairs in itertools.islice(source, STEPS):
         state, _ = step(state, pairs)
-    # All of it: the batch that is being made ahead would else be finished in the next round's time.
+    # Wait for all arrays: otherwise the batch that is prepared ahead would count in the next round's time.
     jax.block_until_ready(jax.live_arrays())
     return state, time.perf_counter() - start
 

@@ -1,4 +1,4 @@
-r"""Does a model know prints it was not trained on? Cells and pixels of runs on self-pairs of real databases.
+r"""Transfer of trained models to other databases: the registration metrics of runs on self-pairs of real prints.
 
     python train.py experiment=quickstart run_dir=checkpoints/synthetic
     python train.py experiment=quickstart run_dir=checkpoints/db2 data=fvc data.root=FOLDER data.databases=[DB2_B] \
@@ -6,8 +6,8 @@ r"""Does a model know prints it was not trained on? Cells and pixels of runs on 
     python benchmarks/transfer.py checkpoints/synthetic checkpoints/db2 --data data.root=FOLDER data.databases=[DB1_B]
 
 A self-pair is an image and a rotated, shifted, bent and worn copy of it, with the exact map between (data=fvc). All
-images of the named databases are used. Each run's best state is judged (best on its own unseen fingers), all on the
-same pairs; the first row is a model that was not trained at all.
+images of the named databases are used. Each run's best state (by its own validation fingers) is measured on the same
+pairs. The first row is an untrained model.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ifvit.training.state import init_variables, make_optimizer, new_state
 from ifvit.training.validate import validate
 
 BATCH, BATCHES = 16, 32
-SAID = ("exact", "within_one", "pck_1", "pck_3", "pck_5", "pck_10", "end_point_error", "precision", "recall")
+METRICS = ("exact", "within_one", "pck_1", "pck_3", "pck_5", "pck_10", "end_point_error", "precision", "recall")
 
 
 def main() -> None:
@@ -43,14 +43,14 @@ def main() -> None:
     arguments = parser.parse_args()
     pairs = pairs_of(build(compose_tree(["data=fvc", f"trainer.batch_size={BATCH}", *arguments.data])))
     print(f"{BATCH * BATCHES} self-pairs, {' '.join(arguments.data)}")
-    print(" | ".join(("run", *SAID)))
+    print(" | ".join(("run", *METRICS)))
     for run in [None, *arguments.runs]:
         config = build(json.loads(((run or arguments.runs[0]) / "config.json").read_text())["config"])
         print(" | ".join((str(run or "untrained"), *(f"{value:.3f}" for value in figures(config, run, pairs)))))
 
 
 def pairs_of(config: Config) -> list[TrainingPairs]:
-    """The pairs all runs are judged on: every image of the databases, wear and warps of a fixed seed."""
+    """The pairs for all runs: every image of the databases, wear and warps of a fixed seed."""
     impressions = load(config.data)
     sharding = Devices(config.trainer).split
     batches = CopiedBatches(config, impressions, np.arange(len(impressions)), BatchSpec(BATCH, sharding, VALIDATE))
@@ -58,13 +58,13 @@ def pairs_of(config: Config) -> list[TrainingPairs]:
 
 
 def figures(config: Config, run: Path | None, pairs: list[TrainingPairs]) -> list[float]:
-    """The run's figures, in the order of SAID; of an untrained model of its kind where run is None."""
+    """The run's metrics, in the order of METRICS; those of an untrained model where run is None."""
     model = DenseModel.from_config(config.dense, jax.numpy.float32)
     state = new_state(init_variables(model, config.seed, config.data.frame), make_optimizer(config, ()))
     if run:
         state = state.replace(**read_variables(run)[2])
     means = validate(jax.jit(make_eval_step(model, config)), state, pairs, config.loss, model.stride).means
-    return [means[name] for name in SAID]
+    return [means[name] for name in METRICS]
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How many mates are lost when the second print is turned, or when only a part of it is there?
+"""FNMR when the second print is turned, or cut to a part of its area.
 
     python benchmarks/turned_and_cut.py FOLDER --databases DB1_B DB3_B [--run RUN_DIR] [--impostors 200]
 
-FOLDER holds FVC's databases. B is turned by 12 steps of 30 degrees, or cut to 75, 50, 35 and 25 % of its ridges' area
-by a straight edge at a random angle. All genuine pairs, and drawn impostor pairs, are treated alike; the threshold is
-that of FMR 1 % over the impostors of the same treatment, all turns together.
+FOLDER has FVC's databases. B is turned by 12 steps of 30 degrees, or cut to 75, 50, 35 and 25 % of its ridges' area by
+a straight edge at a random angle. All genuine pairs and drawn impostor pairs are treated alike. The threshold is that
+of FMR 1 % over the impostors of the same treatment, all turns together.
 """
 
 import argparse
@@ -43,62 +43,66 @@ def main() -> None:
     comparer = Comparer(load_networks(arguments.run) if arguments.run else None)
     for database in arguments.databases:
         data = compose_config(["data=fvc", f"data.root={arguments.folder}", f"data.databases=[{database}]"]).data
-        records = [record for some in find(data).values() for record in some]
-        chosen = pairs(records, Protocol.all, arguments.impostors)
+        records = [record for database_records in find(data).values() for record in database_records]
+        pair_list = pairs(records, Protocol.all, arguments.impostors)
         scans, ppis = [image.read(record.path) for record in records], [record.ppi for record in records]
-        plain = list(comparer.prints_of(scans, ppis))
-        treated = partial(scores, comparer, plain, chosen, ppis)
+        prints = list(comparer.prints_of(scans, ppis))
+        score_treated = partial(scores, comparer, prints, pair_list, ppis)
         progress = Progress(database, len(ANGLES) + len(SHARES))
         rows = []
         for angle in ANGLES:
-            rows.append(treated([scan._replace(grey=moved(scan.grey, 500.0, angle, 0.0, 0.0)) for scan in scans]))
+            rows.append(score_treated([scan._replace(grey=moved(scan.grey, 500.0, angle, 0.0, 0.0)) for scan in scans]))
             progress.step()
-        report(database, [f"turned {angle}" for angle in ANGLES], np.array(rows), chosen.genuine, together=True)
+        report(database, [f"turned {angle}" for angle in ANGLES], np.array(rows), pair_list.genuine, together=True)
         edges = np.random.default_rng(SEED).uniform(0, 2 * np.pi, len(scans))
         rows = []
         for share in SHARES:
-            rows.append(treated([cut(*each, share) for each in zip(scans, plain, edges, strict=True)]))
+            parts = [cut(*each, share) for each in zip(scans, prints, edges, strict=True)]
+            rows.append(score_treated(parts))
             progress.step()
         names = [f"{100 * share:.0f} % of the area" for share in SHARES]
-        report(database, names, np.array(rows), chosen.genuine, together=False)
+        report(database, names, np.array(rows), pair_list.genuine, together=False)
 
 
 def scores(
     comparer: Comparer,
-    plain: Sequence[Print],
-    chosen: PairList,
+    prints: Sequence[Print],
+    pair_list: PairList,
     ppis: Sequence[float | None],
     scans: Sequence[Scan],
 ) -> np.ndarray:
-    """Of each pair, its second image taken from `scans`; -inf where that shows no ridges."""
-    treated = list(comparer.prints_of(scans, ppis))
-    good = np.array([not isinstance(treated[k], ImageError) for k in chosen.second])
-    sides = [(plain[a], treated[b]) for a, b in zip(chosen.first[good], chosen.second[good], strict=True)]
-    frame = frame_of(shown.of_ridges for pair in sides for shown in pair)
-    result = np.full(len(chosen), -np.inf)
-    result[good] = [found.score for found in comparer.by(8, frame).compare_many(sides)]
+    """The score of each pair, with its second image from `scans`; -inf where that shows no ridges."""
+    treated_prints = list(comparer.prints_of(scans, ppis))
+    usable = np.array([not isinstance(treated_prints[k], ImageError) for k in pair_list.second])
+    numbers = zip(pair_list.first[usable], pair_list.second[usable], strict=True)
+    sides = [(prints[a], treated_prints[b]) for a, b in numbers]
+    frame = frame_of(print_.of_ridges for pair in sides for print_ in pair)
+    result = np.full(len(pair_list), -np.inf)
+    result[usable] = [compared.score for compared in comparer.by(8, frame).compare_many(sides)]
     return result
 
 
 def report(database: str, names: Sequence[str], score: np.ndarray, genuine: np.ndarray, together: bool) -> None:
     """FNMR of each treatment (rows of `score`) at its own threshold, or at that of all of them."""
     impostors = score[:, ~genuine]
-    for name, of_mates, of_others in zip(names, score[:, genuine], impostors, strict=True):
-        threshold = np.quantile(impostors if together else of_others, 1 - FMR, method="higher")
-        lost = of_mates <= threshold
-        print(f"{database} {name:20} FNMR {100 * lost.mean():5.2f} % ({lost.sum()} of {len(lost)}) at {threshold:5.2f}")
+    for name, of_genuine, of_impostors in zip(names, score[:, genuine], impostors, strict=True):
+        threshold = np.quantile(impostors if together else of_impostors, 1 - FMR, method="higher")
+        rejected = of_genuine <= threshold
+        fnmr = f"{100 * rejected.mean():5.2f} % ({rejected.sum()} of {len(rejected)})"
+        print(f"{database} {name:20} FNMR {fnmr} at {threshold:5.2f}")
 
 
-def cut(scan: Scan, shown: Print, angle: float, share: float) -> Scan:
-    """The side of a straight edge that holds `share` of the ridges' area; beyond it is the image's ground."""
-    ridges = shown.of_ridges
+def cut(scan: Scan, print_: Print, angle: float, share: float) -> Scan:
+    """The image on one side of a straight edge, with `share` of the ridge area; the rest has the background's grey."""
+    ridges = print_.of_ridges
     rows, cols = np.nonzero(ridges.ridges)
     places = ridges.to_file(np.stack([cols, rows], axis=-1).astype(np.float64))
-    towards = np.array([np.cos(angle), np.sin(angle)])
-    edge = np.quantile(places @ towards, share)
+    direction = np.array([np.cos(angle), np.sin(angle)])
+    edge = np.quantile(places @ direction, share)
     y, x = np.mgrid[: scan.grey.shape[0], : scan.grey.shape[1]]
-    border = np.concatenate([scan.grey[0], scan.grey[-1], scan.grey[:, 0], scan.grey[:, -1]])
-    return scan._replace(grey=np.where(x * towards[0] + y * towards[1] > edge, np.uint8(np.median(border)), scan.grey))
+    edge_values = np.concatenate([scan.grey[0], scan.grey[-1], scan.grey[:, 0], scan.grey[:, -1]])
+    background = np.uint8(np.median(edge_values))
+    return scan._replace(grey=np.where(x * direction[0] + y * direction[1] > edge, background, scan.grey))
 
 
 if __name__ == "__main__":

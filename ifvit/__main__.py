@@ -1,4 +1,4 @@
-"""Where the program begins: `python -m ifvit`, and the console script `ifvit`."""
+"""The entry points `python -m ifvit` and `ifvit`, the console script."""
 
 from ifvit import program
 
@@ -10,7 +10,7 @@ def console_script() -> None:
 
 def _run(name: str) -> None:
     with program.started(name):
-        from ifvit.cli.main import main  # not before signals are heard
+        from ifvit.cli.main import main  # after signals are handled
 
         main()
 

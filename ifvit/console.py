@@ -1,8 +1,7 @@
-"""The streams a command writes to: one that cannot be written any more stops the work, and breaks nothing; and texts of
-strangers, which act on no terminal.
+"""Standard output and standard error of a command: a failed write stops the work without damage. Safe printing of text.
 
 `train.py | head`, a terminal that was closed, a log file on a full disk: in each case a write fails in the middle of
-work that can be saved. So a write never raises here. Work that takes long asks `lost`, and stops as it does on SIGTERM.
+work that can be saved. So a write never raises here. Long work calls `lost`, and stops as it does on SIGTERM.
 """
 
 from __future__ import annotations
@@ -16,64 +15,64 @@ NAMES = {"stdout": "standard output", "stderr": "standard error"}
 
 
 def printable(text: str) -> str:
-    """A text, like a stranger's file name, with a ? for what would act on a terminal or has no shape on paper."""
+    """A text, like a file name, in which a ? replaces control characters and all others that cannot be printed."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-class _Guarded:
-    """A stream whose first failed write is remembered in `why`; what is written after it goes nowhere."""
+class _GuardedStream:
+    """A stream that stores the error of its first failed write in `write_error`. Later writes are discarded."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream
-        self.why: OSError | None = None
+        self.write_error: OSError | None = None
 
     def write(self, text: str) -> int:
         try:
             return self._stream.write(text)
         except OSError as error:
-            self._lose(error)
+            self._record_loss(error)
             return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
         except OSError as error:
-            self._lose(error)
+            self._record_loss(error)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def _lose(self, error: OSError) -> None:
-        self.why = self.why or error
-        # What Python still buffers, and what C code writes, goes nowhere too.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
+    def _record_loss(self, error: OSError) -> None:
+        self.write_error = self.write_error or error
+        # Python's buffered text, and the output of C code, are discarded too.
+        null_device = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null_device, self._stream.fileno())
+        os.close(null_device)
 
 
 def guard() -> None:
-    """Guard this process's two streams; one that was closed before it began goes nowhere."""
+    """Guard this process's two streams. One that is closed already discards its text."""
     for name in NAMES:
         stream = getattr(sys, name)
-        if not isinstance(stream, _Guarded):
-            # Opened at once: else the next file that is opened takes the number of the closed stream.
+        if not isinstance(stream, _GuardedStream):
+            # Opened at once: otherwise the next file would take the number of the closed stream.
             stream = stream or open(os.devnull, "w")  # noqa: SIM115 - for the life of the process
-            setattr(sys, name, _Guarded(stream))
+            setattr(sys, name, _GuardedStream(stream))
 
 
 def lost() -> str | None:
-    """Which guarded stream cannot be written any more, and why; None while both can."""
+    """The guarded stream that cannot be written any more, with the reason; None while both can be written."""
     for name, text in NAMES.items():
-        if why := getattr(getattr(sys, name), "why", None):
-            return f"{text} cannot be written ({why.strerror})"
+        if error := getattr(getattr(sys, name), "write_error", None):
+            return f"{text} cannot be written ({error.strerror})"
     return None
 
 
 def undelivered() -> str | None:
-    """Why what was printed did not arrive, asked at the end of a command; None where it did.
+    """Why the output of a command was not delivered, at the command's end; None where it was.
 
-    A reader that went away, as `head` does, has seen what it wanted.
+    A reader that closes the pipe, as `head` does, counts as delivered.
     """
     sys.stdout.flush()
-    why = getattr(sys.stdout, "why", None)
-    return None if why is None or why.errno == errno.EPIPE else lost()
+    error = getattr(sys.stdout, "write_error", None)
+    return None if error is None or error.errno == errno.EPIPE else lost()

@@ -1,13 +1,13 @@
-"""The errors that people can mend. Each holds a message for them, and the status that the process ends with."""
+"""The base classes of errors that the user can correct. Each has a plain message and an exit status."""
 
 from ifvit.program import EXIT_REFUSED
 
 
 class UserError(Exception):
-    """Its message is for the user: which file, key or shape, what was expected, what to do."""
+    """An error whose message tells the user which file, key or shape is wrong, what was expected, and what to do."""
 
     exit_status = EXIT_REFUSED
 
 
 class DataError(UserError, ValueError):
-    """A database, a table or a set cannot be used as it is; the message names it."""
+    """A database, a table or a set cannot be used; the message names it."""

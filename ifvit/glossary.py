@@ -1,6 +1,6 @@
-"""What the figures mean, in one place: `evaluate --help` and the report print it, docs/metrics.md explains it further.
+"""The meaning of the metrics, for `evaluate --help` and the report; docs/metrics.md explains them further.
 
-A key in a file is looked up by `term_of`; N in a key stands for a number.
+`term_of` finds the term of a key in a file. N in a key stands for a number.
 """
 
 from __future__ import annotations
@@ -12,16 +12,12 @@ DOCS = "docs/metrics.md"
 
 
 class Term(NamedTuple):
-    """A figure.
+    """A metric or another entry of a result."""
 
-    name: as people call it. means: in a sentence. keys: its names in metrics.json and results.json.
-    more: further sentences.
-    """
-
-    name: str
-    means: str
-    keys: tuple[str, ...] = ()
-    more: str = ""
+    name: str  # for people
+    means: str  # its meaning, in a sentence
+    keys: tuple[str, ...] = ()  # its names in metrics.json and results.json
+    more: str = ""  # further sentences
 
 
 VERIFICATION = (
@@ -150,7 +146,7 @@ def term_of(key: str) -> Term | None:
 
 
 def epilog() -> str:
-    """The figures of a verification in short, for --help."""
+    """The metrics of a verification in short, for --help."""
     terms = {term.name: term for term in VERIFICATION}
     lines = [f"  {name:16} {terms[name].means}" for name in SHORT]
     return "\n".join(["figures:", *lines, f"all of them, with formulas: {DOCS}"])

@@ -1,7 +1,7 @@
 """From overrides to a run: Hydra composes the config, the schema validates it, one stage trains.
 
-JAX is imported only once a config is valid and a run is to begin: a typing error is answered at once, and the parent
-of a sweep takes no GPU from its children.
+JAX is imported only when a config is valid and its run begins: a typing error is reported at once, and the parent
+process of a sweep uses no GPU.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ifvit import console, program
-from ifvit.config import Config, ConfigError, Source, at_home, build, inherited, missing_extras, near
+from ifvit.config import Config, ConfigError, Source, build, expand_homes, inherit_network, missing_extras, nearest_keys
 from ifvit.config.folder_names import AUTO, AUTO_PARENT, auto_run_dir
-from ifvit.config.overrides import literal, parsed, readable, typed
-from ifvit.config.places import composed_files, located
+from ifvit.config.overrides import literal, parse_overrides, quote_overrides, shell_override
+from ifvit.config.places import composed_files, locate
 from ifvit.config.yaml_files import BASE, MAIN, config_dir, groups
 from ifvit.config.yaml_files import PACKAGE as PACKAGE
 from ifvit.databases.listing import check_root
@@ -40,34 +40,34 @@ from ifvit.program import EXIT_FAILED, EXIT_RESUMABLE, refuse
 from ifvit.program import EXIT_REFUSED as EXIT_REFUSED
 from ifvit.training.finished import finished
 
-SEARCH = "hydra.searchpath"  # the one of Hydra's own keys that a run reads: more folders of YAML files
-# What Hydra raises of overrides and of YAML files, people's own among them.
+SEARCH = "hydra.searchpath"  # more folders of YAML files; the only one of Hydra's own keys that a run reads
+# Errors that Hydra raises for overrides and YAML files, also for the user's own files.
 _UNCOMPOSABLE = (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError)
 
 
 class Configs(NamedTuple):
-    """Where YAML files are looked for, and the one that lists the groups. Folders are absolute."""
+    """The main YAML file and the folders of YAML files, all absolute."""
 
-    main: str = MAIN
+    main: str = MAIN  # lists the groups
     folder: Path = config_dir()
     added: Path | None = None  # --config-dir
     searched: tuple[str, ...] = ()  # hydra.searchpath
 
     def arguments(self) -> list[str]:
-        """What says the same on Hydra's command line."""
+        """The same settings as arguments of Hydra's command line."""
         flags = {"name": self.main, "path": self.folder, "dir": self.added}
-        given = [f"--config-{key}={value}" for key, value in flags.items() if value not in (*_DEFAULT[:2], None)]
-        return [*given, *([f"{SEARCH}=[{','.join(map(literal, self.searched))}]"] if self.searched else [])]
+        arguments = [f"--config-{key}={value}" for key, value in flags.items() if value not in (*_DEFAULT[:2], None)]
+        return [*arguments, *([f"{SEARCH}=[{','.join(map(literal, self.searched))}]"] if self.searched else [])]
 
     @property
     def folders(self) -> list[Path]:
-        """Those of them that are folders, the first looked into first."""
+        """The folders among them; the first one has precedence."""
         searched = [Path(place.removeprefix("file://")) for place in self.searched if place.startswith("file://")]
         return [self.folder, *([self.added] if self.added else []), *searched]
 
     @contextmanager
     def loader(self) -> Iterator[ConfigLoader]:
-        """Hydra, set up to compose; what it loads files with."""
+        """Around a composition: Hydra's loader of these files."""
         with initialize_config_dir(str(self.folder), version_base="1.3"):
             hydra = GlobalHydra.instance().hydra
             search = hydra.config_loader.get_search_path()
@@ -81,43 +81,43 @@ _DEFAULT = Configs()
 
 
 def compose_config(overrides: Sequence[str]) -> Config:
-    """The validated config of Hydra overrides; a refusal is printed, one line a problem, and ends the process."""
+    """The validated config of Hydra overrides. Problems are printed, one a line, and end the process."""
     try:
-        return composed(overrides)
+        return validated_config(overrides)
     except ConfigError as error:
         refuse(error.problems)
 
 
-def composed(overrides: Sequence[str], configs: Configs = _DEFAULT) -> Config:
+def validated_config(overrides: Sequence[str], configs: Configs = _DEFAULT) -> Config:
     """The validated config of Hydra overrides.
 
     Raises:
         ConfigError: naming every problem.
     """
     try:
-        config = build(inherited(compose_tree(overrides, configs), overrides))
+        config = build(inherit_network(compose_tree(overrides, configs), overrides))
     except ConfigError as error:
-        raise ConfigError(_located(error.problems, overrides, configs)) from error
+        raise ConfigError(_locate(error.problems, overrides, configs)) from error
     if problems := missing_extras(config):
         raise ConfigError(problems)
     return config
 
 
-def _located(problems: Sequence[str], overrides: Sequence[str], configs: Configs) -> list[str]:
-    """What is wrong, with the file in which it stands, where the files can be composed at all."""
+def _locate(problems: Sequence[str], overrides: Sequence[str], configs: Configs) -> list[str]:
+    """The problems with the file and the line of each key, where the files can be composed."""
     with suppress(*_UNCOMPOSABLE), configs.loader() as loader:
-        files = composed_files(loader, configs.main, readable(overrides), configs.folders)
-        return located(problems, overrides, files)
+        files = composed_files(loader, configs.main, quote_overrides(overrides), configs.folders)
+        return locate(problems, overrides, files)
     return list(problems)
 
 
 def compose_tree(overrides: Sequence[str], configs: Configs = _DEFAULT) -> dict[str, Any]:
-    """What Hydra makes of the overrides, as a plain nested dict, the ~ of its paths and run_dir=auto replaced.
+    """The config of the overrides as a plain nested dict, with the ~ of paths and run_dir=auto replaced.
 
     Raises:
-        ConfigError: an override that cannot be read or composed, or a path of no user's home.
+        ConfigError: an override cannot be read or composed, or the ~ of a path names no user.
     """
-    tree = plain_tree(hydra_tree(readable(overrides), configs))
+    tree = plain_tree(hydra_tree(quote_overrides(overrides), configs))
     return tree | {"run_dir": auto_run_dir(overrides)} if tree.get("run_dir") == AUTO else tree
 
 
@@ -125,9 +125,9 @@ def hydra_tree(overrides: Sequence[str], configs: Configs = _DEFAULT) -> DictCon
     """The config with Hydra's own node `hydra`.
 
     Raises:
-        ConfigError: an override that cannot be composed.
+        ConfigError: an override cannot be composed.
     """
-    with _in_our_words(overrides, configs), configs.loader():
+    with _plain_errors(overrides, configs), configs.loader():
         _refuse_bases(overrides, configs)
         tree = compose(configs.main, list(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(tree)
@@ -138,37 +138,38 @@ def plain_tree(tree: DictConfig) -> dict[str, Any]:
     """The config without Hydra's own node, interpolations and ~ resolved.
 
     Raises:
-        ConfigError: a value that cannot be resolved, or a path of no user's home.
+        ConfigError: a value cannot be resolved, or the ~ of a path names no user.
     """
     settings = OmegaConf.masked_copy(tree, [key for key in tree if key != "hydra"])
-    with _in_our_words():
-        return at_home(OmegaConf.to_container(settings, resolve=True, throw_on_missing=True))
+    with _plain_errors():
+        return expand_homes(OmegaConf.to_container(settings, resolve=True, throw_on_missing=True))
 
 
 @contextmanager
-def _in_our_words(overrides: Sequence[str] = (), configs: Configs = _DEFAULT) -> Iterator[None]:
+def _plain_errors(overrides: Sequence[str] = (), configs: Configs = _DEFAULT) -> Iterator[None]:
+    """Around Hydra's work: its errors become a ConfigError of one line."""
     try:
         yield
     except ConfigError:
         raise
     except _UNCOMPOSABLE as error:
-        raise ConfigError([_in_one_line(error, overrides, configs)]) from error
+        raise ConfigError([_one_line(error, overrides, configs)]) from error
 
 
-def _in_one_line(error: Exception, overrides: Sequence[str], configs: Configs) -> str:
-    """Hydra's message without its advice to add unknown keys with '+', which the schema would refuse."""
+def _one_line(error: Exception, overrides: Sequence[str], configs: Configs) -> str:
+    """Hydra's message in one line, without its advice to add unknown keys with '+', which the schema would refuse."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     unknown = re.match(r"Could not override '([^']+)'", lines[0]) if lines else None
     if unknown:
         value = next((text.partition("=")[2] for text in overrides if text.startswith(f"{unknown[1]}=")), "")
         value = value.strip("'")
-        return f"{unknown[1]}: unknown key; {_meant(unknown[1], value, groups(configs.folders))}"
-    absent = re.search(r"Could not find '((?:hydra/)?[^'/]+)/([^']*)'", " ".join(lines))
-    known = [name for name in re.findall(r"^\t(\S+)$", str(error), re.MULTILINE) if name != BASE]
-    if absent and known:
-        return _no_choice(absent[1], absent[2], known)
-    if several := re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", lines[0] if lines else ""):
-        key, value = several.groups()
+        return f"{unknown[1]}: unknown key; {_suggestion(unknown[1], value, groups(configs.folders))}"
+    missing = re.search(r"Could not find '((?:hydra/)?[^'/]+)/([^']*)'", " ".join(lines))
+    choices = [name for name in re.findall(r"^\t(\S+)$", str(error), re.MULTILINE) if name != BASE]
+    if missing and choices:
+        return _no_choice(missing[1], missing[2], choices)
+    if ambiguous := re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", lines[0] if lines else ""):
+        key, value = ambiguous.groups()
         return f"{key}={value}: one value is expected; a list is '{key}=[{value}]', and several jobs need -m"
     if key := getattr(error, "full_key", None):
         return f"{key}: {lines[0]}"
@@ -176,54 +177,56 @@ def _in_one_line(error: Exception, overrides: Sequence[str], configs: Configs) -
 
 
 def _refuse_bases(overrides: Sequence[str], configs: Configs) -> None:
-    """A group's base file, on which its choices build, is no choice."""
-    for override in parsed(overrides):
+    """Refuse a group's base file, which its choices include, as a choice."""
+    for override in parse_overrides(overrides):
         group, choice = override.key_or_group, override.value()
-        if choice in (BASE, None) and not override.is_delete() and (known := groups(configs.folders).get(group)):
-            raise ConfigError([_no_choice(group, choice or "null", known)])
+        if choice in (BASE, None) and not override.is_delete() and (choices := groups(configs.folders).get(group)):
+            raise ConfigError([_no_choice(group, choice or "null", choices)])
 
 
-def _no_choice(group: str, name: str, known: Sequence[str]) -> str:
+def _no_choice(group: str, name: str, choices: Sequence[str]) -> str:
+    """The line that refuses an unknown choice, with a suggestion."""
     path = Path(name)
-    close = difflib.get_close_matches(name.lower(), known, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
+    matches = difflib.get_close_matches(name.lower(), choices, n=1)
+    hint = f"did you mean {matches[0]}? " if matches else ""
     if group == "data" and path.exists():
-        hint = f"for the prints in it type data=folder {typed('data.root', name)}, or their database, like data=fvc; "
+        root = shell_override("data.root", name)
+        hint = f"for the prints in it type data=folder {root}, or their database, like data=fvc; "
     elif path.is_file() and path.parent.name == group:
         place = shlex.quote(str(path.parent.parent))
         hint = f"for this file type --config-dir {place} {group}={literal(path.stem)}; "
-    return f"{group}={name}: there is no such choice; {hint}known are {', '.join(known)}"
+    return f"{group}={name}: there is no such choice; {hint}known are {', '.join(choices)}"
 
 
-def _meant(key: str, value: str, choices: Mapping[str, Sequence[str]]) -> str:
-    """What an unknown key may have been meant to be: a key, a group, the choice of a group; else all that exist."""
-    hint = near(key)
+def _suggestion(key: str, value: str, choices: Mapping[str, Sequence[str]]) -> str:
+    """A suggestion for an unknown key: a key, a group, or a group's choice; else all that exist."""
+    hint = nearest_keys(key)
     if "." in key:
         return hint
-    close = difflib.get_close_matches(key, choices, n=1, cutoff=0.8)
-    if owners := [group for group in close or choices if value in choices[group]]:
-        return f"did you mean {' or '.join(f'{group}={value}' for group in owners)}?"
-    if close:
-        return f"did you mean the group {close[0]}? its choices are {', '.join(choices[close[0]])}"
+    matches = difflib.get_close_matches(key, choices, n=1, cutoff=0.8)
+    if groups_ := [group for group in matches or choices if value in choices[group]]:
+        return f"did you mean {' or '.join(f'{group}={value}' for group in groups_)}?"
+    if matches:
+        return f"did you mean the group {matches[0]}? its choices are {', '.join(choices[matches[0]])}"
     if hint.startswith("did you mean"):
         return hint
     return f"{hint}; groups are {', '.join(choices)}; see {program.command('train --help')}"
 
 
 def run(config: Config, command: str) -> float:
-    """Train; the validation's objective. The border at which every error becomes a line and a status.
+    """Train, and return the validation's objective. Every error becomes a line and an exit status.
 
-    command: as it was typed, for the lines that say how to go on. Of a run that has made all its steps only what came
-    out is told: neither its data nor JAX are needed.
+    command: as typed, for the lines that say how to go on.
+    A run that has made all its steps only prints its result; it needs neither its data nor JAX.
     """
     prepare_process()
-    if before := finished(config):
-        print(before.text)
-        return before.value
+    if result := finished(config):
+        print(result.text)
+        return result.value
     if problems := absent_roots(config):
         refuse(problems)
     try:
-        outcome = _trained(config, command)
+        outcome = _train(config, command)
     except KeyboardInterrupt:
         print(f"stopped before training began; to start again:\n  {command}", file=sys.stderr)
         raise program.Stopped from None
@@ -234,7 +237,7 @@ def run(config: Config, command: str) -> float:
 
 
 def absent_roots(config: Config) -> list[str]:
-    """A line for every folder of images that is not there."""
+    """A line for every folder of images that does not exist."""
     problems = []
     for name, part in config.data.parts.items():
         if part.source not in (Source.synthetic, Source.manifest, Source.prepared):
@@ -246,7 +249,7 @@ def absent_roots(config: Config) -> list[str]:
 
 
 def elsewhere(command: str, run_dir: str) -> str:
-    """The command with another run directory: a free one beside the one that was typed, `auto` where none was."""
+    """The command with another run directory: a free one beside the typed one, `auto` where none was typed."""
     words = shlex.split(command)
     if not any(map(_is_run_dir, words)) and AUTO_PARENT not in PurePosixPath(run_dir).parents:
         return f"{command} run_dir={AUTO}"
@@ -254,20 +257,20 @@ def elsewhere(command: str, run_dir: str) -> str:
 
 
 def beside(command: str, run_dir: str, suffix: str = "") -> str:
-    """The command with a free run directory beside `run_dir`; suffix: what is added to the name of its folder."""
+    """The command with a free run directory beside `run_dir`. suffix: of the folder's name on disk, like _sweep."""
     folder = Path(run_dir)
-    names = (folder.with_name(f"{folder.name}-{k}") for k in itertools.count(2))
-    free = next(path for path in names if not Path(f"{path}{suffix}").exists())
-    kept = [word for word in shlex.split(command) if not _is_run_dir(word)]
-    return f"{shlex.join(kept)} {typed('run_dir', free)}"
+    candidates = (folder.with_name(f"{folder.name}-{k}") for k in itertools.count(2))
+    free_dir = next(path for path in candidates if not Path(f"{path}{suffix}").exists())
+    words = [word for word in shlex.split(command) if not _is_run_dir(word)]
+    return f"{shlex.join(words)} {shell_override('run_dir', free_dir)}"
 
 
 def _is_run_dir(word: str) -> bool:
     return word.lstrip("+").startswith("run_dir=")
 
 
-def _trained(config: Config, command: str) -> Any:
-    """The outcome of training; an error is said in a line and ends the process."""
+def _train(config: Config, command: str) -> Any:
+    """The outcome of training. An error is printed in a line and ends the process."""
     from jax.errors import JaxRuntimeError
 
     from ifvit.training.loop import train
@@ -298,9 +301,9 @@ def _trained(config: Config, command: str) -> Any:
 
 
 def prepare_process() -> None:
-    """Settings that libraries read when they are imported."""
+    """Set what libraries read when they are imported: XLA's flags and the level of their logs."""
     console.guard()
-    # One seed, one result: without it some GPU kernels add in whatever order they finish.
+    # For the same result from the same seed: without it some GPU kernels add in the order in which they finish.
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_gpu_deterministic_ops" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
@@ -308,5 +311,5 @@ def prepare_process() -> None:
 
     for name in ("jax", "orbax"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Through absl Grain and Orbax warn of features that are not used here; what goes wrong they raise.
+    # Grain and Orbax use absl for warnings on features that are not used here; errors they raise.
     logging.getLogger("absl").setLevel(logging.ERROR)

@@ -1,7 +1,7 @@
-"""How this program was started, and how it ends before its time: what its commands are called, refusals, signals.
+"""Start and early end of the process: the names of its commands, refusals, signals.
 
-Standard library only: an entry calls `started` before it imports anything heavy, so that Ctrl-C is answered by a line
-from the first moment on.
+Standard library only. An entry point calls `started` before it imports heavy libraries, so that Ctrl-C gives one plain
+line from the first moment on.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from types import FrameType
 
 from ifvit.console import printable
 
-EXIT_REFUSED = 2  # the command, the config or a file must be changed before it can run
+EXIT_REFUSED = 2  # the user must change the command, the config or a file
 EXIT_FAILED = 1
-EXIT_RESUMABLE = 75  # stopped on purpose; the same command goes on, or begins again (EX_TEMPFAIL of sysexits.h)
+EXIT_RESUMABLE = 75  # stopped by the user; the same command goes on, or begins again (EX_TEMPFAIL of sysexits.h)
 
 CONSOLE_SCRIPT = "ifvit"
-MODULE = "python -m ifvit"  # works wherever `import ifvit` does
+MODULE = "python -m ifvit"
 _HANG_UP = getattr(signal, "SIGHUP", None)  # Windows has none
 _start = {"name": MODULE, "train": f"{MODULE} train", "stopped": "stopped; type the same command again"}
 
 
 class Stopped(SystemExit):
-    """The user has stopped the command; the line that tells so is printed."""
+    """The user has stopped the command, and the line about it is printed."""
 
     def __init__(self) -> None:
         super().__init__(EXIT_RESUMABLE)
 
 
 def command(words: str = "") -> str:
-    """A command of this program as it is typed here: of "data check", say, "ifvit data check"."""
-    first, _, rest = words.partition(" ")
-    beginning, rest = (_start["train"], rest) if first == "train" else (_start["name"], words)
-    return f"{beginning} {rest}".rstrip()
+    """A command of this program as the user types it: "data check" gives "ifvit data check"."""
+    group, _, rest = words.partition(" ")
+    prefix, rest = (_start["train"], rest) if group == "train" else (_start["name"], words)
+    return f"{prefix} {rest}".rstrip()
 
 
-def here(text: str) -> str:
-    """A text of the project's files, like a YAML file's comment, with its commands as they are typed here."""
+def with_commands(text: str) -> str:
+    """A text of the project's files, like a comment of a YAML file, with commands as the user types them."""
     return text.replace("python train.py", command("train")).replace(MODULE, command())
 
 
 def refuse(problems: Sequence[str]) -> None:
-    """Print what is wrong, one line a problem, perhaps a command on another, and end the process."""
+    """Print each problem on a line (a command in it may be on another line), and end the process."""
     for problem in problems:
         print("error:", "\n".join(map(printable, problem.split("\n"))), file=sys.stderr)
     raise SystemExit(EXIT_REFUSED)
@@ -53,9 +53,10 @@ def refuse(problems: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def started(name: str, script: str | None = None) -> Iterator[None]:
-    """Around a whole process: its name, and its end where the user stops it.
+    """Around the process: sets its name, and ends it where the user stops it.
 
-    name: what is typed for the program; script: the file that is its command `train`, where that was started.
+    name: of the program, as typed.
+    script: the file that was started in place of the command `train`; None where there is none.
     """
     try:
         listen()
@@ -67,32 +68,33 @@ def started(name: str, script: str | None = None) -> Iterator[None]:
         _end()
     except Stopped:
         # At the interpreter's own end JAX's threads, stopped in the middle of their work, crash the process.
-        _end(printed=True)
+        _end(line_printed=True)
 
 
-def tell_when_stopped(line: str) -> None:
-    """From now on this is the line for a user who stops the process in the middle of an import."""
+def set_stop_line(line: str) -> None:
+    """Set the line that is printed where the user stops the process during an import."""
     _start["stopped"] = line
 
 
 def listen() -> None:
-    """Ctrl-C, SIGTERM and a closed terminal stop the command; what is ignored, as nohup asks for, stays ignored."""
+    """Let Ctrl-C, SIGTERM and a closed terminal stop the command. Ignored signals, as with nohup, stay ignored."""
     for number in (signal.SIGINT, signal.SIGTERM, _HANG_UP):
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    # A terminal that closes sends SIGHUP itself, and its shell sends another: the second must not hinder the first.
+    # A closed terminal sends SIGHUP, and its shell sends another: the second must not disturb the first.
     if number == _HANG_UP:
         signal.signal(number, signal.SIG_IGN)
-    # What an import is stopped by, libraries turn into errors of their own, or swallow.
+    # During an import, libraries may turn KeyboardInterrupt into other errors, or ignore it.
     if _importing(frame):
         _end()
     raise KeyboardInterrupt
 
 
 def _importing(frame: FrameType | None) -> bool:
+    """Whether the process is inside an import."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
@@ -100,12 +102,12 @@ def _importing(frame: FrameType | None) -> bool:
     return False
 
 
-def _end(printed: bool = False) -> None:
-    """End the process at once, what was printed delivered."""
+def _end(line_printed: bool = False) -> None:
+    """Flush the streams and end the process at once. line_printed: whether the stop line is printed already."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # its lock may be taken by what was interrupted
+        with contextlib.suppress(Exception):  # the interrupted code may own its lock
             stream.flush()
-    if not printed:
+    if not line_printed:
         with contextlib.suppress(OSError):
             os.write(2, f"{_start['stopped']}\n".encode())
     os._exit(EXIT_RESUMABLE)

@@ -1,4 +1,4 @@
-"""A line of progress now and then, on standard error, for work that makes a person wait."""
+"""Progress of long work: a line on standard error every few seconds."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ EVERY_S = 5.0
 
 
 def clock(seconds: float) -> str:
-    """A duration as people read it: 0:42, 12:05, 3:10:00."""
-    minutes, rest = divmod(round(seconds), 60)
+    """A duration as text: 0:42, 12:05, 3:10:00."""
+    minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 class Progress:
-    """Counts things done; tells how many, how fast and how long it will still take, every few seconds and at the end.
+    """Counts finished items; prints their number, their rate and the remaining time, every few seconds and at the end.
 
-    The first step may wait for a compiler: it tells nothing of the time that is left, and no longer counts once there
-    are others.
+    name: of the work. total: number of items.
+    The first step is left out of the rate, because it may include a compilation.
     """
 
-    def __init__(self, what: str, total: int):
-        self._what, self._total, self._done = what, total, 0
-        self._start = self._shown = time.monotonic()
-        self._first: tuple[float, int] | None = None  # when the first step was done, and how much it did
+    def __init__(self, name: str, total: int):
+        self._name, self._total, self._done = name, total, 0
+        self._start = self._last_line = time.monotonic()
+        self._first_step: tuple[float, int] | None = None  # its time, and the items that it did
 
     def skip(self, count: int) -> None:
-        """`count` of them need not be done."""
+        """Take `count` items off the total; they need no work."""
         self._total -= count
 
     def step(self, count: int = 1) -> None:
-        """`count` more are done.
+        """Count `count` more items as done.
 
         Raises:
-            KeyboardInterrupt: the console cannot be written any more; the work stops as on Ctrl-C.
+            KeyboardInterrupt: standard output or error cannot be written any more; the work stops as on Ctrl-C.
         """
         if not count:
             return
         self._done += count
         now = time.monotonic()
-        last = self._done == self._total
-        begun, before = self._first or (self._start, 0)
-        self._first = self._first or (now, count)
-        if now - self._shown < EVERY_S and not (last and self._shown > self._start):
+        is_last = self._done == self._total
+        rate_start, done_before = self._first_step or (self._start, 0)
+        self._first_step = self._first_step or (now, count)
+        if now - self._last_line < EVERY_S and not (is_last and self._last_line > self._start):
             return
-        self._shown = now
-        rate = (self._done - before) / max(now - begun, 1e-9)
-        known = before and not last
-        left = f", {clock((self._total - self._done) / rate)} left" if known else ""
-        print(f"{self._what}: {self._done}/{self._total} ({rate:.1f}/s{left})", file=sys.stderr, flush=True)
-        if not last and (why := console.lost()):
-            raise KeyboardInterrupt(why)
+        self._last_line = now
+        rate = (self._done - done_before) / max(now - rate_start, 1e-9)
+        has_rate = done_before and not is_last
+        remaining = f", {clock((self._total - self._done) / rate)} left" if has_rate else ""
+        print(f"{self._name}: {self._done}/{self._total} ({rate:.1f}/s{remaining})", file=sys.stderr, flush=True)
+        if not is_last and (reason := console.lost()):
+            raise KeyboardInterrupt(reason)

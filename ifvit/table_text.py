@@ -1,4 +1,4 @@
-"""A table of cells as text: aligned for a console, Markdown, LaTeX, CSV. What a cell holds is never markup."""
+"""A table of cells as text: aligned for a console, Markdown, LaTeX, CSV. Markup in a cell is escaped."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Rows = Sequence[Sequence[str]]
 _LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$",
-    # After the end of a row these two would be its arguments.
+    # At the beginning of a row LaTeX would read these as arguments of the \\ before it.
     "[": "{[}", "]": "{]}", "*": "{*}",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }  # fmt: skip
 
 
 def aligned(rows: Rows, right: Collection[int] = ()) -> list[str]:
-    """Lines for a console; the columns of the numbers `right` stand to the right, as numbers do."""
+    """Lines for a console. right: the columns (from 0) that are aligned to the right, like numbers."""
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
@@ -35,27 +35,27 @@ def aligned(rows: Rows, right: Collection[int] = ()) -> list[str]:
 
 
 def markdown(rows: Rows) -> str:
-    """A table as GitHub, notebooks and Pandoc read it, aligned to be read without them too."""
-    heading, *others = [[_in_markdown(cell) for cell in row] for row in rows]
-    widths = [max(3, *map(len, column)) for column in zip(heading, *others, strict=True)]
+    """A Markdown table for GitHub, notebooks and Pandoc, aligned as plain text too."""
+    heading, *body = [[_in_markdown(cell) for cell in row] for row in rows]
+    widths = [max(3, *map(len, column)) for column in zip(heading, *body, strict=True)]
     ruler = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     lines = []
-    for row in (heading, ruler, *others):
+    for row in (heading, ruler, *body):
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         lines.append(f"| {' | '.join(cells)} |\n")
     return "".join(lines)
 
 
 def latex(rows: Rows) -> str:
-    """A tabular with the rules of the package booktabs."""
-    heading, *others = [" & ".join("".join(_LATEX.get(c, c) for c in printable(cell)) for cell in row) for row in rows]
+    """A LaTeX tabular with the rules of the package booktabs."""
+    heading, *body = [" & ".join("".join(_LATEX.get(c, c) for c in printable(cell)) for cell in row) for row in rows]
     lines = [
         r"% \usepackage{booktabs}",
         rf"\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}",
         r"\toprule",
         rf"{heading} \\",
         r"\midrule",
-        *(rf"{row} \\" for row in others),
+        *(rf"{row} \\" for row in body),
         r"\bottomrule",
         r"\end{tabular}",
     ]
@@ -63,9 +63,9 @@ def latex(rows: Rows) -> str:
 
 
 def csv_text(rows: Sequence[Sequence[str | float | None]]) -> str:
-    """Comma-separated values: texts, and numbers as they are; None leaves a field empty.
+    """Comma-separated values; None gives an empty field.
 
-    A text that a spreadsheet would take for a formula begins with an apostrophe.
+    A text that a spreadsheet would read as a formula gets an apostrophe in front.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -81,7 +81,7 @@ def _no_formula(text: str) -> str:
 def _in_markdown(text: str) -> str:
     text = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"[\\`*\[\]|~]", r"\\\g<0>", text)
-    # Within a word an underscore is one: keys stay readable.
+    # Within a word an underscore needs no backslash: keys stay readable.
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ifvit.config import build, inherited
+from ifvit.config import build, inherit_network
 from ifvit.launch import compose_tree
 from tests.helpers.places import REPOSITORY
 from tests.helpers.runs import TINY, TINY_MATCHER
@@ -82,7 +82,7 @@ def tiny_matcher():
 
     def made(run_dir, module_1, *more):
         overrides = [*TINY_MATCHER, f"init.dense={module_1}", f"run_dir={run_dir}", *more]
-        return build(inherited(compose_tree(overrides), overrides))
+        return build(inherit_network(compose_tree(overrides), overrides))
 
     return made
 

@@ -247,7 +247,7 @@ def test_misfits_of_a_source(overrides, said):
 
 
 def test_a_source_that_a_mixture_does_not_know():
-    said = config.near("data.mixture.fvc202.root")
+    said = config.nearest_keys("data.mixture.fvc202.root")
     assert "configs/data/mixture.yaml" in said and "'+data.mixture.fvc202={source: folder, root: FOLDER}'" in said
 
 
@@ -313,7 +313,7 @@ def test_a_leading_tilde_is_the_home_folder_in_every_path(mixture, monkeypatch):
     for key in keys:
         changed(mixture, key, "~/x")
     changed(mixture, "data.source", "~/x")  # no path
-    tree = config.at_home(mixture)
+    tree = config.expand_homes(mixture)
     for key in keys:
         value = tree
         for part in key.split("."):
@@ -326,7 +326,7 @@ def test_no_folder_begins_with_a_tilde(tree):
     changed(tree, "run_dir", "~nobody-at-all")
     changed(tree, "data.root", "./~nobody-at-all")
     with pytest.raises(config.ConfigError) as caught:
-        config.at_home(tree)
+        config.expand_homes(tree)
     assert caught.value.problems == [
         "run_dir: ~nobody-at-all: there is no user nobody-at-all; if it is the name of a file, type ./~nobody-at-all"
     ]

@@ -8,7 +8,7 @@ import pytest
 from ifvit.config import ConfigError
 from ifvit.databases.sources import find
 from ifvit.errors import DataError
-from ifvit.launch import compose_tree, composed
+from ifvit.launch import compose_tree, validated_config
 
 FVC = ["data=fvc", "data.root=x"]
 ENHANCE = "pyfing needs pyfing and keras: pip install 'ifvit[enhance]'"
@@ -44,7 +44,7 @@ def bare(monkeypatch):
 def test_a_missing_extra_is_named_with_its_key(bare, overrides, line, dense_run):
     overrides = [text.replace("RUN", dense_run) for text in overrides]
     with pytest.raises(ConfigError) as caught:
-        composed(overrides)
+        validated_config(overrides)
     assert caught.value.problems == [line]
 
 
@@ -58,12 +58,12 @@ def test_a_missing_extra_is_named_with_its_key(bare, overrides, line, dense_run)
     ],
 )
 def test_what_a_run_does_not_read_is_not_asked_for(bare, overrides, dense_run):
-    composed([text.replace("RUN", dense_run) for text in overrides])
+    validated_config([text.replace("RUN", dense_run) for text in overrides])
 
 
 def test_where_it_is_installed_nothing_is_refused(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    assert composed([*FVC, "data.ridge_mask=pyfing"]).data.enhancement == "pyfing"
+    assert validated_config([*FVC, "data.ridge_mask=pyfing"]).data.enhancement == "pyfing"
 
 
 def test_images_that_need_an_extra_are_noticed_before_any_is_read(bare, tmp_path):
@@ -71,6 +71,6 @@ def test_images_that_need_an_extra_are_noticed_before_any_is_read(bare, tmp_path
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     with pytest.raises(DataError) as caught:
-        find(composed(["data=folder", f"data.root={tmp_path}"]).data)
+        find(validated_config(["data=folder", f"data.root={tmp_path}"]).data)
     line = "data.root: WSQ, the format of 2 of 3 images, needs wsq: pip install 'ifvit[wsq]'"
     assert str(caught.value) == line

@@ -111,7 +111,7 @@ def test_choices_of_ones_own_are_suggested_too(tmp_path):
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 7\n")
     for configs in (launch.Configs(added=tmp_path), launch.Configs(searched=(f"file://{tmp_path}",))):
         with pytest.raises(ConfigError) as caught:
-            launch.composed(["recipe=mine"], configs)
+            launch.validated_config(["recipe=mine"], configs)
         assert caught.value.problems == ["recipe: unknown key; did you mean experiment=mine?"]
 
 

@@ -117,7 +117,10 @@ def test_commands_are_called_as_they_were_typed(start, commands, monkeypatch):
     monkeypatch.setattr(program, "_start", dict(program._start))
     with program.started(**start):
         assert [program.command(words) for words in ("", "train", "train seed=1", "data check")] == commands
-        assert program.here("`python train.py a` or `python -m ifvit b`") == f"`{commands[1]} a` or `{commands[0]} b`"
+        assert (
+            program.with_commands("`python train.py a` or `python -m ifvit b`")
+            == f"`{commands[1]} a` or `{commands[0]} b`"
+        )
 
 
 @pytest.mark.parametrize(

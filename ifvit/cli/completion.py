@@ -1,7 +1,7 @@
-"""What a shell offers behind what was typed: commands, options, groups with their choices, keys with their values.
+"""Completion for shells: commands, options, groups with their choices, keys with their values.
 
-The scripts of ifvit/shell/ ask the program itself, so that YAML files of one's own are offered too. Nothing heavy is
-imported: an answer takes a tenth of a second.
+The scripts of ifvit/cli/shell/ call the program, so that the user's own YAML files are offered too. No heavy library is
+imported: a call takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ifvit.config.build import typed_keys
 from ifvit.config.yaml_files import PACKAGE, choice_file, config_dir, groups, keys
 
 SHELLS = ("bash", "zsh", "fish")
-# Which groups and keys a command takes, by what they begin with.
+# The groups and keys that a command takes, by their beginning.
 TAKES = {
     "train": ("",), "verify": ("",), "evaluate": ("data=", "data."), "data prepare": ("data=", "data."),
     "synthesize": ("data.impression.",),
 }  # fmt: skip
-# Of training's options, which are Hydra's, those that ask for no file; with what may follow, None: nothing.
+# Training's options, which are Hydra's, without those that take a file; each with its values, None where it has none.
 TRAIN_OPTIONS = {
     "--help": None, "--multirun": None, "--run": None, "--resolve": None, "--cfg": ("job", "hydra", "all"),
     "--info": ("config", "defaults", "defaults-tree", "plugins", "searchpath", "all"),
@@ -32,36 +32,36 @@ TRAIN_OPTIONS = {
 
 
 def script(shell: str) -> str:
-    """What switches completion on in a shell of `SHELLS`."""
+    """The script that turns completion on in a shell of `SHELLS`."""
     return (PACKAGE / "cli" / "shell" / f"completion.{shell}").read_text()
 
 
 def candidates(words: Sequence[str], parser: Parser) -> list[str]:
-    """What the last of the words may become; a blank behind those that are whole. None: the shell offers files.
+    """The completions of the last word; a complete one ends in a blank. Where there are none, the shell offers files.
 
-    words: what was typed behind the program's name; the last one, which may be empty, is being typed.
+    words: typed behind the program's name; the last one is incomplete and may be empty.
     """
-    *before, word = words or [""]
-    before, names = list(before), []
-    while parser.commands and before and before[0] in parser.commands:
-        names.append(before.pop(0))
+    *words_before, word = words or [""]
+    words_before, names = list(words_before), []
+    while parser.commands and words_before and words_before[0] in parser.commands:
+        names.append(words_before.pop(0))
         parser = parser.commands[names[-1]]
     options, words = (TRAIN_OPTIONS, ()) if names == ["train"] else _arguments(parser)
-    following = options.get(before[-1]) if before else None
-    if following is not None:
-        offered = following
+    values = options.get(words_before[-1]) if words_before else None
+    if values is not None:
+        options_here = values
     elif word.startswith("-"):
-        offered = options
+        options_here = options
     else:
-        offered = () if parser.commands and before else words  # behind an unknown command nothing is known
-    found = [f"{text} " for text in sorted(offered) if text.startswith(word)]
-    if following is None and (taken := TAKES.get(" ".join(names))):
-        found += [text for text in _overrides(word, _folders(before)) if text.startswith(taken)]
-    return found
+        options_here = () if parser.commands and words_before else words  # behind an unknown command nothing is known
+    texts = [f"{text} " for text in sorted(options_here) if text.startswith(word)]
+    if values is None and (prefixes := TAKES.get(" ".join(names))):
+        texts += [text for text in _overrides(word, _folders(words_before)) if text.startswith(prefixes)]
+    return texts
 
 
 def _arguments(parser: Parser) -> tuple[dict[str, Sequence[str] | None], Sequence[str]]:
-    """The options of a command, each with what may follow it (None: nothing), and its commands or other words."""
+    """The options of a command, each with its values (None where it takes none), and its commands or other words."""
     options, words = {}, list(parser.commands)
     for action in parser._actions:
         if not action.option_strings:
@@ -72,29 +72,32 @@ def _arguments(parser: Parser) -> tuple[dict[str, Sequence[str] | None], Sequenc
     return options, list(dict.fromkeys(words))
 
 
-def _folders(before: Sequence[str]) -> list[Path]:
-    added = [Path(folder) for option, folder in zip(before, before[1:], strict=False) if option == "--config-dir"]
-    return [config_dir(), *(folder for folder in added if folder.is_dir())]
+def _folders(words_before: Sequence[str]) -> list[Path]:
+    """The folders of YAML files: the program's own, and those of --config-dir."""
+    neighbours = zip(words_before, words_before[1:], strict=False)
+    config_dirs = [Path(folder) for option, folder in neighbours if option == "--config-dir"]
+    return [config_dir(), *(folder for folder in config_dirs if folder.is_dir())]
 
 
 def _overrides(word: str, folders: Sequence[Path]) -> Iterator[str]:
-    """Groups and keys as far as their next dot or =, or, behind a =, values."""
+    """Groups and keys up to their next dot or =; behind a =, the values."""
     choices = groups(folders)
     key, equals, value = word.partition("=")
-    types = dict(_every_key(folders))
+    types = dict(_all_keys(folders))
     if equals:
         for text in choices.get(key) or _values(types.get(key)):
-            # A file's name is its owner's; what a shell would have to quote is left to be typed.
+            # Names of files that a shell would have to quote are not offered.
             if text.startswith(value) and re.fullmatch(r"[\w./-]+", text):
                 yield f"{key}={text} "
         return
     texts = [*(f"{group}=" for group in choices), *(f"{name}=" for name in types)]
-    # The whole of `data.root=`, but of `optimizer.lr=` only `optimizer.` until that much is typed.
+    # `optimizer.` is offered before `optimizer.lr=`.
     ends = (re.match(r"[^.=]*[.=]", text[len(word) :]) for text in texts if text.startswith(word))
     yield from sorted({word + end[0] for end in ends if end})
 
 
-def _every_key(folders: Sequence[Path]) -> Iterator[tuple[str, Any]]:
+def _all_keys(folders: Sequence[Path]) -> Iterator[tuple[str, Any]]:
+    """Every key with the type of its value, those of the mixture's sources too."""
     mixture = choice_file(folders, "data", "mixture")
     sources = [key.name.split(".")[1] for key in keys(mixture) if key.name.startswith("mixture.")] if mixture else []
     for key, hint in typed_keys():
@@ -103,7 +106,7 @@ def _every_key(folders: Sequence[Path]) -> Iterator[tuple[str, Any]]:
 
 
 def _values(hint: Any) -> list[str]:
-    """The values of a type that has only a few."""
+    """The values of a boolean or an enum; empty for any other type."""
     options = typing.get_args(hint) or (hint,)
     enums = [option for option in options if isinstance(option, type) and issubclass(option, enum.Enum)]
     if bool in options:

@@ -6,11 +6,11 @@ import argparse
 import sys
 
 from ifvit import program
-from ifvit.cli.common import RESUMES, at_least, check_keys, check_place, typed_path
+from ifvit.cli.common import RESUMES, at_least, check_keys, check_output, typed_path
 from ifvit.config import Enhancement, Source, missing_extra
 from ifvit.program import EXIT_FAILED, refuse
 
-OF_RUN = ("data.ppi", "data.image_size", "data.ridge_mask")  # keys that a trained model brings
+OF_RUN = ("data.ppi", "data.image_size", "data.ridge_mask")  # keys that come with a trained model
 
 
 def add_data(commands: argparse._SubParsersAction) -> None:
@@ -81,8 +81,8 @@ def add_data(commands: argparse._SubParsersAction) -> None:
 def _check(arguments: argparse.Namespace) -> None:
     from ifvit.launch import prepare_process
 
-    check_place("--json", arguments.json)
-    check_place("--sheet", arguments.sheet, picture=True)
+    check_output("--json", arguments.json)
+    check_output("--sheet", arguments.sheet, picture=True)
     prepare_process()
     from ifvit.databases.doctor import examine, sample_sheet
     from ifvit.databases.splits import read_split
@@ -108,7 +108,7 @@ def _check(arguments: argparse.Namespace) -> None:
 def _pairs(arguments: argparse.Namespace) -> None:
     from ifvit.launch import prepare_process
 
-    check_place("--out", arguments.out)
+    check_output("--out", arguments.out)
     prepare_process()
     from ifvit.databases.discovery import recognise
     from ifvit.databases.doctor import check_roots
@@ -126,30 +126,31 @@ def _pairs(arguments: argparse.Namespace) -> None:
     if problems := [finding.text for finding in findings if finding.problem]:
         refuse(problems)
     check_unique(records, "the data")
-    listed = pairs(records, Protocol(arguments.protocol), arguments.impostors, arguments.seed)
-    lines = (piece.encode() for piece in listed.lines(records))
+    pair_list = pairs(records, Protocol(arguments.protocol), arguments.impostors, arguments.seed)
+    lines = (piece.encode() for piece in pair_list.lines(records))
     write_whole(arguments.out, lambda file: file.writelines(lines))
-    genuine = int(listed.genuine.sum())
+    genuine = int(pair_list.genuine.sum())
+    impostors = len(pair_list) - genuine
     print(
-        f"{genuine} genuine and {len(listed) - genuine} impostor pairs of {len(records)} impressions: {arguments.out}\n"
+        f"{genuine} genuine and {impostors} impostor pairs of {len(records)} impressions: {arguments.out}\n"
         f"the images themselves were not looked at: {program.command('data check')}"
     )
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
-    from ifvit.config.overrides import typed
+    from ifvit.config.overrides import shell_override
     from ifvit.launch import compose_config, prepare_process
 
     reason = "the model, and how it sees prints, come from the run; say where the data lie"
     check_keys(arguments.overrides, ["data", "data."], reason)
     keys = [text.lstrip("+").partition("=")[0] for text in arguments.overrides]
-    if other := [key for key in keys if key in OF_RUN]:
-        refuse([f"{key}: {reason}" for key in other])
+    if refused := [key for key in keys if key in OF_RUN]:
+        refuse([f"{key}: {reason}" for key in refused])
     enhancement = Enhancement(arguments.enhancement)
     if line := missing_extra("--enhancement", enhancement):
         refuse([line])
     data = compose_config(arguments.overrides).data
-    check_place("--out DIR", arguments.out / "prepared.json")
+    check_output("--out DIR", arguments.out / "prepared.json")
     prepare_process()
     from ifvit.data.prepare import REGISTERED, prepare
 
@@ -157,17 +158,17 @@ def _prepare(arguments: argparse.Namespace) -> None:
     report = prepare(arguments.run_dir, data, out, enhancement, arguments.impostors, arguments.seed)
     for kind in ("genuine", "impostor"):
         counts = report["pairs"][kind]
-        others = ", ".join(f"{count} {cause}" for cause, count in counts.items() if cause != REGISTERED)
-        print(f"{kind}: {counts.get(REGISTERED, 0)} of {sum(counts.values())} pairs registered ({others or 'all'})")
+        causes = ", ".join(f"{count} {cause}" for cause, count in counts.items() if cause != REGISTERED)
+        print(f"{kind}: {counts.get(REGISTERED, 0)} of {sum(counts.values())} pairs registered ({causes or 'all'})")
     keys = {"init.dense": arguments.run_dir, "data.root": out, "data.split": out / "split.csv"}
-    print(
-        f"{report['prints']['listed'] - report['prints']['unusable']} prints in {out}; to train on them:\n  "
-        + " ".join([program.command("train stage=matcher data=prepared"), *(typed(*item) for item in keys.items())])
-    )
+    typed = [program.command("train stage=matcher data=prepared"), *(shell_override(*key) for key in keys.items())]
+    count = report["prints"]["listed"] - report["prints"]["unusable"]
+    print(f"{count} prints in {out}; to train on them:\n  {' '.join(typed)}")
 
 
 def _source(name: str | None) -> Source | None:
-    known = [source for source in Source if source not in (Source.synthetic, Source.prepared, Source.mixture)]
-    if name is not None and name not in known:
-        refuse([f"--source: expected one of {', '.join(known)}, got {name}"])
+    """The source of --source; refuses one that has no files of its own."""
+    sources = [source for source in Source if source not in (Source.synthetic, Source.prepared, Source.mixture)]
+    if name is not None and name not in sources:
+        refuse([f"--source: expected one of {', '.join(sources)}, got {name}"])
     return None if name is None else Source(name)

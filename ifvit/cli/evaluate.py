@@ -1,4 +1,4 @@
-"""`python -m ifvit evaluate`: a run, or the ridges alone, judged by a verification protocol."""
+"""`python -m ifvit evaluate`: a run, or the ridges alone, by a verification protocol."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ifvit import glossary, program
-from ifvit.cli.common import RESUMES, at_least, check_keys, check_place, typed_path
+from ifvit.cli.common import RESUMES, at_least, check_keys, check_output, typed_path
 from ifvit.cli.pair import add_score
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     """Add `evaluate` to the commands."""
     evaluate = commands.add_parser(
         "evaluate",
-        help="judge a run, or ridges alone, by a verification protocol",
+        help="evaluate a run, or ridges alone, by a verification protocol",
         epilog=glossary.epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -28,7 +28,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         nargs="?",
         type=_run_or_override,
         metavar="RUN_DIR",
-        help="of a trained Module 1 or 2, whose networks take part; left out: ridges and minutiae alone are judged",
+        help="of a trained Module 1 or 2, whose networks take part; left out: ridges and minutiae alone are evaluated",
     )
     evaluate.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="the data: data=fvc data.root=FOLDER data.databases=DB1_B"
@@ -60,7 +60,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 
 def _run_or_override(text: str) -> Path | str:
-    """A type for argparse: a run directory, or the first of the overrides, which hold an = and are no folder."""
+    """A type for argparse: a run directory, or the first override, which has an = and is no folder."""
     return text if "=" in text and not Path(text).is_dir() else typed_path(text)
 
 
@@ -74,8 +74,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     check_keys(overrides, ["data", "data."], "the model comes from the run; only data=... and data.* are read")
     data = compose_config(overrides).data
     base = arguments.out or (run_dir or Path()) / "evaluation"
-    if run_dir is None or run_dir.is_dir():  # else there is no run, which is told below
-        check_place("--out DIR", base / "results.json")
+    if run_dir is None or run_dir.is_dir():  # else `plan` refuses it
+        check_output("--out DIR", base / "results.json")
     prepare_process()
     from ifvit.databases.protocols import Protocol
     from ifvit.evaluation.task import plan
@@ -87,20 +87,20 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     _evaluate_task(task, out, command, arguments.calibrate, arguments.robustness)
 
 
-def _evaluate_task(task: Task, out: Path, command: str, calibrate: bool | None, moved: int) -> None:
-    """Evaluate, and print each line once its work is done; only the lines where all of it was done before."""
+def _evaluate_task(task: Task, out: Path, command: str, calibrate: bool | None, robustness_pairs: int) -> None:
+    """Evaluate, and print each line once its work is done. A finished evaluation only prints its lines again."""
     from ifvit.evaluation import finished
 
-    key = finished.key_of(task, calibrate, moved)
+    key = finished.key_of(task, calibrate, robustness_pairs)
     if lines := finished.lines_of(out, key):
         print("\n".join([*lines, f"finished before; to do it again, remove {out / finished.FILE}"]))
         return
     from ifvit.evaluation.evaluate import evaluate, report
 
-    done = evaluate(task, out)
-    lines = done.text()
-    print("\n".join(lines), flush=True)  # the figures first: a full disk must not cost them
-    for line in report(done, out, command, calibrate, moved):
+    evaluation = evaluate(task, out)
+    lines = evaluation.text()
+    print("\n".join(lines), flush=True)  # before the files are written: a full disk must not cost them
+    for line in report(evaluation, out, command, calibrate, robustness_pairs):
         lines.append(line)
         print(line, flush=True)
     finished.finish(out, task, key, lines)

@@ -13,7 +13,7 @@ from ifvit.cli.common import (
     Parser,
     at_least,
     check_keys,
-    check_place,
+    check_output,
     exit_on_error,
     typed_path,
 )
@@ -27,21 +27,21 @@ from ifvit.program import refuse
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command; a refusal is one plain message and status 2."""
+    """Run the command line. A refusal is one line and exit status 2."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv[:1] == ["train"]:
-        # Everything behind `train` is Hydra's, dashes too; argparse must not touch it.
+        # Everything behind `train` is Hydra's, options too; argparse must not read it.
         from ifvit.cli.train import train_command
 
         train_command(argv[1:])
         return
-    if argv[:1] == ["--complete"]:  # what the scripts of `completion` ask
+    if argv[:1] == ["--complete"]:  # the call of the scripts of `completion`
         print("".join(f"{text}\n" for text in candidates(argv[1:], _parser())), end="")
         return
-    arguments = _parser().parsed(argv)
+    arguments = _parser().parse(argv)
     console.guard()
-    stopped = getattr(arguments, "stopped", BEGINS_AGAIN)
-    with exit_on_error(stopped(arguments) if callable(stopped) else stopped):
+    stop_line = getattr(arguments, "stopped", BEGINS_AGAIN)
+    with exit_on_error(stop_line(arguments) if callable(stop_line) else stop_line):
         arguments.run(arguments)
 
 
@@ -95,7 +95,7 @@ def _completion(arguments: argparse.Namespace) -> None:
 
 
 def _synthesize(arguments: argparse.Namespace) -> None:
-    from ifvit.config.overrides import typed
+    from ifvit.config.overrides import shell_override
     from ifvit.launch import compose_config, prepare_process
 
     if not (arguments.out or arguments.sheet):
@@ -103,8 +103,8 @@ def _synthesize(arguments: argparse.Namespace) -> None:
     reason = "only data.impression.* changes what is made (and --seed, ...)"
     check_keys(arguments.overrides, ["data.impression."], reason)
     settings = compose_config(arguments.overrides).data.impression
-    check_place("--sheet", arguments.sheet, picture=True)
-    check_place("--out DIR", arguments.out and arguments.out / "set.json")
+    check_output("--sheet", arguments.sheet, picture=True)
+    check_output("--out DIR", arguments.out and arguments.out / "set.json")
     prepare_process()
     from ifvit import backend
     from ifvit.data.finger_set import DATABASE, contact_sheet, make_set
@@ -113,12 +113,13 @@ def _synthesize(arguments: argparse.Namespace) -> None:
     backend.start()
     if arguments.out:
         make_set(arguments.out, arguments.fingers, arguments.impressions, arguments.seed, settings)
-        found = f"data=fvc {typed('data.root', arguments.out)} data.databases=[{DATABASE}] data.file_ppi=500"
+        root = shell_override("data.root", arguments.out)
+        data_overrides = f"data=fvc {root} data.databases=[{DATABASE}] data.file_ppi=500"
         print(
             f"{arguments.fingers} fingers, {arguments.impressions} impressions of each: "
             f"{arguments.out / 'manifest.csv'}; what is what: {arguments.out / 'README.txt'}\n"
-            f"to train on it: {program.command('train')} {found}\n"
-            f"to evaluate on it: {program.command('evaluate')} {found}",
+            f"to train on it: {program.command('train')} {data_overrides}\n"
+            f"to evaluate on it: {program.command('evaluate')} {data_overrides}",
             flush=True,
         )
     if arguments.sheet:

@@ -1,4 +1,4 @@
-"""`python -m ifvit compare` and `register`: what is done with two prints."""
+"""`python -m ifvit compare` and `register`: the commands for two prints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ifvit.cli.common import at_least, check_place, json_text, typed_path
+from ifvit.cli.common import at_least, check_output, json_text, typed_path
 from ifvit.console import printable
 
 
@@ -18,7 +18,7 @@ def add_pair_commands(commands: argparse._SubParsersAction) -> None:
     """Add `register` and `compare` to the commands."""
     register = commands.add_parser(
         "register",
-        help="lay one print on another along the skin's bend, or say why that cannot be done",
+        help="align one print with another along the skin's bend, or say why that cannot be done",
         epilog="Exit status: 0 registered; 1 not registered (the picture shows the best guess), or the picture was not "
         "written; 2 refused; 75 stopped.",
     )
@@ -44,7 +44,7 @@ def add_pair_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def add_score(command: argparse.ArgumentParser) -> None:
-    """The argument that says which score decides."""
+    """Add the argument --score."""
     command.add_argument(
         "--score",
         choices=["fused", "cosines"],
@@ -54,7 +54,7 @@ def add_score(command: argparse.ArgumentParser) -> None:
 
 
 def _add_pair(command: argparse.ArgumentParser, picture: str) -> None:
-    """The arguments of a command that takes two prints."""
+    """Add the arguments of a command that takes two prints."""
     command.add_argument("a", type=typed_path, metavar="A", help="an image of a print")
     command.add_argument("b", type=typed_path, metavar="B", help="another one")
     command.add_argument(
@@ -72,25 +72,22 @@ def _add_pair(command: argparse.ArgumentParser, picture: str) -> None:
 
 
 class _Answer(NamedTuple):
-    """What a command says of two prints: for programs, for people, and how it is drawn.
+    """The result of a command on two prints."""
 
-    done: whether it is an answer.
-    """
-
-    tree: dict[str, Any]
-    text: str
-    save: Callable[[Path], None]
-    done: bool
+    tree: dict[str, Any]  # for JSON
+    text: str  # for people
+    save: Callable[[Path], None]  # writes the picture
+    done: bool  # whether there is an answer: exit status 0
 
 
 def _register(arguments: argparse.Namespace) -> None:
     def answer() -> _Answer:
         import ifvit
 
-        found = ifvit.load(arguments.run_dir).register(arguments.a, arguments.b, arguments.ppi)
-        return _Answer(found.to_dict(), found.text(), found.save, found.registered)
+        registration = ifvit.load(arguments.run_dir).register(arguments.a, arguments.b, arguments.ppi)
+        return _Answer(registration.to_dict(), registration.text(), registration.save, registration.registered)
 
-    _say(arguments, answer)
+    _report(arguments, answer)
 
 
 def _compare(arguments: argparse.Namespace) -> None:
@@ -98,57 +95,58 @@ def _compare(arguments: argparse.Namespace) -> None:
         import ifvit
 
         matcher = ifvit.load(arguments.run_dir, score=arguments.score)
-        found = matcher.compare(arguments.a, arguments.b, arguments.ppi)
+        comparison = matcher.compare(arguments.a, arguments.b, arguments.ppi)
         fmr = arguments.fmr
-        return _Answer(found.to_dict(fmr), found.text(fmr), partial(found.save, fmr=fmr), not found.cannot_say(fmr))
+        save = partial(comparison.save, fmr=fmr)
+        return _Answer(comparison.to_dict(fmr), comparison.text(fmr), save, not comparison.cannot_say(fmr))
 
-    _say(arguments, answer)
+    _report(arguments, answer)
 
 
-def _say(arguments: argparse.Namespace, answer: Callable[[], _Answer]) -> None:
-    """Print and draw what is found of two prints; the border where errors become lines and statuses.
+def _report(arguments: argparse.Namespace, answer: Callable[[], _Answer]) -> None:
+    """Print the result of `answer` and save its picture; set the exit status.
 
-    The answer is printed whatever becomes of the picture.
+    The result is printed even where the picture cannot be written.
     """
     from ifvit.launch import EXIT_FAILED, prepare_process, refuse
 
-    check_place("--picture", arguments.picture, picture=True)
+    check_output("--picture", arguments.picture, picture=True)
     if arguments.picture and any(_same_file(arguments.picture, print_) for print_ in (arguments.a, arguments.b)):
         refuse([f"--picture: {arguments.picture} is one of the two prints; name another file"])
     prepare_process()
 
     try:
-        found = answer()
+        result = answer()
     except OSError as error:
         refuse([printable(str(error))])
     if not arguments.json:
-        print(found.text, flush=True)
-    drawn, problem = _drawn(found, arguments.picture)
+        print(result.text, flush=True)
+    picture, problem = _save_picture(result, arguments.picture)
     if arguments.json:
-        print(json_text(found.tree | {"picture": drawn and str(drawn)}))
-    elif drawn:
-        print(f"look at  {printable(str(drawn))}")
+        print(json_text(result.tree | {"picture": picture and str(picture)}))
+    elif picture:
+        print(f"look at  {printable(str(picture))}")
     if problem:
         print(f"error: {printable(str(problem))}", file=sys.stderr)
-    if problem or not found.done:
+    if problem or not result.done:
         raise SystemExit(EXIT_FAILED)
 
 
-def _drawn(found: _Answer, path: Path | None) -> tuple[Path | None, Exception | None]:
-    """The picture, where one was asked for, or why it could not be written."""
+def _save_picture(result: _Answer, path: Path | None) -> tuple[Path | None, Exception | None]:
+    """Save the picture, if `path` is not None: the path, or the error that prevented it."""
     from ifvit.pictures.picture_files import PictureError
 
     if not path:
         return None, None
     try:
-        found.save(path)
+        result.save(path)
     except (OSError, PictureError) as error:
         return None, error
     return path, None
 
 
-def _same_file(path: Path, other: Path) -> bool:
-    return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
+def _same_file(path: Path, print_path: Path) -> bool:
+    return os.path.exists(path) and os.path.exists(print_path) and os.path.samefile(path, print_path)
 
 
 def _share(text: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ifvit.cli.common import check_place, typed_path
+from ifvit.cli.common import check_output, typed_path
 
 FORMS = ("markdown", "latex", "csv")
 
@@ -17,7 +17,7 @@ def add_table(commands: argparse._SubParsersAction) -> None:
         description="The figures of several runs side by side, with what differs between their configs: the last "
         "validation's (metrics.json) and those of every database in RUN/evaluation/. Runs that differ in nothing but "
         "their seeds are one row: the mean ± the standard deviation. Evaluations that lie elsewhere, like those by the "
-        "ridges alone, are a row of their own, those of one judge together.",
+        "ridges alone, are a row of their own, those of one scorer together.",
     )
     table.add_argument(
         "runs", nargs="+", type=typed_path, metavar="RUN", help="a run_dir, an evaluation's --out, or a folder of such"
@@ -47,7 +47,7 @@ def _table(arguments: argparse.Namespace) -> None:
     from ifvit.evaluation.run_table import table
     from ifvit.storage.files import write_whole
 
-    check_place("--out", arguments.out)
+    check_output("--out", arguments.out)
     text = table(arguments.runs, arguments.format, arguments.figures)
     if arguments.out is None:
         print(text, end="")

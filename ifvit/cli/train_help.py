@@ -1,4 +1,4 @@
-"""What `train --help` answers: how training is started, its groups and keys, a key's comment, a file's own words."""
+"""The text of `train --help`: usage, groups and keys, the comment of a key, the comment of a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ifvit import program
-from ifvit.config import ConfigError, near
+from ifvit.config import ConfigError, nearest_keys
 from ifvit.config.yaml_files import Key, all_keys, choice_file, defaults, groups, header, keys, summary
 
 _OF_GROUPS = {
@@ -78,10 +78,10 @@ Options
 
 
 def help_text(topics: Sequence[str], folders: Sequence[Path]) -> str:
-    """The help on topics, or on training itself where none is given.
+    """The help on topics, or on training where there are none.
 
-    topics: groups, keys or what keys begin with, GROUP=CHOICE, or the word keys.
-    folders: of YAML files, the first looked into first.
+    topics: groups, keys or their first part, GROUP=CHOICE, or the word keys.
+    folders: of YAML files; the first folder has precedence.
 
     Raises:
         ConfigError: there is no such topic.
@@ -96,81 +96,82 @@ def help_text(topics: Sequence[str], folders: Sequence[Path]) -> str:
 
 def _page(folders: Sequence[Path]) -> str:
     order = [*_OF_GROUPS, *groups(folders)]
-    usual, lines = defaults(), []
+    default_choices, lines = defaults(), []
     for group, choices in sorted(groups(folders).items(), key=lambda item: order.index(item[0])):
         meaning = _OF_GROUPS.get(group, "a group of your own")
         if len(choices) == 1:
             lines.append(f"  {group:<11} {meaning}: {choices[0]}")
         else:
             lines.append(
-                f"  {group:<11} {meaning}" + (f"; {usual[group]} when none is typed" if group in usual else "")
+                f"  {group:<11} {meaning}"
+                + (f"; {default_choices[group]} when none is typed" if group in default_choices else "")
             )
             lines.append(f"{'':<13} {', '.join(choices)}")
-    every = all_keys()
+    all_keys_ = all_keys()
     return _PAGE.format(
         train=program.command("train"),
         examples="\n".join(_columns(_EXAMPLES)),
         topics="\n".join(_columns(_TOPICS)),
-        groups="\n".join(_wrapped(line, 14) for line in lines),
-        keys="\n".join(_key_lines(every[""])),
-        more=", ".join(f"{group}.*" for group in every if group),
+        groups="\n".join(_wrap(line, 14) for line in lines),
+        keys="\n".join(_key_lines(all_keys_[""])),
+        more=", ".join(f"{group}.*" for group in all_keys_ if group),
     ).rstrip()
 
 
 def _columns(lines: Mapping[str, str]) -> Iterator[str]:
-    """Commands, each with what it is for."""
+    """Commands, each with its purpose, in two columns."""
     width = max(map(len, lines))
-    for typed, meaning in lines.items():
-        yield f"  {program.command('train')} {typed:<{width}}  # {meaning}"
+    for words, meaning in lines.items():
+        yield f"  {program.command('train')} {words:<{width}}  # {meaning}"
 
 
 def _topic(topic: str, folders: Sequence[Path]) -> Iterator[str]:
-    choices, every = groups(folders), all_keys()
+    choices, all_keys_ = groups(folders), all_keys()
     group, equals, choice = topic.partition("=")
     if equals and choice in choices.get(group, ()):
         yield from _choice(group, choice, folders)
         return
-    flat = [key for keys_ in every.values() for key in keys_]
-    chosen = flat if topic == "keys" else [key for key in flat if f"{key.name}.".startswith(f"{topic}.")]
+    all_names = [key for keys_ in all_keys_.values() for key in keys_]
+    selection = all_names if topic == "keys" else [key for key in all_names if f"{key.name}.".startswith(f"{topic}.")]
     if equals and group in choices:
         raise ConfigError([f"{topic}: there is no such choice; known are {', '.join(choices[group])}"])
-    if not chosen and topic not in choices:
-        known = near(topic) if "." in topic else f"topics are keys, {', '.join(choices)}"
-        raise ConfigError([f"--help {topic}: there is nothing of this name; {known}"])
+    if not selection and topic not in choices:
+        hint = nearest_keys(topic) if "." in topic else f"topics are keys, {', '.join(choices)}"
+        raise ConfigError([f"--help {topic}: there is nothing of this name; {hint}"])
     if topic in choices:
         yield f"{topic}=CHOICE  {_OF_GROUPS.get(topic, '')}".rstrip()
         for name in choices[topic]:
-            yield _wrapped(f"  {name:<18} {summary(choice_file(folders, topic, name))}".rstrip(), 21)
-        if chosen:
+            yield _wrap(f"  {name:<18} {summary(choice_file(folders, topic, name))}".rstrip(), 21)
+        if selection:
             yield "\nIts keys, with the values that they have when none is typed"
-    yield from _key_lines(chosen)
+    yield from _key_lines(selection)
 
 
 def _choice(group: str, choice: str, folders: Sequence[Path]) -> Iterator[str]:
-    """The comment that a file begins with, and what it sets."""
+    """The first comment of a choice's file, and the keys that it sets."""
     path = choice_file(folders, group, choice)
     yield f"{group}={choice}  ({path})"
-    yield from (f"  {program.here(line)}" for line in header(path))
-    # A file of whole keys says so in its first line.
+    yield from (f"  {program.with_commands(line)}" for line in header(path))
+    # The first line of a file tells whether its keys are full ones.
     prefix = "" if "@package _global_" in path.read_text().partition("\n")[0] else f"{group}."
     if lines := list(_key_lines([key._replace(name=prefix + key.name) for key in keys(path)])):
         yield "It sets"
         yield from lines
 
 
-def _key_lines(listed: Sequence[Key]) -> Iterator[str]:
-    """KEY=VALUE with its comments, one below the other."""
-    for key in listed:
+def _key_lines(keys_: Sequence[Key]) -> Iterator[str]:
+    """KEY=VALUE with its comments, one a line."""
+    for key in keys_:
         if key.note:
-            yield _wrapped(f"  # {program.here(' '.join(key.note))}", "  # ")
+            yield _wrap(f"  # {program.with_commands(' '.join(key.note))}", "  # ")
         if key.value:
             start = f"  {key.name}={'(by the group)' if key.value == '???' else key.value}"
-            comment = program.here(key.comment)
-            yield _wrapped(f"{start:<36}  {comment}".rstrip(), 38)
+            comment = program.with_commands(key.comment)
+            yield _wrap(f"{start:<36}  {comment}".rstrip(), 38)
 
 
-def _wrapped(line: str, indent: int | str) -> str:
-    """A line as several where the terminal is too narrow; indent: what those below the first begin with."""
+def _wrap(line: str, indent: int | str) -> str:
+    """A line wrapped to the terminal's width; indent: the beginning of the further lines, or its length."""
     width = max(60, min(shutil.get_terminal_size((120, 24)).columns, 120))
     begin = " " * indent if isinstance(indent, int) else indent
     pieces = textwrap.wrap(line, width, subsequent_indent=begin, break_on_hyphens=False, break_long_words=False)

@@ -1,4 +1,4 @@
-"""`ifvit convert`, `export` and `verify`: what is done with files of weights."""
+"""`ifvit convert`, `export` and `verify`: the commands for files of weights."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def _verify(arguments: argparse.Namespace) -> None:
     from ifvit.config.overrides import literal
     from ifvit.launch import compose_config, prepare_process
 
-    chosen = any(override.startswith("dense=") for override in arguments.overrides)
-    overrides = [*([] if chosen else ["dense=loftr"]), *arguments.overrides]
+    has_encoder = any(override.startswith("dense=") for override in arguments.overrides)
+    overrides = [*([] if has_encoder else ["dense=loftr"]), *arguments.overrides]
     config = compose_config([*overrides, f"dense.loftr_pretrained_ckpt={literal(str(arguments.weights))}"])
     prepare_process()
     from ifvit.training.pretrained import try_weights

@@ -1,1 +1,1 @@
-"""Two prints in, a score with its reasons out: by their ridges, and with a run's networks where there is a run."""
+"""Comparison of two prints by their ridges, and by a run's networks where there is one: a score and its evidence."""

@@ -1,8 +1,8 @@
-"""Prints in, alignments and scores out: by the ridges always, with the networks of a trained run where there is one.
+"""Comparison of prints that are read already: their alignment and the evidence for one finger.
 
-A pair is compared in one order, which the prints' content decides, whichever way it is asked for: so a score does not
-depend on the order, to the last bit. Module 1's guesses of how the prints lie join those of the ridges; Module 2 looks
-at the pair once it is aligned along the skin's bend.
+The ridges are always compared. With a trained run, Module 1's guesses of the registration join those of the ridges, and
+Module 2 reads the pair once it is aligned. A pair is computed in one order, which the prints' content decides. So the
+score of (A, B) is that of (B, A), to the last bit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ifvit import backend
 from ifvit.comparison.matcher_print import MatcherPrint, Print, matcher_prints
-from ifvit.comparison.run_networks import Opinion, RunNetworks
+from ifvit.comparison.run_networks import Module2Result, RunNetworks
 from ifvit.comparison.score import Evidence, ridge_score
 from ifvit.config import Enhancement
 from ifvit.enhancement.enhancer import Enhancer
@@ -25,24 +25,19 @@ from ifvit.registration.registrar import OF_FLOW, OF_MINUTIAE, GuessSource, Regi
 from ifvit.registration.ridge_print import RidgePrint, ridge_print
 
 Pair = tuple[Print, Print]
-SIDE_BY_SIDE = 64  # pairs that are taken in together where no network has a batch of its own
+RIDGE_PAIRS_AT_ONCE = 64  # pairs in a batch where no network sets the size
 
 
 class Compared(NamedTuple):
-    """A pair, A and B.
+    """The comparison of two prints, A and B."""
 
-    alignment: A on B, px of the ridges at 500 ppi.
-    guesses: Module 1's, px of the canvases; None without a run.
-    opinion: Module 2's; None without one.
-    """
-
-    alignment: RidgeAlignment
-    guesses: Guesses | None = None
-    opinion: Opinion | None = None
+    alignment: RidgeAlignment  # of A with B, px of the ridges at 500 ppi
+    guesses: Guesses | None = None  # Module 1's, px of the canvases; None without a run
+    module2_result: Module2Result | None = None  # None without a Module 2
 
     @property
     def evidence(self) -> Evidence:
-        """What the ridges' score rests on."""
+        """The evidence of the ridges and minutiae, which the score is computed from."""
         agreement, (paired, _, alone) = self.alignment.agreement, self.alignment.paired.counts
         return Evidence(float(agreement.mean), float(agreement.area), paired, alone)
 
@@ -53,28 +48,27 @@ class Compared(NamedTuple):
 
     @property
     def score(self) -> float:
-        """The log-likelihood ratio, base 10, by all that is known (`ridge_score`)."""
-        return float(ridge_score(self.evidence, self.opinion and self.opinion.cosines))
+        """The log-likelihood ratio, base 10, by all evidence, with Module 2's cosines where there is one."""
+        return float(ridge_score(self.evidence, self.module2_result and self.module2_result.cosines))
 
     @property
-    def tried(self) -> dict[GuessSource, int]:
-        """How many guesses of how the prints lie there were, by where they came from."""
-        of_network = {} if self.guesses is None else {GuessSource.module_1: self.guesses.count}
-        return {GuessSource.flow: OF_FLOW, GuessSource.minutiae: OF_MINUTIAE} | of_network
+    def guess_counts(self) -> dict[GuessSource, int]:
+        """The number of guesses of the registration that were tried, by their source."""
+        module1_count = {} if self.guesses is None else {GuessSource.module_1: self.guesses.count}
+        return {GuessSource.flow: OF_FLOW, GuessSource.minutiae: OF_MINUTIAE} | module1_count
 
     def swapped(self) -> Compared:
-        """The same of (B, A)."""
-        return Compared(
-            self.alignment.swapped(), self.guesses and self.guesses.swapped(), self.opinion and self.opinion.swapped()
-        )
+        """The comparison of (B, A)."""
+        guesses, result = self.guesses, self.module2_result
+        return Compared(self.alignment.swapped(), guesses and guesses.swapped(), result and result.swapped())
 
 
 class Comparer:
     """Compares prints.
 
-    networks: of a trained run; None compares by the ridges alone.
-    method: what enhances the ridges; None takes the run's own, or `gabor`.
-    cache_dir: for enhanced prints; None takes the user's cache folder.
+    networks: of a trained run; None compares the ridges alone.
+    method: the enhancement of the ridges; None takes the run's own, or `gabor`.
+    cache_dir: folder for enhanced prints; None takes the user's cache folder.
 
     Raises:
         BackendError: JAX has no device.
@@ -90,42 +84,42 @@ class Comparer:
         backend.start()
         if method is None:
             method = Enhancement.gabor if networks is None else networks.ridge_enhancement
-        self.networks, self.at_once = networks, SIDE_BY_SIDE if networks is None else networks.at_once
+        self.networks, self.at_once = networks, RIDGE_PAIRS_AT_ONCE if networks is None else networks.at_once
         self.enhancer = Enhancer(method, cache_dir)
-        self._matcher = Registrar()
+        self._registrar = Registrar()
 
     def by(self, at_once: int, frame: tuple[int, int] | None = None) -> Comparer:
-        """The same with so many pairs in a batch. frame: as of `Registrar`."""
-        other = copy.copy(self)
-        other.at_once, other._matcher = at_once, Registrar(frame)
-        other.networks = self.networks and self.networks.by(at_once)
-        return other
+        """The same comparer with `at_once` pairs in a batch. frame: see `Registrar`."""
+        comparer = copy.copy(self)
+        comparer.at_once, comparer._registrar = at_once, Registrar(frame)
+        comparer.networks = self.networks and self.networks.by(at_once)
+        return comparer
 
     def print_of(self, scan: Scan, ppi: float | None = None) -> Print:
-        """A scan's print.
+        """The print of a scan.
 
-        ppi: of the scan, over its file's own tag; None takes the tag, else 500.
+        ppi: of the scan; overrides the tag in its file. None takes the tag, else 500.
 
         Raises:
-            ImageError: it shows no ridges, or cannot have that ppi (the message names no file).
+            ImageError: it shows no ridges, or cannot have that ppi. The message names no file.
             EnhancementError: a method is not installed.
         """
-        found = next(self.prints_of([scan], [ppi]))
-        if isinstance(found, ImageError):
-            raise found
-        return found
+        result = next(self.prints_of([scan], [ppi]))
+        if isinstance(result, ImageError):
+            raise result
+        return result
 
     def prints_of(self, scans: Sequence[Scan], ppis: Sequence[float | None]) -> Iterator[Print | ImageError]:
-        """Each scan's print, or why there is none (the message names no file), in order.
+        """The print of each scan, or the ImageError that says why there is none, in order. Messages name no file.
 
         Raises:
             EnhancementError: a method is not installed.
         """
         with ThreadPoolExecutor() as pool:
-            of_ridges = pool.map(self._ridge_print, scans, ppis)
-            for ridges, networks in zip(of_ridges, self._matcher_prints(scans, ppis), strict=True):
-                errors = (found for found in (ridges, networks) if isinstance(found, ImageError))
-                yield next(errors, None) or Print(ridges, networks)
+            ridge_prints = pool.map(self._ridge_print, scans, ppis)
+            for ridge_side, network_side in zip(ridge_prints, self._matcher_prints(scans, ppis), strict=True):
+                errors = (result for result in (ridge_side, network_side) if isinstance(result, ImageError))
+                yield next(errors, None) or Print(ridge_side, network_side)
 
     def _ridge_print(self, scan: Scan, ppi: float | None) -> RidgePrint | ImageError:
         try:
@@ -139,41 +133,42 @@ class Comparer:
         if self.networks is None:
             return [None] * len(scans)
         enhancer = self.enhancer.by(self.networks.enhancement)
-        return matcher_prints(scans, ppis, self.networks.module_1, enhancer)
+        return matcher_prints(scans, ppis, self.networks.module1, enhancer)
 
     def compare(self, a: Print, b: Print) -> Compared:
-        """One pair."""
+        """The comparison of one pair."""
         return next(self.compare_many([(a, b)]))
 
     def compare_many(self, pairs: Iterable[Pair]) -> Iterator[Compared]:
-        """Each pair, in order; taken in by and by, `at_once` at a time."""
-        return self._in_order(pairs, self._compared)
+        """The comparison of each pair, in order. Pairs are read `at_once` at a time."""
+        return self._in_order(pairs, self._compare_batch)
 
     def align_many(self, pairs: Iterable[Pair]) -> Iterator[Compared]:
-        """The same without Module 2's opinion."""
-        return self._in_order(pairs, self._aligned)
+        """As `compare_many`, without Module 2."""
+        return self._in_order(pairs, self._align_batch)
 
-    def _in_order(self, pairs: Iterable[Pair], work: Callable[[list[Pair]], list[Compared]]) -> Iterator[Compared]:
-        """What `work` finds of each pair in the order that its content decides, presented in the order asked for."""
+    def _in_order(self, pairs: Iterable[Pair], compare: Callable[[list[Pair]], list[Compared]]) -> Iterator[Compared]:
+        """Compare each pair in the order that its content decides; the result is given back in the caller's order."""
         pairs = iter(pairs)
         while batch := list(islice(pairs, self.at_once)):
             swaps = [b.order() < a.order() for a, b in batch]
-            found = work([pair[::-1] if swap else pair for pair, swap in zip(batch, swaps, strict=True)])
-            yield from (one.swapped() if swap else one for one, swap in zip(found, swaps, strict=True))
+            results = compare([pair[::-1] if swap else pair for pair, swap in zip(batch, swaps, strict=True)])
+            yield from (result.swapped() if swap else result for result, swap in zip(results, swaps, strict=True))
 
-    def _aligned(self, pairs: list[Pair]) -> list[Compared]:
+    def _align_batch(self, pairs: list[Pair]) -> list[Compared]:
         ridges = [(a.of_ridges, b.of_ridges) for a, b in pairs]
         if self.networks is None:
-            return list(map(Compared, self._matcher.align_many(ridges)))
+            return list(map(Compared, self._registrar.align_many(ridges)))
         guesses = list(self.networks.guesses_many(pairs))
-        on_ridges = [
+        homographies = [
             self.networks.on_ridges(guess.homographies, *pair) for guess, pair in zip(guesses, pairs, strict=True)
         ]
-        return list(map(Compared, self._matcher.align_many(ridges, on_ridges), guesses))
+        return list(map(Compared, self._registrar.align_many(ridges, homographies), guesses))
 
-    def _compared(self, pairs: list[Pair]) -> list[Compared]:
-        found = self._aligned(pairs)
-        if self.networks is None or self.networks.module_2 is None:
-            return found
-        opinions = self.networks.opinions(pairs, [compared.alignment.elastic for compared in found])
-        return [compared._replace(opinion=opinion) for compared, opinion in zip(found, opinions, strict=True)]
+    def _compare_batch(self, pairs: list[Pair]) -> list[Compared]:
+        results = self._align_batch(pairs)
+        if self.networks is None or self.networks.module2 is None:
+            return results
+        of_module2 = self.networks.module2_results(pairs, [result.alignment.elastic for result in results])
+        both = zip(results, of_module2, strict=True)
+        return [result._replace(module2_result=module2_result) for result, module2_result in both]

@@ -1,4 +1,4 @@
-"""Two images whose prints were laid on one another: what was found, in the images' own pixels."""
+"""Two images whose prints were aligned: the result in the images' own pixels."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ifvit.registration.ridge_print import PPI, RidgePrint
 from ifvit.registration.similarity import PointMatches
 
 MM2 = (25.4 / PPI) ** 2  # of a px
-GRID, FINE_GRID = 24, 8  # px at 500 ppi between the points of the map that JSON lists, and of those for the homography
-LEAST_SPREAD = 8.0  # px at 500 ppi, standard deviation across: points nearer to a line than this tell no affine map
+GRID, FINE_GRID = 24, 8  # px at 500 ppi between the points of the map in JSON, and between those for the homography
+LEAST_SPREAD = 8.0  # px at 500 ppi, standard deviation: points nearer to a line than this determine no affine map
 PPI_FROM = {
     PpiFrom.given: "as given",
     PpiFrom.file: "by its own tag",
@@ -33,56 +33,49 @@ PPI_FROM = {
 SOURCES = {GuessSource.flow: "flow", GuessSource.minutiae: "minutiae", GuessSource.module_1: "Module 1"}
 
 
-@dataclass(frozen=True, eq=False)  # it holds arrays: equal to itself alone, so that it hashes
+@dataclass(frozen=True, eq=False)  # has arrays: equal to itself alone, so that it can be hashed
 class ImagePair:
-    """Two images. Points are (x, y) px of the images as given, unless said otherwise.
+    """Two images and their comparison. Points are (x, y) px of the files, where nothing else is named."""
 
-    name_a, name_b: their paths, or A and B.
-    print_a, print_b: as they were compared.
-    compared: what was found.
-    seconds: reading, enhancing and comparing.
-    network_ppi: of the canvases that networks saw, None without a run.
-    run: whose networks took part, in words; None without a run, or where nobody names it.
-    """
-
-    name_a: str
-    name_b: str
+    name_a: str  # its path, or A
+    name_b: str  # its path, or B
     print_a: Print
     print_b: Print
     compared: Compared
-    seconds: float
-    network_ppi: float | None = None
-    run: str | None = field(default=None, kw_only=True)
+    seconds: float  # to read, enhance and compare
+    network_ppi: float | None = None  # of the networks' canvases; None without a run
+    run: str | None = field(default=None, kw_only=True)  # the run and its state, in words; None without a run
 
     @property
     def names(self) -> str:
-        """Both, in words."""
+        """Both names, in words."""
         return printable(f"{self.name_a} and {self.name_b}")
 
     @property
     def alignment(self) -> RidgeAlignment:
-        """A on B, px of the ridges at 500 ppi."""
+        """The alignment of A with B, px of the ridges at 500 ppi."""
         return self.compared.alignment
 
     @property
     def evidence(self) -> Evidence:
-        """What the ridges say."""
+        """The evidence of the ridges and minutiae."""
         return self.compared.evidence
 
     @property
     def overlap(self) -> float:
-        """The share of the smaller print that the other shows, [0, 1]."""
+        """The share of the smaller print's ridges that the other print shows too, [0, 1]."""
         return float(self.alignment.agreement.share)
 
     @property
     def matches(self) -> PointMatches | None:
-        """Which places of A Module 2 finds in which of B, surest first; None without a Module 2."""
-        return self.compared.opinion and self._in_files(self.compared.opinion.matches)
+        """Module 2's matches, best first; None without a Module 2."""
+        return self.compared.module2_result and self._in_files(self.compared.module2_result.matches)
 
     @cached_property
     def homography(self) -> np.ndarray | None:
-        """The affine map from px of A to px of B that comes nearest to the alignment over the overlap, float64 (3, 3);
-        None where the overlap is too small or narrow to tell one.
+        """The affine map from px of A to px of B that fits the alignment best over the overlap, float64 (3, 3).
+
+        None where the overlap is too small or too narrow for a fit.
         """
         points = self._overlap_points(FINE_GRID)
         if len(points) < 3 or np.linalg.eigvalsh(np.cov(points.T))[0] < LEAST_SPREAD**2:
@@ -95,24 +88,24 @@ class ImagePair:
 
     @property
     def compared_by(self) -> str:
-        """What took part, in words."""
+        """The sources of evidence, in words."""
         if self.compared.guesses is None:
             return "ridges and minutiae alone, without a run"
-        modules = "Module 1" if self.compared.opinion is None else "Modules 1 and 2"
+        modules = "Module 1" if self.compared.module2_result is None else "Modules 1 and 2"
         return f"ridges, minutiae and {modules} of {self.run or 'a run'}"
 
-    def tried(self) -> str:
-        """How many ways to lay one print on the other were tried, and how near the best one came, in words."""
-        tried, agreement = self.compared.tried, self.alignment.agreement
-        parts = ", ".join(f"{SOURCES[source]} {count}" for source, count in tried.items())
+    def guesses_text(self) -> str:
+        """The guesses that were tried, and how well the ridges agree under the best one, in words."""
+        counts, agreement = self.compared.guess_counts, self.alignment.agreement
+        parts = ", ".join(f"{SOURCES[source]} {count}" for source, count in counts.items())
         text = (
-            f"the best of {sum(tried.values())} guesses ({parts}) leaves ridges agreeing at {agreement.mean:.2f} over "
+            f"the best of {sum(counts.values())} guesses ({parts}) leaves ridges agreeing at {agreement.mean:.2f} over "
             f"{agreement.area * MM2:.0f} mm2"
         )
         return text if self.compared.ridge_score >= 0 else f"{text}, as those of different fingers do"
 
     def agreement_tree(self) -> dict[str, Any]:
-        """How well the ridges agree, for JSON."""
+        """The agreement of the ridges, for JSON."""
         agreement = self.alignment.agreement
         return {
             "mean": round(float(agreement.mean), 4),
@@ -123,39 +116,39 @@ class ImagePair:
         }
 
     def map_tree(self) -> list[dict[str, list[float]]]:
-        """Points of B in the overlap, `GRID` px at 500 ppi apart, and where they lie in A, for JSON."""
+        """Points of B in the overlap, `GRID` px at 500 ppi apart, and the points of A that they map to, for JSON."""
         in_a, in_b = self._sides_in_files(self._overlap_points(GRID))
-        return [{"a": a, "b": b} for a, b in zip(listed(in_a), listed(in_b), strict=True)]
+        return [{"a": a, "b": b} for a, b in zip(rounded_points(in_a), rounded_points(in_b), strict=True)]
 
     def files_tree(self) -> dict[str, Any]:
-        """What the images are, and how long it took, for JSON."""
+        """Resolution and polarity of the images, and the time, for JSON."""
         return {
-            "ppi": {name: {"value": shown.ppi, "from": shown.ppi_from.value} for name, shown in self._prints()},
-            "inverted": {name: shown.inverted for name, shown in self._prints()},
+            "ppi": {name: {"value": print_.ppi, "from": print_.ppi_from.value} for name, print_ in self._prints()},
+            "inverted": {name: print_.inverted for name, print_ in self._prints()},
             "seconds": round(self.seconds, 3),
         }
 
     def registration_tree(self) -> list[dict[str, Any]]:
-        """Module 1's matches, and which of them agree with its guess, for JSON."""
+        """Module 1's matches, each with whether it agrees with its guess, for JSON."""
         guesses = self.compared.guesses
         matches = matches_tree(self._in_files(guesses.matches))
         return [match | {"inlier": bool(agrees)} for match, agrees in zip(matches, guesses.agree, strict=True)]
 
     def files_text(self) -> list[str]:
-        """What the images are, and how long it took, in lines."""
-        lines = [f"{name.upper()}: {described(shown)}" for name, shown in self._prints()]
+        """Ridge area, minutiae and resolution of the images, and the time, in lines."""
+        lines = [f"{name.upper()}: {description(print_)}" for name, print_ in self._prints()]
         return [*lines, f"in {self.seconds:.2f} s"]
 
-    def drawn(self, title: str, lines: Sequence[str], day: date | None) -> np.ndarray:
-        """The picture of the pair (`draw_ridge_comparison`) below the answer and what it rests on, uint8 RGB (H, W, 3).
+    def draw(self, title: str, lines: Sequence[str], day: date | None) -> np.ndarray:
+        """The picture of the pair (`draw_ridge_comparison`), uint8 RGB (H, W, 3).
 
-        day: that stands on it; None takes today.
+        title: the answer. lines: what it rests on. day: the date on the picture; None takes today.
         """
         paths = self.name_a, self.name_b
         facts = [
             *(
-                (name.upper(), f"{Path(path).name}: {described(shown)}")
-                for path, (name, shown) in zip(paths, self._prints(), strict=True)
+                (name.upper(), f"{Path(path).name}: {description(print_)}")
+                for path, (name, print_) in zip(paths, self._prints(), strict=True)
             ),
             ("compared by", f"{self.compared_by}; IFViT {__version__}"),
             ("date", (day or date.today()).isoformat()),
@@ -164,10 +157,10 @@ class ImagePair:
         return draw_ridge_comparison(a, b, self.alignment, Head(title, lines, facts), self._places())
 
     def _places(self) -> Places:
-        """The places that Module 2 finds to correspond, px of the ridges at 500 ppi; none without it."""
-        if self.compared.opinion is None:
+        """The points of Module 2's matches, px of the ridges at 500 ppi; none without a Module 2."""
+        if self.compared.module2_result is None:
             return NO_PLACES
-        matches = self.compared.opinion.matches
+        matches = self.compared.module2_result.matches
         a, b = self.print_a, self.print_b
         return a.to_ridges(matches.points_a, self.network_ppi), b.to_ridges(matches.points_b, self.network_ppi)
 
@@ -182,34 +175,36 @@ class ImagePair:
         return points[self.alignment.agreement_at(points) != 0]
 
     def _sides_in_files(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where points (N, 2) of B's ridges lie in the images of A and of B."""
+        """Points (N, 2) of B's ridges, as points of A's and of B's image."""
         (_, a), (_, b) = self._prints()
         return a.to_file(self.alignment.to_a(points)), b.to_file(points)
 
     def _in_files(self, matches: PointMatches) -> PointMatches:
-        """Matches of the canvases in px of the images."""
-        a, b = (shown.of_networks.canvas for shown in (self.print_a, self.print_b))
+        """Matches in px of the canvases, converted to px of the images."""
+        a, b = (print_.of_networks.canvas for print_ in (self.print_a, self.print_b))
         return PointMatches(
             a.to_file(matches.points_a, self.network_ppi), b.to_file(matches.points_b, self.network_ppi),
             matches.confidence,
         )  # fmt: skip
 
 
-def described(shown: RidgePrint) -> str:
-    """What an image shows, in words."""
-    turned = "; light ridges, turned over" if shown.inverted else ""
+def description(print_: RidgePrint) -> str:
+    """A print's ridge area, minutiae, resolution and polarity, in words."""
+    inversion = "; light ridges, turned over" if print_.inverted else ""
     return (
-        f"{shown.area:.0f} mm2 of ridges, {len(shown.minutiae.points)} minutiae; {shown.ppi:g} ppi, "
-        f"{PPI_FROM[shown.ppi_from]}{turned}"
+        f"{print_.area:.0f} mm2 of ridges, {len(print_.minutiae.points)} minutiae; {print_.ppi:g} ppi, "
+        f"{PPI_FROM[print_.ppi_from]}{inversion}"
     )
 
 
-def listed(points: np.ndarray) -> list:
+def rounded_points(points: np.ndarray) -> list:
+    """Points (..., 2) px as lists, to two decimals, for JSON."""
     return np.round(np.asarray(points, np.float64), 2).tolist()
 
 
 def matches_tree(matches: PointMatches) -> list[dict[str, Any]]:
-    sides = listed(matches.points_a), listed(matches.points_b)
+    """Matches, for JSON."""
+    sides = rounded_points(matches.points_a), rounded_points(matches.points_b)
     return [
         {"a": a, "b": b, "confidence": round(float(sure), 4)}
         for a, b, sure in zip(*sides, matches.confidence, strict=True)

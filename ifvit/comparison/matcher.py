@@ -1,4 +1,4 @@
-"""Pairs of images in, comparisons out: reading, naming and batching."""
+"""`Matcher`, the public interface: images are read and named, their prints compared, one by one or in batches."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ Ppi = float | None | tuple[float | None, float | None]  # of both images, or of 
 
 
 class Matcher:
-    """Compares images; made by `load`.
+    """Compares and registers images. `ifvit.load` makes one.
 
-    comparer: what compares their prints.
-    score: which of a comparison's scores decides. calibration: of that score.
-    run_dir: whose networks take part, None without.
+    comparer: of prints.
+    score: which of a comparison's scores decides.
+    calibration: of that score; None without one.
+    run_dir: of the run whose networks take part; None without one.
 
     Raises:
         ScoreError: the comparer has no such score.
@@ -49,144 +50,156 @@ class Matcher:
     ):
         check_score(comparer, score)
         self.comparer, self.score, self.calibration, self.run_dir = comparer, score, calibration, run_dir
-        self._many: Comparer | None = None
+        self._batch_comparer: Comparer | None = None
 
     @property
     def run(self) -> str | None:
-        """The run whose networks take part, and which of its states, in words; None without one."""
+        """The run whose networks take part, and the state that they have, in words; None without one."""
         networks = self.comparer.networks
         if networks is None:
             return None
-        state = networks.module_2 or networks.module_1
+        state = networks.module2 or networks.module1
         return f"{self.run_dir} ({state.which}, step {state.step})"
 
     def __repr__(self) -> str:
-        """What compares, by which score, and by whose impostors that is decided."""
+        """The sources of evidence, the score and its calibration."""
         parts = "ridges and minutiae"
         if (networks := self.comparer.networks) is not None:
-            modules = "Module 1" if networks.module_2 is None else "Modules 1 and 2"
+            modules = "Module 1" if networks.module2 is None else "Modules 1 and 2"
             parts = f"ridges, minutiae and {modules} of {printable(self.run)}"
         calibrated = "" if self.calibration is None else f", calibrated by {self.calibration.basis()}"
         return f"<Matcher by {parts}; enhancement {self.comparer.enhancer.method}, score {self.score}{calibrated}>"
 
     def compare_prints(self, pairs: Sequence[tuple[Print, Print]]) -> list[Compared]:
-        """What is found of each of at most `AT_ONCE` pairs of prints."""
+        """The comparison of each of at most `AT_ONCE` pairs of prints."""
         if len(pairs) == 1:
             return [self.comparer.compare(*pairs[0])]
-        if self._many is None:
-            self._many = self.comparer.by(AT_ONCE)
-        return list(self._many.compare_many(pairs))
+        if self._batch_comparer is None:
+            self._batch_comparer = self.comparer.by(AT_ONCE)
+        return list(self._batch_comparer.compare_many(pairs))
 
     def comparison(
-        self, names: tuple[str, str], prints: tuple[Print, Print], found: Compared, seconds: float
+        self, names: tuple[str, str], prints: tuple[Print, Print], compared: Compared, seconds: float
     ) -> Comparison:
-        """The comparison to hand out."""
+        """The comparison of two images, from that of their prints. seconds: to read, enhance and compare."""
         networks = self.comparer.networks
-        ppi = None if networks is None else networks.module_1.ppi
+        ppi = None if networks is None else networks.module1.ppi
         evidence = (self.score, self.calibration)
-        return Comparison(*names, *prints, found, seconds, ppi, *evidence, run=self.run)
+        return Comparison(*names, *prints, compared, seconds, ppi, *evidence, run=self.run)
 
     def compare(self, a: Image, b: Image, ppi: Ppi = None) -> Comparison:
-        """Two prints: paths, arrays (grey, RGB or RGBA) or Pillow images, by the rules of `ifvit.image.scan_of`.
+        """Compare two images of prints.
 
-        ppi: of both images or (of a, of b), over their own tags; 500 where nobody says it, and the result says so.
+        a, b: paths, arrays (grey, RGB or RGBA) or Pillow images; `ifvit.image.scan_of` has the rules.
+        ppi: of both images, or (of a, of b). It overrides the files' tags. Without either it is 500, and the result
+            says that it was assumed.
 
         Raises:
-            ImageError: an image cannot be used; names it.
+            ImageError: an image cannot be used; the message names it.
             EnhancementError: the enhancement is not installed.
         """
-        started = time.perf_counter()
-        prints = self._both(a, b, ppi)
-        (found,) = self.compare_prints([prints])
-        return self.comparison(_names(a, b), prints, found, time.perf_counter() - started)
+        start = time.perf_counter()
+        prints = self._print_pair(a, b, ppi)
+        (compared,) = self.compare_prints([prints])
+        return self.comparison(_names(a, b), prints, compared, time.perf_counter() - start)
 
     def register(self, a: Image, b: Image, ppi: Ppi = None) -> Registration:
-        """How one print lies on the other, whoever's they are; images, ppi and errors as of `compare`."""
-        started = time.perf_counter()
-        prints = self._both(a, b, ppi)
-        (found,) = self.comparer.align_many([prints])  # Module 2 has no say in it
-        return Registration(self.comparison(_names(a, b), prints, found, time.perf_counter() - started))
+        """Align two images of prints, of one finger or of two. Arguments and errors as of `compare`."""
+        start = time.perf_counter()
+        prints = self._print_pair(a, b, ppi)
+        (compared,) = self.comparer.align_many([prints])  # Module 2 takes no part in it
+        return Registration(self.comparison(_names(a, b), prints, compared, time.perf_counter() - start))
 
     def compare_many(self, pairs: Iterable[tuple[Image, Image]], ppi: Ppi = None) -> Iterator[Comparison | ImageError]:
-        """The comparison of each pair, in order, `AT_ONCE` in a batch.
+        """Compare pairs of images, in order, `AT_ONCE` in a batch. Arguments as of `compare`.
 
-        An image that cannot be used does not end it: in that pair's place comes, not raised, the ImageError that says
-        why (`isinstance(found, ImageError)`). An image that several pairs of a batch share is read once.
+        Where an image cannot be used, its pair gives an ImageError instead of a comparison. It is not raised, so that
+        the other pairs are compared. An image that several pairs of a batch share is read once.
         """
         pairs = iter(pairs)
         while batch := list(islice(pairs, AT_ONCE)):
-            started = time.perf_counter()
-            read: dict[Any, Any] = {}
+            start = time.perf_counter()
+            cache: dict[Any, Any] = {}
             sides = []
             for a, b in batch:
-                for shown, name, own in _sides(a, b, ppi):
-                    key = (str(shown) if _is_file(shown) else id(shown)), own
-                    if key not in read:
-                        read[key] = self._print(shown, own)
-                    sides.append(_named(read[key], shown, name))
+                for source, name, image_ppi in _sides(a, b, ppi):
+                    key = (str(source) if _is_file(source) else id(source)), image_ppi
+                    if key not in cache:
+                        cache[key] = self._print(source, image_ppi)
+                    sides.append(_name_error(cache[key], source, name))
             prints = list(zip(sides[::2], sides[1::2], strict=True))
             errors = [next((side for side in pair if isinstance(side, ImageError)), None) for pair in prints]
-            good = [pair for pair, error in zip(prints, errors, strict=True) if error is None]
-            found = iter(self.compare_prints(good) if good else [])
-            seconds = (time.perf_counter() - started) / len(batch)
+            usable = [pair for pair, error in zip(prints, errors, strict=True) if error is None]
+            results = iter(self.compare_prints(usable) if usable else [])
+            seconds = (time.perf_counter() - start) / len(batch)
             for (a, b), pair, error in zip(batch, prints, errors, strict=True):
-                yield error or self.comparison(_names(a, b), pair, next(found), seconds)
+                yield error or self.comparison(_names(a, b), pair, next(results), seconds)
 
-    def _both(self, a: Image, b: Image, ppi: Ppi) -> tuple[Print, Print]:
-        """Both prints, or the ImageError of the first that cannot be used, raised."""
-        prints = [_named(self._print(shown, own), shown, name) for shown, name, own in _sides(a, b, ppi)]
-        for found in prints:
-            if isinstance(found, ImageError):
-                raise found
+    def _print_pair(self, a: Image, b: Image, ppi: Ppi) -> tuple[Print, Print]:
+        """The prints of both images.
+
+        Raises:
+            ImageError: an image cannot be used; the message names the first such one.
+        """
+        sides = _sides(a, b, ppi)
+        prints = [_name_error(self._print(source, image_ppi), source, name) for source, name, image_ppi in sides]
+        for print_ in prints:
+            if isinstance(print_, ImageError):
+                raise print_
         return tuple(prints)
 
-    def _print(self, shown: Image, ppi: float | None) -> Any:
-        """An image's print, or the ImageError that says why there is none, naming it where it is a file."""
+    def _print(self, source: Image, ppi: float | None) -> Any:
+        """The print of an image, or the ImageError that says why there is none. The message names a file."""
         try:
-            if not _is_file(shown):
-                return self.comparer.print_of(image.scan_of(shown), ppi)
-            scan = image.read(Path(shown))
+            if not _is_file(source):
+                return self.comparer.print_of(image.scan_of(source), ppi)
+            scan = image.read(Path(source))
         except ImageError as error:
             return error
         try:
             return self.comparer.print_of(scan, ppi)
         except ImageError as error:
-            return ImageError(f"{shown}: {error}")
+            return ImageError(f"{source}: {error}")
 
 
 def _sides(a: Image, b: Image, ppi: Ppi) -> Iterator[tuple[Image, str, float | None]]:
-    """Each image, its name and its ppi."""
-    for shown, name, own in zip((a, b), _names(a, b), ppi if isinstance(ppi, tuple) else (ppi, ppi), strict=True):
-        if own is not None and not (math.isfinite(own) and own > 0):
-            raise ValueError(f"ppi is a number above 0, got {own}")
-        yield shown, name, own
+    """Each image, its name and its ppi.
+
+    Raises:
+        ValueError: a ppi is not a number above 0.
+    """
+    ppis = ppi if isinstance(ppi, tuple) else (ppi, ppi)
+    for source, name, image_ppi in zip((a, b), _names(a, b), ppis, strict=True):
+        if image_ppi is not None and not (math.isfinite(image_ppi) and image_ppi > 0):
+            raise ValueError(f"ppi is a number above 0, got {image_ppi}")
+        yield source, name, image_ppi
 
 
-def _is_file(shown: Image) -> bool:
-    return isinstance(shown, (str, PathLike))
+def _is_file(source: Image) -> bool:
+    return isinstance(source, (str, PathLike))
 
 
 def _names(a: Image, b: Image) -> tuple[str, str]:
-    """Their paths, or A and B."""
-    return tuple(str(shown) if _is_file(shown) else name for shown, name in ((a, "A"), (b, "B")))
+    """The images' paths, or A and B."""
+    return tuple(str(source) if _is_file(source) else name for source, name in ((a, "A"), (b, "B")))
 
 
-def _named(found: Any, shown: Image, name: str) -> Any:
-    """A print, or the error that names the image."""
-    return ImageError(f"image {name}: {found}") if isinstance(found, ImageError) and not _is_file(shown) else found
+def _name_error(result: Any, source: Image, name: str) -> Any:
+    """The print, or the error with the image's name added where it is no file."""
+    return ImageError(f"image {name}: {result}") if isinstance(result, ImageError) and not _is_file(source) else result
 
 
 def load(
     run_dir: str | PathLike | None = None, cache_dir: str | None = None, score: str | Score = Score.fused
 ) -> Matcher:
-    """What compares prints: by the ridges, and with the networks of a run directory, which is only read.
+    """A matcher that compares the ridges, and uses the networks of a run directory. Nothing is written into that.
 
-    run_dir: None compares by the ridges alone.
-    cache_dir: for enhanced prints; None takes the user's cache folder.
-    score: which score decides, as of `Score`.
+    run_dir: None compares the ridges alone.
+    cache_dir: folder for enhanced prints; None takes the user's cache folder.
+    score: which score decides (`Score`).
 
     Raises:
-        CheckpointError: it is no run, holds no state yet, or is damaged.
+        CheckpointError: the run_dir is no run, has no state yet, or is damaged.
         EnhancementError: the run's enhancement is not installed.
         ScoreError: the run has no such score.
         BackendError: JAX has no device.

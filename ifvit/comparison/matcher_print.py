@@ -1,5 +1,7 @@
-"""A print as it is compared: its ridges at 500 ppi, and, where networks look at it too, as these need it, in training
-and in use the same: the canvas that Module 1 sees, and upon it, to the pixel, the print's enhanced ridges.
+"""A print as the program compares it: its ridges at 500 ppi, and the images that a run's networks read.
+
+For `Comparer`, which compares prints, and for `data.prepare`, which writes the prints that Module 2 trains on. Both use
+`matcher_prints`, so that the networks read the same pixels in training and in use.
 """
 
 from __future__ import annotations
@@ -18,28 +20,24 @@ from ifvit.registration.module1 import Module1
 from ifvit.registration.ridge_print import PPI, RidgePrint
 
 WHITE = 255
-AT_ONCE = 32  # prints held at a time; enough to fill an enhancement's batches
+AT_ONCE = 32  # prints in memory at a time; enough to fill an enhancement's batches
 
 
 class MatcherPrint(NamedTuple):
-    """A print in Module 1's frame (H, W) and at its ppi.
+    """What the networks read of a print: two images in Module 1's frame (H, W), at its ppi, pixel for pixel alike."""
 
-    enhanced: uint8 (H, W), dark ridges, WHITE where the canvas shows none; of the enhancement `none` it is the canvas's
-    grey itself.
-    """
-
-    canvas: Canvas
-    enhanced: np.ndarray
+    canvas: Canvas  # for Module 1, and for Module 2's local branch
+    enhanced: np.ndarray  # (H, W) uint8, dark ridges on WHITE; with enhancement `none` the canvas's grey
 
 
 class Print(NamedTuple):
-    """A print to compare; of_networks is None where no network looks at it."""
+    """A print to compare."""
 
-    of_ridges: RidgePrint
-    of_networks: MatcherPrint | None = None
+    of_ridges: RidgePrint  # at 500 ppi
+    of_networks: MatcherPrint | None = None  # None without a run
 
     def content(self) -> tuple[bytes, ...]:
-        """What it shows."""
+        """The bytes of its images."""
         ridges, networks = self.of_ridges, self.of_networks
         images = [ridges.enhanced, ridges.ridges]
         if networks is not None:
@@ -47,69 +45,75 @@ class Print(NamedTuple):
         return tuple(image.tobytes() for image in images)
 
     def order(self) -> tuple:
-        """By which any two prints have one order: how large they are, then what they show."""
+        """A key that sorts prints: by size, then by content."""
         return self.of_ridges.ridges.shape, self.content()
 
     def to_ridges(self, points: np.ndarray, ppi: float) -> np.ndarray:
-        """Where points (..., 2) px of the canvas, which is at `ppi`, lie among the print's ridges, px at 500 ppi."""
+        """Points (..., 2) of the canvas, px at its `ppi`, as points of the print's ridges, px at 500 ppi."""
         ridges = self.of_ridges
         return ridges.from_file(self.of_networks.canvas.to_file(points, ppi))
 
     def to_canvas(self, points: np.ndarray, ppi: float) -> np.ndarray:
-        """The way back of `to_ridges`."""
+        """The inverse of `to_ridges`."""
         return (points - self.to_ridges(np.zeros(2), ppi)) * (ppi / PPI)
 
 
 def matcher_prints(
-    scans: Iterable[Scan], ppis: Iterable[float | None], trained: Module1, enhancer: Enhancer
+    scans: Iterable[Scan], ppis: Iterable[float | None], module1: Module1, enhancer: Enhancer
 ) -> Iterator[MatcherPrint | ImageError]:
-    """Each scan's print, or why there is none (the message names no file), in order; taken in by and by.
+    """The images that the networks read of each scan, or the ImageError that says why there are none, in order.
+
+    ppis: one a scan; None takes the file's own tag, else 500.
+    enhancer: of the enhanced image.
+    The messages name no file. Scans are read `AT_ONCE` at a time.
 
     Raises:
         EnhancementError: a method is not installed.
     """
-    both = zip(scans, ppis, strict=True)
-    finder = _finder(trained, enhancer)
-    while some := list(islice(both, AT_ONCE)):
-        used = [image.choose_ppi(scan, ppi)[0] for scan, ppi in some]
-        whys = [misfit(scan.grey, own) for (scan, _), own in zip(some, used, strict=True)]
-        good = [k for k, why in enumerate(whys) if why is None]
-        found = zip(*_found([some[k][0].grey for k in good], [used[k] for k in good], enhancer, finder), strict=True)
-        seen = dict(zip(good, found, strict=True))
-        for k, (scan, ppi) in enumerate(some):
-            if k in seen:
-                yield _print(scan, ppi, trained, *seen[k])
+    inputs = zip(scans, ppis, strict=True)
+    mask_enhancer = _mask_enhancer(module1, enhancer)
+    while batch := list(islice(inputs, AT_ONCE)):
+        scan_ppis = [image.choose_ppi(scan, ppi)[0] for scan, ppi in batch]
+        problems = [misfit(scan.grey, ppi) for (scan, _), ppi in zip(batch, scan_ppis, strict=True)]
+        usable = [k for k, problem in enumerate(problems) if problem is None]
+        greys, usable_ppis = [batch[k][0].grey for k in usable], [scan_ppis[k] for k in usable]
+        images = zip(*_enhance(greys, usable_ppis, enhancer, mask_enhancer), strict=True)
+        images_by_index = dict(zip(usable, images, strict=True))
+        for k, (scan, ppi) in enumerate(batch):
+            if k in images_by_index:
+                yield _print(scan, ppi, module1, *images_by_index[k])
             else:
-                yield ImageError(whys[k])
+                yield ImageError(problems[k])
 
 
-def _finder(trained: Module1, enhancer: Enhancer) -> Enhancer | None:
-    """What finds where the ridges are; None where their contrast does, on the canvas."""
-    if trained.enhancement is Enhancement.none:
+def _mask_enhancer(module1: Module1, enhancer: Enhancer) -> Enhancer | None:
+    """The enhancer that finds the ridge mask; None where the mask is found by contrast, on the canvas."""
+    if module1.enhancement is Enhancement.none:
         return None
-    return enhancer.by(trained.enhancement)
+    return enhancer.by(module1.enhancement)
 
 
-def _found(
-    greys: list[np.ndarray], ppis: list[float], enhancer: Enhancer, finder: Enhancer | None
+def _enhance(
+    greys: list[np.ndarray], ppis: list[float], enhancer: Enhancer, mask_enhancer: Enhancer | None
 ) -> tuple[list[Enhanced | None], list[np.ndarray | None]]:
-    """Of each print its enhanced image, None for `none`, and where its ridges are, None where the canvas says it."""
+    """The enhanced image of each print (None with `none`) and its ridge mask (None without a mask enhancer)."""
     nothing = [None] * len(greys)
     enhanced = nothing if enhancer.method is Enhancement.none else list(enhancer.enhance_many(greys, ppis))
-    if finder is enhancer:
-        return enhanced, [one.ridges for one in enhanced]
-    return enhanced, nothing if finder is None else list(finder.ridges_many(greys, ppis))
+    if mask_enhancer is enhancer:
+        return enhanced, [print_.ridges for print_ in enhanced]
+    return enhanced, nothing if mask_enhancer is None else list(mask_enhancer.ridges_many(greys, ppis))
 
 
 def _print(
-    scan: Scan, ppi: float | None, trained: Module1, enhanced: Enhanced | None, ridges: np.ndarray | None
+    scan: Scan, ppi: float | None, module1: Module1, enhanced: Enhanced | None, ridges: np.ndarray | None
 ) -> MatcherPrint | ImageError:
+    """The images of one scan, cropped or padded to Module 1's frame."""
     try:
-        canvas = image.canvas_of(scan, ridges, ppi, trained.ppi, *trained.frame)
+        canvas = image.canvas_of(scan, ridges, ppi, module1.ppi, *module1.frame)
         if enhanced is None:
             return MatcherPrint(canvas, canvas.grey)
-        grey = image.to_ppi(enhanced.grey, canvas.ppi, trained.ppi)
+        grey = image.to_ppi(enhanced.grey, canvas.ppi, module1.ppi)
     except ImageError as error:
         return error
-    lines = image.framed(grey, canvas.left, canvas.top, *trained.frame, WHITE)
-    return MatcherPrint(canvas, np.where(canvas.ridges, lines, np.uint8(WHITE)))
+    ridge_image = image.framed(grey, canvas.left, canvas.top, *module1.frame, WHITE)
+    return MatcherPrint(canvas, np.where(canvas.ridges, ridge_image, np.uint8(WHITE)))

@@ -1,4 +1,4 @@
-"""Whether one print could be laid on another, and how they lie: for a person, a program or a picture."""
+"""The result of a registration: whether two prints are aligned, and the map between them, as text, JSON or picture."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ifvit.comparison.synthetic_calibration import synthetic_calibration
 from ifvit.comparison.verdict import verdict
 from ifvit.pictures import picture_files
 
-FMR = 0.01  # how often two different fingers count as registered, at most
+FMR = 0.01  # the share of impostor pairs that count as registered, at most
 
 
 def is_registered(score: float) -> bool:
-    """Whether a score of ridges and minutiae alone is one that prints of one finger have."""
+    """Whether a score of ridges and minutiae alone speaks for one finger, at an FMR of `FMR`."""
     return bool(verdict(score, FMR, None, synthetic_calibration(False)).accepted)
 
 
 class Registration:
-    """The registration of two images. pair: what was found of them."""
+    """The registration of two images. pair: the images and their comparison."""
 
     def __init__(self, pair: ImagePair):
         self.pair = pair
@@ -33,7 +33,7 @@ class Registration:
         return f"<Registered {self.pair.names}: {answer}>"
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows."""
+        """The picture as a PNG, for notebooks."""
         return picture_files.for_notebook(self.picture())
 
     @property
@@ -43,11 +43,11 @@ class Registration:
 
     @property
     def reason(self) -> str | None:
-        """What was tried and how near it came; None where the pair is registered."""
-        return None if self.registered else self.pair.tried()
+        """The guesses and how well the ridges agree under the best one; None where the pair is registered."""
+        return None if self.registered else self.pair.guesses_text()
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; lengths in px of the images as given. The map is told where the pair is not registered, too."""
+        """The registration, for JSON; lengths in px of the files. Without one the map is the best guess's."""
         pair = self.pair
         tree = {
             "a": pair.name_a,
@@ -62,7 +62,7 @@ class Registration:
         return tree if pair.compared.guesses is None else tree | {"registration": pair.registration_tree()}
 
     def text(self) -> str:
-        """A few lines for a person."""
+        """The registration in a few lines, for people."""
         pair, agreement = self.pair, self.pair.alignment.agreement
         if not self.registered:
             return "\n".join([f"not registered: {self.reason}", *pair.files_text()])
@@ -78,20 +78,22 @@ class Registration:
     def picture(self, day: date | None = None) -> np.ndarray:
         """Both prints, the overlay, the agreement and the bent grid; uint8 RGB (H, W, 3).
 
-        day: that stands on it; None takes today.
+        day: the date on the picture; None takes today.
         """
-        answer, _, why = self.text().split("\n")[0].partition(": ")
+        answer, _, reason = self.text().split("\n")[0].partition(": ")
         score = (
             f"score {self.pair.compared.ridge_score:.2f} by ridges and minutiae; registered above 0, "
             f"where at most {100 * FMR:g} % of different fingers score as high"
         )
-        return self.pair.drawn(answer, [why, score], day)
+        return self.pair.draw(answer, [reason, score], day)
 
     def save(self, path: str | PathLike, day: date | None = None) -> None:
         """Write the picture, in the format that the ending of `path` names (`ifvit.pictures.picture_files`).
 
+        day: as of `picture`.
+
         Raises:
-            OSError: it cannot be written.
-            ValueError: the ending names no format.
+            WriteError: the file cannot be written.
+            PictureError: the ending names no format, or the format cannot hold so large a picture.
         """
         picture_files.save(Path(path), self.picture(day))

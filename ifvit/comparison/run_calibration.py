@@ -1,6 +1,7 @@
-"""Which of a pair's scores is meant, and what a run's evaluation found it to mean: the calibration kept with the run.
+"""The two scores of a pair, and the calibration of a score that a run's evaluation has stored in the run directory.
 
-A calibration is of one score and of everything that the score follows from; of anything else it counts as absent.
+A calibration belongs to one score and to everything that the score is computed from (`score_key`). For another key it
+counts as absent.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from ifvit.comparison.score import WEIGHTS, WEIGHTS_WITH_NETWORKS
 from ifvit.errors import UserError
 from ifvit.storage.checkpoint import CheckpointError, read_json
 
-if TYPE_CHECKING:  # a finished evaluation is told without what compares
+if TYPE_CHECKING:  # a finished evaluation is reported without the import of the comparer
     from ifvit.comparison.comparer import Comparer
 
-RECIPE = 1  # goes up when the same pair gets another score, so that what was kept before is no longer used
+RECIPE = 1  # goes up when the same pair gets another score, so that stored scores are no longer used
 
 
 class ScoreError(UserError):
-    """A run does not have the score that was asked for; the message says which it has."""
+    """A run does not have the requested score; the message says which it has."""
 
 
 class Score(enum.StrEnum):
@@ -37,68 +38,68 @@ FILES = {Score.fused: "calibration.json", Score.cosines: "calibration_cosines.js
 
 
 def check_score(comparer: Comparer, score: Score) -> None:
-    """See that a comparer has a score.
+    """Check that a comparer has a score.
 
     Raises:
-        ScoreError: it has none.
+        ScoreError: it has not.
     """
     networks = comparer.networks
-    if score is Score.cosines and (networks is None or networks.module_2 is None):
-        what = "there is no run" if networks is None else "the run has Module 1 alone"
+    if score is Score.cosines and (networks is None or networks.module2 is None):
+        reason = "there is no run" if networks is None else "the run has Module 1 alone"
         raise ScoreError(
-            f"--score cosines: these are cosines of Module 2's vectors, and {what}; give the run_dir of a run of "
+            f"--score cosines: these are cosines of Module 2's vectors, and {reason}; give the run_dir of a run of "
             "stage=matcher (--run RUN_DIR), or leave --score away"
         )
 
 
 def score_key(comparer: Comparer, score: Score) -> dict[str, Any]:
-    """What a score follows from, for JSON."""
+    """Everything that a score is computed from, for JSON."""
     key = {"judge": f"ridges {RECIPE}", "enhancement": str(comparer.enhancer.method)}
     networks = comparer.networks
     if networks is None:
         return key
-    module_2 = networks.module_2
+    module2 = networks.module2
     key |= {
         "score": str(score),
-        "module_1": networks.module_1.digest(),
-        "module_2": None if module_2 is None else module_2.digest(),
+        "module_1": networks.module1.digest(),
+        "module_2": None if module2 is None else module2.digest(),
     }
     if score is Score.cosines:
-        return key | {"global_weight": module_2.config.global_weight, "local_weight": module_2.config.local_weight}
-    return key | {"weights": (WEIGHTS if module_2 is None else WEIGHTS_WITH_NETWORKS).tolist()}
+        return key | {"global_weight": module2.config.global_weight, "local_weight": module2.config.local_weight}
+    return key | {"weights": (WEIGHTS if module2 is None else WEIGHTS_WITH_NETWORKS).tolist()}
 
 
 def read_calibration(run_dir: Path, key: dict[str, Any]) -> Calibration | None:
-    """The calibration of this very score (`score_key`) of a run; None where there is none of it.
+    """The calibration of a run for the score of this key (`score_key`); None where there is none.
 
     Raises:
         CheckpointError: the file is damaged.
     """
     path = run_dir / FILES[Score(key["score"])]
-    kept = read_json(path)
-    if kept is None:
+    stored = read_json(path)
+    if stored is None:
         return None
     try:
-        if "score" not in dict(kept):
+        if "score" not in dict(stored):
             print(
                 f"{path}: of an earlier version, whose scores were others; not used "
                 f"({program.command('evaluate')} replaces it)",
                 file=sys.stderr,
             )
             return None
-        if any(kept.get(name) != value for name, value in key.items()):
+        if any(stored.get(name) != value for name, value in key.items()):
             return None
-        return from_tree(kept["table"])._replace(of=_whose(kept.get("of")))
+        return from_tree(stored["table"])._replace(of=_basis_of(stored.get("of")))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not a calibration ({error}); remove it, and evaluate again") from error
 
 
-def _whose(of: Any) -> dict[str, Any] | None:
-    """Whose pairs a calibration file says it rests on; None where it does not say it in our words."""
-    if not isinstance(of, dict) or not isinstance(of.get("databases"), list):
+def _basis_of(basis: Any) -> dict[str, Any] | None:
+    """The data that a calibration file names as its basis; None where it names none, or not in the expected form."""
+    if not isinstance(basis, dict) or not isinstance(basis.get("databases"), list):
         return None
-    words = {name: of.get(name) for name in ("databases", "protocol")}
+    words = {name: basis.get(name) for name in ("databases", "protocol")}
     if not all(isinstance(word, str) and word.isprintable() for word in [*words["databases"], words["protocol"]]):
         return None
     kinds = {"images": int, "genuine": int, "content": str}
-    return words | {name: of[name] for name, kind in kinds.items() if isinstance(of.get(name), kind)}
+    return words | {name: basis[name] for name, kind in kinds.items() if isinstance(basis.get(name), kind)}

@@ -1,7 +1,7 @@
-"""The networks of a training run, as they take part in a comparison.
+"""The networks of a training run, loaded for comparisons.
 
-Module 1 guesses how the prints lie. Module 2, where the run has one, looks at the pair once it is aligned: cosines, and
-which places correspond.
+For `Comparer`, which owns a `RunNetworks` where there is a run. Module 1 adds guesses of the registration to those of
+the ridges. Module 2, where the run has one, reads the aligned pair: two cosines, and which points correspond.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ifvit.comparison.matcher_print import Print
-from ifvit.comparison.module2_inputs import BranchImages, CanvasImages, aligned_pairs, branch_inputs
+from ifvit.comparison.module2_inputs import BranchImages, CanvasImages, align_images, branch_inputs
 from ifvit.comparison.score import Cosines
 from ifvit.config import ConfigError, Enhancement, MatcherConfig, StageName, matcher_of
 from ifvit.models.matcher import MatcherModel
@@ -31,114 +31,120 @@ from ifvit.storage.checkpoint import MODULE_1, CheckpointError, digest_of, read_
 
 
 class Module2(NamedTuple):
-    """The best state of a run of stage=matcher, else its latest (`which`), after `step` updates."""
+    """Module 2 of a run of stage=matcher: its best state, or its latest where it has no best one."""
 
-    which: str
-    step: int
+    which: str  # "best" or "latest"
+    step: int  # updates that the state has made
     model: MatcherModel
-    variables: Mapping[str, Any]
+    variables: Mapping[str, Any]  # {'params': ..., 'batch_stats': ...}
     config: MatcherConfig
 
     def digest(self) -> str:
-        """Which Module 2 this is."""
+        """A digest of the variables, which names this Module 2."""
         return digest_of(self.variables)
 
 
-class Opinion(NamedTuple):
-    """What Module 2 says of an aligned pair.
+class Module2Result(NamedTuple):
+    """Module 2's output for an aligned pair."""
 
-    cosines: of its vectors.
-    score: their mean, weighted as the run says.
-    matches: which places of A its global branch finds in which of B, px of both canvases, best first.
-    """
+    cosines: Cosines  # of its vectors
+    score: float  # the mean of the cosines, weighted as the run's config says, [-1, 1]
+    matches: PointMatches  # of the global branch, px of both canvases, best first
 
-    cosines: Cosines
-    score: float
-    matches: PointMatches
-
-    def swapped(self) -> Opinion:
-        """The same of (B, A)."""
+    def swapped(self) -> Module2Result:
+        """The result of (B, A)."""
         return self._replace(matches=self.matches.swapped())
 
 
 class DeviceScores(NamedTuple):
-    """What the device says of N pairs: cosines (N,), cells (N, M, 2) and confidence (N, M) of matches."""
+    """Module 2's output for N pairs, on the device."""
 
-    of_global: jax.Array
-    of_local: jax.Array
-    cells: jax.Array
-    confidence: jax.Array
+    of_global: jax.Array  # (N,) float32, cosines
+    of_local: jax.Array  # (N,) float32, cosines
+    cells: jax.Array  # (N, M, 2) int32, cell of A and of B of each match; -1 where there is no match
+    confidence: jax.Array  # (N, M) float32, [0, 1]
 
 
 class RunNetworks:
-    """The networks of a run, for `at_once` pairs in a batch. module_2: None where the run has Module 1 alone."""
+    """The networks of a run.
 
-    def __init__(self, module_1: Module1, module_2: Module2 | None = None, at_once: int = 1):
-        self.module_1, self.module_2, self.at_once = module_1, module_2, at_once
-        self._registrar = module_1.registrar(at_once=at_once)
-        self._variables = None if module_2 is None else jax.device_put(module_2.variables)
+    module2: None where the run has Module 1 alone.
+    at_once: pairs in a batch.
+    """
+
+    def __init__(self, module1: Module1, module2: Module2 | None = None, at_once: int = 1):
+        self.module1, self.module2, self.at_once = module1, module2, at_once
+        self._registrar = module1.registrar(at_once=at_once)
+        self._variables = None if module2 is None else jax.device_put(module2.variables)
 
     def by(self, at_once: int) -> RunNetworks:
-        """The same networks with so many pairs in a batch."""
-        other = copy.copy(self)
-        other.at_once, other._registrar = at_once, self.module_1.registrar(at_once=at_once)
-        return other
+        """The same networks with `at_once` pairs in a batch."""
+        networks = copy.copy(self)
+        networks.at_once, networks._registrar = at_once, self.module1.registrar(at_once=at_once)
+        return networks
 
     @property
     def enhancement(self) -> Enhancement:
-        """What enhances the prints that they see."""
-        return Enhancement.none if self.module_2 is None else self.module_2.config.enhancement
+        """The enhancement of the prints that the networks read."""
+        return Enhancement.none if self.module2 is None else self.module2.config.enhancement
 
     @property
     def ridge_enhancement(self) -> Enhancement:
-        """What enhances the ridges that are compared: the run's own method, `gabor` where it has none."""
-        return first_method(self.enhancement, self.module_1.enhancement)
+        """The enhancement of the ridges that are compared: the run's own method, `gabor` where it has none."""
+        return first_method(self.enhancement, self.module1.enhancement)
 
     def guesses_many(self, pairs: Iterable[tuple[Print, Print]]) -> Iterator[Guesses]:
-        """Module 1's guesses for each pair, in order; px of the canvases."""
+        """Module 1's guesses of each pair, in order; px of the canvases."""
         return self._registrar.guesses_many((a.of_networks.canvas, b.of_networks.canvas) for a, b in pairs)
 
     def on_ridges(self, homographies: np.ndarray, a: Print, b: Print) -> np.ndarray:
-        """Homographies (K, 3, 3) of two canvases, from B to A, as those of the prints' ridges at 500 ppi."""
-        scale = PPI / self.module_1.ppi
+        """Homographies (K, 3, 3) from B's canvas to A's, converted to the prints' ridges at 500 ppi."""
+        scale = PPI / self.module1.ppi
         to_a, to_b = (
             np.array([[scale, 0, x], [0, scale, y], [0, 0, 1]])
-            for x, y in (shown.to_ridges(np.zeros(2), self.module_1.ppi) for shown in (a, b))
+            for x, y in (print_.to_ridges(np.zeros(2), self.module1.ppi) for print_ in (a, b))
         )
         return to_a @ homographies @ np.linalg.inv(to_b)
 
-    def opinions(self, pairs: Sequence[tuple[Print, Print]], elastics: Sequence[ElasticMap]) -> list[Opinion]:
-        """What Module 2 says of at most `at_once` pairs (a, b), each with the map from B's ridges to A's."""
+    def module2_results(
+        self, pairs: Sequence[tuple[Print, Print]], elastics: Sequence[ElasticMap]
+    ) -> list[Module2Result]:
+        """Module 2's output for at most `at_once` pairs (a, b), each with the map from B's ridges to A's."""
         missing = self.at_once - len(pairs)
-        full, maps = [*pairs, *[pairs[-1]] * missing], [*elastics, *[elastics[-1]] * missing]
-        sides = (self._images(side) for side in zip(*full, strict=True))
-        map_ba, laid = aligned_pairs(stacked(maps), *sides, scale=PPI / self.module_1.ppi)
-        judged = _judge(self.module_2.model, self.module_1.dense, self._variables, laid)
-        map_ba, judged = jax.device_get((map_ba, judged))
-        return [self._opinion(map_ba[k], DeviceScores(*(values[k] for values in judged))) for k in range(len(pairs))]
+        batch, maps = [*pairs, *[pairs[-1]] * missing], [*elastics, *[elastics[-1]] * missing]
+        sides = (self._images(side) for side in zip(*batch, strict=True))
+        map_ba, images = align_images(stacked(maps), *sides, scale=PPI / self.module1.ppi)
+        scores = _score_pairs(self.module2.model, self.module1.dense, self._variables, images)
+        map_ba, scores = jax.device_get((map_ba, scores))
+        of_pairs = (DeviceScores(*(values[k] for values in scores)) for k in range(len(pairs)))
+        return [self._module2_result(map_ba[k], pair_scores) for k, pair_scores in enumerate(of_pairs)]
 
     def _images(self, prints: Sequence[Print]) -> CanvasImages:
-        seen = [shown.of_networks for shown in prints]
+        """The canvases of prints, in one batch."""
+        network_sides = [print_.of_networks for print_ in prints]
         return CanvasImages(
-            np.stack([shown.canvas.grey for shown in seen]),
-            np.stack([shown.enhanced for shown in seen]),
-            np.stack([shown.canvas.ridges for shown in seen]),
-            np.array([shown.canvas.background for shown in seen], np.uint8),
-            np.stack([shown.to_ridges(np.zeros(2), self.module_1.ppi) for shown in prints]).astype(np.float32),
+            np.stack([print_.canvas.grey for print_ in network_sides]),
+            np.stack([print_.enhanced for print_ in network_sides]),
+            np.stack([print_.canvas.ridges for print_ in network_sides]),
+            np.array([print_.canvas.background for print_ in network_sides], np.uint8),
+            np.stack([print_.to_ridges(np.zeros(2), self.module1.ppi) for print_ in prints]).astype(np.float32),
         )
 
-    def _opinion(self, map_ba: np.ndarray, judged: DeviceScores) -> Opinion:
-        present = judged.cells[:, 0] >= 0
-        stride = self.module_2.model.branch.stride
-        columns = self.module_1.frame[1] // stride
-        seen_a, on_b = (stride * np.stack([side % columns, side // columns], -1) for side in judged.cells[present].T)
-        on_a = map_ba[seen_a[:, 1], seen_a[:, 0]]
+    def _module2_result(self, map_ba: np.ndarray, scores: DeviceScores) -> Module2Result:
+        """The result of one pair. map_ba: (H, W, 2), the point of A's canvas at each pixel of B's."""
+        present = scores.cells[:, 0] >= 0
+        stride = self.module2.model.branch.stride
+        columns = self.module1.frame[1] // stride
+        # A's cells are those of the aligned image, so they are pixels of B's canvas too.
+        cells = scores.cells[present].T
+        cells_a, points_b = (stride * np.stack([side % columns, side // columns], -1) for side in cells)
+        points_a = map_ba[cells_a[:, 1], cells_a[:, 0]]
         matches = PointMatches(
-            on_a.astype(np.float64), on_b.astype(np.float64), judged.confidence[present].astype(float)
+            points_a.astype(np.float64), points_b.astype(np.float64), scores.confidence[present].astype(float)
         )
-        cosines, config = Cosines(float(judged.of_global), float(judged.of_local)), self.module_2.config
+        cosines, config = Cosines(float(scores.of_global), float(scores.of_local)), self.module2.config
         score = config.global_weight * cosines.of_global + config.local_weight * cosines.of_local
-        return Opinion(cosines, score, matches)
+        return Module2Result(cosines, score, matches)
 
 
 def first_method(*methods: Enhancement) -> Enhancement:
@@ -147,13 +153,13 @@ def first_method(*methods: Enhancement) -> Enhancement:
 
 
 @partial(jax.jit, static_argnames=("model", "dense"))
-def _judge(model: MatcherModel, dense: Any, variables: Any, laid: BranchImages) -> DeviceScores:
-    """Both branches on N aligned pairs."""
-    of_global, of_local, _ = branch_inputs(laid, model.branch.stride)
+def _score_pairs(model: MatcherModel, dense: Any, variables: Any, images: BranchImages) -> DeviceScores:
+    """Both branches on N aligned pairs. dense: Module 1's config, with the threshold of matches."""
+    of_global, of_local, _ = branch_inputs(images, model.branch.stride)
     output = model.apply(variables, of_global, of_local, train=False)
-    cells = of_global.cells.reshape(len(laid.overlap), -1) > 0
+    cells = of_global.cells.reshape(len(images.overlap), -1) > 0
     grid = of_global.cells.shape[1:]
-    found = extract_matches(
+    matches = extract_matches(
         jnp.where(cells[:, :, None] & cells[:, None, :], output.of_global.log_p, -jnp.inf),
         grid,
         grid,
@@ -161,28 +167,28 @@ def _judge(model: MatcherModel, dense: Any, variables: Any, laid: BranchImages) 
         border=dense.border,
         max_matches=dense.max_matches,
     )
-    return DeviceScores(output.of_global.cosine, output.of_local.cosine, found.cells, found.confidence)
+    return DeviceScores(output.of_global.cosine, output.of_local.cosine, matches.cells, matches.confidence)
 
 
 def load_networks(run_dir: Path) -> RunNetworks:
-    """The networks of a run directory, which is only read: Module 1, and Module 2 where it is a run of stage=matcher.
+    """The networks of a run directory: Module 1, and Module 2 of a run of stage=matcher. Nothing is written.
 
     Raises:
-        CheckpointError: it is no run directory, holds no state yet, or is damaged.
+        CheckpointError: it is no run directory, has no state yet, or is damaged.
     """
-    kept = read_json(run_dir / "config.json")
+    stored = read_json(run_dir / "config.json")
     try:
-        stage, config = kept["config"].get("stage"), None
+        stage, config = stored["config"].get("stage"), None
         if stage == StageName.matcher:
-            config = matcher_of(kept["config"])
+            config = matcher_of(stored["config"])
     except (TypeError, KeyError, AttributeError, ConfigError) as error:
         raise CheckpointError(
             f"{run_dir}: no run directory (it has no config.json of a run); give the run_dir of a training run"
         ) from error
     if config is None:
         return RunNetworks(load_dense(run_dir))
-    module_1 = load_dense(run_dir / MODULE_1)
-    model = MatcherModel.from_config(module_1.dense, config, jnp.float32)
+    module1 = load_dense(run_dir / MODULE_1)
+    model = MatcherModel.from_config(module1.dense, config, jnp.float32)
     which, step, variables = read_variables(run_dir)
     variables = {kind: {name: tree[name] for name in model.names if name in tree} for kind, tree in variables.items()}
-    return RunNetworks(module_1, Module2(which, step, model, variables, config))
+    return RunNetworks(module1, Module2(which, step, model, variables, config))

@@ -1,12 +1,13 @@
-"""What the evidence of an alignment is worth: the log-likelihood ratio of "the same finger" over "different fingers".
+"""The score of a pair: the log-likelihood ratio of "the same finger" over "different fingers", from its evidence.
 
 Logistic regression on pairs of synthetic fingers alone (`benchmarks/ridge_score.py` fits and prints the weights): real
 prints had no part in it. Both kinds of pairs count alike, so the sum is the logarithm of a likelihood ratio; base 10.
 Of different fingers at most one in 10^s reaches a score s, if prints are like those of the fit (the expectation of a
 likelihood ratio under the other hypothesis is 1, so by Markov's inequality it exceeds k in at most 1 / k of cases).
 
-Straight ridges lie on any other straight ridges. What tells fingers apart are the places where a ridge ends or divides,
-so each that both prints show speaks at most ten times more for one finger, however well the ridges agree.
+Straight ridges fit any other straight ridges. Only the places where a ridge ends or divides distinguish fingers. So the
+score is limited to `MOST_OF_A_MINUTIA` for each paired minutia, however well the ridges agree: each minutia that both
+prints show makes one finger at most ten times more likely.
 """
 
 from __future__ import annotations
@@ -15,36 +16,31 @@ from typing import NamedTuple
 
 import numpy as np
 
-MOST_OF_A_MINUTIA = 1.0  # score, for each one that is paired
+MOST_OF_A_MINUTIA = 1.0  # score for each paired minutia, at most
 FULL_AREA = 40_000.0  # px at 500 ppi; the evidence of a larger overlap is not more certain
 
 
 class Evidence(NamedTuple):
-    """Of an alignment; each a number or an array (N,).
+    """The evidence of an alignment; each field is a number or an array (N,)."""
 
-    mean: of the local agreement over the overlap, [-1, 1].
-    area: of the overlap, px at 500 ppi.
-    paired: minutiae that have a partner. alone: those in the overlap that have none, in both prints together.
-    """
-
-    mean: np.ndarray
-    area: np.ndarray
-    paired: np.ndarray
-    alone: np.ndarray
+    mean: np.ndarray  # of the local agreement over the overlap, [-1, 1]
+    area: np.ndarray  # of the overlap, px at 500 ppi
+    paired: np.ndarray  # pairs of minutiae
+    alone: np.ndarray  # minutiae in the overlap without a partner, in both prints together
 
 
 class Cosines(NamedTuple):
-    """Of Module 2's vectors of a pair, [-1, 1]; each a number or an array (N,)."""
+    """The cosines of Module 2's vectors of a pair, [-1, 1]; each field is a number or an array (N,)."""
 
     of_global: np.ndarray
     of_local: np.ndarray
 
 
 def terms(evidence: Evidence, cosines: Cosines | None = None) -> np.ndarray:
-    """What is weighed, (..., 3): 1, the agreement times the overlap, and the balance of paired and lonely minutiae.
+    """The terms of the regression, (..., 3): 1, agreement times overlap, balance of paired and unpaired minutiae.
 
-    With cosines (..., 5): the global and the local one too. On the synthetic fingers further terms (the agreement and
-    the overlap by themselves, the number of paired minutiae) tell no more.
+    With cosines (..., 5): the global and the local one too. On the synthetic fingers further terms (agreement alone,
+    overlap alone, number of paired minutiae) add nothing.
     """
     mean, area, paired, alone = (np.asarray(value, np.float64) for value in evidence)
     overlap = np.sqrt(np.minimum(area / FULL_AREA, 1.0))
@@ -57,7 +53,7 @@ WEIGHTS_WITH_NETWORKS = np.array([-3.974, 7.492, 2.398, 0.0, 0.4])  # fitted wit
 
 
 def ridge_score(evidence: Evidence, cosines: Cosines | None = None, weights: np.ndarray | None = None) -> np.ndarray:
-    """The log-likelihood ratio, base 10: 2 speaks a hundred times more for one finger than for two.
+    """The log-likelihood ratio, base 10: at 2 the evidence is a hundred times more likely of one finger than of two.
 
     weights: of `terms`; None takes the fitted ones.
     """

@@ -1,7 +1,7 @@
-"""How often two different synthetic fingers reach a fused score: what a score means where no run's evaluation tells it.
+"""The calibration of the fused score by impostor pairs of synthetic fingers, for where a run's evaluation has none.
 
-synthetic_calibration.json holds two tables, without and with a run's networks (`experiment=small_matcher`). Neither
-their fingers nor real prints took part in the fit of the score. `benchmarks/synthetic_calibration.py` makes the file.
+synthetic_calibration.json has two tables, without and with a run's networks (`experiment=small_matcher`). Their fingers
+took no part in the fit of the score, nor did real prints. `benchmarks/synthetic_calibration.py` makes the file.
 """
 
 from __future__ import annotations
@@ -18,6 +18,6 @@ RIDGES, NETWORKS = "ridges", "networks"
 
 @cache
 def synthetic_calibration(networks: bool) -> Calibration:
-    """Of scores without networks, or of those to which a Module 2 adds its cosines."""
+    """The table of scores without networks, or with the cosines of a Module 2."""
     table = json.loads(FILE.read_text())[NETWORKS if networks else RIDGES]
     return from_tree(table)._replace(of={"databases": ["synthetic fingers"], "protocol": "fvc"})

@@ -1,7 +1,7 @@
-"""The schema of a run, its strict builder, and every check that needs two keys at once.
+"""The schema of a run's config, its strict builder, and the rules across keys.
 
-Nothing here imports JAX, Hydra or YAML: a wrong config is refused in a fraction of a second, before a device is used.
-`build` takes the plain nested dict that a front door composed; it names every problem, one line each.
+`import ifvit.config` loads no JAX, Hydra or YAML: a wrong config is refused in a fraction of a second, before a device
+is used. `build` takes the plain nested dict that Hydra composed, and names every problem, one a line.
 """
 
 from ifvit.config.build import (
@@ -17,11 +17,11 @@ from ifvit.config.build import (
     known_keys,
     leaves,
     matcher_of,
-    near,
+    nearest_keys,
 )
-from ifvit.config.extras import missing_extra, missing_extras, unless_there
-from ifvit.config.inherit import inherited
-from ifvit.config.paths import at_home, home, is_path_key, takes_texts
+from ifvit.config.extras import missing_extra, missing_extras, missing_modules
+from ifvit.config.inherit import inherit_network
+from ifvit.config.paths import expand_home, expand_homes, is_path_key, takes_texts
 from ifvit.config.schema import (
     DEFAULT_COARSE_WIDTH,
     DEFAULT_FINE_WIDTH,
@@ -81,20 +81,20 @@ __all__ = [
     "StageName",
     "TrainerConfig",
     "as_tree",
-    "at_home",
+    "expand_homes",
     "build",
     "dense_of",
     "differences",
-    "home",
+    "expand_home",
     "identity",
-    "inherited",
+    "inherit_network",
     "is_path_key",
     "known_keys",
     "leaves",
     "matcher_of",
     "missing_extra",
     "missing_extras",
-    "near",
+    "nearest_keys",
     "takes_texts",
-    "unless_there",
+    "missing_modules",
 ]

@@ -1,4 +1,4 @@
-"""From a plain nested dict to a config: unknown and missing keys, types, choices. And how two configs differ."""
+"""The strict builder of a config from a plain nested dict: keys, types, choices. And the differences of two configs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ConfigError(UserError, ValueError):
         super().__init__("\n".join(self.problems))
 
 
-# Keys that change nothing of what a run learns and how it is judged: with other values of them it is the same run.
+# Keys that change neither the training nor the validation: with other values it is the same run.
 SESSION_KEYS = frozenset(
     {
         "run_dir",
@@ -43,8 +43,8 @@ SESSION_KEYS = frozenset(
     }
 )
 
-# Keys that may differ when a run goes on: they do not change what step n computes. Paths may, because a session
-# elsewhere mounts the same files in another place; the impressions themselves are compared by their fingerprint.
+# Keys that may change when a run is resumed: they do not change the result of step n. Paths may change, because another
+# machine may have the same files in another folder; the impressions themselves are compared by a hash.
 MAY_CHANGE = SESSION_KEYS | {
     "init.dense",
     "init.matcher",
@@ -59,9 +59,9 @@ MAY_CHANGE = SESSION_KEYS | {
 }
 
 _SEVERAL = re.compile(r"[\w.+-]+( *, *[\w.+-]+)+|(choice|range)\([\w., +-]+\)")  # values of a sweep, as a text
-MIXTURE_ROOT = re.compile(r"data\.mixture\..*\.root")  # likewise; the data's fingerprint tells when one comes or goes
+MIXTURE_ROOT = re.compile(r"data\.mixture\..*\.root")  # may change too; the data's hash shows whether one is added
 
-# Keys that configs of earlier runs lack, with the value under which such a run goes on as it was.
+# Keys that configs of earlier versions lack, with the value that continues such a run unchanged.
 ADDED = {
     "dense.fine": "none",
     "loss.fine_weight": 1.0,
@@ -74,7 +74,7 @@ ADDED = {
     "data.pairs.registration_noise_deg": 3.0,
     "data.pairs.registration_noise_px": 2.0,
 }
-# Groups that earlier configs lack: Module 2's, and one that only synthetic fingers read, whose recipe changed with it.
+# Groups that earlier configs lack: Module 2's, and that of synthetic fingers, whose rendering changed with it.
 ADDED_GROUPS = ("data.impression.", "matcher.", "loss.matcher.")
 
 
@@ -82,7 +82,7 @@ def build(tree: Mapping[str, Any]) -> Config:
     """The validated config of a plain nested dict.
 
     Raises:
-        ConfigError: naming every unknown or missing key, wrong type, bad choice and failed cross-field check.
+        ConfigError: naming every unknown or missing key, wrong type, unknown choice and broken rule across keys.
     """
     problems: list[str] = []
     config = _build(Config, tree, "", problems)
@@ -94,7 +94,7 @@ def build(tree: Mapping[str, Any]) -> Config:
 
 
 def dense_of(tree: Mapping[str, Any]) -> DenseConfig:
-    """Module 1's config of a run's config tree, an earlier version's too.
+    """Module 1's config, from the config tree of a run, also of an earlier version.
 
     Raises:
         ConfigError: it is none.
@@ -109,7 +109,7 @@ def dense_of(tree: Mapping[str, Any]) -> DenseConfig:
 
 
 def matcher_of(tree: Mapping[str, Any]) -> MatcherConfig:
-    """Module 2's config of a run's config tree.
+    """Module 2's config, from the config tree of a run.
 
     Raises:
         ConfigError: it is none.
@@ -134,14 +134,12 @@ def as_tree(config: Any) -> Any:
 
 
 def leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A config's values by key, like optimizer.lr."""
+    """The values of a config's tree by key, like optimizer.lr."""
     return dict(_leaves(upgraded(tree)))
 
 
 def identity(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes a run this one and no other: its config's values by key, without SESSION_KEYS; of a run of an earlier
-    version too.
-    """
+    """The values that identify a run: its config by key, without SESSION_KEYS; also of a run of an earlier version."""
     return {key: value for key, value in (ADDED | dict(_leaves(upgraded(tree)))).items() if key not in SESSION_KEYS}
 
 
@@ -154,17 +152,18 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     for tree, parts in zip((old, new), sources, strict=True):
         mixture = {name: parts[name] for name in common}
         trees.append(ADDED | dict(_leaves({**tree, "data": {**tree.get("data", {}), "mixture": mixture}})))
-    before, after = trees
-    keys = sorted(k for k in before.keys() | after.keys() if k not in MAY_CHANGE and not MIXTURE_ROOT.fullmatch(k))
-    keys = [k for k in keys if k in before or not k.startswith(ADDED_GROUPS)]
-    changed = [f"{k}: {before.get(k)} -> {after.get(k)}" for k in keys if before.get(k) != after.get(k)]
-    come, gone = (sorted(parts.keys() - common) for parts in reversed(sources))
-    changed += [f"data.mixture.{name}: not in use -> in use" for name in come]
-    return changed + [f"data.mixture.{name}: in use -> not in use" for name in gone]
+    old_values, new_values = trees
+    all_keys = old_values.keys() | new_values.keys()
+    keys = sorted(k for k in all_keys if k not in MAY_CHANGE and not MIXTURE_ROOT.fullmatch(k))
+    keys = [k for k in keys if k in old_values or not k.startswith(ADDED_GROUPS)]
+    lines = [f"{k}: {old_values.get(k)} -> {new_values.get(k)}" for k in keys if old_values.get(k) != new_values.get(k)]
+    additions, removals = (sorted(parts.keys() - common) for parts in reversed(sources))
+    lines += [f"data.mixture.{name}: not in use -> in use" for name in additions]
+    return lines + [f"data.mixture.{name}: in use -> not in use" for name in removals]
 
 
 def _sources(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The sources of a mixture that a config's tree uses; those that it does not use may change."""
+    """The sources of a mixture that a config's tree uses; the others may change."""
     return {
         name: part
         for name, part in tree.get("data", {}).get("mixture", {}).items()
@@ -172,38 +171,38 @@ def _sources(tree: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def near(path: str) -> str:
-    """What a key that is in no schema may have been meant to be: the nearest one, else those of its group."""
+def nearest_keys(path: str) -> str:
+    """A suggestion for an unknown key: the nearest key, else the keys of its group."""
     if path in RENAMED:
         return f"it is called {RENAMED[path]} now"
-    known = known_keys()
+    keys = known_keys()
     if part := re.match(r"data\.mixture\.([^.]+)\.", path):
-        known = [key.replace(".NAME.", f".{part[1]}.") for key in known]
-        if path in known:
+        keys = [key.replace(".NAME.", f".{part[1]}.") for key in keys]
+        if path in keys:
             return (
                 f"with data=mixture there are those of configs/data/mixture.yaml; another is added by "
                 f"'+data.mixture.{part[1]}={{source: folder, root: FOLDER}}'"
             )
     group, _, name = path.rpartition(".")
-    names = {key: key.rpartition(".")[2] for key in known if ".NAME." not in key}
-    close = difflib.get_close_matches(path, known, n=1, cutoff=0.75)
-    close = close or [key for key, last in names.items() if last == name]
-    if not close and not group:
+    names = {key: key.rpartition(".")[2] for key in keys if ".NAME." not in key}
+    matches = difflib.get_close_matches(path, keys, n=1, cutoff=0.75)
+    matches = matches or [key for key, last_part in names.items() if last_part == name]
+    if not matches and not group:
         (name,) = difflib.get_close_matches(name, names.values(), n=1, cutoff=0.75) or [None]
-        close = [key for key, last in names.items() if last == name]
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    beside = [key for key in known if key.rpartition(".")[0] == group] if group else []
-    return f"known are {', '.join(beside or _at_the_top(known))}"
+        matches = [key for key, last_part in names.items() if last_part == name]
+    if matches:
+        return f"did you mean {' or '.join(matches)}?"
+    beside = [key for key in keys if key.rpartition(".")[0] == group] if group else []
+    return f"known are {', '.join(beside or _at_the_top(keys))}"
 
 
 def _at_the_top(keys: Sequence[str]) -> list[str]:
-    """Keys as one lists them in a line: of a group only its name, like optimizer.*"""
-    return list(dict.fromkeys(f"{first}.*" if rest else first for first, _, rest in (k.partition(".") for k in keys)))
+    """Keys without a group, and the groups, like optimizer.*"""
+    return list(dict.fromkeys(f"{group}.*" if name else group for group, _, name in (k.partition(".") for k in keys)))
 
 
 def known_keys() -> list[str]:
-    """Every key of the schema that takes a value, as people type it."""
+    """Every key of the schema that takes a value, as it is typed."""
     return [key for key, _ in typed_keys()]
 
 
@@ -227,7 +226,7 @@ def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]
 
 
 def _build(cls: type, tree: Any, path: str, problems: list[str]) -> Any:
-    """An instance of dataclass `cls`; problems are collected rather than raised, so that all are named at once."""
+    """An instance of the dataclass `cls`; problems are added to the list, so that all are reported together."""
     if not isinstance(tree, Mapping):
         problems.append(f"{path or 'config'}: expected a group of keys, got {tree!r}")
         return None
@@ -235,7 +234,7 @@ def _build(cls: type, tree: Any, path: str, problems: list[str]) -> Any:
     prefix = path + "." if path else ""
     for key in tree:
         if key not in hints:
-            problems.append(f"{prefix}{key}: unknown key; {_nested(str(key)) or near(prefix + str(key))}")
+            problems.append(f"{prefix}{key}: unknown key; {_nested_hint(str(key)) or nearest_keys(prefix + str(key))}")
     values = {}
     for name, hint in hints.items():
         if name not in tree:
@@ -245,46 +244,47 @@ def _build(cls: type, tree: Any, path: str, problems: list[str]) -> Any:
     return None if problems else cls(**values)
 
 
-def _nested(key: str) -> str | None:
-    """What to write in YAML for a key with a dot, which only the command line takes apart."""
+def _nested_hint(key: str) -> str | None:
+    """A hint for a key with a dot in a YAML file; only the command line splits such keys."""
     group, dot, name = key.partition(".")
     return f"in a YAML file write {group}: and below it, indented, {name}:" if dot else None
 
 
-def _several(path: str, value: Any) -> str:
-    """What to type where a text holds the values of a sweep, like 1,2; to be added to a line."""
+def _sweep_hint(path: str, value: Any) -> str:
+    """A hint where a text looks like the values of a sweep, like 1,2; else ''."""
     if not isinstance(value, str) or not _SEVERAL.fullmatch(value):
         return ""
-    swept = shlex.quote(path + "=" + value.replace(" ", ""))
-    return f"; several values are a sweep: type -m {swept}"
+    override = shlex.quote(path + "=" + value.replace(" ", ""))
+    return f"; several values are a sweep: type -m {override}"
 
 
 def _parts(tree: Any, path: str, problems: list[str]) -> Parts:
-    """The parts of a mixture; keys that one leaves out have a default."""
+    """The parts of a mixture; a key that is missing takes its default."""
     if not isinstance(tree, Mapping):
         problems.append(f"{path}: expected a group of sources by name, got {tree!r}")
         return Parts()
     defaults = {"root": None, "databases": None, "fvc_year": None, "file_ppi": None, "val_fingers": 2, "weight": 1.0}
     parts = {}
     for name, part in tree.items():
-        given = {**defaults, **part} if isinstance(part, Mapping) else part
-        parts[str(name)] = _build(PartConfig, given, f"{path}.{name}", problems)
+        values = {**defaults, **part} if isinstance(part, Mapping) else part
+        parts[str(name)] = _build(PartConfig, values, f"{path}.{name}", problems)
     return Parts(parts)
 
 
 def _value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
+    """The value of a key, of type `hint`; problems are added to the list."""
     if hint is Parts:
         return _parts(value, path, problems)
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, path, problems)
     ok, converted = _convert(hint, value)
     if not ok:
-        problems.append(f"{path}: expected {_describe(hint)}, got {value!r}{_several(path, value)}")
+        problems.append(f"{path}: expected {_describe(hint)}, got {value!r}{_sweep_hint(path, value)}")
     return converted
 
 
 def _convert(hint: Any, value: Any) -> tuple[bool, Any]:
-    """(accepted, value of type `hint`); no guessing: '3' is not an int, True is not a number."""
+    """(accepted, value of type `hint`). Strict: '3' is not an int, True is not a number."""
     origin = typing.get_origin(hint)
     if origin in (types.UnionType, typing.Union):
         for option in typing.get_args(hint):
@@ -314,6 +314,7 @@ def _convert(hint: Any, value: Any) -> tuple[bool, Any]:
 
 
 def _describe(hint: Any) -> str:
+    """A type, in words."""
     origin = typing.get_origin(hint)
     if origin in (types.UnionType, typing.Union):
         return " or ".join(_describe(option) for option in typing.get_args(hint))

@@ -1,6 +1,6 @@
-"""Names of folders that tell what was typed: of a sweep's jobs, and of the run directory of `run_dir=auto`.
+"""Names of folders made from the typed overrides: of a sweep's jobs, and of the run directory of `run_dir=auto`.
 
-The same words give the same name, in whatever order they are typed; other words give another one.
+The same overrides give the same name in any order; other overrides give another name.
 """
 
 from __future__ import annotations
@@ -19,22 +19,24 @@ LONGEST_AUTO = 60
 
 
 def folder_name(overrides: Iterable[str], longest: int = LONGEST_JOB) -> str:
-    """The overrides, sorted, as the name of one folder; '' of none.
+    """The overrides, sorted, as the name of a folder; '' without overrides.
 
-    Where characters are replaced or cut off, a hash of the true text keeps two names apart.
+    longest: characters of the name, without its hash. Where characters are replaced or cut off, a hash of the full text
+    makes the name unique.
     """
-    true = ",".join(sorted(overrides))
-    name = re.sub(r"[^A-Za-z0-9_.,=+-]", "_", re.sub(r"['\\]", "", true))
-    if name == true and len(name) <= longest and name not in (".", ".."):
+    text = ",".join(sorted(overrides))
+    name = re.sub(r"[^A-Za-z0-9_.,=+-]", "_", re.sub(r"['\\]", "", text))
+    if name == text and len(name) <= longest and name not in (".", ".."):
         return name
-    return f"{name[:longest]}-{hashlib.sha256(true.encode()).hexdigest()[:8]}"
+    return f"{name[:longest]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def auto_run_dir(overrides: Iterable[str]) -> str:
-    """The run directory that `run_dir=auto` stands for: what was typed differently from the defaults.
+    """The run directory of `run_dir=auto`, named by the typed overrides.
 
-    overrides: as they were typed, like seed=1. Of a key typed twice the last counts.
+    overrides: as typed, like seed=1. Of a key that is typed twice, the last override counts.
     """
-    last = {override.partition("=")[0]: override for override in (override.lstrip("+") for override in overrides)}
-    typed = [override for key, override in last.items() if key not in SESSION_KEYS and not key.startswith("hydra")]
-    return str(AUTO_PARENT / (folder_name(typed, LONGEST_AUTO) or "defaults"))
+    by_key = {override.partition("=")[0]: override for override in (override.lstrip("+") for override in overrides)}
+    hidden = [key for key in by_key if key in SESSION_KEYS or key.startswith("hydra")]
+    differing = [override for key, override in by_key.items() if key not in hidden]
+    return str(AUTO_PARENT / (folder_name(differing, LONGEST_AUTO) or "defaults"))

@@ -1,9 +1,9 @@
-"""The KEY=VALUE arguments that people type, as Hydra's override grammar takes them.
+"""The typed KEY=VALUE arguments, quoted for Hydra's override grammar.
 
-The grammar refuses a bare value that holds an =, a ~, a # or an ü, reads 1_000, 1e3, true and [a] as no text, and a
-comma as a sweep. A path may hold all of them. So each argument is read by itself, and the value of a key that takes a
-path is the text that was typed. What has a meaning on purpose keeps it: quotes, a backslash before a special character,
-${...}, null, and with -m the comma and choice(...).
+The grammar refuses an unquoted value with an =, a ~, a # or an ü. It reads 1_000, 1e3, true and [a] as other types than
+texts, and a comma as a sweep. A path may have all of them. So each argument is parsed here first, and the value of a
+key that takes a path is quoted. These keep their meaning: quotes, a backslash before a special character, ${...}, null,
+and with -m the comma and choice(...).
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from hydra.errors import HydraException
 from ifvit.config import ConfigError, is_path_key, known_keys, takes_texts
 
 _PARSER = OverridesParser.create()
-_REFUSED = object()  # what a value is read as that the grammar refuses
+_REFUSED = object()  # stands for a value that the grammar refuses
 _SWEEP = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag)\((.*)\)", re.DOTALL)
-# One of several values: quoted, or all up to a comma that no backslash and no ${...} protects.
+# One of several values: quoted, or up to the next comma that is not escaped by a backslash or inside ${...}.
 _QUOTED = r"""\s*(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")\s*(?=,|\Z)"""
 _PIECE = re.compile(rf"{_QUOTED}|(?:\$\{{[^}}]*\}}|\\.|[^,])*", re.DOTALL)
 _GROUPS = {key.partition(".")[0] for key in known_keys()}
 
 
-def readable(arguments: Sequence[str], sweep: bool = False) -> list[str]:
-    """The arguments as Hydra's grammar takes them; those that it took already come back the same.
+def quote_overrides(arguments: Sequence[str], sweep: bool = False) -> list[str]:
+    """The arguments, quoted for Hydra's grammar; those that it accepts already are unchanged.
 
     sweep: whether a comma separates the values of several jobs (-m).
 
     Raises:
-        ConfigError: naming every argument that has no reading, and what to type instead.
+        ConfigError: naming every argument that cannot be read, and what to type instead.
     """
     overrides, problems = [], []
     for argument in arguments:
         try:
-            overrides.append(_readable(argument, sweep))
+            overrides.append(_quote_override(argument, sweep))
         except ConfigError as error:
             problems += error.problems
     if problems:
@@ -48,18 +48,18 @@ def readable(arguments: Sequence[str], sweep: bool = False) -> list[str]:
     return overrides
 
 
-def parsed(overrides: Sequence[str]) -> list[Override]:
-    """Hydra's reading of overrides that `readable` gave."""
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    """Parse overrides that `quote_overrides` returned."""
     return _PARSER.parse_overrides(list(overrides))
 
 
 def literal(text: str) -> str:
-    """A text as the grammar takes it, in quotes where it must; a ${ in it is no interpolation."""
+    """A text for the grammar, in quotes where needed; a ${ in it is no interpolation."""
     return _as_value(text.replace("${", r"\${"))
 
 
-def values(sweep: Override) -> list[str]:
-    """The values of a sweep over one key, each as the grammar takes it.
+def sweep_values(sweep: Override) -> list[str]:
+    """The values of a sweep over one key, each quoted for the grammar.
 
     Raises:
         HydraException: they cannot be counted, like those of interval(0,1).
@@ -70,28 +70,28 @@ def values(sweep: Override) -> list[str]:
     return ["null" if text is None else _as_value(str(text)) for text in texts]
 
 
-def typed(key: str, path: Any) -> str:
-    """KEY=PATH as it is typed in a shell."""
-    return _in_shell(f"{key}={literal(str(path))}")
+def shell_override(key: str, path: Any) -> str:
+    """KEY=PATH, quoted for a shell."""
+    return _quote_for_shell(f"{key}={literal(str(path))}")
 
 
-def _in_shell(text: str) -> str:
-    """Quoted for a shell; in double quotes where those do, because an override's own quotes are single."""
+def _quote_for_shell(text: str) -> str:
+    """A text, quoted for a shell; in double quotes where possible, because an override's own quotes are single."""
     return f'"{text}"' if "'" in text and not set(text) & set('"$`\\!') else shlex.quote(text)
 
 
-def _readable(argument: str, sweep: bool) -> str:
+def _quote_override(argument: str, sweep: bool) -> str:
     sign_and_key, equals, value = argument.partition("=")
     key = sign_and_key.lstrip("+")
-    if not key or not _accepts(f"{sign_and_key}=0" if equals else argument):
-        raise ConfigError([_no_override(argument)])
+    if not key or not _is_accepted(f"{sign_and_key}=0" if equals else argument):
+        raise ConfigError([_refusal(argument)])
     if equals and is_path_key(key):
         return f"{sign_and_key}={_paths(argument, key, value) if sweep else _path(value)}"
     if equals and takes_texts(key):
         value = _texts(value)
         argument = f"{sign_and_key}={value}"
-    names_file = "." not in key and key not in known_keys()  # of a folder of configs/; it may be called 2024
-    if _accepts(argument) and not (names_file and type(_read(value)) in (int, float, bool)):
+    names_file = "." not in key and key not in known_keys()  # of a group; a file may be called 2024
+    if _is_accepted(argument) and not (names_file and type(_parse_value(value)) in (int, float, bool)):
         return argument
     if value.startswith(("[", "{")) or _SWEEP.fullmatch(value) or (sweep and "," in value):
         raise ConfigError(
@@ -101,34 +101,38 @@ def _readable(argument: str, sweep: bool) -> str:
                 """"data.databases=['A=1','B (2)']\""""
             ]
         )
-    # As a text the schema refuses it, and says what the key expects.
-    return f"{sign_and_key}={_quoted_as_typed(value)}"
+    # The schema refuses it as a text, and says what the key expects.
+    return f"{sign_and_key}={_quoted(value)}"
 
 
 def _texts(value: str) -> str:
-    """A text, several, or a list of them, in quotes what reads as another text, as 1e3 and true do."""
+    """A text, several, or a list of texts; those that the grammar reads otherwise, like 1e3 and true, in quotes."""
     is_list = value.startswith("[") and value.endswith("]")
     inside = value[1:-1] if is_list else value
     if not inside or set(inside) & set("[]()"):
         return value
     pieces = [piece.strip() for piece in _pieces(inside)]
-    texts = ",".join(_quoted_as_typed(piece) if _reads_as_another(piece) else piece for piece in pieces)
+    texts = ",".join(_quoted(piece) if _reads_as_other_text(piece) else piece for piece in pieces)
     return f"[{texts}]" if is_list else texts
 
 
-def _reads_as_another(piece: str) -> bool:
-    read = _read(piece)
-    return type(read) in (float, bool) or (type(read) is int and str(read) != piece)
+def _reads_as_other_text(piece: str) -> bool:
+    value = _parse_value(piece)
+    return type(value) in (float, bool) or (type(value) is int and str(value) != piece)
 
 
-def _no_override(argument: str) -> str:
+def _refusal(argument: str) -> str:
     if argument and os.path.exists(os.path.expanduser(argument)):
-        return f"{argument!r}: expected KEY=VALUE; for the prints in it type {typed('data.root', argument)}"
+        return f"{argument!r}: expected KEY=VALUE; for the prints in it type {shell_override('data.root', argument)}"
     return f"{argument!r}: expected KEY=VALUE, like seed=1"
 
 
 def _paths(argument: str, key: str, value: str) -> str:
-    """The values of a sweep over a path."""
+    """The values of a sweep over a path, quoted.
+
+    Raises:
+        ConfigError: they are no paths, or one path that looks like several.
+    """
     choice = _SWEEP.fullmatch(value)
     if choice and choice[1] != "choice":
         raise ConfigError([f"{argument}: expected paths, {key}=A,B; quote it if it is a path's name"])
@@ -138,7 +142,7 @@ def _paths(argument: str, key: str, value: str) -> str:
     for piece in pieces[1:]:
         name, equals, _ = piece.partition("=")
         if equals and name.lstrip("+").partition(".")[0] in _GROUPS:
-            path = _in_shell(f"{key}={_quoted_as_typed(value)}")
+            path = _quote_for_shell(f"{key}={_quoted(value)}")
             raise ConfigError(
                 [
                     f"{argument}: with -m a comma separates the values of two jobs, and {piece} looks like a part of "
@@ -160,35 +164,35 @@ def _pieces(value: str) -> list[str]:
 
 
 def _path(value: str) -> str:
-    """One path as the grammar takes it."""
-    read = _read(value)
-    if read is None or isinstance(read, Sweep) and _SWEEP.fullmatch(value):
+    """One path, quoted for the grammar."""
+    parsed = _parse_value(value)
+    if parsed is None or isinstance(parsed, Sweep) and _SWEEP.fullmatch(value):
         return value  # null, or several values, which Hydra refuses without -m
-    if isinstance(read, QuotedString):
-        return _as_value(read.text)
-    return _as_value(read if isinstance(read, str) and "\\" in value else value)
+    if isinstance(parsed, QuotedString):
+        return _as_value(parsed.text)
+    return _as_value(parsed if isinstance(parsed, str) and "\\" in value else value)
 
 
 def _as_value(text: str) -> str:
-    """A text bare where the grammar reads it as just that text, else in quotes."""
-    read = _read(text)
-    bare = type(read) in (str, int) and str(read) == text and "\\" not in text
-    return text if bare else _quoted_as_typed(text)
+    """A text without quotes where the grammar reads it as this text, else in quotes."""
+    parsed = _parse_value(text)
+    bare = type(parsed) in (str, int) and str(parsed) == text and "\\" not in text
+    return text if bare else _quoted(text)
 
 
-def _quoted_as_typed(text: str) -> str:
+def _quoted(text: str) -> str:
     return QuotedString(text, Quote.single).with_quotes()
 
 
-def _read(value: str) -> Any:
-    """The grammar's reading of a value."""
+def _parse_value(value: str) -> Any:
+    """A value as the grammar reads it; `_REFUSED` where it does not."""
     try:
         return _PARSER.parse_override(f"key={value}")._value
     except HydraException:
         return _REFUSED
 
 
-def _accepts(argument: str) -> bool:
+def _is_accepted(argument: str) -> bool:
     try:
         _PARSER.parse_override(argument)
     except HydraException:

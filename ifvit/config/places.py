@@ -1,4 +1,4 @@
-"""Where a key stands: in which YAML file, in which line. Read only when a key is refused."""
+"""The YAML file and the line in which a key is set, for messages. Read only when a key is refused."""
 
 from __future__ import annotations
 
@@ -10,76 +10,77 @@ import yaml
 from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
 
-from ifvit.config.yaml_files import MAIN, config_dir, defaults, documented
+from ifvit.config.yaml_files import MAIN, config_dir, defaults, documentation_file
 from ifvit.console import printable
 
-GLOBAL = "# @package _global_"  # the line that makes a file's keys those of the whole config
+GLOBAL = "# @package _global_"  # the line that makes a file's keys full ones
 
 
 class ComposedFile(NamedTuple):
-    """A YAML file of a config; package: the group that its keys belong to, empty for the whole config."""
+    """A YAML file of a config."""
 
     path: Path
-    package: str
+    package: str  # the group of its keys; empty where they are full ones
 
 
 def composed_files(
     loader: ConfigLoader, main: str, overrides: Sequence[str], folders: Sequence[Path]
 ) -> list[ComposedFile]:
-    """The files that a config is composed of; of a key that stands in several the last counts.
+    """The files that a config is composed of. A key in several files takes the last file's value.
 
-    folders: of YAML files; of two files of one name the first folder's counts.
+    folders: of YAML files; of two files with one name the first folder's is used.
     """
-    listed = loader.compute_defaults_list(config_name=main, overrides=list(overrides), run_mode=RunMode.RUN).defaults
+    composed = loader.compute_defaults_list(config_name=main, overrides=list(overrides), run_mode=RunMode.RUN)
     files = []
-    for entry in listed:
+    for entry in composed.defaults:
         paths = [folder / f"{entry.config_path}.yaml" for folder in folders]
         files += [ComposedFile(path, entry.package or "") for path in paths if path.is_file()][:1]
     return files
 
 
-def located(problems: Sequence[str], overrides: Sequence[str], files: Sequence[ComposedFile]) -> list[str]:
-    """Lines of refusal that begin with a key, each with the file and the line in which the key stands.
+def locate(problems: Sequence[str], overrides: Sequence[str], files: Sequence[ComposedFile]) -> list[str]:
+    """Add to each problem, which begins with a key, the file and the line in which the key is set.
 
-    overrides: what was typed; such keys are named as they are.
+    overrides: as typed; their keys get no file.
     """
-    typed = {override.lstrip("+").partition("=")[0] for override in overrides}
+    typed_keys = {override.lstrip("+").partition("=")[0] for override in overrides}
     lines = []
     for problem in problems:
         key = problem.partition(":")[0]
         unknown = problem.startswith(f"{key}: unknown key")
         groups = (file for file in files if unknown and file.package.partition(".")[0] == key)
         if file := next(groups, None):
-            lines.append(f"{_shown(file.path)}: its first line must be {GLOBAL!r}; without it {_meant(file)}")
-        elif key in typed:
+            lines.append(f"{_relative(file.path)}: its first line must be {GLOBAL!r}; without it {_package_text(file)}")
+        elif key in typed_keys:
             lines.append(problem)
         else:
-            lines.append(problem + _place(key, files if unknown else _own(files)))
+            lines.append(problem + _place_text(key, files if unknown else _without_defaults(files)))
     return lines
 
 
-def _meant(file: ComposedFile) -> str:
-    first = next((key for key, _ in _keys(file)), f"{file.package}.KEY")
-    return f"{first.removeprefix(file.package + '.')} is read as {first}"
+def _package_text(file: ComposedFile) -> str:
+    """How the first key of a file is read without the line `GLOBAL`."""
+    first_key = next((key for key, _ in _keys(file)), f"{file.package}.KEY")
+    return f"{first_key.removeprefix(file.package + '.')} is read as {first_key}"
 
 
-def _own(files: Sequence[ComposedFile]) -> list[ComposedFile]:
-    """Without the files that give every key its first value: what a key lacks is not their mistake."""
-    ours = {config_dir() / f"{MAIN}.yaml", *map(documented, defaults())}
-    return [file for file in files if file.path not in ours]
+def _without_defaults(files: Sequence[ComposedFile]) -> list[ComposedFile]:
+    """The files without the program's own defaults: a missing key is not their mistake."""
+    default_files = {config_dir() / f"{MAIN}.yaml", *map(documentation_file, defaults())}
+    return [file for file in files if file.path not in default_files]
 
 
-def _place(key: str, files: Sequence[ComposedFile]) -> str:
-    """The last file that sets a key, to be added to a line; empty where none does."""
+def _place_text(key: str, files: Sequence[ComposedFile]) -> str:
+    """The last file that sets a key, with the line, in brackets; empty where no file sets it."""
     for file in reversed(files):
         for name, line in _keys(file):
             if name == key:
-                return f" ({_shown(file.path)}, line {line})"
+                return f" ({_relative(file.path)}, line {line})"
     return ""
 
 
 def _keys(file: ComposedFile) -> Iterator[tuple[str, int]]:
-    """Every key of a file as it is typed, groups too, with its line; the list `defaults` left out."""
+    """Every key and group of a file, as it is typed, with its line; without the list `defaults`."""
     try:
         root = yaml.compose(file.path.read_text(), Loader=yaml.SafeLoader)
     except (OSError, ValueError, yaml.YAMLError):
@@ -96,6 +97,7 @@ def _keys(file: ComposedFile) -> Iterator[tuple[str, int]]:
                 pending.append((f"{prefix}{name.value}.", value))
 
 
-def _shown(path: Path) -> str:
-    here = Path.cwd()
-    return printable(str(path.relative_to(here) if path.is_relative_to(here) else path))
+def _relative(path: Path) -> str:
+    """A path, relative to the working directory where it is inside."""
+    working_dir = Path.cwd()
+    return printable(str(path.relative_to(working_dir) if path.is_relative_to(working_dir) else path))

@@ -1,4 +1,4 @@
-"""Every rule that ranges and pairs of keys must keep. A rule is a truth and the line that is said when it fails."""
+"""The rules on ranges and on pairs of keys. A rule is (whether it is kept, the line for where it is not)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Rules = Iterator[tuple[bool, str]]
 
 
 def check(config: Config) -> list[str]:
-    """Every rule that ranges or pairs of keys must keep; the empty list when all hold."""
+    """A line for every broken rule; empty when all are kept."""
     return [
         line
         for rules in (_dense_rules, _matcher_rules, _data_rules, _training_rules)
@@ -150,9 +150,9 @@ def _stage_matcher_rules(config: Config) -> Rules:
 def _data_rules(config: Config) -> Rules:
     data, stride = config.data, config.dense.stride
     size = data.image_size
-    shaped = isinstance(size, int) or len(size) == 2
-    yield shaped, f"data.image_size: expected a side or [height, width], got {size}"
-    for side in sorted(set(data.frame)) if shaped else ():
+    has_shape = isinstance(size, int) or len(size) == 2
+    yield has_shape, f"data.image_size: expected a side or [height, width], got {size}"
+    for side in sorted(set(data.frame)) if has_shape else ():
         yield (
             side > 0 and side % stride == 0,
             f"data.image_size: {side} is not a multiple of {stride}, the stride of {config.dense.backbone}; "
@@ -169,8 +169,8 @@ def _data_rules(config: Config) -> Rules:
     for name in ("shift_px", "elastic_px"):
         value = getattr(pairs, name)
         yield value >= 0, f"data.pairs.{name}: expected 0 px or more, got {value}"
-    # Beyond this the smooth displacement of ifvit.data.warped_pairs could fold the skin over itself.
-    bound = 0.03 * min(data.frame) if shaped else 0
+    # Above this limit the smooth displacement of ifvit.data.warped_pairs could fold the skin.
+    bound = 0.03 * min(data.frame) if has_shape else 0
     yield pairs.elastic_px <= bound, f"data.pairs.elastic_px: expected at most {bound:g} px, got {pairs.elastic_px}"
     for name in ("registration_noise_deg", "registration_noise_px"):
         value = getattr(pairs, name)
@@ -191,9 +191,9 @@ def _data_rules(config: Config) -> Rules:
 
 def _part_rules(config: Config) -> Rules:
     data = config.data
-    mixed = data.source is Source.mixture
+    is_mixture = data.source is Source.mixture
     yield (
-        not mixed or len(data.parts) > 0,
+        not is_mixture or len(data.parts) > 0,
         "data.mixture: none of its sources is in use; set the root of one, like data.mixture.fvc2002.root=FOLDER",
     )
     real = [part for part in data.parts.values() if part.source is not Source.synthetic]
@@ -207,21 +207,21 @@ def _part_rules(config: Config) -> Rules:
         len(data.parts) <= config.trainer.batch_size,
         f"trainer.batch_size: {config.trainer.batch_size} pairs cannot hold one of each of {len(data.parts)} sources",
     )
-    counted = {part.weight is None for part in data.parts.values()}
+    weight_kinds = {part.weight is None for part in data.parts.values()}
     yield (
-        len(counted) < 2,
+        len(weight_kinds) < 2,
         "data.mixture: the weights of the sources in use must be all numbers, or all null (by their images)",
     )
-    plain = {key: getattr(data, key) for key in ("root", "databases", "fvc_year", "file_ppi")}
-    plain["val_fingers"] = None if isinstance(data.val_fingers, int) else data.val_fingers
-    for key, value in plain.items() if mixed else ():
+    unread = {key: getattr(data, key) for key in ("root", "databases", "fvc_year", "file_ppi")}
+    unread["val_fingers"] = None if isinstance(data.val_fingers, int) else data.val_fingers
+    for key, value in unread.items() if is_mixture else ():
         yield value is None, f"data.{key}: data=mixture does not read it; set data.mixture.NAME.{key}"
     for name, part in data.parts.items():
         yield from _one_part_rules(data.key_of(name), part, config)
 
 
 def _one_part_rules(key: str, part: PartConfig, config: Config) -> Rules:
-    """The rules of one source; `key` is what its keys begin with."""
+    """The rules of one source. key: the prefix of its keys."""
     fingers = config.data.fingers
     yield part.source is not Source.mixture, f"{key}source: a mixture cannot hold a mixture"
     yield (
@@ -268,7 +268,7 @@ def _one_part_rules(key: str, part: PartConfig, config: Config) -> Rules:
     )
 
 
-FILE_PPI = 50, 10000  # beyond these it is no fingerprint's
+FILE_PPI = 50, 10000  # range of a fingerprint's resolution
 
 
 def _what_root_is(source: Source) -> str:
@@ -277,8 +277,8 @@ def _what_root_is(source: Source) -> str:
     return "the CSV or Parquet file that names the images" if source is Source.manifest else "the folder of the images"
 
 
-# Upper ends: half a turn; twice SFinGe's range, beyond which little more of a drawn bend survives the limit on
-# stretching; where no ridge or no valley is left; where no print is left to see.
+# Maxima: rotation, half a turn; distortion, twice SFinGe's range, above which the limit on stretching removes most of
+# the increase; moisture, where no ridge or no valley remains; the others, where no print remains.
 IMPRESSION_RANGES = {
     "rotation_deg": 180.0,
     "distortion": 2.0,
@@ -290,24 +290,24 @@ IMPRESSION_RANGES = {
 }
 
 
-# Across and along the finger, mm: beyond, no more of the finger is there to be pressed.
+# Across and along the finger, mm: with a larger shift no part of the finger touches the sensor.
 MOST_SHIFT_MM = 8.0, 12.0
 
 
 def _impression_rules(impression: ImpressionConfig) -> Rules:
-    for name, most in IMPRESSION_RANGES.items():
+    for name, maximum in IMPRESSION_RANGES.items():
         value = getattr(impression, name)
-        yield 0 <= value <= most, f"data.impression.{name}: expected 0 to {most:g}, got {value}"
+        yield 0 <= value <= maximum, f"data.impression.{name}: expected 0 to {maximum:g}, got {value}"
     shift = impression.shift_mm
     across_along = shift if isinstance(shift, tuple) else (shift, shift)
-    as_typed = list(shift) if isinstance(shift, tuple) else shift
+    shown_shift = list(shift) if isinstance(shift, tuple) else shift
     fits = len(across_along) == 2 and all(
-        0 <= value <= most for value, most in zip(across_along, MOST_SHIFT_MM, strict=True)
+        0 <= value <= maximum for value, maximum in zip(across_along, MOST_SHIFT_MM, strict=True)
     )
     yield (
         fits,
         "data.impression.shift_mm: expected [across, along] the finger in mm, like [6,10], at most "
-        f"[{MOST_SHIFT_MM[0]:g},{MOST_SHIFT_MM[1]:g}], or one number for both; got {as_typed}",
+        f"[{MOST_SHIFT_MM[0]:g},{MOST_SHIFT_MM[1]:g}], or one number for both; got {shown_shift}",
     )
     yield len(impression.sensors) > 0, "data.impression.sensors: expected at least one sensor"
 

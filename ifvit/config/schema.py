@@ -1,4 +1,4 @@
-"""The keys of a run and their types, as frozen dataclasses. What each key means is written in configs/."""
+"""The keys of a run and their types, as frozen dataclasses. The files in configs/ explain each key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class StageName(enum.StrEnum):
 
     @property
     def objective(self) -> str:
-        """The validation's figure that tells the best state and that a sweep optimises; greater is better."""
+        """The validation's metric that selects the best state and that a sweep optimises; higher is better."""
         return {"dense": "exact", "matcher": "auc"}[self.value]
 
 
@@ -83,11 +83,11 @@ class LossForm(enum.StrEnum):
 
 
 PAPER = "paper"  # data.split: the published one
-# Input pixels a cell and number of stages of each backbone. A test holds them against ifvit.models.
+# Stride (input px of a cell) and number of stages of each backbone. A test compares them with ifvit.models.
 STRIDES = {Backbone.resnet18: 16, Backbone.resnet_fpn_8_2: 8, Backbone.resnet_fpn_16_4: 16}
 STAGES = {Backbone.resnet18: 3, Backbone.resnet_fpn_8_2: 3, Backbone.resnet_fpn_16_4: 4}
-DEFAULT_COARSE_WIDTH = 256  # of all three backbones' last stage
-# Of the backbones with a fine map: its stage, counted from 0, and its width by default.
+DEFAULT_COARSE_WIDTH = 256  # of the last stage of all three backbones
+# The stage of the fine map, counted from 0, of the backbones that have one; and its default width.
 FINE_STAGES = {Backbone.resnet_fpn_8_2: 0, Backbone.resnet_fpn_16_4: 1}
 DEFAULT_FINE_WIDTH = 128
 
@@ -133,7 +133,7 @@ class MatcherConfig:
 
 @dataclass(frozen=True)
 class PairsConfig:
-    """How a training pair is made from an impression. Lengths in px of the network's frame."""
+    """The augmentation of an impression to a training pair. Lengths in px of the network's frame."""
 
     rotation_deg: float
     shift_px: float
@@ -149,10 +149,10 @@ class PairsConfig:
 
 @dataclass(frozen=True)
 class ImpressionConfig:
-    """How a synthetic finger is pressed on a sensor. Keys are documented in configs/data/base.yaml."""
+    """The impression of a synthetic finger on a sensor. Keys are documented in configs/data/base.yaml."""
 
     rotation_deg: float
-    shift_mm: float | tuple[float, ...]  # of the contact's middle on the finger: (across, along), or both alike
+    shift_mm: float | tuple[float, ...]  # of the contact's middle: (across, along) the finger, or one value for both
     distortion: float
     moisture: float
     wear: float
@@ -172,16 +172,16 @@ class PartConfig:
     fvc_year: int | None
     file_ppi: float | None
     val_fingers: int | tuple[str, ...]
-    weight: float | None  # None: as many as it has impressions
+    weight: float | None  # None: the number of its impressions
 
     @property
     def is_given(self) -> bool:
-        """Whether it has what it needs; synthetic fingers need no folder."""
+        """Whether it has its folder; synthetic fingers need none."""
         return self.source is Source.synthetic or self.root is not None
 
 
 class Parts(dict[str, PartConfig]):
-    """The parts of a mixture by name. Hashable, like the rest of a config, so that it can be a static argument."""
+    """The parts of a mixture by name. Hashable, so that a config can be a static argument of a compiled function."""
 
     def __hash__(self) -> int:
         return hash(tuple(self.items()))
@@ -189,7 +189,7 @@ class Parts(dict[str, PartConfig]):
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where impressions come from. Keys are documented in configs/data/."""
+    """The source of impressions. Keys are documented in configs/data/."""
 
     source: Source
     root: FilePath | None
@@ -213,18 +213,18 @@ class DataConfig:
 
     @property
     def frame(self) -> tuple[int, int]:
-        """(height, width) in px of the images the network sees."""
+        """(height, width) px of the network's images."""
         if isinstance(self.image_size, int):
             return self.image_size, self.image_size
         return self.image_size[0], self.image_size[1]
 
     def key_of(self, name: str) -> str:
-        """What the keys of a source begin with, for messages."""
+        """The prefix of a source's keys, for messages."""
         return f"data.mixture.{name}." if self.source is Source.mixture else "data."
 
     @property
     def parts(self) -> Parts:
-        """What the data is made of: the one source, or those of the mixture that are in use."""
+        """The sources of the data: the single one, or those of the mixture that are in use."""
         if self.source is not Source.mixture:
             own = PartConfig(
                 self.source, self.root, self.databases, self.fvc_year, self.file_ppi, self.val_fingers, 1.0
@@ -247,6 +247,8 @@ class MatcherLossConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
+    """Module 1's loss. Keys are documented in configs/loss/."""
+
     form: LossForm
     focal_alpha: float
     focal_gamma: float
@@ -259,6 +261,8 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
+    """AdamW and its schedule. Keys are documented in configs/optimizer/."""
+
     lr: float
     weight_decay: float
     beta1: float
@@ -270,6 +274,8 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class TrainerConfig:
+    """Device, batch, steps and intervals. Keys are documented in configs/trainer/."""
+
     device: Device
     precision: Precision
     batch_size: int
@@ -285,6 +291,8 @@ class TrainerConfig:
 
 @dataclass(frozen=True)
 class InitConfig:
+    """The runs that a run starts from. Keys are documented in configs/train.yaml."""
+
     resume_from: FilePath | None
     dense: FilePath | None
     matcher: FilePath | None
@@ -292,7 +300,7 @@ class InitConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A whole run."""
+    """The config of a run."""
 
     stage: StageName
     seed: int

@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import Sharding
 
 from ifvit import geometry
-from ifvit.comparison.module2_inputs import BranchImages, seen_at
+from ifvit.comparison.module2_inputs import BranchImages, sample_print
 from ifvit.config import DataConfig, PairsConfig
 from ifvit.data import augment
 from ifvit.data.prepared import MAP_STEP
@@ -201,8 +201,12 @@ def _lay(key: jax.Array, sheets: PreparedBatch, settings: PairsConfig) -> Aligne
 
     of_b = seen(pixels)
     of_a = interpolated(sheets.map_ba, slips(of_b))
-    grey_a, enhanced_a, ridges_a = seen_at(sheets.grey_a, sheets.enhanced_a, sheets.ridges_a, sheets.background_a, of_a)
-    grey_b, enhanced_b, ridges_b = seen_at(sheets.grey_b, sheets.enhanced_b, sheets.ridges_b, sheets.background_b, of_b)
+    grey_a, enhanced_a, ridges_a = sample_print(
+        sheets.grey_a, sheets.enhanced_a, sheets.ridges_a, sheets.background_a, of_a
+    )
+    grey_b, enhanced_b, ridges_b = sample_print(
+        sheets.grey_b, sheets.enhanced_b, sheets.ridges_b, sheets.background_b, of_b
+    )
     map_ba, map_ab = unseen(unslips(of_b)), unseen(slips(of_b))
     pairs = TrainingPairs(
         image_a=augment.corrupt(wear_a, grey_a, settings),

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from ifvit.config import PAPER, DataConfig, PartConfig, Source, unless_there
+from ifvit.config import PAPER, DataConfig, PartConfig, Source, missing_modules
 from ifvit.databases import layouts
 from ifvit.databases.listing import Listing, check_root, list_files
 from ifvit.databases.manifest import read_manifest
@@ -49,7 +49,7 @@ def find(data: DataConfig) -> dict[str, list[Record]]:
         for reason, count in left_out.items():
             print(f"{key}root: left out: {count} {reason}", file=sys.stderr)
         wsq = sum(record.path.suffix.lower() == ".wsq" for record in records)
-        if wsq and (line := unless_there("wsq", f"{key}root: WSQ, the format of {wsq} of {len(records)} images,")):
+        if wsq and (line := missing_modules("wsq", f"{key}root: WSQ, the format of {wsq} of {len(records)} images,")):
             raise DataError(line)
         found[name] = records
     check_unique([record for records in found.values() for record in records], "data")

@@ -110,13 +110,13 @@ class Scorer:
 
     def _comparison(self, names: tuple[str, str], pair: tuple[Print, Print], found: Compared) -> Comparison:
         networks = self.comparer.networks
-        ppi = None if networks is None else networks.module_1.ppi
+        ppi = None if networks is None else networks.module1.ppi
         run = None if self.run_dir is None else str(self.run_dir)
         return Comparison(*names, *pair, found, 0.0, ppi, self.score_of, run=run)
 
     def _row(self, comparison: Comparison) -> PairScore:
         paired, _, alone = comparison.alignment.paired.counts
-        cosines = () if comparison.compared.opinion is None else comparison.compared.opinion.cosines
+        cosines = () if comparison.compared.module2_result is None else comparison.compared.module2_result.cosines
         decided = replace(comparison, score_of=Score.fused).decided  # for either score the same pairs count
         return PairScore(comparison.score, not decided, paired, paired + alone, comparison.overlap, *cosines)
 
@@ -127,9 +127,9 @@ def _larger(frame: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
 
 def _in_words(networks: RunNetworks | None, score_of: Score) -> str:
     if score_of is Score.cosines:
-        config = networks.module_2.config
+        config = networks.module2.config
         return f"{config.global_weight:g} x cosine of the global + {config.local_weight:g} x of the local vectors"
-    cosines = "" if networks is None or networks.module_2 is None else ", and of Module 2's cosines"
+    cosines = "" if networks is None or networks.module2 is None else ", and of Module 2's cosines"
     return f"log10 of the likelihood ratio of ridge agreement and paired minutiae{cosines}"
 
 
@@ -137,11 +137,11 @@ def _about(comparer: Comparer, run_dir: Path | None) -> dict[str, Any]:
     networks, enhancement = comparer.networks, {"enhancement": str(comparer.enhancer.method)}
     if networks is None:
         return {"run": "none: ridges and minutiae alone"} | enhancement
-    module_1, state = networks.module_1, networks.module_2 or networks.module_1
+    module1, state = networks.module1, networks.module2 or networks.module1
     return {
         "run": str(run_dir),
         "state": f"{state.which}, step {state.step}",
-        "input": f"{module_1.frame[1]}x{module_1.frame[0]} px at {module_1.ppi:g} ppi",
+        "input": f"{module1.frame[1]}x{module1.frame[0]} px at {module1.ppi:g} ppi",
     } | enhancement
 
 

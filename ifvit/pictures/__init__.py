@@ -1,1 +1,1 @@
-"""Pictures: of prints, charts with axes, their captions, and the files that they become."""
+"""Pictures of prints, charts with axes, their captions, and their files."""

@@ -1,7 +1,7 @@
-"""Charts with axes, drawn by matplotlib, as uint8 RGB (H, W, 3) arrays; `pictures` writes them.
+"""Charts with axes, drawn by matplotlib, as uint8 RGB (H, W, 3) arrays; `picture_files` writes them.
 
-matplotlib is imported where it draws, and never through pyplot, so that a chart leaves nothing behind in the process.
-Every text is taken as it is: a name with a dollar sign is a name, no formula.
+matplotlib is imported where it draws, and never through pyplot, so that a chart changes nothing in the process. Texts
+are not parsed: a name with a dollar sign is a name, no formula.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# After Okabe and Ito, told apart by the colour-blind too.
+# After Okabe and Ito, distinct for the colour-blind too.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5a3c96")
 GENUINE, IMPOSTOR = COLOURS[:2]
 INK, FAINT = "#282828", "#787878"
@@ -31,18 +31,18 @@ BINS = 40  # of a chart of scores in [0, 1]
 
 
 class ScoreCounts(NamedTuple):
-    """Pairs by score: edges float (K + 1,), genuine and impostor int (K,)."""
+    """A histogram of pairs by score."""
 
-    edges: np.ndarray
-    genuine: np.ndarray
-    impostor: np.ndarray
+    edges: np.ndarray  # (K + 1,) float
+    genuine: np.ndarray  # (K,) int
+    impostor: np.ndarray  # (K,) int
 
 
 def sheet(heading: Sequence[str], height: float) -> Figure:
-    """An empty sheet, `height` inches high, with the heading's lines at its top."""
+    """An empty figure, `height` inches high, with the heading's lines at its top."""
     from matplotlib.figure import Figure
 
-    # A font cache that cannot be written concerns nobody.
+    # Its warning of a font cache that cannot be written is of no use.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
     figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
@@ -53,7 +53,7 @@ def sheet(heading: Sequence[str], height: float) -> Figure:
 
 
 def drawn(figure: Figure) -> np.ndarray:
-    """The sheet's pixels."""
+    """The figure's pixels, uint8 RGB (H, W, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
@@ -64,7 +64,7 @@ def drawn(figure: Figure) -> np.ndarray:
 
 
 def legend(figure: Figure, entries: Sequence[tuple[Any, str]]) -> None:
-    """Texts below the axes, each behind its handle."""
+    """Add a legend below the axes: texts, each behind its handle."""
     handles = [handle for handle, _ in entries]
     below = figure.legend(
         handles, ["-"] * len(handles), loc="outside lower left", frameon=False, fontsize=9, labelcolor=INK
@@ -74,15 +74,15 @@ def legend(figure: Figure, entries: Sequence[tuple[Any, str]]) -> None:
         label.set_text(textwrap.fill(printable(text), LETTERS))
 
 
-def stroke(colour: str, style: str = "-", **more: Any) -> Any:
-    """The handle of a line in a legend."""
+def stroke(colour: str, style: str = "-", **settings: Any) -> Any:
+    """The handle of a line, for a legend."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], color=colour, linestyle=style, **more)
+    return Line2D([], [], color=colour, linestyle=style, **settings)
 
 
 def patch(colour: str) -> Any:
-    """The handle of an area in a legend."""
+    """The handle of an area, for a legend."""
     from matplotlib.patches import Patch
 
     return Patch(facecolor=colour)
@@ -103,7 +103,7 @@ def percent(rate: float) -> str:
 
 
 def counts_of(scores: np.ndarray, genuine: np.ndarray) -> ScoreCounts:
-    """The counts of (P,) pairs whose scores lie in [0, 1], or a little beyond. genuine: bool (P,)."""
+    """The histogram of P pairs. scores: (P,), in [0, 1] or a little outside. genuine: bool (P,)."""
     edges = np.linspace(min(scores.min(), 0.0), max(scores.max(), 1.0), BINS + 1)
     return ScoreCounts(edges, *(np.histogram(scores[kind], edges)[0] for kind in (genuine, ~genuine)))
 
@@ -111,9 +111,10 @@ def counts_of(scores: np.ndarray, genuine: np.ndarray) -> ScoreCounts:
 def score_chart(
     counts: ScoreCounts, threshold: float, label: str, heading: Sequence[str], score: str, doubt: str = ""
 ) -> np.ndarray:
-    """Above, the share of genuine and of impostor pairs at each score; below, FNMR and FMR at each threshold.
+    """Two charts: above, the share of genuine and of impostor pairs at each score; below, FNMR and FMR.
 
-    threshold: of the EER; beyond the scores (or nan) it is not drawn. label: the EER. doubt: why it means little.
+    threshold: of the EER; not drawn where it is outside the scores, or nan. label: the EER. score: label of the x axis.
+    doubt: why the EER means little; '' where it does not.
     """
     from matplotlib.ticker import PercentFormatter
 
@@ -128,9 +129,10 @@ def score_chart(
         share = pairs / total
         shares.stairs(share, counts.edges, color=colour, fill=True, alpha=0.3)
         shares.stairs(share, counts.edges, color=colour, linestyle=style)
-        # At an edge everything from it on is accepted: there the rates are exact.
-        accepted = np.append(pairs[::-1].cumsum()[::-1], 0) / total
-        rates.plot(counts.edges, 1 - accepted if kind == "genuine" else accepted, color=colour, linestyle=style)
+        # With an edge as threshold all scores above it are accepted: there the rates are exact.
+        accepted_share = np.append(pairs[::-1].cumsum()[::-1], 0) / total
+        error_rate = 1 - accepted_share if kind == "genuine" else accepted_share
+        rates.plot(counts.edges, error_rate, color=colour, linestyle=style)
         rate = "FNMR, genuine pairs rejected" if kind == "genuine" else "FMR, impostor pairs accepted"
         entries.append((stroke(colour, style), f"{total} {kind} pairs: their share at each score; below, {rate}"))
     if counts.edges[0] <= threshold <= counts.edges[-1]:

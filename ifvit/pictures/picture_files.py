@@ -1,4 +1,4 @@
-"""A picture as a file: its ending says the format, and it stands in its place whole or not at all."""
+"""A picture as a file: the ending of its name sets the format; the file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ifvit.pictures.signature import signed
 from ifvit.program import EXIT_FAILED
 from ifvit.storage import files
 
-# By ending: Pillow's name of the format, and how it keeps thin lines sharp.
+# By ending: Pillow's name of the format, and the settings that keep thin lines sharp.
 _FORMATS = {
     ".png": ("PNG", {"compress_level": 3}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
@@ -28,13 +28,13 @@ NOTEBOOK = 1000  # px
 
 
 class PictureError(UserError, ValueError):
-    """A picture cannot be made under this name; the message says what to name."""
+    """A picture cannot be written under this name; the message says which names are possible."""
 
     exit_status = EXIT_FAILED
 
 
 def obstacle(path: Path) -> str | None:
-    """Why no picture can be written to `path`, as far as that is seen before it is drawn; None where nothing is."""
+    """Why no picture can be written to `path`, checked before it is drawn; None where nothing prevents it."""
     return files.obstacle(path) or (None if _ending(path) in _FORMATS else _no_format(path))
 
 
@@ -42,7 +42,7 @@ def encoded(picture: np.ndarray, path: Path = Path("picture.png")) -> bytes:
     """A picture, uint8 RGB (H, W, 3), as the content of a file named `path`.
 
     Raises:
-        PictureError: the ending is no format's, or the format cannot hold so large a picture.
+        PictureError: the ending names no format, or the format cannot hold so large a picture.
     """
     if _ending(path) not in _FORMATS:
         raise PictureError(_no_format(path))
@@ -57,19 +57,20 @@ def encoded(picture: np.ndarray, path: Path = Path("picture.png")) -> bytes:
 
 
 def for_notebook(picture: np.ndarray) -> bytes:
-    """A picture, uint8 RGB (H, W, 3), as a PNG that is no wider than a notebook's page."""
-    shown = Image.fromarray(picture)
-    shown.thumbnail((NOTEBOOK, shown.height))
-    return encoded(np.asarray(shown))
+    """A picture, uint8 RGB (H, W, 3), as a PNG at most `NOTEBOOK` px wide."""
+    image = Image.fromarray(picture)
+    image.thumbnail((NOTEBOOK, image.height))
+    return encoded(np.asarray(image))
 
 
 def save(path: Path, picture: np.ndarray) -> None:
-    """Write a picture, uint8 RGB (H, W, 3), in the format that the ending of `path` names, signed, so that it is never
-    taken for a print.
+    """Write a picture, uint8 RGB (H, W, 3), in the format that the ending of `path` names.
+
+    It is signed, so that it is never read as a print.
 
     Raises:
         PictureError: as of `encoded`.
-        WriteError: it cannot be written.
+        WriteError: the file cannot be written.
     """
     content = signed(encoded(picture, path))
     files.write_whole(path, lambda file: file.write(content))

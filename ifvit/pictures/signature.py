@@ -1,4 +1,4 @@
-"""The signature in every picture that this program draws, so that none of them is ever taken for a print."""
+"""The signature in every picture that this program draws, so that none of them is read as a print."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import zlib
 from pathlib import Path
 
 SIGNATURE = b"Software\0IFViT picture"  # the body of a PNG's text chunk
-_PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", 12  # how a PNG begins; bytes of the chunk that ends it
-_TAIL = 64  # bytes at the end of a file among which the signature lies
+_PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", 12  # a PNG's first bytes; length of its last chunk
+_TAIL = 64  # bytes at the end of a file that include the signature
 
 
 def signed(content: bytes) -> bytes:
-    """An encoded picture with the signature at its end: in PNG as a text chunk, in other formats behind the picture,
-    where their decoders stop.
+    """An encoded picture with the signature at its end.
+
+    In a PNG it is a text chunk, in other formats bytes behind the picture, which decoders do not read.
     """
     if not content.startswith(_PNG):
         return content + SIGNATURE
@@ -23,7 +24,7 @@ def signed(content: bytes) -> bytes:
 
 
 def is_signed(path: Path) -> bool:
-    """Whether a file is a picture of this program; not if it cannot be read."""
+    """Whether a file is a picture of this program; False where it cannot be read."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))

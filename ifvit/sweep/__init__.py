@@ -1,1 +1,1 @@
-"""A sweep of runs: its jobs, each in a process of its own, and the table of their results."""
+"""A sweep of runs: its jobs, one process each, and the table of their results."""

@@ -1,4 +1,4 @@
-"""The jobs of a sweep: how each ended, what came out of it and where it lies, as a table at the sweep's end."""
+"""The table of a sweep's jobs, printed at its end: status, objective and run directory of each."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ UNKNOWN = "-"
 
 @dataclass
 class Job:
-    """A job: its run directory and stage, None before it begins."""
+    """A job of a sweep."""
 
-    run_dir: Path | None = None
-    stage: StageName | None = None
+    run_dir: Path | None = None  # None before it begins
+    stage: StageName | None = None  # None before it begins
     status: str = NOT_BEGUN
 
 
 class Board:
-    """Keeps what becomes of each job, by its name."""
+    """The status of each job, by its name."""
 
     def __init__(self, names: Iterable[str] = ()):
         self._jobs = {name: Job() for name in names}
 
-    def begun(self, name: str, run_dir: Path, stage: StageName) -> None:
-        """The job's process is about to start."""
+    def begin(self, name: str, run_dir: Path, stage: StageName) -> None:
+        """Note that the job's process starts."""
         self._jobs[name] = Job(run_dir, stage, RUNNING)
 
-    def ended(self, name: str, status: int) -> None:
-        """The job has ended with an exit status, or was refused before it began."""
+    def end(self, name: str, status: int) -> None:
+        """Note that the job ended with an exit status, or was refused before it began."""
         self._jobs.setdefault(name, Job()).status = ENDS.get(status, f"failed ({status})")
 
     def objective(self, name: str) -> float:
-        """The objective of the job's latest validation; nan where it has none, or only the one before training.
+        """The objective of the job's latest validation; nan without a validation after the start of training.
 
-        A job that was refused has none: what lies in its folder is another run's.
+        A refused job has none: the files in its folder belong to another run.
         """
         return self._latest(name)[1]
 
@@ -61,8 +61,8 @@ class Board:
             return 0, math.nan
 
     @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Around the jobs: at the end the table is printed, however the sweep ends, if a job began."""
+    def print_at_end(self) -> Iterator[None]:
+        """Around the jobs: print the table at the sweep's end, also after an error, if a job has begun."""
         try:
             yield
         finally:
@@ -70,7 +70,7 @@ class Board:
                 print("\n".join(self.lines()), flush=True)
 
     def lines(self) -> list[str]:
-        """The table; a star marks the best of the finished jobs, and the line beneath says by what."""
+        """The table. A star marks the best finished job; the line below names the objective."""
         latest = {name: self._latest(name) for name in self._jobs}
         objectives = dict.fromkeys(job.stage.objective for job in self._jobs.values() if job.stage)
         done = [latest[name] for name, job in self._jobs.items() if job.status == FINISHED]

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed console while a process waits for another that saves before it ends."""
+"""Signals (Ctrl-C, SIGTERM, a closed console) while a process waits for a job that saves its state before it ends."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruptions:
-    """Inside `with`, a signal lets the running job save and end; without a running job it is a KeyboardInterrupt."""
+    """Inside `with`, a signal lets the running job save and end. Without a running job it raises KeyboardInterrupt."""
 
     def __init__(self) -> None:
         self.stopped = False  # whether a signal has come
         self._job: subprocess.Popen | None = None
         self._idle = True
-        self._before = {}
+        self._handlers = {}
 
     def __enter__(self) -> Interruptions:
         for number in _SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup: what is ignored stays ignored
-                self._before[number] = signal.signal(number, self._received)
+                self._handlers[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
     def run(self, command: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -39,10 +39,10 @@ class Interruptions:
         finally:
             self._job, self._idle = None, True
 
-    def _received(self, number: int, _: object) -> None:
+    def _receive(self, number: int, _: object) -> None:
         self.stopped = True
         if self._idle:
             raise KeyboardInterrupt
-        # Ctrl-C and a closed console reach the job by themselves; twice, they would end it before it has saved.
+        # The job gets Ctrl-C and a closed console itself. A second signal would end it before it has saved.
         if number == signal.SIGTERM and self._job is not None:
             self._job.send_signal(number)

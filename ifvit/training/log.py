@@ -268,10 +268,10 @@ def figure_lines(means: Mapping[str, float]) -> list[str]:
 
 
 def placement_sheet(
-    placed: Sequence[plots.PlacedPair], step: int, means: Mapping[str, float], whose: str
+    placed: Sequence[plots.RegistrationPlot], step: int, means: Mapping[str, float], whose: str
 ) -> np.ndarray:
     """The picture of how far off the matches of a validation are."""
-    return plots.placement_sheet(placed, [f"Module 1 after {step} steps, {whose}", placements(means)])
+    return plots.registration_sheet(placed, [f"Module 1 after {step} steps, {whose}", placements(means)])
 
 
 def sheet(

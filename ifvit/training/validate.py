@@ -31,7 +31,7 @@ class ValidationReport(NamedTuple):
 
     means: dict[str, float]
     shown: list[plots.MatchedPair]
-    placed: list[plots.PlacedPair]
+    placed: list[plots.RegistrationPlot]
     pairs: int
     sources: dict[str, dict[str, float]]
 
@@ -54,7 +54,7 @@ def validate(
     sums: dict[str, np.ndarray] = {}
     errors: dict[str, list[np.ndarray]] = {}
     shown: list[plots.MatchedPair] = []
-    placed: list[plots.PlacedPair] = []
+    placed: list[plots.RegistrationPlot] = []
     pairs = 0
     own: dict[str, dict[str, np.ndarray]] = {name: {} for name in shares or {}}
     for batch in batches:
@@ -100,14 +100,16 @@ def matched_pairs(batch: TrainingPairs, judged: Validation, stride: int, most: i
     return drawn
 
 
-def placed_pairs(batch: TrainingPairs, judged: Validation, stride: int, most: int) -> list[plots.PlacedPair]:
+def placed_pairs(batch: TrainingPairs, judged: Validation, stride: int, most: int) -> list[plots.RegistrationPlot]:
     """The first `most` pairs of a batch that have matches whose truth is known, ready to draw."""
     known = judged.known  # (B, M)
     drawn = []
     for k in np.flatnonzero(known.any(axis=1))[:most]:
-        stages = {name: plots.Placed(points[k, known[k]], judged.errors[name][k, known[k]])
+        stages = {name: plots.StagePoints(points[k, known[k]], judged.errors[name][k, known[k]])
                   for name, points in judged.points.items()}  # fmt: skip
-        drawn.append(plots.PlacedPair(jax.device_get(batch.image_b[k]), judged.target[k, known[k]], stages, stride))
+        drawn.append(
+            plots.RegistrationPlot(jax.device_get(batch.image_b[k]), judged.target[k, known[k]], stages, stride)
+        )
     return drawn
 
 

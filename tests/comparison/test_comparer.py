@@ -37,7 +37,7 @@ def prints_alone():
 def same(found, other):
     """Whether two comparisons agree to the last bit."""
     leaves = [
-        jax.tree.leaves((one.alignment.elastic, one.alignment.agreement, one.evidence, one.score, one.opinion))
+        jax.tree.leaves((one.alignment.elastic, one.alignment.agreement, one.evidence, one.score, one.module2_result))
         for one in (found, other)
     ]
     return all(np.array_equal(*pair) for pair in zip(*leaves, strict=True))
@@ -48,7 +48,9 @@ def test_without_a_run_mates_and_others_in_either_order(comparer, prints_alone):
     mate, back, stranger = comparer.compare(a, b), comparer.compare(b, a), comparer.compare(a, other)
     assert mate.score > 2 > 0 > stranger.score and mate.score == mate.ridge_score
     assert (
-        mate.tried == {GuessSource.flow: 3, GuessSource.minutiae: 4} and mate.opinion is None and mate.guesses is None
+        mate.guess_counts == {GuessSource.flow: 3, GuessSource.minutiae: 4}
+        and mate.module2_result is None
+        and mate.guesses is None
     )
     assert same(mate, back) and mate.alignment.inverted != back.alignment.inverted
     np.testing.assert_array_equal(mate.alignment.paired.first, back.alignment.paired.second)
@@ -71,26 +73,26 @@ def seen(of_run, prints):
 
 def test_the_ridges_are_enhanced_as_the_run_says(runs, of_run, cache):
     assert of_run.networks.enhancement is Enhancement.none and of_run.enhancer.method is Enhancement.gabor
-    module_1 = of_run.networks.module_1._replace(enhancement=Enhancement.pyfing)
-    of_run.networks.module_1, kept = module_1, of_run.networks.module_1
+    module1 = of_run.networks.module1._replace(enhancement=Enhancement.pyfing)
+    of_run.networks.module1, original = module1, of_run.networks.module1
     assert of_run.networks.ridge_enhancement is Enhancement.pyfing
-    of_run.networks.module_1 = kept
+    of_run.networks.module1 = original
 
 
 def test_with_a_run_the_order_changes_nothing_to_the_last_bit(of_run, seen):
     for a, b in ((seen[0], seen[1]), (seen[0], seen[2])):
         found, back = of_run.compare(a, b), of_run.compare(b, a)
-        assert same(found._replace(opinion=None), back._replace(opinion=None))
-        assert found.score == back.score and found.opinion.cosines == back.opinion.cosines
-        assert found.opinion.score == back.opinion.score
-        np.testing.assert_array_equal(found.opinion.matches.points_a, back.opinion.matches.points_b)
+        assert same(found._replace(module2_result=None), back._replace(module2_result=None))
+        assert found.score == back.score and found.module2_result.cosines == back.module2_result.cosines
+        assert found.module2_result.score == back.module2_result.score
+        np.testing.assert_array_equal(found.module2_result.matches.points_a, back.module2_result.matches.points_b)
         np.testing.assert_array_equal(found.guesses.matches.points_b, back.guesses.matches.points_a)
-        assert found.tried[GuessSource.module_1] in (0, 3)
+        assert found.guess_counts[GuessSource.module_1] in (0, 3)
 
 
 def test_cosines_are_weighed_as_fitted_and_a_higher_one_never_speaks_against(of_run, seen):
     found = of_run.compare(*seen[:2])
-    weighed = terms(found.evidence, found.opinion.cosines) @ WEIGHTS_WITH_NETWORKS
+    weighed = terms(found.evidence, found.module2_result.cosines) @ WEIGHTS_WITH_NETWORKS
     assert found.score == pytest.approx(min(float(weighed), found.evidence.paired)) and found.ridge_score > 0
     sure, alike = found.evidence._replace(paired=20), Cosines(1.0, 1.0)
     *_, of_global, of_local = WEIGHTS_WITH_NETWORKS
@@ -98,9 +100,11 @@ def test_cosines_are_weighed_as_fitted_and_a_higher_one_never_speaks_against(of_
         assert weight >= 0
         assert ridge_score(sure, alike) - ridge_score(sure, unlike) == pytest.approx(2 * weight)
     assert of_global + of_local > 0
-    config = of_run.networks.module_2.config
-    of_global, of_local = found.opinion.cosines
-    assert found.opinion.score == pytest.approx(config.global_weight * of_global + config.local_weight * of_local)
+    config = of_run.networks.module2.config
+    of_global, of_local = found.module2_result.cosines
+    assert found.module2_result.score == pytest.approx(
+        config.global_weight * of_global + config.local_weight * of_local
+    )
 
 
 def test_many_are_as_one_in_any_company(of_run, seen):
@@ -113,7 +117,7 @@ def test_many_are_as_one_in_any_company(of_run, seen):
         assert same(one, again)
         alone = of_run.compare(*pair)
         assert one.score == pytest.approx(alone.score, abs=1e-3)
-        assert one.opinion.score == pytest.approx(alone.opinion.score, abs=1e-3)
+        assert one.module2_result.score == pytest.approx(alone.module2_result.score, abs=1e-3)
         assert one.alignment.source is alone.alignment.source
 
 
@@ -127,19 +131,19 @@ def test_prints_of_any_size_share_a_batch(of_run, seen, prints):
     for pair, found in zip(pairs, together, strict=True):
         alone = of_run.compare(*pair)
         assert found.score == pytest.approx(alone.score, abs=1e-4)
-        np.testing.assert_allclose(found.opinion.cosines, alone.opinion.cosines, atol=1e-4)
+        np.testing.assert_allclose(found.module2_result.cosines, alone.module2_result.cosines, atol=1e-4)
 
 
 def test_aligning_leaves_module_2_out(of_run, seen):
     (found,) = of_run.align_many([seen[:2]])
-    assert found.opinion is None and found.guesses is not None
-    assert same(found, of_run.compare(*seen[:2])._replace(opinion=None))
+    assert found.module2_result is None and found.guesses is not None
+    assert same(found, of_run.compare(*seen[:2])._replace(module2_result=None))
 
 
 def test_module_1_alone_takes_part(runs, cache, seen):
     comparer = Comparer(load_networks(runs / "dense"), cache_dir=cache)
     found = comparer.compare(*seen[:2])
-    assert found.opinion is None and found.guesses is not None and found.score == found.ridge_score
+    assert found.module2_result is None and found.guesses is not None and found.score == found.ridge_score
 
 
 def test_what_is_no_print_is_said_in_its_place(of_run):

@@ -64,8 +64,8 @@ def test_a_run_is_loaded_and_one_that_is_none_is_refused(runs):
     from ifvit.storage.checkpoint import CheckpointError
 
     matcher, dense = ifvit.load(runs / "matcher"), ifvit.load(str(runs / "dense"))
-    assert matcher.comparer.networks.module_2 is not None and matcher.run == f"{runs / 'matcher'} (best, step 4)"
-    assert dense.comparer.networks.module_2 is None and dense.run == f"{runs / 'dense'} (best, step 4)"
+    assert matcher.comparer.networks.module2 is not None and matcher.run == f"{runs / 'matcher'} (best, step 4)"
+    assert dense.comparer.networks.module2 is None and dense.run == f"{runs / 'dense'} (best, step 4)"
     assert ifvit.load().comparer.networks is None and ifvit.load().run is None
     with pytest.raises(CheckpointError, match="no run directory"):
         ifvit.load(runs)

@@ -8,13 +8,13 @@ import pytest
 
 from ifvit.comparison import marks as marks
 from ifvit.comparison.matcher_print import MatcherPrint
-from ifvit.comparison.picture import PLACES, bent_grid, heat_map, laid_pair, overlay, runs_of
+from ifvit.comparison.picture import PLACES, aligned_images, bent_grid, heat_map, overlay, runs_of
 from ifvit.comparison.registration_result import Registration
 from ifvit.enhancement.minutiae import MinutiaKind
 from ifvit.image import Canvas, PpiFrom
 from ifvit.pictures import captions
 from ifvit.registration.agreement import AGREES
-from tests.helpers.comparisons import comparison, found, guesses, opinion, prints
+from tests.helpers.comparisons import comparison, found, guesses, module2_result, prints
 
 DAY = date(2026, 11, 27)
 
@@ -25,7 +25,7 @@ def near(picture, colour):
 
 
 def pair_of(made):
-    return laid_pair(made.print_a.of_ridges, made.print_b.of_ridges, made.alignment)
+    return aligned_images(made.print_a.of_ridges, made.print_b.of_ridges, made.alignment)
 
 
 @pytest.fixture(scope="module")
@@ -126,12 +126,12 @@ def of_module_2(off, count=40):
 
 
 def test_the_places_of_module_2_are_drawn_on_the_overlay(mates):
-    bare = near(overlay(pair_of(mates), 2.0), marks.FOUND)
+    bare = near(overlay(pair_of(mates), 2.0), marks.MODULE2)
     agreeing, apart = (overlay(of_module_2(off, 8), 2.0) for off in ((0.0, 0.0), (12.0, 0.0)))
-    assert bare == 0 < near(agreeing, marks.FOUND) < near(apart, marks.FOUND) / 1.5
-    dot, line = marks.placed(np.array([80.0, 80.0]), 2.0), marks.placed(np.array([86.0, 80.0]), 2.0)
+    assert bare == 0 < near(agreeing, marks.MODULE2) < near(apart, marks.MODULE2) / 1.5
+    dot, line = marks.drawing_points(np.array([80.0, 80.0]), 2.0), marks.drawing_points(np.array([86.0, 80.0]), 2.0)
     for x, y in np.round([dot, line]).astype(int):
-        assert np.abs(apart[y, x].astype(int) - marks.FOUND).max() < 30
+        assert np.abs(apart[y, x].astype(int) - marks.MODULE2).max() < 30
 
 
 def test_no_more_places_than_the_surest_are_drawn():
@@ -144,7 +144,7 @@ def test_the_legend_counts_the_places_and_is_silent_without_any(mates, monkeypat
     assert not any("Module 2" in line for line in text_of(mates, monkeypatch))
     canvas = Canvas(np.zeros((160, 160), np.uint8), np.ones((160, 160), bool), 0, 500.0, PpiFrom.given)
     both = [shown._replace(of_networks=MatcherPrint(canvas, canvas.grey)) for shown in prints()]
-    seen = found(mean=0.9, guesses=guesses(), opinion=opinion())
+    seen = found(mean=0.9, guesses=guesses(), module2_result=module2_result())
     run = dataclasses.replace(comparison(seen, network_ppi=250.0), print_a=both[0], print_b=both[1])
     assert "Module 2's places of B, a line to A's where they lie apart (all 3)" in text_of(run, monkeypatch)
 
@@ -169,7 +169,8 @@ def test_what_is_not_sure_is_dashed():
 
 def test_endings_and_bifurcations_have_other_marks():
     assert (
-        marks.mark_of(marks.PAIRED, MinutiaKind.ending) != marks.mark_of(marks.PAIRED, MinutiaKind.bifurcation)
+        marks.minutia_mark(marks.PAIRED, MinutiaKind.ending)
+        != marks.minutia_mark(marks.PAIRED, MinutiaKind.bifurcation)
     ).any()
 
 

@@ -47,10 +47,10 @@ def test_it_takes_a_ratio_that_does_not_speak_for_two_fingers(score, enough):
 
 
 def test_cosines_have_no_say(refused):
-    """Nor can they undo what the ridges say: a network's opinion is no alignment."""
-    from tests.helpers.comparisons import opinion
+    """Nor can they undo what the ridges say: a network's result is no alignment."""
+    from tests.helpers.comparisons import module2_result
 
-    compared = refused.pair.compared._replace(opinion=opinion(1.0, 1.0))
+    compared = refused.pair.compared._replace(module2_result=module2_result(1.0, 1.0))
     assert not Registration(comparison(compared)).registered
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from ifvit import image
 from ifvit.comparison.matcher_print import MatcherPrint, Print
-from ifvit.comparison.module2_inputs import aligned_pairs
+from ifvit.comparison.module2_inputs import align_images
 from ifvit.comparison.run_networks import RunNetworks, first_method, load_networks
 from ifvit.config import Enhancement
 from ifvit.image import Scan
@@ -78,18 +78,18 @@ def test_a_is_seen_through_the_map_in_bs_canvas(networks, pair):
     )
     matrix = np.array([*np.stack([right - corner, down - corner, corner], axis=-1), (0, 0, 1)], np.float32)
     elastic = ElasticMap(np.stack([matrix, np.eye(3, dtype=np.float32)]), ())
-    map_ba, laid_pairs = aligned_pairs(elastic, networks._images([a, a]), networks._images([b, b]), scale=PPI / RUN_PPI)
+    map_ba, images = align_images(elastic, networks._images([a, a]), networks._images([b, b]), scale=PPI / RUN_PPI)
     y, x = np.mgrid[: CANVAS[0], : CANVAS[1]].astype(float)
     in_b = b.of_networks.canvas.to_file(np.stack([x, y], -1), RUN_PPI)
     true = a.of_networks.canvas
     np.testing.assert_allclose(true.to_file(np.asarray(map_ba[0]), RUN_PPI), TO_A(in_b), atol=0.01)
-    overlap = np.asarray(laid_pairs.overlap[0])
+    overlap = np.asarray(images.overlap[0])
     assert 0.5 * b.of_networks.canvas.ridges.sum() < overlap.sum() <= b.of_networks.canvas.ridges.sum()
-    grey_a, grey_b = (np.asarray(values) for values in (laid_pairs.grey_a, laid_pairs.grey_b))
+    grey_a, grey_b = (np.asarray(values) for values in (images.grey_a, images.grey_b))
     assert np.corrcoef(grey_a[0][overlap], grey_b[0][overlap])[0, 1] > 0.95
     assert abs(np.corrcoef(grey_a[1][overlap], grey_b[1][overlap])[0, 1]) < 0.5  # not by another map
     np.testing.assert_allclose(grey_b[0], b.of_networks.canvas.grey / 255, atol=1e-6)
-    assert (np.asarray(laid_pairs.enhanced_a[0])[(np.asarray(map_ba[0]) < -1).any(-1)] == 1).all()
+    assert (np.asarray(images.enhanced_a[0])[(np.asarray(map_ba[0]) < -1).any(-1)] == 1).all()
 
 
 def test_the_first_method_that_enhances_does():
@@ -100,10 +100,8 @@ def test_the_first_method_that_enhances_does():
 
 def test_the_networks_of_each_kind_of_run(runs):
     both, one = load_networks(runs / "matcher"), load_networks(runs / "dense")
-    assert (
-        one.module_2 is None and one.module_1.digest() == both.module_1.digest() == load_dense(runs / "dense").digest()
-    )
-    assert both.module_1.frame == (64, 64) and both.module_2.step == 4 and both.module_2.digest()
+    assert one.module2 is None and one.module1.digest() == both.module1.digest() == load_dense(runs / "dense").digest()
+    assert both.module1.frame == (64, 64) and both.module2.step == 4 and both.module2.digest()
     assert both.by(3).at_once == 3 and both.at_once == 1
     with pytest.raises(CheckpointError, match="no run directory"):
         load_networks(runs)

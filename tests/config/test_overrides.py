@@ -3,12 +3,12 @@ import shlex
 import pytest
 
 from ifvit.config import ConfigError, overrides
-from ifvit.launch import Configs, compose_tree, composed
+from ifvit.launch import Configs, compose_tree, validated_config
 
 
 def refusal(argument, sweep=False):
     with pytest.raises(ConfigError) as caught:
-        overrides.readable([argument], sweep)
+        overrides.quote_overrides([argument], sweep)
     (line,) = caught.value.problems
     return line
 
@@ -35,9 +35,9 @@ def test_a_path_reaches_the_program_as_it_was_typed(path):
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_path_that_the_program_prints_comes_back_from_a_shell(path):
-    (argument,) = shlex.split(overrides.typed("data.root", path))
+    (argument,) = shlex.split(overrides.shell_override("data.root", path))
     for sweep in (False, True):
-        (parsed,) = overrides.parsed(overrides.readable([argument], sweep))
+        (parsed,) = overrides.parse_overrides(overrides.quote_overrides([argument], sweep))
         assert not parsed.is_sweep_override() and str(parsed.value()) == path
 
 
@@ -63,7 +63,7 @@ def test_what_has_a_meaning_on_purpose_keeps_it(value, read):
 
 @pytest.mark.parametrize("argument", ["seed=1", "~seed", "+data.mixture.x={source: folder}", "data.databases=[A,B]"])
 def test_what_hydra_takes_stays(argument):
-    assert overrides.readable([argument]) == [argument]
+    assert overrides.quote_overrides([argument]) == [argument]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_an_argument_without_a_reading_is_named(argument, line):
 
 def test_all_of_them_are_named_at_once():
     with pytest.raises(ConfigError) as caught:
-        overrides.readable(["seed", "data.root=a=b", "x y=1"])
+        overrides.quote_overrides(["seed", "data.root=a=b", "x y=1"])
     assert len(caught.value.problems) == 2
 
 
@@ -102,8 +102,8 @@ def test_all_of_them_are_named_at_once():
     ],
 )
 def test_in_a_sweep_a_comma_separates_paths(value, paths):
-    (sweep,) = overrides.parsed(overrides.readable([f"init.dense={value}"], sweep=True))
-    values = overrides.parsed([f"init.dense={value}" for value in overrides.values(sweep)])
+    (sweep,) = overrides.parse_overrides(overrides.quote_overrides([f"init.dense={value}"], sweep=True))
+    values = overrides.parse_overrides([f"init.dense={value}" for value in overrides.sweep_values(sweep)])
     assert [str(one.value()) if one.value() is not None else "null" for one in values] == paths
 
 
@@ -116,7 +116,7 @@ def test_a_job_of_another_sweep_is_no_two_values():
 
 
 def test_a_file_of_configs_may_be_called_by_a_number():
-    assert overrides.readable(["experiment=2024", "seed=2024"]) == ["experiment='2024'", "seed=2024"]
+    assert overrides.quote_overrides(["experiment=2024", "seed=2024"]) == ["experiment='2024'", "seed=2024"]
 
 
 @pytest.mark.parametrize(
@@ -137,29 +137,29 @@ def test_a_file_of_configs_may_be_called_by_a_number():
     ],
 )
 def test_a_single_text_is_a_list_of_it(argument, texts):
-    config = composed(["data=fvc", "data.root=x", argument])
+    config = validated_config(["data=fvc", "data.root=x", argument])
     assert config.data.databases == (None if texts is None else tuple(texts))
 
 
 def test_a_single_text_is_a_list_of_it_in_every_such_key(tmp_path):
     mixture = ["data=mixture", "data.mixture.sd302a.root=x", "data.mixture.sd302a.databases=A"]
-    assert composed(mixture).data.parts["sd302a"].databases == ("A",)
-    assert composed(["data.impression.sensors=inked"]).data.impression.sensors == ("inked",)
+    assert validated_config(mixture).data.parts["sd302a"].databases == ("A",)
+    assert validated_config(["data.impression.sensors=inked"]).data.impression.sensors == ("inked",)
     fingers = ["data=fvc", "data.root=x"]
-    assert composed([*fingers, "data.val_fingers=110"]).data.val_fingers == 110  # that many
-    assert composed([*fingers, "data.val_fingers=[110]"]).data.val_fingers == ("110",)
-    assert composed([*fingers, "data.val_fingers=left"]).data.val_fingers == ("left",)
+    assert validated_config([*fingers, "data.val_fingers=110"]).data.val_fingers == 110  # that many
+    assert validated_config([*fingers, "data.val_fingers=[110]"]).data.val_fingers == ("110",)
+    assert validated_config([*fingers, "data.val_fingers=left"]).data.val_fingers == ("left",)
     (tmp_path / "experiment").mkdir()
     for value, texts in (("DB1_B", ("DB1_B",)), ("101", ("101",)), ("[101, b]", ("101", "b"))):
         (tmp_path / "experiment" / "mine.yaml").write_text(
             f"# @package _global_\ndata:\n  source: fvc\n  root: x\n  databases: {value}\n"
         )
-        assert composed(["experiment=mine"], Configs(added=tmp_path)).data.databases == texts
+        assert validated_config(["experiment=mine"], Configs(added=tmp_path)).data.databases == texts
 
 
 def test_two_texts_without_brackets_are_asked_about():
     with pytest.raises(ConfigError) as caught:
-        composed(["data=fvc", "data.root=x", "data.databases=DB1_B,DB2_B"])
+        validated_config(["data=fvc", "data.root=x", "data.databases=DB1_B,DB2_B"])
     assert caught.value.problems == [
         "data.databases=DB1_B,DB2_B: one value is expected; a list is 'data.databases=[DB1_B,DB2_B]', and several jobs "
         "need -m"
@@ -175,7 +175,10 @@ def test_a_folder_alone_is_told_its_key(tmp_path):
 
 
 def test_in_a_sweep_each_value_is_such_a_text():
-    (sweep,) = overrides.parsed(overrides.readable(["data.databases=101,1e3,DB1_B,0012"], sweep=True))
-    jobs = [composed(["data=fvc", "data.root=x", f"data.databases={value}"]) for value in overrides.values(sweep)]
+    (sweep,) = overrides.parse_overrides(overrides.quote_overrides(["data.databases=101,1e3,DB1_B,0012"], sweep=True))
+    jobs = [
+        validated_config(["data=fvc", "data.root=x", f"data.databases={value}"])
+        for value in overrides.sweep_values(sweep)
+    ]
     assert [config.data.databases for config in jobs] == [("101",), ("1e3",), ("DB1_B",), ("0012",)]
-    assert list(overrides.values(sweep))[0] == "101"  # as in the folder's name of such a job before
+    assert list(overrides.sweep_values(sweep))[0] == "101"  # as in the folder's name of such a job before

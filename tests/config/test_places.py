@@ -13,7 +13,7 @@ def refused(tmp_path, monkeypatch):
     def compose(text, *overrides):
         (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(text)
         with pytest.raises(ConfigError) as caught:
-            launch.composed(["experiment=mine", *overrides], launch.Configs(added=tmp_path / "conf"))
+            launch.validated_config(["experiment=mine", *overrides], launch.Configs(added=tmp_path / "conf"))
         return caught.value.problems
 
     return compose
@@ -69,5 +69,5 @@ def test_a_file_of_a_group_has_the_keys_of_its_group(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "lab.yaml").write_text("defaults:\n  - folder\n  - _self_\nrot: /x\nroot: /x\n")
     with pytest.raises(ConfigError) as caught:
-        launch.composed(["data=lab"], launch.Configs(added=tmp_path))
+        launch.validated_config(["data=lab"], launch.Configs(added=tmp_path))
     assert caught.value.problems == ["data.rot: unknown key; did you mean data.root? (data/lab.yaml, line 4)"]

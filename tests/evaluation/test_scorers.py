@@ -25,11 +25,11 @@ from ifvit.evaluation.scorers import judge_of
 from ifvit.evaluation.task import refuse_seen
 from ifvit.image import ImageError
 from ifvit.launch import compose_tree
-from tests.helpers.comparisons import comparison, found, opinion
+from tests.helpers.comparisons import comparison, found, module2_result
 from tests.helpers.ridge_prints import disc, drawn, finger, laid
 
-MATES = comparison(found(opinion=opinion()))
-OTHERS = comparison(found(mean=0.3, paired=2, alone=14, opinion=opinion(0.9, 0.9)))
+MATES = comparison(found(module2_result=module2_result()))
+OTHERS = comparison(found(mean=0.3, paired=2, alone=14, module2_result=module2_result(0.9, 0.9)))
 
 
 def small(made):

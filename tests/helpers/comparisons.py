@@ -5,7 +5,7 @@ import numpy as np
 from ifvit.comparison.comparer import Compared
 from ifvit.comparison.matcher_print import Print
 from ifvit.comparison.result import Comparison
-from ifvit.comparison.run_networks import Opinion
+from ifvit.comparison.run_networks import Module2Result
 from ifvit.comparison.score import Cosines
 from ifvit.registration.agreement import CELL, Agreement
 from ifvit.registration.elastic import ElasticMap
@@ -25,7 +25,7 @@ def prints():
     return Print(drawn(finger(3))), Print(drawn(finger(3), TO_A, disc(140, 148, 125)))
 
 
-def found(mean=0.9, paired=12, alone=4, share=0.8, opinion=None, guesses=None) -> Compared:
+def found(mean=0.9, paired=12, alone=4, share=0.8, module2_result=None, guesses=None) -> Compared:
     """B on A by `TO_A`, with so much agreement over a disc of B, so many paired minutiae and so many without a partner
     in A.
     """
@@ -35,7 +35,7 @@ def found(mean=0.9, paired=12, alone=4, share=0.8, opinion=None, guesses=None) -
     place = np.arange(paired)
     minutiae = PairedMinutiae(place, place, place >= 0, np.arange(paired, paired + alone), np.zeros(0, int))
     elastic = ElasticMap(homography(TURN, SHIFT), ())
-    return Compared(RidgeAlignment(elastic, False, agreement, minutiae, GuessSource.flow), guesses, opinion)
+    return Compared(RidgeAlignment(elastic, False, agreement, minutiae, GuessSource.flow), guesses, module2_result)
 
 
 def comparison(compared: Compared | None = None, **changes) -> Comparison:
@@ -43,10 +43,10 @@ def comparison(compared: Compared | None = None, **changes) -> Comparison:
     return Comparison("a.png", "b.png", *prints(), compared or found(), 0.5, **changes)
 
 
-def opinion(of_global=0.8, of_local=0.6) -> Opinion:
+def module2_result(of_global=0.8, of_local=0.6) -> Module2Result:
     """Module 2's, with three places that correspond."""
     matches = PointMatches(POINTS, POINTS + 1, np.array([0.9, 0.5, 0.2]))
-    return Opinion(Cosines(of_global, of_local), 0.6 * of_global + 0.4 * of_local, matches)
+    return Module2Result(Cosines(of_global, of_local), 0.6 * of_global + 0.4 * of_local, matches)
 
 
 def guesses() -> Guesses:

@@ -60,12 +60,14 @@ def placed(*errors):
     """Matches of which each is so many px off to the right."""
     truth = np.stack([np.full(len(errors), 8.0), 4 + 8.0 * np.arange(len(errors))], -1)
     points = truth + np.stack([np.array(errors), np.zeros(len(errors))], -1)
-    return truth, plots.Placed(points, np.array(errors))
+    return truth, plots.StagePoints(points, np.array(errors))
 
 
 def drawn(stage, error, stride=8):
     truth, matches = placed(error)
-    return plots.draw_placements(plots.PlacedPair(np.ones((32, 32)), truth, {stage: matches}, stride), stage, 320)
+    return plots.draw_registration(
+        plots.RegistrationPlot(np.ones((32, 32)), truth, {stage: matches}, stride), stage, 320
+    )
 
 
 COLOURS = (plots.RIGHT, plots.NEAR, plots.FAR, plots.WRONG)
@@ -91,19 +93,21 @@ def test_a_placement_is_coloured_by_what_its_stage_can_reach(stage, error, colou
 
 def test_a_model_whose_cells_are_right_shows_none_as_wrong():
     truth, coarse = placed(0.0, 7.0, 11.0)
-    sheet = plots.draw_placements(plots.PlacedPair(np.ones((32, 32)), truth, {"coarse": coarse}, 8), "coarse", 320)
+    sheet = plots.draw_registration(
+        plots.RegistrationPlot(np.ones((32, 32)), truth, {"coarse": coarse}, 8), "coarse", 320
+    )
     assert pixels_near(sheet, plots.RIGHT) and pixels_near(sheet, plots.NEAR) and not pixels_near(sheet, plots.WRONG)
 
 
 def test_each_stage_has_a_row_and_its_legend():
     truth, coarse = placed(4.0, 3.0)
     _, fine = placed(0.1, 0.2)
-    pair = plots.PlacedPair(np.ones((32, 32)), truth, {"coarse": coarse}, 8)
+    pair = plots.RegistrationPlot(np.ones((32, 32)), truth, {"coarse": coarse}, 8)
     both = pair._replace(stages={"coarse": coarse, "fine": fine})
-    one_row, two_rows = (plots.placement_sheet([shown] * 3, ["heading"]) for shown in (pair, both))
+    one_row, two_rows = (plots.registration_sheet([shown] * 3, ["heading"]) for shown in (pair, both))
     assert one_row.dtype == np.uint8 and one_row.shape[1] == two_rows.shape[1] == captions.PAGE
     assert two_rows.shape[0] > 1.8 * one_row.shape[0]
-    assert plots.placement_sheet([], ["nothing was matched"]).shape[1:] == (captions.PAGE, 3)
+    assert plots.registration_sheet([], ["nothing was matched"]).shape[1:] == (captions.PAGE, 3)
 
 
 def test_a_contact_sheet_has_rows_of_prints():

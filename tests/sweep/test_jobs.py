@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ifvit.cli.train import train_command
-from ifvit.config.overrides import readable
+from ifvit.config.overrides import quote_overrides
 from ifvit.launch import compose_tree
 from ifvit.sweep import jobs as sweep
 from tests.helpers.places import REPOSITORY
@@ -49,7 +49,7 @@ def swept(monkeypatch, capsys):
 
 
 def names(*argv):
-    return list(sweep.jobs_of(readable(argv, sweep=True), sweep.Configs()))
+    return list(sweep.jobs_of(quote_overrides(argv, sweep=True), sweep.Configs()))
 
 
 def test_a_sweep_runs_each_job_in_a_process_and_directory_of_its_own(overrides, tmp_path):

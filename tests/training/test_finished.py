@@ -25,7 +25,7 @@ def run_dir(finished, tmp_path):
 def test_a_finished_run_tells_what_came_out_without_data_and_without_training(
     run_dir, finished, tiny, prints, monkeypatch, capsys
 ):
-    monkeypatch.setattr(launch, "_trained", lambda *_: pytest.fail("it was trained again"))
+    monkeypatch.setattr(launch, "_train", lambda *_: pytest.fail("it was trained again"))
     config = tiny(run_dir, "trainer.max_hours=3", "data.threads=2", "trainer.log_every=7")
     assert launch.run(config, "command") == pytest.approx(finished[1].value, abs=1e-6)
     lines = capsys.readouterr().out.splitlines()

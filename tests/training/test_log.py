@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from ifvit.launch import composed
+from ifvit.launch import validated_config
 from ifvit.training import log
 from ifvit.training.log import TrainLog, figure_lines
 from ifvit.training.loop import _rank, _Run
@@ -106,7 +106,7 @@ def test_what_is_not_there_has_no_line():
     ],
 )
 def test_a_cpu_that_begins_the_default_run_is_shown_a_smaller_one(typed, platform, advised):
-    run = SimpleNamespace(config=composed(typed), devices=SimpleNamespace(platform=platform))
+    run = SimpleNamespace(config=validated_config(typed), devices=SimpleNamespace(platform=platform))
     assert ("experiment=quickstart" in _Run._advice(run)) is advised
 
 

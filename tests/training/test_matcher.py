@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ifvit.config import ConfigError, build, inherited
+from ifvit.config import ConfigError, build, inherit_network
 from ifvit.data.batches import TRAIN, Renewal
 from ifvit.data.loader import supply
 from ifvit.launch import compose_tree
@@ -106,7 +106,7 @@ def test_other_weights_are_refused(config, matcher, module_1, tiny, tmp_path):
 
 def test_a_trained_module_2_is_trained_further(config, matcher, tmp_path, capsys):
     overrides = [*TINY_MATCHER, f"init.matcher={matcher[0]}", f"run_dir={tmp_path / 'run'}", "seed=3"]
-    settings = build(inherited(compose_tree(overrides), overrides))
+    settings = build(inherit_network(compose_tree(overrides), overrides))
     devices = Devices(settings.trainer)
     stage = MatcherStage(settings, devices.dtype)
     stage.check_start()
@@ -142,9 +142,9 @@ def test_runs_of_the_other_stage_and_none(module_1, matcher, tmp_path):
     ):
         overrides = [*TINY_MATCHER, init, f"run_dir={tmp_path / 'run'}"]
         with pytest.raises(ConfigError, match=said):
-            inherited(compose_tree(overrides), overrides)
+            inherit_network(compose_tree(overrides), overrides)
     with pytest.raises(ConfigError, match="stage=matcher begins from a trained Module 1"):
-        build(inherited(compose_tree(TINY_MATCHER), TINY_MATCHER))
+        build(inherit_network(compose_tree(TINY_MATCHER), TINY_MATCHER))
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"config": 3}', '{"config": {"dense": [], "data": {}}}'])
@@ -152,7 +152,7 @@ def test_a_strangers_config(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
     overrides = [*TINY_MATCHER, f"init.dense={tmp_path}"]
     with pytest.raises(ConfigError, match="config.json"):
-        inherited(compose_tree(overrides), overrides)
+        inherit_network(compose_tree(overrides), overrides)
 
 
 def test_classes_whose_finger_is_another_begin_anew():
