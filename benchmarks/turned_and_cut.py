@@ -18,7 +18,7 @@ from ifvit import image
 from ifvit.comparison.comparer import Comparer
 from ifvit.comparison.matcher_print import Print
 from ifvit.comparison.run_networks import load_networks
-from ifvit.databases.protocols import PairList, Protocol, pairs
+from ifvit.databases.protocols import PairList, Protocol, protocol_pairs
 from ifvit.databases.sources import find
 from ifvit.evaluation.robustness import moved
 from ifvit.image import ImageError, Scan
@@ -44,7 +44,7 @@ def main() -> None:
     for database in arguments.databases:
         data = compose_config(["data=fvc", f"data.root={arguments.folder}", f"data.databases=[{database}]"]).data
         records = [record for some in find(data).values() for record in some]
-        chosen = pairs(records, Protocol.all, arguments.impostors)
+        chosen = protocol_pairs(records, Protocol.all, arguments.impostors)
         scans, ppis = [image.read(record.path) for record in records], [record.ppi for record in records]
         plain = list(comparer.prints_of(scans, ppis))
         treated = partial(scores, comparer, plain, chosen, ppis)

@@ -165,7 +165,8 @@ def check_place(option: str, path: Path | None, picture: bool = False) -> None:
     """
     if path is None:
         return
-    from ifvit import files, pictures
+    from ifvit.pictures import picture_files
+    from ifvit.storage import files
 
-    if reason := (pictures if picture else files).obstacle(path):
+    if reason := (picture_files if picture else files).obstacle(path):
         refuse([f"{option}: {reason}"])

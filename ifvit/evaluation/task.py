@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ifvit import program
 from ifvit.calibration import counted
 from ifvit.config import DataConfig, Enhancement, Source
-from ifvit.databases.protocols import PairList, Protocol, pairs
+from ifvit.databases.protocols import PairList, Protocol, protocol_pairs
 from ifvit.databases.records import Record, by_identity
 from ifvit.databases.sources import find
 from ifvit.databases.splits import read_split
@@ -96,7 +96,7 @@ def plan(
         )
     refuse_seen(run_dir, records)
     protocol = protocol or usual_protocol(data)
-    return Task(run_dir, data, protocol, impostors, score, records, pairs(records, protocol, impostors))
+    return Task(run_dir, data, protocol, impostors, score, records, protocol_pairs(records, protocol, impostors))
 
 
 def refuse_seen(run_dir: Path | None, records: Sequence[Record]) -> None:
