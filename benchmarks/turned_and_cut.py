@@ -20,7 +20,7 @@ from ifvit.comparison.matcher_print import Print
 from ifvit.comparison.run_networks import load_networks
 from ifvit.databases.protocols import PairList, Protocol, protocol_pairs
 from ifvit.databases.sources import find
-from ifvit.evaluation.robustness import moved
+from ifvit.evaluation.robustness import move_print
 from ifvit.image import ImageError, Scan
 from ifvit.launch import compose_config
 from ifvit.progress import Progress
@@ -51,7 +51,7 @@ def main() -> None:
         progress = Progress(database, len(ANGLES) + len(SHARES))
         rows = []
         for angle in ANGLES:
-            rows.append(treated([scan._replace(grey=moved(scan.grey, 500.0, angle, 0.0, 0.0)) for scan in scans]))
+            rows.append(treated([scan._replace(grey=move_print(scan.grey, 500.0, angle, 0.0, 0.0)) for scan in scans]))
             progress.step()
         report(database, [f"turned {angle}" for angle in ANGLES], np.array(rows), chosen.genuine, together=True)
         edges = np.random.default_rng(SEED).uniform(0, 2 * np.pi, len(scans))
