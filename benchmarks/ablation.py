@@ -20,7 +20,7 @@ from ifvit.comparison.comparer import Compared, Comparer
 from ifvit.comparison.run_networks import RunNetworks, load_networks
 from ifvit.comparison.score import terms
 from ifvit.config import Enhancement
-from ifvit.databases.protocols import PairList, Protocol, pairs
+from ifvit.databases.protocols import PairList, Protocol, protocol_pairs
 from ifvit.databases.records import Record
 from ifvit.databases.sources import find
 from ifvit.launch import compose_config
@@ -46,7 +46,7 @@ def main() -> None:
     for database in arguments.databases:
         data = compose_config(["data=fvc", f"data.root={arguments.folder}", f"data.databases=[{database}]"]).data
         records = [record for database_records in find(data).values() for record in database_records]
-        pair_list = pairs(records, Protocol.all if arguments.impostors else Protocol.fvc, arguments.impostors)
+        pair_list = protocol_pairs(records, Protocol.all if arguments.impostors else Protocol.fvc, arguments.impostors)
         for method in arguments.methods:
             for name, score in rows(networks, method, records, pair_list):
                 figures = Thresholds(score, pair_list.genuine).rates()

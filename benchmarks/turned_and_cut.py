@@ -18,9 +18,9 @@ from ifvit import image
 from ifvit.comparison.comparer import Comparer
 from ifvit.comparison.matcher_print import Print
 from ifvit.comparison.run_networks import load_networks
-from ifvit.databases.protocols import PairList, Protocol, pairs
+from ifvit.databases.protocols import PairList, Protocol, protocol_pairs
 from ifvit.databases.sources import find
-from ifvit.evaluation.robustness import moved
+from ifvit.evaluation.robustness import move_print
 from ifvit.image import ImageError, Scan
 from ifvit.launch import compose_config
 from ifvit.progress import Progress
@@ -44,14 +44,16 @@ def main() -> None:
     for database in arguments.databases:
         data = compose_config(["data=fvc", f"data.root={arguments.folder}", f"data.databases=[{database}]"]).data
         records = [record for database_records in find(data).values() for record in database_records]
-        pair_list = pairs(records, Protocol.all, arguments.impostors)
+        pair_list = protocol_pairs(records, Protocol.all, arguments.impostors)
         scans, ppis = [image.read(record.path) for record in records], [record.ppi for record in records]
         prints = list(comparer.prints_of(scans, ppis))
         score_treated = partial(scores, comparer, prints, pair_list, ppis)
         progress = Progress(database, len(ANGLES) + len(SHARES))
         rows = []
         for angle in ANGLES:
-            rows.append(score_treated([scan._replace(grey=moved(scan.grey, 500.0, angle, 0.0, 0.0)) for scan in scans]))
+            rows.append(
+                score_treated([scan._replace(grey=move_print(scan.grey, 500.0, angle, 0.0, 0.0)) for scan in scans])
+            )
             progress.step()
         report(database, [f"turned {angle}" for angle in ANGLES], np.array(rows), pair_list.genuine, together=True)
         edges = np.random.default_rng(SEED).uniform(0, 2 * np.pi, len(scans))

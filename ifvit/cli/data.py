@@ -112,7 +112,7 @@ def _pairs(arguments: argparse.Namespace) -> None:
     prepare_process()
     from ifvit.databases.discovery import recognise
     from ifvit.databases.doctor import check_roots
-    from ifvit.databases.protocols import Protocol, pairs
+    from ifvit.databases.protocols import Protocol, protocol_pairs
     from ifvit.databases.records import check_unique
     from ifvit.storage.files import write_whole
 
@@ -126,7 +126,7 @@ def _pairs(arguments: argparse.Namespace) -> None:
     if problems := [finding.text for finding in findings if finding.problem]:
         refuse(problems)
     check_unique(records, "the data")
-    pair_list = pairs(records, Protocol(arguments.protocol), arguments.impostors, arguments.seed)
+    pair_list = protocol_pairs(records, Protocol(arguments.protocol), arguments.impostors, arguments.seed)
     lines = (piece.encode() for piece in pair_list.lines(records))
     write_whole(arguments.out, lambda file: file.writelines(lines))
     genuine = int(pair_list.genuine.sum())

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from ifvit.databases.prepared_table import content, read_records, read_told
+from ifvit.databases.prepared_table import content, read_info, read_records
 from ifvit.databases.records import Record
 from ifvit.databases.yearless import nameless
 from ifvit.errors import DataError
@@ -82,7 +82,7 @@ class Prepared:
     """
 
     def __init__(self, folder: Path, records: Sequence[Record]):
-        self.told, self.records = read_told(folder), list(records)
+        self.told, self.records = read_info(folder), list(records)
         named = read_records(folder)
         row_of = {_key(record): row for row, record in named.items()}
         rows = np.array([row_of[_key(record)] for record in self.records], np.int64)

@@ -1,7 +1,7 @@
-"""How the databases of the field name their files, and what they contain: one table, a line a database.
+"""How known databases name their files, and what a complete copy contains.
 
-A layout is a pattern on a file's path below the root, in any letter case; folders above those in the pattern are free,
-so that `Dbs/`, `images/500/png/roll/` or the folders that an upload added change nothing. Sources: the README files of
+A layout is a pattern of the end of a file's path below the root, in any letter case. The folders above the pattern may
+have any names, like `Dbs/`, `images/500/png/roll/` or folders that an upload added. Sources: the README files of
 the databases, the competitions' sites (Maltoni et al., FVC2000-2006), NIST TN 1993 (SD300), TN 2002 (SD301), TN 2007
 (SD302), Engelsma et al. 2022 (PrintsGAN), Shoshan et al. 2024 (FPGAN-Control), Sankaran et al. 2015 (MOLF).
 """
@@ -33,11 +33,11 @@ FVC_PPI = {
 
 
 class Published(NamedTuple):
-    """What a complete database holds; None where nobody published it. impressions: of every finger."""
+    """The published counts of a complete database; None where a count is not published."""
 
     subjects: int | None = None
     fingers: int | None = None
-    impressions: int | None = None
+    impressions: int | None = None  # of every finger
     images: int | None = None
 
 
@@ -45,16 +45,15 @@ class Published(NamedTuple):
 class Layout:
     """How the files of one source are named.
 
-    title: as people know it; example: a path, for messages; pattern: of a path's end, with the groups subject and,
-    where the name says them, part, finger, impression, session, device, capture, ppi; people: the name space of its
-    subjects; ppi: of all files, where it is one.
+    The pattern has the group `subject` and, where the path says them, the groups `part`, `finger`, `impression`,
+    `session`, `device`, `capture` and `ppi`.
     """
 
-    title: str
-    example: str
-    pattern: re.Pattern
-    people: str
-    ppi: float | None = None
+    title: str  # the common name of the database
+    example: str  # a path, for messages
+    pattern: re.Pattern  # of a path's end
+    people: str  # prefix of the names of its subjects
+    ppi: float | None = None  # of all files; None where it differs or is unknown
 
 
 def _pattern(text: str) -> re.Pattern:
@@ -110,13 +109,13 @@ LAYOUTS = {
         ppi=500,
     ),
 }
-# Whose files lie in a folder for each finger, with the database's name and the files' ppi.
+# Sources with a folder for each finger: the database's name, and the ppi of the files.
 FOLDERS = {Source.printsgan: ("PrintsGAN", 500.0), Source.molf: ("MOLF", None)}
-SINGLE = {"roll", "plain", "slap-segmented"}  # captures that show one finger
+SINGLE_FINGER = {"roll", "plain", "slap-segmented"}  # captures that show one finger
 OTHER_PARTS = "slaps, palms and whatever else is no single finger"
-# Whose people a database shows, where that is not its own name: those of one collection are the same.
+# The collection whose people a database shows, where its name is not the database's: its databases share their people.
 PEOPLE = {"SD302a": "SD302", "SD302b": "SD302", "SD301a": "SD301"}
-# What a complete database holds, by its name.
+# The published counts of a complete database, by its name.
 PUBLISHED = {
     "SD4": Published(2000, 2000, 2, 4000),
     "SD300": Published(subjects=888),
@@ -129,43 +128,45 @@ FVC_A, FVC_B = Published(100, 100, 8, 800), Published(10, 10, 8, 80)
 FVC2006_A, FVC2006_B = Published(140, 140, 12, 1680), Published(10, 10, 12, 120)
 
 
-class Named(NamedTuple):
-    """What a file's name says: a record, or None and why it is no impression of a finger."""
+class ParsedName(NamedTuple):
+    """What the path of a file says about it."""
 
-    record: Record | None
-    left_out: str | None = None
+    record: Record | None  # None where the file is not an impression of a single finger
+    reason: str | None = None  # why there is no record
 
 
-def by_name(source: Source, root: Path, relative: PurePosixPath, year: Callable[[Path], int | None]) -> Named | None:
-    """What the file `root / relative` is in the layout of `source`; None when it is not named like one of its files.
+def parse_name(
+    source: Source, root: Path, relative: PurePosixPath, year: Callable[[Path], int | None]
+) -> ParsedName | None:
+    """What the path `root / relative` says in the layout of `source`; None where the path does not have this layout.
 
-    year: the competition of an FVC folder, None if unknown.
+    year: gives the year of the competition of an FVC folder, None if it is unknown.
     """
     layout = LAYOUTS[source]
-    # The root's own name counts: it may be the database's folder itself.
+    # The root's own name is part of the path: the root may be the folder of the database.
     home = _home(root)
-    found = layout.pattern.search(f"{home.name}/{relative}")
-    if not found:
+    match = layout.pattern.search(f"{home.name}/{relative}")
+    if not match:
         return None
-    told = {name: value.lower() for name, value in found.groupdict().items() if value}
+    groups = {name: value.lower() for name, value in match.groupdict().items() if value}
     finger = None
-    if "finger" in told:
-        finger = finger_of(int(told["finger"]))
+    if "finger" in groups:
+        finger = finger_of(int(groups["finger"]))
         if finger is None:
-            return Named(None, OTHER_PARTS)
-    if told.get("capture", "roll") not in SINGLE:
-        return Named(None, OTHER_PARTS)
-    subject, path = found["subject"], root / relative
+            return ParsedName(None, OTHER_PARTS)
+    if groups.get("capture", "roll") not in SINGLE_FINGER:
+        return ParsedName(None, OTHER_PARTS)
+    subject, path = match["subject"], root / relative
     if source is Source.fvc:
-        return Named(_fvc_record(path, told, year(path.parent), home / relative.parent))
-    ppi = float(told["ppi"]) if "ppi" in told else layout.ppi
+        return ParsedName(_fvc_record(path, groups, year(path.parent), home / relative.parent))
+    ppi = float(groups["ppi"]) if "ppi" in groups else layout.ppi
     if ppi == 0:
-        return Named(None, "files that name 0 ppi")
-    parts = [told.get(name) for name in ("impression", "session", "device", "capture")]
-    # A plain thumb (11, 12) beside a thumb cut from a slap is another impression of it.
-    parts.append(told["finger"] if "finger" in told and int(told["finger"]) != finger else None)
-    device = told.get("device")
-    return Named(
+        return ParsedName(None, "files that name 0 ppi")
+    parts = [groups.get(name) for name in ("impression", "session", "device", "capture")]
+    # A plain thumb (codes 11, 12) and the same thumb cut from a slap are two impressions.
+    parts.append(groups["finger"] if "finger" in groups and int(groups["finger"]) != finger else None)
+    device = groups.get("device")
+    return ParsedName(
         Record(
             path=path,
             database=database_of(source),
@@ -173,7 +174,7 @@ def by_name(source: Source, root: Path, relative: PurePosixPath, year: Callable[
             finger=finger,
             impression="-".join(part for part in parts if part),
             device=device.upper() if device else None,
-            capture=told.get("capture"),
+            capture=groups.get("capture"),
             ppi=ppi,
         )
     )
@@ -185,26 +186,26 @@ def _home(root: Path) -> Path:
 
 
 def database_of(source: Source) -> str:
-    """The name that the records of a source bear; FVC's say which of its databases they are from."""
+    """The database name in the records of a source other than FVC (`_fvc_record` names those)."""
     return f"SD{source[2:]}" if source.startswith("sd") else LAYOUTS[source].people
 
 
-def _fvc_record(path: Path, told: Mapping[str, str], year: int | None, folder: Path) -> Record:
-    number, letter = told["part"][0], told["part"][-1].upper()
+def _fvc_record(path: Path, groups: Mapping[str, str], year: int | None, folder: Path) -> Record:
+    number, letter = groups["part"][0], groups["part"][-1].upper()
     collection = f"FVC{year}" if year else collection_of(folder)
     database = f"{collection}/DB{number}_{letter}"
     return Record(
         path=path,
         database=database,
-        subject=f"{database}/{told['subject']}",
+        subject=f"{database}/{groups['subject']}",
         finger=None,
-        impression=told["impression"],
+        impression=groups["impression"],
         ppi=FVC_PPI[year][int(number) - 1] if year else None,
     )
 
 
 def published(database: str) -> Published:
-    """What the complete database holds, by the name that records bear."""
+    """The published counts of a database, by its name in the records."""
     fvc = re.fullmatch(r"FVC(\d{4})/DB[1-4]_([AB])", database)
     if fvc:
         if fvc[1] == "2006":
@@ -214,6 +215,6 @@ def published(database: str) -> Published:
 
 
 def fvc_year(folder: Path) -> int | None:
-    """The competition that a folder's path names, like .../FVC2004/DB1_A."""
+    """The year of the competition in a folder's path, like .../FVC2004/DB1_A; None where there is none."""
     years = re.findall(r"fvc[ _-]?(20\d\d)", str(folder), re.IGNORECASE)
     return int(years[-1]) if years and int(years[-1]) in FVC_YEARS else None

@@ -1,7 +1,7 @@
-"""A table of impressions, CSV or Parquet: the general way in for images that no layout describes.
+"""A table of impressions, CSV or Parquet, for images that no layout describes.
 
-The table comes from a stranger as much as the images do: every cell is checked, no path leads out of the table's own
-folder, and no name can act as a formula when it is written into another table later.
+The table may come from outside: every cell is checked. No path may lead out of the folder of the table. No name may act
+as a formula when it is written into another table.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from ifvit.databases.layouts import OTHER_PARTS, PEOPLE
 from ifvit.databases.listing import copy_command
-from ifvit.databases.records import NAMED, PLAIN_THUMBS, Record, finger_of, listed
+from ifvit.databases.records import MAX_NAMES, PLAIN_THUMBS, Record, finger_of, name_list
 from ifvit.errors import DataError
 
 NEEDED = ("path", "subject")
@@ -28,34 +28,35 @@ MOST_ROWS = 20_000_000
 LONGEST = 200  # characters of a name
 CODES = range(1, 100)  # finger position codes of ANSI/NIST-ITL
 PPI = (50.0, 10000.0)
-FORMULA = ("=", "+", "-", "@")  # what makes a spreadsheet take a text for a formula
+FORMULA = ("=", "+", "-", "@")  # first characters that make a text a formula in a spreadsheet
 
 
 def read_manifest(path: Path, ppi: float | None = None, name: str = "manifest") -> tuple[list[Record], Counter[str]]:
-    """The records of a table, and how many rows were left out for what reason.
+    """The records of a table, and the count of rows that were left out, by reason.
 
-    ppi: of the files, over the column of that name. name: of the database where no column says it. Paths are relative
-    to the table's folder; an image may be missing or damaged there, which is found when it is read.
+    Paths are relative to the folder of the table. The images are not opened here.
+
+    ppi: of all files, over the column `ppi`. name: of the database where no column says it.
 
     Raises:
         DataError: the table cannot be read, lacks a column, or a cell is wrong; rows are counted from 1 after the head.
     """
     rows = _parquet_rows(path) if path.suffix.lower() in (".parquet", ".pq") else _csv_rows(path)
-    root, records, left_out, wrong = path.parent.resolve(), [], Counter(), Problems()
+    root, records, left_out, problems = path.parent.resolve(), [], Counter(), Problems()
     for number, row in enumerate(rows, 1):
         if number > MOST_ROWS:
             raise DataError(f"{path}: more than {MOST_ROWS} rows")
         try:
             record = _record(row, path.parent, root, name, ppi)
         except ValueError as error:
-            wrong.add(f"row {number}: {error}")
+            problems.add(f"row {number}: {error}")
             continue
         if record is None:
             left_out[OTHER_PARTS] += 1
         else:
             records.append(record)
-    if wrong.count:
-        raise DataError(f"{path}: {wrong}")
+    if problems.count:
+        raise DataError(f"{path}: {problems}")
     if not records:
         raise DataError(f"{path}: the table names no impression of a finger")
     _check_fingers(path, records)
@@ -63,28 +64,32 @@ def read_manifest(path: Path, ppi: float | None = None, name: str = "manifest") 
 
 
 class Problems:
-    """What is wrong with a table: the first few, and how many there are."""
+    """The problems of a table: their count, and the texts of the first `MAX_NAMES`."""
 
-    def __init__(self):
-        self.count, self._first = 0, []
+    def __init__(self) -> None:
+        self.count, self._texts = 0, []
 
     def add(self, text: str) -> None:
-        """One more."""
+        """Add a problem."""
         self.count += 1
-        if self.count <= NAMED:
-            self._first.append(text)
+        if self.count <= MAX_NAMES:
+            self._texts.append(text)
 
     def __str__(self) -> str:
-        more = f" and {self.count - NAMED} more rows" if self.count > NAMED else ""
-        return ", ".join(self._first) + more
+        more = f" and {self.count - MAX_NAMES} more rows" if self.count > MAX_NAMES else ""
+        return ", ".join(self._texts) + more
 
 
 def _check_fingers(path: Path, records: Sequence[Record]) -> None:
-    """A subject with and without fingers would be several people to one question and one to another."""
+    """Refuse a subject of whom some rows name a finger and some do not: its identities would contradict each other.
+
+    Raises:
+        DataError: there are such subjects; the message names them.
+    """
     numbered = {record.subject for record in records if record.finger is not None}
-    both = dict.fromkeys(r.subject for r in records if r.finger is None and r.subject in numbered)
-    if both:
-        raise DataError(f"{path}: some rows of a subject name a finger and some do not: {listed(both)}")
+    mixed = dict.fromkeys(r.subject for r in records if r.finger is None and r.subject in numbered)
+    if mixed:
+        raise DataError(f"{path}: some rows of a subject name a finger and some do not: {name_list(mixed)}")
 
 
 def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -122,8 +127,8 @@ def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
                 raise DataError(f"{path}: claims {file.metadata.num_rows} rows, more than {MOST_ROWS}")
             names = file.schema_arrow.names
             _check_columns(path, names)
-            wanted = [name for name in names if name.strip().lower() in (*NEEDED, *OPTIONAL)]
-            for batch in file.iter_batches(batch_size=4096, columns=wanted):
+            columns = [name for name in names if name.strip().lower() in (*NEEDED, *OPTIONAL)]
+            for batch in file.iter_batches(batch_size=4096, columns=columns):
                 for row in batch.to_pylist():
                     yield {name.strip().lower(): value for name, value in row.items()}
     except (OSError, pyarrow.ArrowException, ValueError, OverflowError) as error:
@@ -136,22 +141,24 @@ def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
 def _check_columns(path: Path, names: Sequence[str]) -> None:
     names = [str(name).strip().lower() for name in names]
     for name in names:
-        meant = difflib.get_close_matches(name, set(NEEDED + OPTIONAL) - set(names), n=1, cutoff=0.8)
-        if name not in NEEDED + OPTIONAL and meant:
-            # Read past, a table without its fingers would make one of all that a subject has.
-            raise DataError(f"{path}: has a column {name[:LONGEST]!r}; did you mean {meant[0]}? Others are not read")
+        close_names = difflib.get_close_matches(name, set(NEEDED + OPTIONAL) - set(names), n=1, cutoff=0.8)
+        if name not in NEEDED + OPTIONAL and close_names:
+            # If a misspelt finger column were ignored, all fingers of a subject would become one.
+            raise DataError(
+                f"{path}: has a column {name[:LONGEST]!r}; did you mean {close_names[0]}? Others are not read"
+            )
     missing = [name for name in NEEDED if name not in names]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if missing or twice:
-        what = f"lacks the column {listed(missing)}" if missing else f"has the column {listed(twice)} twice"
+    duplicates = [name for name, count in Counter(names).items() if count > 1]
+    if missing or duplicates:
+        fault = f"lacks the column {name_list(missing)}" if missing else f"has the column {name_list(duplicates)} twice"
         raise DataError(
-            f"{path}: {what}; needed are {', '.join(NEEDED)}, welcome {', '.join(OPTIONAL)}; "
-            f"found: {listed(name[:LONGEST] for name in names) or 'none'}"
+            f"{path}: {fault}; needed are {', '.join(NEEDED)}, welcome {', '.join(OPTIONAL)}; "
+            f"found: {name_list(name[:LONGEST] for name in names) or 'none'}"
         )
 
 
 def _record(row: Mapping[str, Any], folder: Path, root: Path, name: str, ppi: float | None) -> Record | None:
-    """The record of a row, None for what is no finger.
+    """The record of a row; None where it is not a single finger.
 
     Raises:
         ValueError: a cell is wrong.
@@ -159,10 +166,10 @@ def _record(row: Mapping[str, Any], folder: Path, root: Path, name: str, ppi: fl
     relative = _text(row, "path", 4096)
     if not relative:
         raise ValueError("path: empty")
-    # Also through links: what a table from elsewhere names must lie where the table lies.
+    # Links are followed: the file itself must lie in the folder of the table.
     path = folder / relative
     if "\0" in relative or not Path(os.path.realpath(path)).is_relative_to(root):
-        raise ValueError(f"path: {relative!r} leads out of the table's folder; {_way_in(folder, path)}")
+        raise ValueError(f"path: {relative!r} leads out of the table's folder; {_location_advice(folder, path)}")
     subject = _name(row, "subject")
     if not subject:
         raise ValueError("subject: empty")
@@ -175,8 +182,8 @@ def _record(row: Mapping[str, Any], folder: Path, root: Path, name: str, ppi: fl
     finger = None if code is None else finger_of(int(code))
     if code is not None and finger is None:
         return None
-    told = _number(row, "ppi")
-    if told is not None and not PPI[0] <= told <= PPI[1]:
+    row_ppi = _number(row, "ppi")
+    if row_ppi is not None and not PPI[0] <= row_ppi <= PPI[1]:
         raise ValueError(f"ppi: expected {PPI[0]:g} to {PPI[1]:g}, or nothing, got {row['ppi']!r}")
     impression = _name(row, "impression")
     if not impression:
@@ -192,12 +199,12 @@ def _record(row: Mapping[str, Any], folder: Path, root: Path, name: str, ppi: fl
         impression=impression,
         device=_name(row, "device"),
         capture=_name(row, "capture"),
-        ppi=ppi or told,
+        ppi=ppi or row_ppi,
     )
 
 
-def _way_in(folder: Path, path: Path) -> str:
-    """What brings an image below its table."""
+def _location_advice(folder: Path, path: Path) -> str:
+    """What to do so that an image lies below its table."""
     if Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder)):
         return f"it is linked: `{copy_command(folder)}` makes files of links"
     return "put the table above its images"
@@ -212,12 +219,16 @@ def _text(row: Mapping[str, Any], column: str, longest: int = LONGEST) -> str:
 
 
 def _name(row: Mapping[str, Any], column: str) -> str | None:
-    """A cell as a name, or None where it is empty."""
+    """A cell as a name; None where it is empty.
+
+    Raises:
+        ValueError: it is too long, a formula, or not printable.
+    """
     value = row.get(column)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{column}: expected a name, got {value!r}")
-        # A table of numbers with gaps makes 7 into 7.0.
+        # A column of numbers with empty cells is read as floats: 7 becomes 7.0.
         value = int(value) if value == int(value) else value
     text = _text({column: value}, column)
     _check_name(column, text)

@@ -1,7 +1,7 @@
-"""Which images under a root this program drew itself. They are never data, wherever a run directory lies.
+"""Find the images under a root that this program drew. They are never data.
 
-Every picture bears a signature. Those of versions before it are known by the run's or the evaluation's own file beside
-them.
+Every picture has a signature. Pictures of earlier versions have none: they are known by their names and by the JSON
+file of a run or an evaluation in their folder.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ RUN_KEYS = {"run_dir", "dense", "data", "trainer"}  # of the config in a run's c
 EVALUATION_PICTURES = ("det", "robustness", *(f"worst/{k:02d}" for k in range(100)))
 EVALUATION_KEYS = {"protocol", "score", "images", "databases"}  # of an evaluation's results.json
 LARGEST = 2**24  # bytes of either file
-AT_ONCE = 4096  # images
+CHUNK = 4096  # images looked at in one go
 
 
 def own_pictures(root: Path, files: Sequence[PurePosixPath]) -> set[PurePosixPath]:
     """The images among `files`, which lie under `root`, that this program drew."""
-    unsigned = {path.parent / f"{name}.png" for path in files for name in _unsigned(root, path)}
+    unsigned = {path.parent / f"{name}.png" for path in files for name in _unsigned_names(root, path)}
     images = [path for path in files if path.suffix.lower() in IMAGE_ENDINGS and path not in unsigned]
-    found = unsigned.intersection(files)
-    with ThreadPoolExecutor() as pool:  # a disk far away answers many questions at once
-        for start in range(0, len(images), AT_ONCE):
-            some = images[start : start + AT_ONCE]
-            signed = pool.map(is_signed, [root / path for path in some])
-            found |= {path for path, own in zip(some, signed, strict=True) if own}
-    return found
+    pictures = unsigned.intersection(files)
+    with ThreadPoolExecutor() as pool:  # a network disk answers many requests in parallel
+        for start in range(0, len(images), CHUNK):
+            chunk = images[start : start + CHUNK]
+            signed = pool.map(is_signed, [root / path for path in chunk])
+            pictures |= {path for path, own in zip(chunk, signed, strict=True) if own}
+    return pictures
 
 
-def _unsigned(root: Path, path: PurePosixPath) -> Iterator[str]:
-    """The names of pictures that may lie beside a file, if it is a run's or an evaluation's."""
+def _unsigned_names(root: Path, path: PurePosixPath) -> Iterator[str]:
+    """The names of pictures without a signature that may lie beside a JSON file of a run or an evaluation."""
     if path.name == "config.json":
         config = _tree(root / path).get("config")
         if isinstance(config, dict) and config.keys() >= RUN_KEYS:
@@ -49,7 +49,7 @@ def _unsigned(root: Path, path: PurePosixPath) -> Iterator[str]:
 
 
 def _tree(path: Path) -> dict:
-    """A JSON file's object; an empty one for whatever else a stranger's file holds."""
+    """The object in a JSON file; empty where the file holds anything else or cannot be read."""
     try:
         with open(path, "rb") as file:
             tree = json.loads(file.read(LARGEST))

@@ -1,6 +1,6 @@
-"""What a prepared folder says of itself, and its table of prints: `data.prepared` reads the rest.
+"""The description of a prepared folder, prepared.json, and its table of prints, prints.csv.
 
-Such a folder may come from elsewhere: no name or number of it is believed before it is checked.
+`data.prepared` reads the other files. A folder may come from outside: every name and number is checked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ifvit.databases.records import FINGERS, Record
 from ifvit.errors import DataError
 from ifvit.storage.blocks import KEY
 
-FORMAT = 2  # raise it when a folder is read otherwise
+FORMAT = 2  # goes up when the files of a folder change their meaning
 HEADING = ("path", "database", "subject", "finger", "impression", "device", "capture", "ppi", "unusable")
 LARGEST = {"prepared.json": 2**20, "prints.csv": 2**30}  # bytes
 LONGEST = 4096  # characters of a name
@@ -28,50 +28,53 @@ PPI = (50.0, 10000.0)
 
 
 class PreparedInfo(NamedTuple):
-    """What a folder says of itself. module1: the digest of the Module 1 that took part in aligning it; frame: (height,
-    width) px; prints: rows of the table, pairs: how many there are.
-    """
+    """The description of a prepared folder."""
 
-    module1: str
-    frame: tuple[int, int]
-    ppi: float
+    module1: str  # digest of the Module 1 that took part in the registration
+    frame: tuple[int, int]  # (height, width) px
+    ppi: float  # of the prints
     enhancement: Enhancement
-    prints: int
+    prints: int  # rows of the table
     pairs: int
 
 
-def read_told(folder: Path) -> PreparedInfo:
-    """What a prepared folder says of itself.
+def read_info(folder: Path) -> PreparedInfo:
+    """The description of a prepared folder.
 
     Raises:
-        DataError: it is none, is not complete, or its prepared.json is damaged.
+        DataError: it is not a prepared folder, is not complete, or its prepared.json is damaged.
     """
     path, command = folder / "prepared.json", program.command("data prepare")
     if not path.is_file():
         if (folder / KEY).is_file():
             raise DataError(f"{folder} is not complete: type the same command ({command}) again")
-        there = f"is no folder that `{command}` wrote" if folder.exists() else "is not there"
-        raise DataError(f"{folder} {there}")
+        state = f"is no folder that `{command}` wrote" if folder.exists() else "is not there"
+        raise DataError(f"{folder} {state}")
     try:
-        held = json.loads(content(path))
-        if held["format"] != FORMAT:
+        tree = json.loads(content(path))
+        if tree["format"] != FORMAT:
             raise DataError(
-                f"{path}: of format {held['format']!r}, this version reads {FORMAT}; prepare the prints anew into "
+                f"{path}: of format {tree['format']!r}, this version reads {FORMAT}; prepare the prints anew into "
                 f"another folder: {command} RUN_DIR data=... --out DIR"
             )
-        height, width = (_count(side) for side in held["frame"])
-        told = PreparedInfo(str(held["module1"]), (height, width), float(held["ppi"]), Enhancement(held["enhancement"]),
-                    _count(held["prints"]["listed"]), _count(held["pairs"]["listed"]))  # fmt: skip
+        height, width = (_count(side) for side in tree["frame"])
+        info = PreparedInfo(str(tree["module1"]), (height, width), float(tree["ppi"]), Enhancement(tree["enhancement"]),
+                    _count(tree["prints"]["listed"]), _count(tree["pairs"]["listed"]))  # fmt: skip
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: damaged, or not what `data prepare` wrote ({error!r})") from error
-    if not (0 < height <= 2**14 and 0 < width <= 2**14 and PPI[0] <= told.ppi <= PPI[1]):
-        raise DataError(f"{path}: prints of {width}x{height} px at {told.ppi:g} ppi are none")
-    return told
+    if not (0 < height <= 2**14 and 0 < width <= 2**14 and PPI[0] <= info.ppi <= PPI[1]):
+        raise DataError(f"{path}: prints of {width}x{height} px at {info.ppi:g} ppi are none")
+    return info
 
 
 def content(path: Path) -> bytes:
+    """The bytes of prepared.json or prints.csv.
+
+    Raises:
+        DataError: the file cannot be read, or is larger than such a file can be.
+    """
     try:
         with open(path, "rb") as file:
             content = file.read(LARGEST[path.name] + 1)
@@ -83,39 +86,44 @@ def content(path: Path) -> bytes:
 
 
 def _count(value: Any) -> int:
+    """A count of prints, pairs or px, checked.
+
+    Raises:
+        ValueError: it is not a whole number in [0, MOST].
+    """
     if type(value) is not int or not 0 <= value <= MOST:
         raise ValueError(f"{value!r} is no count")
     return value
 
 
 def read_records(folder: Path) -> dict[int, Record]:
-    """The impressions that can be used, by their row of the table, counted from 0.
+    """The impressions that can be used, by their row in the table, counted from 0.
 
     Raises:
-        DataError: as `read_told`; the table is damaged, or a cell is wrong.
+        DataError: as `read_info`; the table is damaged, or a cell is wrong.
     """
-    told, path = read_told(folder), folder / "prints.csv"
+    info, path = read_info(folder), folder / "prints.csv"
     if not path.is_file():
         raise DataError(f"{path}: is not there")
     try:
         rows = list(csv.reader(io.StringIO(content(path).decode()), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a CSV table ({error})") from error
-    if not rows or tuple(rows[0]) != HEADING or len(rows) != told.prints + 1:
-        raise DataError(f"{path}: expected {told.prints} rows of {', '.join(HEADING)}")
-    found = {}
+    if not rows or tuple(rows[0]) != HEADING or len(rows) != info.prints + 1:
+        raise DataError(f"{path}: expected {info.prints} rows of {', '.join(HEADING)}")
+    records = {}
     for number, row in enumerate(rows[1:]):
         try:
             record = _record(row)
         except ValueError as error:
             raise DataError(f"{path}, row {number + 1}: {error}") from error
         if not row[-1]:
-            found[number] = record
-    return found
+            records[number] = record
+    return records
 
 
 def _record(row: Sequence[str]) -> Record:
-    """A row's record.
+    """The record of a row.
 
     Raises:
         ValueError: a cell is wrong.

@@ -1,4 +1,4 @@
-"""Which pairs are compared: the protocols of the field, as lists of pairs of impressions.
+"""The pairs of impressions that a protocol compares.
 
 fvc        genuine: every two impressions of a finger; impostor: the first impressions of every two fingers; within
            each database (FVC: 100 fingers x 8 give 2,800 and 4,950, 10 x 8 give 280 and 45)
@@ -16,7 +16,7 @@ from itertools import combinations
 
 import numpy as np
 
-from ifvit.databases.records import Record, by_identity, listed, natural
+from ifvit.databases.records import Record, by_identity, name_list, natural_key
 from ifvit.errors import DataError
 from ifvit.storage.csv_text import pieces
 
@@ -31,28 +31,35 @@ class Protocol(enum.StrEnum):
 
 
 class PairList:
-    """Pairs of impressions: first and second, int (P,) indices of the records; genuine, bool (P,).
+    """P pairs of impressions.
 
-    No pair stands twice, in either order, and none of an impression with itself; mates share subject and finger, and
-    nobody else does. That is held here for every list, whatever made it.
+    first, second: int (P,), the indices of the two records. genuine: bool (P,).
+
+    Every list is checked: no pair stands twice, in either order; no impression is paired with itself; genuine pairs are
+    of one subject and finger, impostor pairs are not.
     """
 
     def __init__(self, records: Sequence[Record], genuine: np.ndarray, impostor: np.ndarray):
-        both = np.concatenate([genuine, impostor])
-        self.first, self.second = both[:, 0], both[:, 1]
-        self.genuine = np.arange(len(both)) < len(genuine)
+        """genuine, impostor: int (G, 2) and (I, 2), indices of the records.
+
+        Raises:
+            AssertionError: a pair is wrong as above.
+        """
+        indices = np.concatenate([genuine, impostor])
+        self.first, self.second = indices[:, 0], indices[:, 1]
+        self.genuine = np.arange(len(indices)) < len(genuine)
         identity = _identities(records)
         if ((identity[self.first] == identity[self.second]) != self.genuine).any():
             raise AssertionError("a pair's label is not its fingers' identity")
-        unordered = both.min(axis=1) * len(records) + both.max(axis=1)
-        if (self.first == self.second).any() or len(np.unique(unordered)) < len(both):
+        unordered_pairs = indices.min(axis=1) * len(records) + indices.max(axis=1)
+        if (self.first == self.second).any() or len(np.unique(unordered_pairs)) < len(indices):
             raise AssertionError("a pair stands twice")
 
     def __len__(self) -> int:
         return len(self.genuine)
 
     def lines(self, records: Sequence[Record]) -> Iterator[str]:
-        """The list as CSV, by and by: the two files, and whether they are mates."""
+        """The list as pieces of CSV: the two files, and 1 for a genuine pair."""
         rows = (
             (records[a].path, records[b].path, int(g))
             for a, b, g in zip(self.first, self.second, self.genuine, strict=True)
@@ -60,128 +67,141 @@ class PairList:
         return pieces(("first", "second", "genuine"), rows)
 
 
-def pairs(records: Sequence[Record], protocol: Protocol, impostors: int | None = None, seed: int = 0) -> PairList:
+def protocol_pairs(
+    records: Sequence[Record], protocol: Protocol, impostors: int | None = None, seed: int = 0
+) -> PairList:
     """The pairs of a protocol.
 
-    impostors: how many impostor pairs to draw at random, each equally likely; None takes all of them.
+    impostors: count of impostor pairs to draw at random, each equally likely; None takes all of them.
 
     Raises:
         DataError: the records do not suit the protocol.
     """
     if protocol is Protocol.sd4:
-        made = _sd4(records)
+        pair_list = _sd4(records)
     elif protocol is Protocol.fvc:
-        made = _fvc(records)
+        pair_list = _fvc(records)
     else:
-        made = _every(records, impostors, seed)
+        pair_list = _all_pairs(records, impostors, seed)
         impostors = None
-    if not made.genuine.any():
+    if not pair_list.genuine.any():
         raise DataError(f"protocol {protocol}: no finger has two impressions, so that there is no genuine pair")
-    if made.genuine.all():
+    if pair_list.genuine.all():
         raise DataError(f"protocol {protocol}: there are no two fingers, so that there is no impostor pair")
-    return made if impostors is None else _thinned(records, made, impostors, seed)
+    return pair_list if impostors is None else _with_fewer_impostors(records, pair_list, impostors, seed)
 
 
 def _identities(records: Sequence[Record]) -> np.ndarray:
-    """A number for each record, equal for one finger."""
+    """The number of each record's finger, int64 (N,)."""
     number = {name: k for k, name in enumerate(by_identity(records))}
     return np.array([number[record.identity] for record in records], np.int64)
 
 
-def _table(pairs: Iterable[tuple[int, int]]) -> np.ndarray:
+def _pair_array(pairs: Iterable[tuple[int, int]]) -> np.ndarray:
+    """Pairs of indices as int64 (P, 2)."""
     return np.array(list(pairs), np.int64).reshape(-1, 2)
 
 
-def _genuine(fingers: Iterable[Sequence[int]]) -> list[tuple[int, int]]:
+def _genuine_pairs(fingers: Iterable[Sequence[int]]) -> list[tuple[int, int]]:
+    """Every two impressions of each finger. fingers: indices of the impressions of each."""
     fingers = list(fingers)
-    _bounded(sum(len(impressions) * (len(impressions) - 1) // 2 for impressions in fingers))
+    _check_count(sum(len(impressions) * (len(impressions) - 1) // 2 for impressions in fingers))
     return [pair for impressions in fingers for pair in combinations(impressions, 2)]
 
 
 def _fvc(records: Sequence[Record]) -> PairList:
     genuine, impostor = [], []
     for database in dict.fromkeys(record.database for record in records):
-        mine = [k for k, record in enumerate(records) if record.database == database]
-        mine.sort(key=lambda k: natural(records[k].impression))
+        indices = [k for k, record in enumerate(records) if record.database == database]
+        indices.sort(key=lambda k: natural_key(records[k].impression))
         fingers: dict[str, list[int]] = {}
-        for k in mine:
+        for k in indices:
             fingers.setdefault(records[k].identity, []).append(k)
-        in_order = [fingers[name] for name in sorted(fingers, key=natural)]
-        _bounded(len(in_order) ** 2 // 2)
-        genuine += _genuine(in_order)
-        impostor += combinations([impressions[0] for impressions in in_order], 2)
-    return PairList(records, _table(genuine), _table(impostor))
+        ordered = [fingers[name] for name in sorted(fingers, key=natural_key)]
+        _check_count(len(ordered) ** 2 // 2)
+        genuine += _genuine_pairs(ordered)
+        impostor += combinations([impressions[0] for impressions in ordered], 2)
+    return PairList(records, _pair_array(genuine), _pair_array(impostor))
 
 
 def _sd4(records: Sequence[Record]) -> PairList:
     sides = [{r.identity: k for k, r in enumerate(records) if r.impression == side} for side in "fs"]
-    alone = [name for name in by_identity(records) if not all(name in side for side in sides)]
-    if alone:
-        raise DataError(f"protocol sd4: {len(alone)} fingers lack their f or their s ({listed(alone)})")
-    _bounded(len(sides[0]) ** 2)
+    incomplete = [name for name in by_identity(records) if not all(name in side for side in sides)]
+    if incomplete:
+        raise DataError(f"protocol sd4: {len(incomplete)} fingers lack their f or their s ({name_list(incomplete)})")
+    _check_count(len(sides[0]) ** 2)
     first = np.array(list(sides[0].values()))
     second = np.array([sides[1][name] for name in sides[0]])
-    every = np.stack(np.meshgrid(first, second, indexing="ij"), -1)  # (F, F, 2)
+    pairs = np.stack(np.meshgrid(first, second, indexing="ij"), -1)  # (F, F, 2)
     mates = np.eye(len(first), dtype=bool)
-    return PairList(records, every[mates], every[~mates])
+    return PairList(records, pairs[mates], pairs[~mates])
 
 
-def _every(records: Sequence[Record], impostors: int | None, seed: int) -> PairList:
-    """Every two impressions of a finger; of different fingers all, or so many drawn ones."""
-    genuine = _table(_genuine(by_identity(records).values()))
+def _all_pairs(records: Sequence[Record], impostors: int | None, seed: int) -> PairList:
+    """Every two impressions of a finger; of different fingers all pairs, or `impostors` drawn ones."""
+    genuine = _pair_array(_genuine_pairs(by_identity(records).values()))
     identity, count = _identities(records), len(records)
     total = count * (count - 1) // 2
-    wanted = total if impostors is None else impostors
-    return PairList(records, genuine, _strangers(identity, wanted, np.random.default_rng([seed, count])))
+    limit = total if impostors is None else impostors
+    return PairList(records, genuine, _impostor_pairs(identity, limit, np.random.default_rng([seed, count])))
 
 
-def _strangers(identity: np.ndarray, wanted: int, rng: np.random.Generator) -> np.ndarray:
-    """Pairs (P, 2) of places in `identity` that hold different fingers: so many drawn ones, or all that there are."""
+def _impostor_pairs(identity: np.ndarray, limit: int, rng: np.random.Generator) -> np.ndarray:
+    """Pairs of indices of `identity` that are different fingers, int (P, 2): all of them, or `limit` drawn ones.
+
+    identity: int (N,), the number of each impression's finger.
+    """
     count = len(identity)
     mates = sum(k * (k - 1) // 2 for k in np.unique(identity, return_counts=True)[1].tolist())
-    if wanted >= count * (count - 1) // 2 - mates:
-        _bounded(count * (count - 1) // 2)
-        every = np.stack(np.triu_indices(count, 1), -1)
-        return every[identity[every[:, 0]] != identity[every[:, 1]]]
-    _bounded(wanted)
+    if limit >= count * (count - 1) // 2 - mates:
+        _check_count(count * (count - 1) // 2)
+        pairs = np.stack(np.triu_indices(count, 1), -1)
+        return pairs[identity[pairs[:, 0]] != identity[pairs[:, 1]]]
+    _check_count(limit)
     drawn = np.empty(0, np.int64)
-    while len(drawn) < wanted:
-        first, second = np.sort(rng.integers(0, count, (2, 2 * wanted)), axis=0)
+    while len(drawn) < limit:
+        first, second = np.sort(rng.integers(0, count, (2, 2 * limit)), axis=0)
         drawn = np.union1d(drawn, (first * count + second)[identity[first] != identity[second]])
-    return np.stack(np.divmod(np.sort(rng.choice(drawn, wanted, replace=False)), count), -1)
+    return np.stack(np.divmod(np.sort(rng.choice(drawn, limit, replace=False)), count), -1)
 
 
 def drawn_pairs(
     records: Sequence[Record], groups: Sequence[Hashable], impostors: int | None = None, seed: int = 0
 ) -> PairList:
-    """Every two impressions of a finger, and drawn pairs of different fingers of one of the groups.
+    """Every two impressions of a finger, and drawn pairs of different fingers of the same group.
 
-    groups: of each record, like its database. impostors: how many to draw, of each group by its impressions, or as many
-    as it has; None takes as many as there are genuine pairs.
+    groups: the group of each record, like its database. impostors: count of impostor pairs to draw, shared among the
+    groups in proportion to their impressions, at most all of a group; None draws as many as there are genuine pairs.
     """
-    genuine = _table(_genuine(by_identity(records).values()))
-    identity, wanted = _identities(records), len(genuine) if impostors is None else impostors
+    genuine = _pair_array(_genuine_pairs(by_identity(records).values()))
+    identity, limit = _identities(records), len(genuine) if impostors is None else impostors
     members: dict[Hashable, list[int]] = {}
     for k, group in enumerate(groups):
         members.setdefault(group, []).append(k)
-    # Of the running total, so that nothing is lost to rounding.
-    ends = np.rint(np.cumsum([len(some) for some in members.values()]) * wanted / max(len(records), 1)).astype(int)
+    # The running total is rounded, not the count of each group: so the counts add up to the limit.
+    ends = np.rint(np.cumsum([len(group) for group in members.values()]) * limit / max(len(records), 1)).astype(int)
     drawn = [np.empty((0, 2), np.int64)]
-    for number, (some, count) in enumerate(zip(members.values(), np.diff(ends, prepend=0).tolist(), strict=True)):
-        places = np.array(some)
-        drawn.append(places[_strangers(identity[places], count, np.random.default_rng([seed, number]))])
+    for number, (group, count) in enumerate(zip(members.values(), np.diff(ends, prepend=0).tolist(), strict=True)):
+        indices = np.array(group)
+        drawn.append(indices[_impostor_pairs(identity[indices], count, np.random.default_rng([seed, number]))])
     return PairList(records, genuine, np.concatenate(drawn))
 
 
-def _thinned(records: Sequence[Record], made: PairList, impostors: int, seed: int) -> PairList:
-    both = np.stack([made.first, made.second], -1)
-    others = both[~made.genuine]
-    if impostors < len(others):
-        rng = np.random.default_rng([seed, len(others)])
-        others = others[np.sort(rng.choice(len(others), impostors, replace=False))]
-    return PairList(records, both[made.genuine], others)
+def _with_fewer_impostors(records: Sequence[Record], pair_list: PairList, impostors: int, seed: int) -> PairList:
+    """The same list with at most so many of its impostor pairs, drawn at random."""
+    pairs = np.stack([pair_list.first, pair_list.second], -1)
+    impostor = pairs[~pair_list.genuine]
+    if impostors < len(impostor):
+        rng = np.random.default_rng([seed, len(impostor)])
+        impostor = impostor[np.sort(rng.choice(len(impostor), impostors, replace=False))]
+    return PairList(records, pairs[pair_list.genuine], impostor)
 
 
-def _bounded(count: int) -> None:
+def _check_count(count: int) -> None:
+    """Refuse more than `MOST_PAIRS` pairs.
+
+    Raises:
+        DataError: there are more.
+    """
     if count > MOST_PAIRS:
         raise DataError(f"{count} pairs are more than {MOST_PAIRS}: take a part of the data, or draw some impostors")

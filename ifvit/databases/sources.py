@@ -1,7 +1,7 @@
-"""From a configured source to its records: what lies under a root, by the layout of its database.
+"""The records of a configured source: the files under its root, by the layout of its database.
 
-Nothing is decoded here. A root that is absent or holds nothing of the kind is an error that says what was looked for;
-what is left out (slaps, a second resolution, links that lead elsewhere, pictures drawn here) is counted and said.
+No image is decoded here. A root that is absent or has no file of the layout is an error. Files that are left out
+(slaps, a second resolution, links that lead out, pictures of this program) are counted and reported.
 """
 
 from __future__ import annotations
@@ -19,51 +19,50 @@ from ifvit.databases import layouts
 from ifvit.databases.listing import Listing, check_root, list_files
 from ifvit.databases.manifest import read_manifest
 from ifvit.databases.prepared_table import read_records
-from ifvit.databases.records import Record, check_unique, listed
+from ifvit.databases.records import Record, check_unique, name_list
 from ifvit.errors import DataError
 
-LOWEST_PPI = 500  # of what is taken where a database comes in several resolutions; enhancement sees 500
+LOWEST_PPI = 500  # of the files in use where a database has several resolutions; enhancement works at 500
 
 
 class SourceRecords(NamedTuple):
-    """The records of a source, and how many files were left out for what reason."""
+    """The records of a source."""
 
     records: list[Record]
-    left_out: Counter[str]
+    left_out: Counter[str]  # count of files that are no records, by reason
 
 
 def find(data: DataConfig) -> dict[str, list[Record]]:
-    """The records of every real source in use, by its name in the config; what was left out is said on standard error.
+    """The records of every source that is not synthetic, by its name in the config; warns of files that are left out.
 
     Raises:
         DataError: a root is absent or holds nothing of the kind; two files claim one impression; the files are of a
             format that needs an extra which is not installed.
     """
-    found = {}
+    sources = {}
     for name, part in data.parts.items():
         if part.source is Source.synthetic:
             continue
         key = data.key_of(name)
-        # The paper's split takes what is there of its databases, and says what is missing.
-        records, left_out = part_records(part, key, name, all_wanted=data.split != PAPER)
+        # The paper's split uses those of its databases that are present, and reports the missing ones.
+        records, left_out = part_records(part, key, name, all_required=data.split != PAPER)
         for reason, count in left_out.items():
             print(f"{key}root: left out: {count} {reason}", file=sys.stderr)
         wsq = sum(record.path.suffix.lower() == ".wsq" for record in records)
         if wsq and (line := missing_modules("wsq", f"{key}root: WSQ, the format of {wsq} of {len(records)} images,")):
             raise DataError(line)
-        found[name] = records
-    check_unique([record for records in found.values() for record in records], "data")
-    return found
+        sources[name] = records
+    check_unique([record for records in sources.values() for record in records], "data")
+    return sources
 
 
 def part_records(
-    part: PartConfig, key: str = "data.", name: str | None = None, all_wanted: bool = True
+    part: PartConfig, key: str = "data.", name: str | None = None, all_required: bool = True
 ) -> SourceRecords:
     """The records of one source.
 
-    key: what its config keys begin with, for messages. name: of the database, where neither files nor table say it: so
-    that a folder may be moved and renamed, and two folders of one name are not taken for one. all_wanted: whether each
-    of `part.databases` must be there.
+    key: beginning of its config keys, for messages. name: of the database where neither files nor table say it; it does
+    not depend on the folder, which may be moved. all_required: whether each of `part.databases` must be present.
 
     Raises:
         DataError: as `find`.
@@ -74,106 +73,113 @@ def part_records(
     root = Path(part.root)
     if part.source in (Source.manifest, Source.prepared):
         try:
-            found = _by_table(part, root, name)
+            result = _by_table(part, root, name)
         except DataError as error:
             raise DataError(f"{key}root: {error}") from error
     else:
         check_root(root, key)
-        named = part.source in layouts.LAYOUTS
-        listing = list_files(root, named)
-        found = _by_layout(part, key, root, listing) if named else _by_folder(part, key, root, listing, name)
-    records = _wanted(found.records, part.databases, key, all_wanted)
+        has_layout = part.source in layouts.LAYOUTS
+        listing = list_files(root, names_identify=has_layout)
+        result = _by_layout(part, key, root, listing) if has_layout else _by_folder(part, key, root, listing, name)
+    records = _select(result.records, part.databases, key, all_required)
     check_unique(records, f"{key}root")
-    return SourceRecords(records, found.left_out)
+    return SourceRecords(records, result.left_out)
 
 
 def _by_table(part: PartConfig, root: Path, name: str) -> SourceRecords:
-    """The records of a source that lists its impressions itself."""
+    """The records of a manifest or of prepared prints."""
     if part.source is Source.prepared:
         return SourceRecords(list(read_records(root).values()), Counter())
     return SourceRecords(*read_manifest(root, part.file_ppi, name))
 
 
 def _by_layout(part: PartConfig, key: str, root: Path, listing: Listing) -> SourceRecords:
-    """The records of a database whose file names say what they are."""
+    """The records of a database by the names of its files."""
     layout = layouts.LAYOUTS[part.source]
     year = partial(year_of, root, part.fvc_year)
-    records, left_out, otherwise = [], Counter(listing.left_out), 0
+    records, left_out, misnamed = [], Counter(listing.left_out), 0
     for relative in listing.files:
-        named = layouts.by_name(part.source, root, relative, year)
-        if named is None:
-            otherwise += relative.suffix.lower() in layouts.IMAGE_ENDINGS
-        elif named.record is None:
-            left_out[named.left_out] += 1
+        parsed = layouts.parse_name(part.source, root, relative, year)
+        if parsed is None:
+            misnamed += relative.suffix.lower() in layouts.IMAGE_ENDINGS
+        elif parsed.record is None:
+            left_out[parsed.reason] += 1
         else:
-            records.append(named.record)
+            records.append(parsed.record)
     if not records:
-        raise DataError(_nothing(key, root, layout, listing, left_out))
+        raise DataError(_no_files_message(key, root, layout, listing, left_out))
     if part.fvc_year:
-        others = dict.fromkeys(r.database.partition("/")[0] for r in records)
+        competitions = dict.fromkeys(r.database.partition("/")[0] for r in records)
         records = [r for r in records if r.database.startswith(f"FVC{part.fvc_year}")]
         if not records:
-            raise DataError(f"{key}fvc_year: {part.fvc_year} is asked for; those in {root} are of {', '.join(others)}")
+            raise DataError(
+                f"{key}fvc_year: {part.fvc_year} is asked for; those in {root} are of {', '.join(competitions)}"
+            )
     if part.source is Source.fvc and part.file_ppi is None:
         for record in records:
             if record.ppi is None:
-                raise DataError(_no_year(key, record.path.parent))
-    if otherwise:
-        left_out[f"images that are not named like {layout.example}"] = otherwise
-    records = one_resolution(records, left_out)
+                raise DataError(_no_year_message(key, record.path.parent))
+    if misnamed:
+        left_out[f"images that are not named like {layout.example}"] = misnamed
+    records = keep_one_resolution(records, left_out)
     if part.file_ppi:
         records = [record._replace(ppi=part.file_ppi) for record in records]
     return SourceRecords(records, left_out)
 
 
-def year_of(root: Path, asked: int | None, folder: Path) -> int | None:
-    """The competition of a folder under `root`: as the path from the root's own name on says, else as asked for, else
-    as the path above says.
+def year_of(root: Path, configured: int | None, folder: Path) -> int | None:
+    """The year of the competition of a folder under `root`, None if it is unknown.
+
+    It is the year in the path from the root's own name on, else the configured one, else the year in the path above.
     """
     home = Path(os.path.realpath(root))
     below = Path(home.name) / folder.relative_to(root)
-    return layouts.fvc_year(below) or asked or layouts.fvc_year(home)
+    return layouts.fvc_year(below) or configured or layouts.fvc_year(home)
 
 
-def _no_year(key: str, folder: Path) -> str:
+def _no_year_message(key: str, folder: Path) -> str:
     return (
         f"{key}fvc_year: the images' ppi depends on the competition and the path {folder} does not say which; "
         f"set {key}fvc_year to 2000, 2002, 2004 or 2006 (or {key}file_ppi)"
     )
 
 
-def _nothing(key: str, root: Path, layout: layouts.Layout, listing: Listing, left_out: Counter[str]) -> str:
-    """What was looked for, where, and what was there instead."""
-    there = [f"{count} {reason}" for reason, count in left_out.items()]
-    there.append(f"{len(listing.files)} files" + (f" like {listed(listing.files[:2])}" if listing.files else ""))
+def _no_files_message(key: str, root: Path, layout: layouts.Layout, listing: Listing, left_out: Counter[str]) -> str:
+    """The message that no file has the name of the layout, with an example of it and what the root contains."""
+    contents = [f"{count} {reason}" for reason, count in left_out.items()]
+    contents.append(f"{len(listing.files)} files" + (f" like {name_list(listing.files[:2])}" if listing.files else ""))
     return (
         f"{key}root: {root} holds no file named as {layout.title} names them, like {layout.example} "
-        f"(folders above that, and letter case, do not matter); found: {'; '.join(there)}"
+        f"(folders above that, and letter case, do not matter); found: {'; '.join(contents)}"
     )
 
 
-def one_resolution(records: Sequence[Record], left_out: Counter[str]) -> list[Record]:
-    """Of each impression the lowest resolution from 500 ppi on; the others show the same impression again."""
+def keep_one_resolution(records: Sequence[Record], left_out: Counter[str]) -> list[Record]:
+    """The records without copies of an impression at other resolutions; the lowest one from 500 ppi on stays.
+
+    left_out: counts the copies.
+    """
     chosen: dict[tuple, Record] = {}
-    others = 0
+    copies = 0
     for record in records:
         key = record.database, record.identity, record.impression
-        held = chosen.get(key)
-        if held is None or held.ppi is None or record.ppi is None or held.ppi == record.ppi:
-            key = key if held is None else (*key, record.path)  # two files for one impression: not for us to choose
+        previous = chosen.get(key)
+        if previous is None or previous.ppi is None or record.ppi is None or previous.ppi == record.ppi:
+            # Two files of one impression at one resolution both stay: `check_unique` refuses them.
+            key = key if previous is None else (*key, record.path)
             chosen[key] = record
             continue
-        others += 1
-        chosen[key] = min(held, record, key=lambda one: (one.ppi < LOWEST_PPI, abs(one.ppi - LOWEST_PPI)))
-    if others:
-        left_out["images that show an impression again at another resolution"] = others
+        copies += 1
+        chosen[key] = min(previous, record, key=lambda record: (record.ppi < LOWEST_PPI, abs(record.ppi - LOWEST_PPI)))
+    if copies:
+        left_out["images that show an impression again at another resolution"] = copies
     return list(chosen.values())
 
 
 def _by_folder(part: PartConfig, key: str, root: Path, listing: Listing, name: str) -> SourceRecords:
     """All images under `root`: a subfolder is a finger; an image directly in `root` is a finger of its own.
 
-    Of PrintsGAN and MOLF the innermost folder is the finger, and those above say where it was taken.
+    Of PrintsGAN and MOLF the innermost folder is the finger, and the folders above it name the device.
     """
     if part.source is Source.folder:
         _refuse_known(root, key, listing)
@@ -184,12 +190,12 @@ def _by_folder(part: PartConfig, key: str, root: Path, listing: Listing, name: s
             inner = relative.parent.name if part.source in layouts.FOLDERS else str(relative.parent)
             above = relative.parent.parent
             device = str(above) if part.source in layouts.FOLDERS and str(above) != "." else None
-            loose = relative.parent == PurePosixPath()
+            is_loose = relative.parent == PurePosixPath()
             records.append(
                 Record(
                     path=root / relative,
                     database=database,
-                    subject=f"{database}/{relative.name if loose else inner}",
+                    subject=f"{database}/{relative.name if is_loose else inner}",
                     finger=None,
                     impression=str(relative) if device else relative.name,
                     device=device,
@@ -197,44 +203,48 @@ def _by_folder(part: PartConfig, key: str, root: Path, listing: Listing, name: s
                 )
             )
     if not records:
-        others = "".join(f"; left out: {count} {reason}" for reason, count in listing.left_out.items())
-        raise DataError(f"{key}root: {root} holds no images ({', '.join(layouts.IMAGE_ENDINGS)}){others}")
+        omissions = "".join(f"; left out: {count} {reason}" for reason, count in listing.left_out.items())
+        raise DataError(f"{key}root: {root} holds no images ({', '.join(layouts.IMAGE_ENDINGS)}){omissions}")
     return SourceRecords(records, Counter(listing.left_out))
 
 
 def _refuse_known(root: Path, key: str, listing: Listing) -> None:
-    """A database of the field in which each folder were taken for a finger would have all identities wrong."""
+    """Refuse a known database as a folder for each finger: all its identities would be wrong.
+
+    Raises:
+        DataError: most of the images have the names of a known database.
+    """
     images = [path for path in listing.files if path.suffix.lower() in layouts.IMAGE_ENDINGS]
     for source, layout in layouts.LAYOUTS.items():
-        named = [path for path in images if layouts.by_name(source, root, path, lambda _: None)]
-        if len(named) > len(images) / 2:
+        matches = [path for path in images if layouts.parse_name(source, root, path, lambda _: None)]
+        if len(matches) > len(images) / 2:
             raise DataError(
-                f"{key}root: the files in {root} are named as {layout.title} names them, like {named[0]}: use {source} "
-                "instead of folder (or, if a folder is a finger nevertheless, a manifest)"
+                f"{key}root: the files in {root} are named as {layout.title} names them, like {matches[0]}: use "
+                f"{source} instead of folder (or, if a folder is a finger nevertheless, a manifest)"
             )
 
 
-def _wanted(records: Sequence[Record], names: Sequence[str] | None, key: str, all_wanted: bool) -> list[Record]:
-    """The records of the databases, devices or captures that were named; all when none was.
+def _select(records: Sequence[Record], names: Sequence[str] | None, key: str, all_required: bool) -> list[Record]:
+    """The records of the databases, devices or captures with these names; all records where `names` is None.
 
     Raises:
-        DataError: one is not there, or none where not all need be.
+        DataError: a name fits no record; unless `all_required`, no name does.
     """
     if names is None:
         return list(records)
 
-    def called(record: Record) -> set[str]:
-        both = record.database, record.database.rpartition("/")[2], record.device, record.capture
-        return {name.lower() for name in both if name}
+    def names_of(record: Record) -> set[str]:
+        candidates = record.database, record.database.rpartition("/")[2], record.device, record.capture
+        return {name.lower() for name in candidates if name}
 
-    there = {name for record in records for name in called(record)}
-    missing = [name for name in names if name.lower() not in there]
-    if (missing and all_wanted) or len(missing) == len(names):
+    present = {name for record in records for name in names_of(record)}
+    missing = [name for name in names if name.lower() not in present]
+    if (missing and all_required) or len(missing) == len(names):
         known = dict.fromkeys(record.database.rpartition("/")[2] for record in records)
         devices = dict.fromkeys(record.device for record in records if record.device)
         raise DataError(
             f"{key}databases: there is no {', '.join(missing) or 'database in an empty list'}; "
             f"found: {', '.join([*known, *devices])}"
         )
-    wanted = {name.lower() for name in names}
-    return [record for record in records if called(record) & wanted]
+    selected = {name.lower() for name in names}
+    return [record for record in records if names_of(record) & selected]

@@ -1,4 +1,4 @@
-"""Whether data are fingers that nobody has: grown here, or of a set that `synthesize` made. Their figures say less."""
+"""Whether data are synthetic: rendered in training, or of a set that `synthesize` wrote. Real prints are harder."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from pathlib import Path
 from ifvit.config import DataConfig, Source
 from ifvit.databases.records import Record
 
-DATABASE, SET = "DB1_A", "set.json"  # of a set: the folder of its images, and the file that says what it is
+DATABASE, SET = "DB1_A", "set.json"  # of a set: the folder of its images, and the file that describes it
 
 
 def any_synthetic(records: Sequence[Record]) -> bool:
-    """Whether impressions lie in a set that `synthesize` made; its folder must still be where it was."""
+    """Whether some of the impressions lie in a set that `synthesize` wrote. Their folder must still exist."""
     folders = {record.path.parent for record in records}
     return any(folder.name == DATABASE and (folder.parent / SET).is_file() for folder in folders)
 
 
 def has_synthetic(data: DataConfig) -> bool:
-    """Whether data are synthetic, wholly or in part.
+    """Whether a part of the configured data is synthetic.
 
     Raises:
         DataError: prepared data that are damaged.
     """
-    from ifvit.databases.prepared_table import read_records  # and with it Orbax, which a set is made without
+    from ifvit.databases.prepared_table import read_records  # imports Orbax, which writing a set does without
 
     for part in data.parts.values():
         if part.source is Source.synthetic:

@@ -1,7 +1,7 @@
-"""FVC folders whose competition is not known, like the sets that `synthesize` writes: the folder above names them.
+"""FVC folders whose competition is unknown, like the sets that `synthesize` writes: the folder above names them.
 
-So fingers/DB1_A and more/DB1_A are two databases. A folder may be renamed, which must not make other people of its own:
-what is compared on resume holds no such name, and a run keeps what its databases hold.
+So fingers/DB1_A and more/DB1_A are two databases. The folder may be renamed, and its subjects must stay the same ones:
+what a resumed run compares has no names of such folders, and a run stores digests of what its databases contain.
 """
 
 from __future__ import annotations
@@ -16,52 +16,52 @@ from typing import Any
 
 from ifvit.databases.records import Record
 
-UNKNOWN = "FVC"  # what earlier versions called all of them
-# A database `folder` is of data=folder, whose subfolders may have any names.
+UNKNOWN = "FVC"  # their name in earlier versions
+# The name `folder/...` belongs to data=folder, whose subfolders may have any names.
 _COLLECTION = re.compile(r"(?!FVC20\d\d/|folder/)[^/]+(?=/DB[1-4]_[AB](?:/|$))")
 
 
 def collection_of(folder: PurePath) -> str:
-    """The name of what a folder like .../fingers/DB1_A belongs to; FVC's own folder Dbs names nothing.
+    """The name of the folder above a folder like .../fingers/DB1_A, without FVC's own folder Dbs.
 
-    Another person's folder may be called anything: nothing remains of it that is no part of a plain name.
+    A folder may have any name: characters other than letters, digits and _.- are replaced.
     """
     above = (name for name in reversed(folder.parent.parts) if name.lower() != "dbs")
     return re.sub(r"[^\w.-]+", "_", next(above, "")).lstrip("_.-") or UNKNOWN
 
 
 def is_yearless(database: str) -> bool:
-    """Whether a database has its name from a folder."""
+    """Whether the name of a database comes from a folder."""
     return _COLLECTION.match(database) is not None
 
 
 def nameless(name: str) -> str:
-    """The name of a database, a subject or a finger without that of a folder: as earlier versions had it."""
+    """The name of a database, a subject or a finger without the folder's name, as earlier versions wrote it."""
     return _COLLECTION.sub(UNKNOWN, name, count=1) if is_yearless(name) else name
 
 
 def contents(records: Iterable[Record]) -> dict[str, str]:
-    """What each database that has its name from a folder holds: who, and the files, whatever they are called.
+    """A digest of each database that is named by a folder: of its identities, impressions and the bytes of its files.
 
-    Left out is a database of which a file cannot be read.
+    The names of folders and files do not change it. A database with a file that cannot be read is left out.
     """
-    mine: dict[str, list[Record]] = defaultdict(list)
+    by_database: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         if is_yearless(record.database):
-            mine[record.database].append(record)
+            by_database[record.database].append(record)
     with ThreadPoolExecutor() as pool:
-        found = {name: sorted(pool.map(_content, some)) for name, some in mine.items()}
+        lines_by_name = {name: sorted(pool.map(_content_line, group)) for name, group in by_database.items()}
     return {
         name: hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-        for name, lines in found.items()
+        for name, lines in lines_by_name.items()
         if "" not in lines
     }
 
 
-def _content(record: Record) -> str:
-    """A line on an impression; empty where its file cannot be read."""
+def _content_line(record: Record) -> str:
+    """A line for an impression, with the digest of its file; empty where the file cannot be read."""
     try:
-        if not record.path.is_file():  # a pipe would keep us waiting
+        if not record.path.is_file():  # reading a pipe would block
             return ""
         with open(record.path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -71,14 +71,21 @@ def _content(record: Record) -> str:
 
 
 def as_known(records: Sequence[Record], known: Any) -> list[Record]:
-    """The records under the names by which a run knows what they hold. known: its `contents`, from its config.json."""
+    """The records with the database names that a run uses for the same contents.
+
+    known: the `contents` of the run's databases, from its config.json.
+    """
     if not isinstance(known, Mapping) or not any(is_yearless(record.database) for record in records):
         return list(records)
     names = {content: name for name, content in known.items() if isinstance(content, str)}
-    new = {name: names[content] for name, content in contents(records).items() if content in names}
-    return [_renamed(record, new[record.database]) if record.database in new else record for record in records]
+    new_names = {name: names[content] for name, content in contents(records).items() if content in names}
+    return [
+        _with_database(record, new_names[record.database]) if record.database in new_names else record
+        for record in records
+    ]
 
 
-def _renamed(record: Record, database: str) -> Record:
-    own = record.subject.removeprefix(record.database)
-    return record._replace(database=database, subject=f"{database}{own}")
+def _with_database(record: Record, database: str) -> Record:
+    """The record with another name of its database, also in its subject."""
+    suffix = record.subject.removeprefix(record.database)
+    return record._replace(database=database, subject=f"{database}{suffix}")

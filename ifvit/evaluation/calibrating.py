@@ -1,4 +1,4 @@
-"""What an evaluation finds a run's score to mean, stored with the run."""
+"""Store the calibration of a run's score, measured by the impostor pairs of an evaluation, in the run directory."""
 
 from __future__ import annotations
 
@@ -14,49 +14,50 @@ from ifvit.storage.checkpoint import write_json
 if TYPE_CHECKING:
     from ifvit.evaluation.scorers import Scorer
 
-UNDONE = "not calibrated: "  # how a line begins where there is no calibration, though there could be one
+UNDONE = "not calibrated: "  # beginning of the line where a calibration was possible and was not stored
 
 
-def store_calibration(judge: Scorer, scores: np.ndarray, of: Mapping[str, Any], replace: bool) -> str:
-    """Store with the judge's run how often different fingers reach a score, by impostor scores (N,); what was done, in
-    a line.
+def store_calibration(scorer: Scorer, scores: np.ndarray, of: Mapping[str, Any], replace: bool) -> str:
+    """Store the calibration of the scorer's run: how often impostor pairs reach a score. Returns a line for people.
 
-    Unless `replace`, a calibration of the same score stays that rests on more impostor pairs, or on as many of other
-    data: the order of evaluations of equal size decides nothing. A run that cannot be written is not calibrated.
+    Unless `replace`, a stored calibration stays if it rests on more impostor pairs, or on as many pairs of other data:
+    so the order of evaluations of equal size has no effect. A run that cannot be written is not calibrated.
 
-    of: whose scores they are, as of `Calibration.of`.
+    scores: float (N,), of impostor pairs. of: where the scores come from, as in `Calibration.of`.
     """
-    path, stored = judge.run_dir / FILES[judge.score_of], judge.calibration()
-    found = calibration(scores)._replace(of=of)
-    if stored is not None and not replace and not _gains(stored, found):
-        other = " of other images" if stored.basis() == found.basis() else ""
-        return f"{path} stays: it rests on {stored.basis()}, this on {found.basis()}{other} (--calibrate replaces it)"
+    path, stored = scorer.run_dir / FILES[scorer.score_of], scorer.calibration()
+    measured = calibration(scores)._replace(of=of)
+    if stored is not None and not replace and not _is_better(stored, measured):
+        other = " of other images" if stored.basis() == measured.basis() else ""
+        return (
+            f"{path} stays: it rests on {stored.basis()}, this on {measured.basis()}{other} (--calibrate replaces it)"
+        )
     try:
-        write_json(path, {**judge.key, "of": dict(of), "table": found.tree()})
+        write_json(path, {**scorer.key, "of": dict(of), "table": measured.tree()})
     except OSError as error:
         return (
             f"{UNDONE}{path} cannot be written ({error.strerror}); to calibrate it, evaluate a copy of the run "
             "that can be written"
         )
-    return f"calibrated with {found.basis()}{_before(stored, found)}: {path}"
+    return f"calibrated with {measured.basis()}{_replacement_note(stored, measured)}: {path}"
 
 
-def _before(stored: Calibration | None, found: Calibration) -> str:
-    """What was stored before, in words, where it rests on something else."""
-    if stored is None or (stored.basis() == found.basis() and _same_images(stored, found)):
+def _replacement_note(stored: Calibration | None, measured: Calibration) -> str:
+    """The basis of the replaced calibration as text; empty where there was none, or where it has the same basis."""
+    if stored is None or (stored.basis() == measured.basis() and _same_images(stored, measured)):
         return ""
-    return f", before with {stored.basis()}{' of other images' if stored.basis() == found.basis() else ''}"
+    return f", before with {stored.basis()}{' of other images' if stored.basis() == measured.basis() else ''}"
 
 
-def _gains(stored: Calibration, found: Calibration) -> bool:
-    """Whether the one found is to take the place of the one stored."""
-    if found.impostors != stored.impostors:
-        return found.impostors > stored.impostors
-    same = all((stored.of or {}).get(name) == found.of.get(name) for name in ("databases", "protocol"))
-    return same and _same_images(stored, found)
+def _is_better(stored: Calibration, measured: Calibration) -> bool:
+    """Whether the measured calibration replaces the stored one."""
+    if measured.impostors != stored.impostors:
+        return measured.impostors > stored.impostors
+    same = all((stored.of or {}).get(name) == measured.of.get(name) for name in ("databases", "protocol"))
+    return same and _same_images(stored, measured)
 
 
-def _same_images(stored: Calibration, found: Calibration) -> bool:
-    """Whether both rest on the same images, as far as is known: a calibration of an earlier version does not say it."""
-    before = (stored.of or {}).get("content")
-    return before in (None, found.of.get("content"))
+def _same_images(stored: Calibration, measured: Calibration) -> bool:
+    """Whether both rest on the same images. Calibrations of earlier versions do not say it and count as the same."""
+    stored_content = (stored.of or {}).get("content")
+    return stored_content in (None, measured.of.get("content"))

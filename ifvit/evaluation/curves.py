@@ -1,9 +1,10 @@
-"""Pictures of an evaluation: DET curves, how genuine and impostor scores lie, and the table of turned and moved prints.
+"""Charts of an evaluation: DET curves, score histograms, and the heat map of rotated and shifted prints.
 
-Each is a uint8 RGB (H, W, 3) array. DET axes are logarithmic, as FVC draws them, and end at half of what one pair is of
-all: no finer than the pairs allow. A rate of 0 has no place on such an axis; it is drawn at the axis's end, labelled 0,
-and the stretch from the last pair to none is a thin line, which ends in a dot at ZeroFMR. The line of equal rates, on
-which an EER lies, is drawn where the pairs tell a rate from none; a diamond on it is an EER with its interval.
+Each is a uint8 RGB (H, W, 3) array. The axes of a DET chart are logarithmic, as in FVC, and end at half the rate of one
+pair, the finest rate that the pairs allow. A logarithmic axis cannot show a rate of 0: it is drawn at the end of the
+axis with the label 0. The curve from the rate of one pair to 0 is a thin line, which ends in a dot at ZeroFMR. The line
+of equal rates, on which an EER lies, is drawn where the pairs distinguish a rate from 0; a diamond on it is an EER with
+its interval.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ from ifvit.pictures.charts import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FEW = "#f0f0f0"  # where rates are of fewer pairs than tell them from none
-CLOSE_TICKS = 2.5  # decades: on a shorter axis ticks stand at 1, 2 and 5, on a longer one at 1
+UNRESOLVED = "#f0f0f0"  # area of rates that the pairs do not distinguish from 0
+CLOSE_TICKS = 2.5  # decades: a shorter axis has ticks at 1, 2 and 5, a longer one at 1
 
 
 def draw_det(curves: Mapping[str, Figures], heading: Sequence[str]) -> np.ndarray:
-    """FNMR over FMR of up to 7 evaluations, by name, above a legend with their figures.
+    """FNMR over FMR of up to 7 evaluations, by name, with their figures in the legend.
 
     Raises:
         ValueError: there is no curve, or there are more than colours.
@@ -49,21 +50,21 @@ def draw_det(curves: Mapping[str, Figures], heading: Sequence[str]) -> np.ndarra
         raise ValueError(f"a DET picture holds 1 to {len(COLOURS)} curves, not {len(curves)}")
     figure = sheet(heading, 8.3 + 0.3 * len(curves))
     axes = figure.subplots()
-    ends = _axes(
+    limits = _axes(
         axes, *(max(getattr(result.pairs, kind) for result in curves.values()) for kind in ("impostor", "genuine"))
     )
     entries = []
     for (name, result), colour in zip(curves.items(), COLOURS, strict=False):
-        path = np.maximum(_visible(result.det), ends)
+        path = np.maximum(_visible_path(result.det), limits)
         axes.plot(*path.T, color=colour, linewidth=1)
         axes.plot(*path[1:-1].T, color=colour, linewidth=2.2)
         axes.plot(*path[-1], color=colour, marker="o", clip_on=False, zorder=3)
         if not result.doubt("eer"):
-            _mark_eer(axes, result, max(ends), colour)
+            _mark_eer(axes, result, max(limits), colour)
         entries.append((stroke(colour, linewidth=2.2), f"{name}: {_rates(result)}"))
     entries.append(_eer_entry(curves.values()))
     entries.append((stroke(FAINT, "", marker="o"), "ZeroFMR: the lowest FNMR that accepts no impostor pair"))
-    entries.append((patch(FEW), f"a rate of fewer than {RULE_OF_THREE:g} pairs, which is not told from none"))
+    entries.append((patch(UNRESOLVED), f"a rate of fewer than {RULE_OF_THREE:g} pairs, which is not told from none"))
     if not all(all(result.enough.values()) for result in curves.values()):
         entries.append((stroke("none"), TOO_FEW))
     legend(figure, entries)
@@ -71,23 +72,23 @@ def draw_det(curves: Mapping[str, Figures], heading: Sequence[str]) -> np.ndarra
 
 
 def _axes(axes: Axes, impostor: int, genuine: int) -> tuple[float, float]:
-    """Set up the axes of so many pairs; where they end, which stands for a rate of 0: FMR and FNMR."""
+    """Set up the axes for so many pairs. Returns the FMR and FNMR at their ends, which stand for a rate of 0."""
     from matplotlib.ticker import NullLocator
 
-    ends = 0.5 / impostor, 0.5 / genuine
-    for axis, scale, limits, ticks, end, pairs in (
-        (axes.xaxis, axes.set_xscale, axes.set_xlim, axes.set_xticks, ends[0], impostor),
-        (axes.yaxis, axes.set_yscale, axes.set_ylim, axes.set_yticks, ends[1], genuine),
+    limits = 0.5 / impostor, 0.5 / genuine
+    for axis, scale, set_limits, ticks, end, pairs in (
+        (axes.xaxis, axes.set_xscale, axes.set_xlim, axes.set_xticks, limits[0], impostor),
+        (axes.yaxis, axes.set_yscale, axes.set_ylim, axes.set_yticks, limits[1], genuine),
     ):
         scale("log")
-        limits(end, 1)
+        set_limits(end, 1)
         values = rate_ticks(1 / pairs)
         ticks([end, *values], ["0", *map(percent, values)])
         axis.set_minor_locator(NullLocator())
     axes.set_box_aspect(1)
     tidy(axes, "FMR, impostor pairs accepted", "FNMR, genuine pairs rejected")
-    axes.axvspan(ends[0], RULE_OF_THREE / impostor, color=FEW, zorder=0)
-    axes.axhspan(ends[1], RULE_OF_THREE / genuine, color=FEW, zorder=0)
+    axes.axvspan(limits[0], RULE_OF_THREE / impostor, color=UNRESOLVED, zorder=0)
+    axes.axhspan(limits[1], RULE_OF_THREE / genuine, color=UNRESOLVED, zorder=0)
     start = min(1, RULE_OF_THREE / min(impostor, genuine))
     axes.plot([start, 1], [start, 1], color=FAINT, linewidth=1, linestyle="--")
     axes.annotate("FMR = FNMR", (0.8, 0.8), xytext=(-10, 0), textcoords="offset points", ha="right", color=FAINT)
@@ -97,18 +98,18 @@ def _axes(axes: Axes, impostor: int, genuine: int) -> tuple[float, float]:
             axes.annotate(
                 POINTS[name], (fmr, 1), xytext=(3, -4), textcoords="offset points", va="top", fontsize=9, color=FAINT
             )
-    return ends
+    return limits
 
 
 def _mark_eer(axes: Axes, result: Figures, least: float, colour: str) -> None:
-    """An EER on the line of equal rates, and its interval along that line, down to `least`."""
+    """Draw an EER on the line of equal rates, and its interval along that line, down to `least`."""
     interval = [max(rate, least) for rate in result.intervals["eer"]]
     axes.plot(interval, interval, color=colour, linewidth=6, alpha=0.35, solid_capstyle="butt", gid="interval")
     axes.plot(result.eer, result.eer, color=colour, marker="D", markeredgecolor="white", markersize=8, zorder=4)
 
 
 def _eer_entry(results: Collection[Figures]) -> tuple[Any, str]:
-    """What is said of the EERs: what marks them, or that the pairs are too few for one."""
+    """The legend's entry about EERs: their mark, or that the pairs are too few for one."""
     if not all(result.doubt("eer") for result in results):
         return stroke(FAINT, linewidth=3, marker="D"), "EER: FMR and FNMR are equal; the band is its 95 % interval"
     reasons = dict.fromkeys(result.doubt("eer").removeprefix(LITTLE) for result in results)
@@ -124,8 +125,9 @@ def rate_ticks(least: float) -> list[float]:
 
 
 def _rates(result: Figures) -> str:
-    if result.nothing:
-        return result.nothing
+    """The figures of a curve as text for the legend."""
+    if result.missing_reason:
+        return result.missing_reason
     rates = {key: f"{100 * getattr(result, key):.2f} %{result.mark(key)}" for key in POINTS}
     if not result.doubt("eer"):
         low, high = (100 * rate for rate in result.intervals["eer"])
@@ -134,7 +136,7 @@ def _rates(result: Figures) -> str:
 
 
 def draw_heat_map(table: Robustness, heading: Sequence[str]) -> np.ndarray:
-    """FNMR by angle (rows) and shift (columns): white is none, deep orange is all; with the figures."""
+    """FNMR by angle (rows) and shift (columns), with numbers: white is 0 %, deep orange is 100 %."""
     figure = sheet(heading, 5.0)
     axes = figure.subplots()
     image = axes.imshow(100 * table.fnmr, cmap="Oranges", vmin=0, vmax=100, aspect="auto")
@@ -150,23 +152,24 @@ def draw_heat_map(table: Robustness, heading: Sequence[str]) -> np.ndarray:
 
 
 def draw_histogram(figures: Figures, heading: Sequence[str], score: str = "score") -> np.ndarray:
-    """The share of genuine and of impostor pairs at each score, the rates at each threshold, and that of the EER."""
+    """The shares of genuine and impostor pairs by score, the rates by threshold, and the threshold of the EER."""
     counts = ScoreCounts(*figures.histogram)
     label = f"EER {100 * figures.eer:.2f} %"
     return score_chart(counts, figures.eer_threshold, label, heading, score, figures.doubt("eer"))
 
 
-def _visible(det: np.ndarray) -> np.ndarray:
-    """Of the corners (K, 2) the path (L, 2) from the last with an FNMR of 0 to the first with an FMR of 0.
+def _visible_path(det: np.ndarray) -> np.ndarray:
+    """The path (L, 2) from the last of the corners (K, 2) with an FNMR of 0 to the first with an FMR of 0.
 
-    Where both rates change at once the stretch between is straight in the rates, and so is bent on logarithmic axes.
+    Where both rates change at once, the line between two corners is straight in the rates: on logarithmic axes it
+    is a curve.
     """
     det = det[np.flatnonzero(det[:, 1] == 0)[-1] : np.flatnonzero(det[:, 0] == 0)[0] + 1]
     near = np.geomspace(1e-6, 0.5, 40)
-    along = np.concatenate([near, 1 - near[::-1]])[:, None]
+    fractions = np.concatenate([near, 1 - near[::-1]])[:, None]
     path = [det[:1]]
     for start, end in zip(det[:-1], det[1:], strict=True):
         if (start != end).all():
-            path.append(start + along * (end - start))
+            path.append(start + fractions * (end - start))
         path.append(end[None])
     return np.concatenate(path)

@@ -1,7 +1,7 @@
-"""Whether an evaluation is finished already, asked before anything is loaded or decoded: OUT/finished.json.
+"""Recognise a finished evaluation before anything is loaded or decoded, by OUT/finished.json.
 
-The file is written last. Its key is of everything that the report follows from, by the content of files: the images,
-the run's state, the calibration as the evaluation left it. Where it is the same, nothing but the lines is missing.
+The file is written last. Its key covers everything that the report depends on, by the content of files: the images, the
+run's state, and the calibration after the evaluation. If the key is the same, the stored lines are printed again.
 """
 
 from __future__ import annotations
@@ -22,42 +22,50 @@ from ifvit.storage.checkpoint import MODULE_1, CheckpointError, read_json, saved
 from ifvit.storage.files import obstacle
 
 FILE = "finished.json"
-WRITTEN = ("report.html", "results.json", "pairs.csv")
-FORMAT = 2  # goes up when a report shows something else of the same evaluation
+REPORT_FILES = ("report.html", "results.json", "pairs.csv")
+FORMAT = 2  # goes up when the report of the same evaluation changes
 
 
-def key_of(task: Task, calibrate: bool | None, moved: int) -> dict[str, Any]:
-    """What the report of a task follows from, for JSON. calibrate, moved: as of `run.report`."""
+def key_of(task: Task, calibrate: bool | None, robustness_pairs: int) -> dict[str, Any]:
+    """What the report of a task depends on, as JSON can store it.
+
+    calibrate, robustness_pairs: as in `evaluate.report`.
+    """
     pairs = hashlib.sha256(task.pairs.first.tobytes() + task.pairs.second.tobytes()).hexdigest()
     return {
         "ifvit": __version__, "format": FORMAT, "judge": RECIPE, "run": str(task.run_dir),
         "state": None if task.run_dir is None else _state(task.run_dir), "score": task.score,
         "enhancement": str(task.data.ridge_mask), "protocol": str(task.protocol), "images": _images(task.records),
-        "pairs": pairs, "robustness": moved, "calibrate": calibrate, "calibration": calibration_of(task),
+        "pairs": pairs, "robustness": robustness_pairs, "calibrate": calibrate, "calibration": calibration_of(task),
         "peers": nbis.unavailable(), "writable": _is_writable(task),
     }  # fmt: skip
 
 
 def lines_of(out: Path, key: dict[str, Any]) -> list[str] | None:
-    """What the evaluation with this key printed when it was finished in `out`; None where it was not."""
+    """The lines that the finished evaluation with this key printed; None where none is finished in `out`."""
     try:
-        kept = read_json(out / FILE)
+        stored = read_json(out / FILE)
     except CheckpointError:
         return None
-    if not isinstance(kept, dict) or kept.get("key") != key or not all((out / name).is_file() for name in WRITTEN):
+    if (
+        not isinstance(stored, dict)
+        or stored.get("key") != key
+        or not all((out / name).is_file() for name in REPORT_FILES)
+    ):
         return None
-    lines = kept.get("lines")
+    lines = stored.get("lines")
     return lines if isinstance(lines, list) and all(isinstance(line, str) for line in lines) else None
 
 
 def finish(out: Path, task: Task, key: dict[str, Any], lines: Sequence[str]) -> None:
-    """Note that everything is written, unless a line says that the same command may do more the next time: a run that
-    can be written may be calibrated then. A read-only one stays as it is.
+    """Store that the evaluation is finished, with the lines that it printed.
 
-    key: as it was before; the calibration may be another now.
+    It is not stored where a run that can be written was not calibrated: the same command may calibrate it later.
+
+    key: from before the evaluation, which may have changed the calibration.
 
     Raises:
-        WriteError: it cannot be noted.
+        WriteError: the file cannot be written.
     """
     if key["writable"] and any(line.startswith(UNDONE) for line in lines):
         return
@@ -65,33 +73,34 @@ def finish(out: Path, task: Task, key: dict[str, Any], lines: Sequence[str]) -> 
 
 
 def _state(run_dir: Path) -> str:
-    """The files that a run's networks are read from."""
+    """A digest of the files that a run's networks are read from."""
     paths = []
     for folder in (run_dir, run_dir / MODULE_1):
         paths.append(folder / "config.json")
-        saved = next((folder / name for name in ("best", "states") if saved_steps(folder / name)), None)
-        if saved is not None:
-            paths += sorted(p for p in (saved / str(saved_steps(saved)[-1])).rglob("*") if p.is_file())
+        states = next((folder / name for name in ("best", "states") if saved_steps(folder / name)), None)
+        if states is not None:
+            paths += sorted(p for p in (states / str(saved_steps(states)[-1])).rglob("*") if p.is_file())
     return _digest((str(path.relative_to(run_dir)), path) for path in paths)
 
 
 def _images(records: Sequence[Record]) -> str:
-    named = ((repr((str(r.path), r.database, r.identity, r.impression, r.ppi)), r.path) for r in records)
-    return _digest(named)
+    """A digest of the images and of what the records say about them."""
+    files = ((repr((str(r.path), r.database, r.identity, r.impression, r.ppi)), r.path) for r in records)
+    return _digest(files)
 
 
 def calibration_of(task: Task) -> str | None:
-    """What is kept with the run about the task's score: another evaluation may have replaced it."""
+    """A digest of the run's calibration of the task's score, which another evaluation may replace; None without one."""
     return None if task.run_dir is None else _content(task.run_dir / FILES[Score(task.score)])
 
 
 def _is_writable(task: Task) -> bool:
-    """Whether a calibration could be kept with the run."""
+    """Whether a calibration can be stored with the run."""
     return task.run_dir is not None and obstacle(task.run_dir / FILES[Score(task.score)]) is None
 
 
 def _digest(files: Iterable[tuple[str, Path]]) -> str:
-    """What some files hold, each under a name."""
+    """A digest of files, each with a name that does not depend on its folder."""
     names, paths = zip(*files, strict=True)
     with ThreadPoolExecutor() as pool:
         contents = list(pool.map(_content, paths))
@@ -99,7 +108,7 @@ def _digest(files: Iterable[tuple[str, Path]]) -> str:
 
 
 def _content(path: Path) -> str | None:
-    """What a file holds; None where it cannot be read."""
+    """A digest of a file's content; None where it cannot be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

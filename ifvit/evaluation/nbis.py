@@ -1,19 +1,19 @@
-"""What a matcher that everybody can have scores on the same pairs: mindtct and bozorth3 of NIST's NBIS.
+"""The baseline: scores of a public matcher on the same pairs, mindtct and bozorth3 of NIST's NBIS.
 
-    OUT/peers/key.json     what is compared: the matcher's version, the images, the pairs
+    OUT/peers/key.json     what the scores depend on: the matcher's version, the images, the pairs
     OUT/peers/minutiae/    mindtct's minutiae, image by image
     OUT/peers/scores/      bozorth3's scores, pair by pair
 
-NBIS comes with the extra `peers`: nbis-py, or nbis-python, as the same project is called today. Both programs run at
-their defaults on images at 500 ppi, which mindtct's lengths in px are meant for. They are C of the 1990s, and images
-are strangers': an 8x8 one is a segmentation fault, one of noise can take half a minute. So they run in processes of
-their own (`peers_worker`), and what ends such a process, or keeps it for too long, is one image that cannot be used or
-one pair that failed.
+NBIS comes with the extra `peers`: the package nbis-py, or nbis-python, the present name of the same project. Both
+programs run with their defaults on images at 500 ppi, for which mindtct's lengths in px are meant. They are C code of
+the 1990s, and images come from outside: an 8x8 image causes a segmentation fault, an image of noise can take half a
+minute. So they run in their own processes (`nbis_worker`). An image that ends such a process, or takes too long, cannot
+be used; such a pair has failed.
 
-A score is not to the last digit what NIST's own program gives: the package hands bozorth3 angles of 0 to 359 degrees,
-and that leaves out pairs of exactly opposite minutiae only where it finds angles of -179 to 180. With these the C code
-gave on the same minutiae of FVC2002's sets DB1_B to DB4_B an EER of 3.6, 2.4, 9.1 and 4.7 %, here it is 3.6, 2.4, 6.9
-and 4.0 %: all of them well within the intervals that ten fingers allow.
+Scores differ a little from those of NIST's own program: the package gives bozorth3 angles of 0 to 359 degrees, and
+bozorth3 leaves out pairs of exactly opposite minutiae only if angles are -179 to 180. With such angles the C code gives
+on the same minutiae of FVC2002's sets DB1_B to DB4_B an EER of 3.6, 2.4, 9.1 and 4.7 %, here it is 3.6, 2.4, 6.9 and
+4.0 %: all of them well within the intervals that ten fingers allow.
 """
 
 from __future__ import annotations
@@ -39,47 +39,43 @@ from ifvit import image
 from ifvit.databases.protocols import PairList
 from ifvit.databases.records import Record
 from ifvit.errors import UserError
-from ifvit.evaluation.nbis_worker import FOUND, receive, send
+from ifvit.evaluation.nbis_worker import SUCCESS, receive, send
 from ifvit.evaluation.verification import Figures, by_database
 from ifvit.image import ImageError
 from ifvit.progress import Progress
 from ifvit.storage.blocks import ArraySpec, Blocks, claim
 
 NAME = "mindtct + bozorth3 (NBIS)"
-PACKAGES = ("nbis-py", "nbis-python")  # one project under two names; both bring the module nbis
+PACKAGES = ("nbis-py", "nbis-python")  # two names of one project; both have the module nbis
 INSTALL = "pip install 'ifvit[peers]'"
 WORKER = Path(__file__).with_name("nbis_worker.py")
 PPI = 500.0
-LONGEST_SIDE = 2**14 - 1  # px; a template has 14 bits for a place
-AT_ONCE = 16  # processes, at most; each takes 160 MB
+LONGEST_SIDE = 2**14 - 1  # px; a template has 14 bits for a coordinate
+MAX_PROCESSES = 16  # each takes 160 MB
 TIME_LIMIT = 60.0  # s for an image, and for a pair
-IMAGES, PAIRS = 64, 512  # in a file
-TEMPLATE = 1200  # bytes; the most are 150 minutiae of 6, and a header
-MINUTIAE = {"template": ArraySpec("u1", (TEMPLATE,)), "size": ArraySpec("<i4"), "reason": ArraySpec("<U200")}
+IMAGES, PAIRS = 64, 512  # in a block
+TEMPLATE_BYTES = 1200  # at most: 150 minutiae of 6 bytes, and a header
+MINUTIAE = {"template": ArraySpec("u1", (TEMPLATE_BYTES,)), "size": ArraySpec("<i4"), "reason": ArraySpec("<U200")}
 SCORES = {"score": ArraySpec("<f8"), "failed": ArraySpec("?")}
 
 
 class NbisError(UserError):
-    """The other matcher cannot be run here; the message says what to install."""
+    """NBIS cannot be run here; the message says what to install."""
 
 
 class Baseline(NamedTuple):
-    """Another matcher on P pairs.
-
-    name, version: which; figures: of each database; score: float (P,), 0 where failed; failed: bool (P,);
-    unusable: why, by the image's number.
-    """
+    """The results of another matcher on P pairs."""
 
     name: str
     version: str
-    figures: dict[str, Figures]
-    score: np.ndarray
-    failed: np.ndarray
-    unusable: dict[int, str]
+    figures: dict[str, Figures]  # by database
+    score: np.ndarray  # (P,) float64, 0 where the pair failed
+    failed: np.ndarray  # (P,) bool
+    unusable: dict[int, str]  # index of an image -> why it cannot be used
 
 
 def unavailable() -> str | None:
-    """Why there is no baseline here, in a line that says what to do; None where there is one."""
+    """Why NBIS cannot be run here, in a line that says what to do; None where it can be run."""
     if importlib.util.find_spec("nbis") is None:
         return f"NBIS is not installed: {INSTALL}"
     try:
@@ -89,33 +85,33 @@ def unavailable() -> str | None:
     return None
 
 
-def baseline(records: Sequence[Record], pairs: PairList, out: Path) -> Baseline:
-    """bozorth3's scores of all pairs and what follows from them; what lies in `out` already is not computed again.
+def run_baseline(records: Sequence[Record], pairs: PairList, out: Path) -> Baseline:
+    """bozorth3's scores of all pairs, and their figures. Blocks that are stored in `out` are not computed again.
 
     Raises:
-        PeerError: NBIS is not installed, or cannot be run.
-        DataError: `out` holds another baseline.
-        OSError: it cannot be written; what was written is whole, and the same call goes on.
+        NbisError: NBIS is not installed, or cannot be run.
+        DataError: `out` has the files of another baseline.
+        OSError: a block cannot be written. Earlier blocks stay, and the same call resumes after them.
     """
     if reason := unavailable():
         raise NbisError(reason)
     folder = out / "peers"
     images, unusable = _digest(records)
-    listed = hashlib.sha256(np.stack([pairs.first, pairs.second]).astype("<i8").tobytes()).hexdigest()[:16]
-    key = {"peer": NAME, "version": version(), "ppi": PPI, "images": images, "pairs": listed}
+    pair_digest = hashlib.sha256(np.stack([pairs.first, pairs.second]).astype("<i8").tobytes()).hexdigest()[:16]
+    key = {"peer": NAME, "version": version(), "ppi": PPI, "images": images, "pairs": pair_digest}
     claim(folder, key, "another baseline")
     with Nbis() as nbis:
-        templates, more = _minutiae(nbis, records, unusable, folder / "minutiae")
+        templates, reasons = _minutiae(nbis, records, unusable, folder / "minutiae")
         score, failed = _scores(nbis, templates, pairs, folder / "scores")
-    found = by_database(records, pairs, score, failed)
-    return Baseline(NAME, version(), found, score, failed, more)
+    figures = by_database(records, pairs, score, failed)
+    return Baseline(NAME, version(), figures, score, failed, reasons)
 
 
 def version() -> str:
-    """The package that brings NBIS, and its version.
+    """The installed package of NBIS, and its version.
 
     Raises:
-        PeerError: there is none.
+        NbisError: there is none.
     """
     for package in PACKAGES:
         try:
@@ -126,14 +122,14 @@ def version() -> str:
 
 
 class Nbis:
-    """mindtct and bozorth3, as many at a time as there are cores, up to AT_ONCE."""
+    """mindtct and bozorth3 in a process for each core, at most MAX_PROCESSES."""
 
     def __init__(self) -> None:
-        count = min(os.cpu_count() or 1, AT_ONCE)
+        count = min(os.cpu_count() or 1, MAX_PROCESSES)
         self._threads = ThreadPoolExecutor(count)
         self._idle: SimpleQueue[_Process | None] = SimpleQueue()
         for _ in range(count):
-            self._idle.put(None)  # each is started when it is first needed
+            self._idle.put(None)  # a process is started when it is first needed
 
     def __enter__(self) -> Nbis:
         return self
@@ -144,26 +140,26 @@ class Nbis:
             if process := self._idle.get():
                 process.end()
 
-    def each(self, work: Callable[[Any], Any], things: Iterable[Any]) -> Iterator[Any]:
-        """`work` of each thing, in order, several at a time."""
-        return self._threads.map(work, things)
+    def each(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        """The results of `function` for each item, in order; computed in parallel."""
+        return self._threads.map(function, items)
 
     def minutiae(self, grey: np.ndarray) -> bytes:
         """The minutiae of a print, uint8 (H, W) at 500 ppi, as a template; empty where there are none.
 
         Raises:
-            Unanswered: they cannot be found.
+            NbisFailure: NBIS fails on this image.
         """
-        done, content = cv2.imencode(".png", grey, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        if not done:
-            raise Unanswered("it could not be encoded")
+        encoded, content = cv2.imencode(".png", grey, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        if not encoded:
+            raise NbisFailure("it could not be encoded")
         return self._ask(content.tobytes())
 
     def score(self, first: bytes, second: bytes) -> int:
         """The score of two templates, at least 0; 0 where either has fewer than 10 minutiae.
 
         Raises:
-            Unanswered: they cannot be compared.
+            NbisFailure: NBIS fails on this pair.
         """
         return int(self._ask(first, second)) if first and second else 0
 
@@ -176,35 +172,41 @@ class Nbis:
             self._idle.put(process if process and process.runs else None)
 
 
-class Unanswered(Exception):
-    """NBIS has nothing to say of an image or a pair; the message says why, and names no file."""
+class NbisFailure(Exception):
+    """NBIS failed on an image or a pair; the message says why, without the names of files."""
 
 
 class _Process:
     """A process that runs NBIS.
 
-    Raises:
-        PeerError: it cannot.
+    runs: whether it still takes requests.
     """
 
     def __init__(self) -> None:
-        # -P: the worker's own folder stays off the path, where a module might be mistaken for the package.
+        """Raises:
+        NbisError: NBIS cannot be run.
+        """
+        # -P: the worker's folder stays off the path: a module there might be taken for the package nbis.
         command = [sys.executable, "-P", str(WORKER)]
-        pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere)
+        pipe, null = subprocess.PIPE, subprocess.DEVNULL
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=null)
         self.runs = True
         try:
             self._answer()
-        except Unanswered as error:
+        except NbisFailure as error:
             self.end()
             raise NbisError(f"NBIS cannot be run ({error}): {INSTALL}") from error
 
     def ask(self, *parts: bytes) -> bytes:
-        """The answer to a request. Raises Unanswered, and may run no longer then."""
+        """The answer to a request.
+
+        Raises:
+            NbisFailure: NBIS fails on it. The process may have ended.
+        """
         return self._answer(*parts)
 
     def end(self) -> None:
-        """Nothing is asked of it any more."""
+        """End the process."""
         self.runs = False
         self._process.kill()
         self._process.communicate()
@@ -216,22 +218,26 @@ class _Process:
         try:
             if parts:
                 send(self._process.stdin, *parts)
-            said, answer = receive(self._process.stdout, TEMPLATE)
-        except (EOFError, OSError, ValueError) as error:  # it ended, or has gone mad
-            late = time.monotonic() - started >= TIME_LIMIT
+            status, answer = receive(self._process.stdout, TEMPLATE_BYTES)
+        except (EOFError, OSError, ValueError) as error:  # it ended, or answered nonsense
+            timed_out = time.monotonic() - started >= TIME_LIMIT
             self.end()
-            why = f"NBIS did not end within {TIME_LIMIT:g} s" if late else "NBIS broke down over it"
-            raise Unanswered(why) from error
+            reason = f"NBIS did not end within {TIME_LIMIT:g} s" if timed_out else "NBIS broke down over it"
+            raise NbisFailure(reason) from error
         finally:
             watch.cancel()
-        if said != FOUND:
-            self.end()  # a panic in its code leaves a lock locked
-            raise Unanswered(" ".join(answer.decode(errors="replace").split())[:150])
+        if status != SUCCESS:
+            self.end()  # after a panic in its code a lock stays locked
+            raise NbisFailure(" ".join(answer.decode(errors="replace").split())[:150])
         return answer
 
 
 def _grey(record: Record) -> np.ndarray:
-    """The record's print at 500 ppi, uint8 (H, W). Raises ImageError, naming the file."""
+    """The record's image at 500 ppi, uint8 (H, W).
+
+    Raises:
+        ImageError: it cannot be used; the message names the file.
+    """
     scan = image.read(record.path)
     ppi, _ = image.choose_ppi(scan, record.ppi)
     try:
@@ -244,7 +250,7 @@ def _grey(record: Record) -> np.ndarray:
 
 
 def _digest(records: Sequence[Record]) -> tuple[str, dict[int, str]]:
-    """What all prints show, and why some show nothing, by number. No more than a few prints are held at a time."""
+    """A digest of all images, and by index the reasons why images cannot be used. Only a few images are in memory."""
 
     def read(record: Record) -> bytes | ImageError:
         try:
@@ -267,32 +273,35 @@ def _digest(records: Sequence[Record]) -> tuple[str, dict[int, str]]:
 def _minutiae(
     nbis: Nbis, records: Sequence[Record], unusable: dict[int, str], folder: Path
 ) -> tuple[list[bytes | None], dict[int, str]]:
-    """Each image's template, None where it cannot be used, and why that is so."""
+    """The template of each image, None where it cannot be used, and the reasons by index.
 
-    def found(k: int) -> tuple[bytes, str]:
+    unusable: reasons that are known already.
+    """
+
+    def template_of(k: int) -> tuple[bytes, str]:
         if k in unusable:
             return b"", unusable[k]
         try:
             return nbis.minutiae(_grey(records[k])), ""
         except ImageError as error:
             return b"", str(error)
-        except Unanswered as error:
+        except NbisFailure as error:
             return b"", f"{records[k].path}: {error}"
 
-    def made(numbers: np.ndarray) -> dict[str, Any]:
-        templates, reasons = zip(*nbis.each(found, numbers.tolist()), strict=True)
-        rows = np.stack([np.frombuffer(template.ljust(TEMPLATE, b"\0"), np.uint8) for template in templates])
+    def compute_block(numbers: np.ndarray) -> dict[str, Any]:
+        templates, reasons = zip(*nbis.each(template_of, numbers.tolist()), strict=True)
+        rows = np.stack([np.frombuffer(template.ljust(TEMPLATE_BYTES, b"\0"), np.uint8) for template in templates])
         return {"template": rows, "size": list(map(len, templates)), "reason": reasons}
 
     progress = Progress("finding minutiae (mindtct)", len(records))
     templates: list[bytes | None] = []
     reasons: dict[int, str] = {}
-    for block in Blocks(folder, MINUTIAE, IMAGES).made(len(records), made, progress):
+    for block in Blocks(folder, MINUTIAE, IMAGES).made(len(records), compute_block, progress):
         for row, size, reason in zip(*(block[name] for name in MINUTIAE), strict=True):
             if reason:
                 reasons[len(templates)] = str(reason)
             templates.append(None if reason else row[:size].tobytes())
-    return templates, reasons | unusable  # those are not cut short
+    return templates, reasons | unusable  # the stored reasons are cut to 200 characters, these are not
 
 
 def _scores(
@@ -306,14 +315,14 @@ def _scores(
             return np.nan
         try:
             return nbis.score(first, second)
-        except Unanswered:
+        except NbisFailure:
             return np.nan
 
-    def made(numbers: np.ndarray) -> dict[str, Any]:
+    def compute_block(numbers: np.ndarray) -> dict[str, Any]:
         sides = zip(pairs.first[numbers].tolist(), pairs.second[numbers].tolist(), strict=True)
         score = np.array(list(nbis.each(scored, sides)), float)
         return {"score": np.nan_to_num(score), "failed": np.isnan(score)}
 
     progress = Progress("comparing pairs (bozorth3)", len(pairs))
-    blocks = list(Blocks(folder, SCORES, PAIRS).made(len(pairs), made, progress))
+    blocks = list(Blocks(folder, SCORES, PAIRS).made(len(pairs), compute_block, progress))
     return tuple(np.concatenate([block[name] for block in blocks]) for name in SCORES)

@@ -1,9 +1,9 @@
-"""The process that runs NBIS: requests come in, answers go out, until the input ends.
+"""The process that runs NBIS: it reads requests from its input and writes answers, until the input ends.
 
-It is run as a script by `peers` and imports nothing of ours. A request of one part, a PNG, is answered by its minutiae:
-a template of ISO/IEC 19794-2, or nothing where there are none. A request of two parts, templates, is answered by their
-score in digits. An answer has two parts: FOUND and what was asked for, or REFUSED and why not. The first answer, to no
-request, says whether there is an NBIS.
+`nbis` runs it as a script; it imports no module of this program. A request with one part, a PNG, is answered by its
+minutiae: a template of ISO/IEC 19794-2, empty where there are none. A request with two parts, templates, is answered by
+their score in digits. An answer has two parts: SUCCESS and the result, or FAILURE and the reason. The first answer is
+sent without a request and says whether NBIS can be run.
 """
 
 import os
@@ -13,8 +13,8 @@ import sys
 from typing import BinaryIO
 
 MEMORY = 2**32  # bytes of address space: 2**26 px take 1.2 GB
-MOST_BYTES = 2**28  # of a part
-FOUND, REFUSED = b"+", b"-"
+MAX_BYTES = 2**28  # of a part of a message
+SUCCESS, FAILURE = b"+", b"-"
 
 
 def send(stream: BinaryIO, *parts: bytes) -> None:
@@ -24,35 +24,36 @@ def send(stream: BinaryIO, *parts: bytes) -> None:
     stream.flush()
 
 
-def receive(stream: BinaryIO, most: int = MOST_BYTES) -> list[bytes]:
-    """The parts of the next message, of at most so many bytes each.
+def receive(stream: BinaryIO, max_bytes: int = MAX_BYTES) -> list[bytes]:
+    """The parts of the next message, of at most `max_bytes` each.
 
     Raises:
-        EOFError: there is no whole one.
+        EOFError: there is no complete message, or a part is too large.
     """
     parts = []
-    for _ in range(_exactly(stream, 1)[0]):
-        (length,) = struct.unpack(">I", _exactly(stream, 4))
-        if length > most:
+    for _ in range(_read_exactly(stream, 1)[0]):
+        (length,) = struct.unpack(">I", _read_exactly(stream, 4))
+        if length > max_bytes:
             raise EOFError(f"a part of {length} bytes is none of ours")
-        parts.append(_exactly(stream, length))
+        parts.append(_read_exactly(stream, length))
     return parts
 
 
-def _exactly(stream: BinaryIO, count: int) -> bytes:
+def _read_exactly(stream: BinaryIO, count: int) -> bytes:
     content = stream.read(count)
     if len(content) < count:
         raise EOFError("the other side has ended")
     return content
 
 
-def limit() -> None:
+def limit_resources() -> None:
+    """Limit the memory of this process, and let it write no core dump."""
     try:
         import resource
-    except ImportError:  # Windows; the caller's time limit remains
+    except ImportError:  # Windows; only the caller's time limit is left
         return
-    for what, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0)):
-        resource.setrlimit(what, (most, most))
+    for resource_kind, limit in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0)):
+        resource.setrlimit(resource_kind, (limit, limit))
 
 
 class NbisLibrary:
@@ -70,6 +71,7 @@ class NbisLibrary:
         self._load = getattr(self._nbis, f"load_iso_19794_2_{self._edition}")
 
     def answer(self, parts: list[bytes]) -> bytes:
+        """The template of an image, or the score of two templates."""
         if len(parts) == 1:
             minutiae = self._nbis.extract_minutiae(parts[0])
             return getattr(minutiae, f"to_iso_19794_2_{self._edition}")() if minutiae.get() else b""
@@ -78,27 +80,29 @@ class NbisLibrary:
 
 
 def main() -> None:
-    limit()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the caller ends this process by its input
+    limit_resources()
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C in the terminal; the caller ends this process by closing its input
     requests = sys.stdin.buffer
-    # The C code prints to wherever stdout is; the answers leave by a way of their own.
+    # The C code prints to stdout: the answers get a copy of it, and stdout becomes stderr.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
         nbis = NbisLibrary()
-    except Exception as error:  # a missing library is an OSError, one of another make almost anything
-        send(answers, REFUSED, f"{type(error).__name__}: {error}".encode())
+    except Exception as error:  # a missing library is an OSError; an unfit one raises errors of many classes
+        send(answers, FAILURE, f"{type(error).__name__}: {error}".encode())
         return
-    send(answers, FOUND, b"")
+    send(answers, SUCCESS, b"")
     while True:
         try:
             parts = receive(requests)
         except EOFError:
             return
         try:
-            answer = FOUND, nbis.answer(parts)
-        except Exception as error:  # whatever its Rust and C code raise
-            answer = REFUSED, f"{type(error).__name__}: {error}".encode()[:1000]
+            answer = SUCCESS, nbis.answer(parts)
+        except Exception as error:  # its Rust and C code raise errors of many classes
+            answer = FAILURE, f"{type(error).__name__}: {error}".encode()[:1000]
         send(answers, *answer)
 
 

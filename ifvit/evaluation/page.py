@@ -1,7 +1,7 @@
-"""report.html: an evaluation on one page that needs no other file, for a screen, for paper and to be read aloud.
+"""report.html: an evaluation on one page without other files, for a screen, for paper and for screen readers.
 
-Every text is escaped: names of files and of databases are strangers'. Pictures lie in the page, small: charts as PNG of
-few colours, the worst pairs as JPEG thumbnails that open the file in worst/.
+Every text is escaped: names of files and databases come from outside. The pictures are embedded: charts as PNG with few
+colours, the worst pairs as JPEG thumbnails that link to the file in worst/.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ COLUMNS = (
     *(f"{name} %" for name in POINTS.values()), "TAR % at FAR 0.1 %", "genuine pairs failed", "impostor pairs failed"
 )  # fmt: skip
 THUMBNAIL = 560  # px, wide
-LONGEST = 80  # letters of a chart's name
-DET, MOVED = "det.png", "robustness.png"
-FILES = (
+LONGEST = 80  # characters of a chart's name
+DET, ROBUSTNESS = "det.png", "robustness.png"
+OTHER_FILES = (
     "results.json: every figure, for programs",
     "pairs.csv: every pair, its files and its score",
     "det.png, DATABASE.png: the charts",
@@ -50,46 +50,39 @@ width:39%;margin-right:4%}.wide,pre{overflow:visible}pre{white-space:pre-wrap;fo
 
 
 class WorstPair(NamedTuple):
-    """A pair drawn.
+    """The picture of a pair."""
 
-    kind: 'genuine' or 'impostor'. files: the names of both. caption: what was found. picture: uint8 RGB (H, W, 3).
-    """
-
-    kind: str
-    files: tuple[str, str]
-    caption: str
-    picture: np.ndarray
+    kind: str  # 'genuine' or 'impostor'
+    files: tuple[str, str]  # names of both
+    caption: str  # the result of the comparison in a line
+    picture: np.ndarray  # (H, W, 3) uint8 RGB
 
     @staticmethod
     def file_of(number: int) -> str:
-        """Where the picture of the pair with this number lies, beside the page."""
+        """The path of the picture of the pair with this number, relative to the page."""
         return f"worst/{number:02d}.png"
 
 
 class Contents(NamedTuple):
-    """What a page shows.
-
-    title: of what. about: what was evaluated, by name. figures: by database. charts: uint8 RGB (H, W, 3), by their
-    files' names (DET, MOVED, `chart_files`). baseline: another matcher. moved: turned and moved prints.
-    """
+    """What a page shows."""
 
     title: str
-    about: Mapping[str, Any]
-    figures: Mapping[str, Figures]
-    charts: Mapping[str, np.ndarray]
+    about: Mapping[str, Any]  # what was evaluated, by name
+    figures: Mapping[str, Figures]  # by database
+    charts: Mapping[str, np.ndarray]  # file name (DET, ROBUSTNESS, `chart_files`) -> (H, W, 3) uint8 RGB
     worst: Sequence[WorstPair]
-    baseline: Baseline | None = None
-    moved: Robustness | None = None
+    baseline: Baseline | None = None  # another matcher on the same pairs
+    robustness: Robustness | None = None  # FNMR of rotated and shifted prints
 
 
 class _Section(NamedTuple):
-    anchor: str
+    anchor: str  # id of the heading
     title: str
-    body: Sequence[str]
+    body: Sequence[str]  # HTML
 
 
 def page(contents: Contents) -> str:
-    """The page."""
+    """The page as HTML."""
     title = f"Verification: {contents.title}"
     sections = list(_sections(contents))
     about = contents.about
@@ -111,27 +104,27 @@ def _sections(contents: Contents) -> Iterator[_Section]:
     yield _Section("evaluated", "What was evaluated", _about(contents.about))
     yield _Section("figures", "Figures", _table(figures, contents.baseline))
     if DET in charts:
-        described = "; ".join(f"{name}: {_spoken(result)}" for name, result in figures.items())
-        yield _Section("det", "FNMR over FMR", [_figure(charts, DET, f"DET curves. {described}")])
+        descriptions = "; ".join(f"{name}: {_figures_text(result)}" for name, result in figures.items())
+        yield _Section("det", "FNMR over FMR", [_figure(charts, DET, f"DET curves. {descriptions}")])
     for number, (name, result) in enumerate(figures.items()):
-        chart = _figure(charts, files[name], f"Scores of {name}. {_spoken(result)}")
+        chart = _figure(charts, files[name], f"Scores of {name}. {_figures_text(result)}")
         yield _Section(f"database-{number}", name, [f"<pre>{_text(chr(10).join(result.text()))}</pre>", chart])
-    if contents.moved:
-        yield _Section("moved", "Turned and moved prints", _moved(contents.moved, charts))
+    if contents.robustness:
+        yield _Section("moved", "Turned and moved prints", _robustness(contents.robustness, charts))
     if contents.worst:
-        yield _Section("worst", "The worst pairs", list(_worst(contents.worst)))
-    yield _Section("files", "Files beside this page", [_list(FILES)])
+        yield _Section("worst", "The worst pairs", list(_worst_pairs(contents.worst)))
+    yield _Section("files", "Files beside this page", [_list(OTHER_FILES)])
     yield _Section("glossary", "Glossary", list(_glossary()))
 
 
 def chart_files(databases: Iterable[str]) -> dict[str, str]:
-    """The file of each database's chart, whatever their names are."""
+    """The file name of each database's chart: without folders, and all different."""
     files: dict[str, str] = {}
     for name in databases:
         stem = name.replace("/", "_")[:LONGEST]
-        taken = {DET, MOVED, *files.values()}
-        names = (f"{stem}{'_' * more}.png" for more in range(len(taken) + 1))
-        files[name] = next(file for file in names if file not in taken)
+        used = {DET, ROBUSTNESS, *files.values()}
+        names = (f"{stem}{'_' * more}.png" for more in range(len(used) + 1))
+        files[name] = next(file for file in names if file not in used)
     return files
 
 
@@ -149,11 +142,11 @@ def _about(about: Mapping[str, Any]) -> list[str]:
 
 
 def _table(figures: Mapping[str, Figures], baseline: Baseline | None) -> list[str]:
-    """A row for each database, and under it the baseline's."""
+    """A row for each database, and below it the row of the baseline."""
     heads = "".join(f'<th scope="col">{name}</th>' for name in ("database", *COLUMNS))
     results = [*figures.values(), *(baseline.figures.values() if baseline else ())]
-    told = any(not result.doubt(key) for result in results for key in POINTS)
-    brackets = "In brackets: 95 % intervals over fingers. " if told else ""
+    has_intervals = any(not result.doubt(key) for result in results for key in POINTS)
+    brackets = "In brackets: 95 % intervals over fingers. " if has_intervals else ""
     rows = []
     for name, result in figures.items():
         rows.append(_row(name, result))
@@ -176,7 +169,7 @@ def _row(name: str, result: Figures, kind: str = "") -> str:
         f"{pairs.failed_genuine} of {pairs.genuine}",
         f"{pairs.failed_impostor} of {pairs.impostor}",
     ]
-    if result.nothing:
+    if result.missing_reason:
         cells[: len(POINTS) + 1] = ["-"] * (len(POINTS) + 1)
     return f'<tr{kind}><th scope="row">{_text(name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
 
@@ -188,21 +181,21 @@ def _cell(result: Figures, key: str) -> str:
     return f"{100 * getattr(result, key):.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _spoken(result: Figures) -> str:
-    """The figures of a chart, for who does not see it."""
-    if result.nothing:
-        return result.nothing
+def _figures_text(result: Figures) -> str:
+    """The figures of a chart as text, for screen readers."""
+    if result.missing_reason:
+        return result.missing_reason
     rates = ", ".join(f"{label} {100 * getattr(result, key):.2f} %" for key, label in POINTS.items())
     return f"{rates}, by {counted(result.pairs.genuine, 'genuine')} and {counted(result.pairs.impostor, 'impostor')}"
 
 
-def _moved(moved: Robustness, charts: Mapping[str, np.ndarray]) -> list[str]:
-    text = "\n".join(moved.text())
+def _robustness(robustness: Robustness, charts: Mapping[str, np.ndarray]) -> list[str]:
+    text = "\n".join(robustness.text())
     alt = "FNMR by the angle and the shift of the second print; the table below has its figures"
-    return [_figure(charts, MOVED, alt), f"<pre>{_text(text)}</pre>"]
+    return [_figure(charts, ROBUSTNESS, alt), f"<pre>{_text(text)}</pre>"]
 
 
-def _worst(worst: Sequence[WorstPair]) -> Iterator[str]:
+def _worst_pairs(worst: Sequence[WorstPair]) -> Iterator[str]:
     titles = {"genuine": "Genuine pairs of the lowest scores", "impostor": "Impostor pairs of the highest scores"}
     for kind, title in titles.items():
         numbered = [(number, pair) for number, pair in enumerate(worst) if pair.kind == kind]

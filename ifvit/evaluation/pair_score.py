@@ -6,18 +6,12 @@ from typing import NamedTuple
 
 
 class PairScore(NamedTuple):
-    """A pair's result.
+    """The result of a pair."""
 
-    score: higher for mates; not looked at where the pair failed. failed: whether it could not be compared.
-    agree, made: how many minutiae are paired, and how many lie in the overlap, each pair counted once.
-    overlap: the share of the smaller print.
-    of_global, of_local: Module 2's cosines, nan without one.
-    """
-
-    score: float
-    failed: bool
-    agree: int
-    made: int
-    overlap: float
-    of_global: float = float("nan")
-    of_local: float = float("nan")
+    score: float  # higher for genuine pairs; has no meaning where the pair failed
+    failed: bool  # whether the pair could not be compared
+    paired: int  # pairs of minutiae
+    minutiae: int  # in the overlap, those of a pair counted once
+    overlap: float  # share of the smaller print, in [0, 1]
+    global_cosine: float = float("nan")  # of Module 2; nan without it
+    local_cosine: float = float("nan")  # of Module 2; nan without it

@@ -1,8 +1,8 @@
-"""How a model bears prints that are turned and only partly there: FNMR by angle and shift, as fixed-length work does.
+"""FNMR of rotated and partial prints, by angle and shift, as in papers on fixed-length representations.
 
-Of genuine pairs the second print is moved by so many millimetres in a direction drawn for the pair, so that what leaves
-the image is lost as it is beyond a sensor's edge, and then turned, of which nothing is lost. The threshold stays that
-of the prints as they are.
+The second print of a genuine pair is shifted by some millimetres in a direction drawn for the pair. What leaves the
+image is lost, as beyond the edge of a sensor. Then the print is rotated, which loses nothing. The threshold is that of
+the unchanged prints.
 """
 
 from __future__ import annotations
@@ -26,22 +26,20 @@ from ifvit.progress import Progress
 from ifvit.storage.blocks import ArraySpec, Blocks, claim
 
 ANGLES = (0.0, 30.0, 60.0, 90.0, 135.0, 180.0)  # degrees
-SHIFTS = (0.0, 2.0, 4.0, 6.0)  # mm; a finger's print is some 16 x 20
-FMR = 0.01  # whose threshold is applied
+SHIFTS = (0.0, 2.0, 4.0, 6.0)  # mm; the print of a finger has about 16 x 20 mm
+FMR = 0.01  # of the threshold
 
 
 class Robustness(NamedTuple):
-    """fnmr: float (A, S) in [0, 1], of `pairs` genuine pairs at a threshold, by `angles` degrees and `shifts` mm; a
-    pair that fails is a false non-match. fmr: which the threshold had, by so many `impostors`' pairs.
-    """
+    """The FNMR by angle and shift. A pair that fails counts as a false non-match."""
 
-    angles: tuple[float, ...]
-    shifts: tuple[float, ...]
-    fnmr: np.ndarray
-    pairs: int
-    threshold: float
-    fmr: float
-    impostors: int
+    angles: tuple[float, ...]  # (A,) degrees
+    shifts: tuple[float, ...]  # (S,) mm
+    fnmr: np.ndarray  # (A, S) float64, in [0, 1]
+    pairs: int  # genuine pairs
+    threshold: float  # a genuine pair with a lower score is rejected
+    fmr: float  # of the threshold
+    impostors: int  # pairs that the threshold rests on
 
     def tree(self) -> dict[str, Any]:
         """For JSON."""
@@ -61,72 +59,74 @@ class Robustness(NamedTuple):
 
 
 def robustness(
-    judge: Scorer, records: Sequence[Record], compared: PairList, threshold: float, count: int, folder: Path, key: dict
+    scorer: Scorer, records: Sequence[Record], pairs: PairList, threshold: float, count: int, folder: Path, key: dict
 ) -> Robustness:
-    """The rates of `count` genuine pairs, drawn; those that lie in `folder` already are not made again.
+    """The rates of `count` genuine pairs, drawn at random. Rates that are stored in `folder` are not computed again.
 
-    key: what was evaluated.
+    key: what the results depend on, as JSON can store it.
 
     Raises:
-        DataError: there is no genuine pair, or the folder holds another evaluation's.
+        DataError: there is no genuine pair, or the folder has the files of another evaluation.
     """
-    genuine = np.flatnonzero(compared.genuine)
+    genuine = np.flatnonzero(pairs.genuine)
     if not len(genuine):
         raise DataError("--robustness: there is no genuine pair")
     rng = np.random.default_rng(0)
-    chosen = np.sort(rng.choice(genuine, min(count, len(genuine)), replace=False))
-    direction = rng.uniform(0, 2 * np.pi, len(chosen))
+    sample = np.sort(rng.choice(genuine, min(count, len(genuine)), replace=False))
+    directions = rng.uniform(0, 2 * np.pi, len(sample))
     scans: dict[int, Scan | None] = {}
-    for k in {*compared.first[chosen].tolist(), *compared.second[chosen].tolist()}:
+    for k in {*pairs.first[sample].tolist(), *pairs.second[sample].tolist()}:
         scans[k] = _scan(records[k])
     cells = [(angle, shift) for angle in ANGLES for shift in SHIFTS]
-    claim(folder, key | {"threshold": threshold, "cells": len(cells), "count": len(chosen)}, "another evaluation")
+    claim(folder, key | {"threshold": threshold, "cells": len(cells), "count": len(sample)}, "another evaluation")
 
-    def made(numbers: np.ndarray) -> dict[str, np.ndarray]:
-        return {"missed": np.array([missed(*cells[number]) for number in numbers])}
+    def compute(numbers: np.ndarray) -> dict[str, np.ndarray]:
+        return {"missed": np.array([rejected_share(*cells[number]) for number in numbers])}
 
-    def missed(angle: float, shift: float) -> float:
-        """The share of the pairs that are rejected."""
-        rejected, pairs = 0, []
-        for k, towards in zip(chosen, direction, strict=True):
-            a, b = int(compared.first[k]), int(compared.second[k])
-            sides = _print(judge, scans[a], records[a]), _print(judge, scans[b], records[b], angle, shift, towards)
+    def rejected_share(angle: float, shift: float) -> float:
+        """The share of the pairs that are rejected, for one rotation and shift."""
+        rejected, prints = 0, []
+        for k, direction in zip(sample, directions, strict=True):
+            a, b = int(pairs.first[k]), int(pairs.second[k])
+            sides = _print(scorer, scans[a], records[a]), _print(scorer, scans[b], records[b], angle, shift, direction)
             if None in sides:
                 rejected += 1
             else:
-                pairs.append(sides)
-        rows = list(judge.compare(pairs))
+                prints.append(sides)
+        rows = list(scorer.compare(prints))
         rejected += sum(row.failed or row.score < threshold for row in rows)
-        return rejected / len(chosen)
+        return rejected / len(sample)
 
-    work = Progress("turning and moving prints", len(cells))
-    held = Blocks(folder, {"missed": ArraySpec("f8")}, 1).made(len(cells), made, work)
-    rates = np.concatenate([block["missed"] for block in held]).reshape(len(ANGLES), len(SHIFTS))
-    return Robustness(ANGLES, SHIFTS, rates, len(chosen), threshold, FMR, int((~compared.genuine).sum()))
+    progress = Progress("turning and moving prints", len(cells))
+    blocks = Blocks(folder, {"missed": ArraySpec("f8")}, 1).made(len(cells), compute, progress)
+    rates = np.concatenate([block["missed"] for block in blocks]).reshape(len(ANGLES), len(SHIFTS))
+    return Robustness(ANGLES, SHIFTS, rates, len(sample), threshold, FMR, int((~pairs.genuine).sum()))
 
 
-def moved(grey: np.ndarray, ppi: float, angle: float, shift: float, towards: float) -> np.ndarray:
-    """A print uint8 (H, W) of `ppi`, moved by `shift` mm towards an angle (rad) within its image, then turned by
-    `angle` degrees in an image that holds it whole.
+def move_print(grey: np.ndarray, ppi: float, angle: float, shift: float, direction: float) -> np.ndarray:
+    """Shift a print within its image, then rotate it in an image that is large enough for all of it.
+
+    grey: uint8 (H, W). ppi: its resolution. angle: of the rotation, degrees. shift: mm. direction: of the shift, rad.
     """
     if not angle and not shift:
         return grey
     height, width = grey.shape
     ground = int(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
-    x, y = (shift / 25.4 * ppi * part for part in (np.cos(towards), np.sin(towards)))
-    away = np.array([[1, 0, x], [0, 1, y]])
-    grey = cv2.warpAffine(grey, away, (width, height), flags=cv2.INTER_CUBIC, borderValue=ground)
+    x, y = (shift / 25.4 * ppi * part for part in (np.cos(direction), np.sin(direction)))
+    translation = np.array([[1, 0, x], [0, 1, y]])
+    grey = cv2.warpAffine(grey, translation, (width, height), flags=cv2.INTER_CUBIC, borderValue=ground)
     if not angle:
         return grey
-    turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
-    cosine, sine = np.abs(turn[0, :2])
-    # Not a pixel more for a rounding error: a quarter turn then moves pixels onto pixels.
+    rotation = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
+    cosine, sine = np.abs(rotation[0, :2])
+    # Without 1e-6 a rounding error may add a pixel, and a rotation by 90 degrees would interpolate.
     size = [int(np.ceil(side - 1e-6)) for side in (width * cosine + height * sine, width * sine + height * cosine)]
-    turn[:, 2] += (np.array(size) - (width, height)) / 2
-    return cv2.warpAffine(grey, turn, size, flags=cv2.INTER_CUBIC, borderValue=ground)
+    rotation[:, 2] += (np.array(size) - (width, height)) / 2
+    return cv2.warpAffine(grey, rotation, size, flags=cv2.INTER_CUBIC, borderValue=ground)
 
 
 def _scan(record: Record) -> Scan | None:
+    """The image of a record; None where it cannot be used."""
     try:
         return image.read(record.path)
     except ImageError:
@@ -134,13 +134,13 @@ def _scan(record: Record) -> Scan | None:
 
 
 def _print(
-    judge: Scorer, scan: Scan | None, record: Record, angle: float = 0.0, shift: float = 0.0, towards: float = 0.0
+    scorer: Scorer, scan: Scan | None, record: Record, angle: float = 0.0, shift: float = 0.0, direction: float = 0.0
 ) -> Any:
-    """The print of a scan after it was moved; None where nothing usable is left."""
+    """The print of a shifted and rotated scan; None where it cannot be used. Arguments as in `move_print`."""
     if scan is None:
         return None
     ppi, _ = image.choose_ppi(scan, record.ppi)
     try:
-        return judge.print_of(scan._replace(grey=moved(scan.grey, ppi, angle, shift, towards)), ppi)
+        return scorer.print_of(scan._replace(grey=move_print(scan.grey, ppi, angle, shift, direction)), ppi)
     except ImageError:
         return None

@@ -1,6 +1,6 @@
-"""What a run and an evaluation leave for a table: a config, and the figures of validations and of databases.
+"""Read the config and the figures of runs and evaluations, for a table.
 
-Only JSON files are read: neither JAX nor a device is needed.
+Only JSON files are read, without JAX or a device.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from ifvit.config.renamed import upgraded
 from ifvit.errors import UserError
 
 LARGEST = 2**26  # bytes of a JSON file
-LARGEST_FIGURE = 2**53  # no figure lies beyond it; means of greater numbers may overflow
+LARGEST_FIGURE = 2**53  # of a figure; the mean of larger numbers may overflow
 VALIDATED = "val."
-RUN, EVALUATION = "config.json", "results.json"  # a folder is what holds the one or the other
+RUN, EVALUATION = "config.json", "results.json"  # the files by which a folder is recognised
 
 
 class RunError(UserError):
-    """A folder is neither run nor evaluation, or a file in it is damaged; the message names it."""
+    """A folder is neither a run nor an evaluation, or a file in it is damaged; the message names it."""
 
 
 class Figure(NamedTuple):
-    """How a figure is written: its title, its unit, what it is multiplied by, how many digits follow the point."""
+    """How a figure is written in a table."""
 
     title: str
     unit: str = ""
-    factor: float = 1.0
-    digits: int = 3
+    factor: float = 1.0  # the number is multiplied by it
+    digits: int = 3  # after the decimal point
 
     def heading(self) -> str:
-        """Its column's."""
+        """The heading of its column: title and unit."""
         return f"{self.title} {self.unit}".rstrip()
 
 
-# How figures are written that are not written as all others: of a validation, of a database's evaluation.
+# Figures of a validation and of an evaluation that are not written with the defaults.
 VALIDATION = {
     "within_one": Figure("within one"),
     "coarse_median": Figure("coarse median", "px", digits=2),
@@ -59,69 +59,71 @@ VERIFICATION = {
 
 
 class Value(NamedTuple):
-    """A figure of one run; unsure: whether its pairs are too few to tell it."""
+    """A figure of one run."""
 
     number: float
-    unsure: bool = False
+    unsure: bool = False  # whether the pairs are too few for this figure
 
 
 class Column(NamedTuple):
-    """What a column shows: a figure by its name in the files, of a stage's validation or of a database's evaluation."""
+    """A column of the table: one figure of the validation of a stage, or of the evaluation of a database."""
 
-    of: str  # VALIDATED, or the database
-    how: tuple[str, ...]  # the stage; protocol and score
-    name: str
+    dataset: str  # VALIDATED, or the database
+    setting: tuple[str, ...]  # (stage,), or (protocol, score)
+    name: str  # of the figure in the files
     figure: Figure
 
 
 class Run(NamedTuple):
-    """A run: its folder, what makes it this run and no other (without the seed), its seed, its steps, its figures."""
+    """A training run."""
 
     folder: Path
-    config: dict[str, Any]
+    config: dict[str, Any]  # the keys that distinguish runs, without the seed
     seed: int
-    steps: int | None
+    steps: int | None  # None where it has no metrics yet
     figures: dict[Column, Value]
 
 
-class Evaluated(NamedTuple):
-    """Evaluations of one judge: its run in words, its enhancement, its figures."""
+class ScorerEvaluations(NamedTuple):
+    """The evaluations of one scorer that lie in no run."""
 
-    run: str
+    run: str  # as text
     enhancement: str
     figures: dict[Column, Value]
 
 
-def found_in(folders: Sequence[Path]) -> list[Path]:
-    """The runs and evaluations among the folders and, of a folder of them (a sweep's), in it; each once.
+def find_folders(folders: Sequence[Path]) -> list[Path]:
+    """The folders of runs and evaluations, each once. Of a folder that contains some, like a sweep's, take those.
 
     Raises:
         RunError: a folder is none of these.
     """
-    found: dict[Path, Path] = {}
+    unique: dict[Path, Path] = {}
     for folder in folders:
-        places = [folder] if _shown(folder) else sorted(path for path in _inside(folder) if _shown(path))
-        if not places:
+        candidates = (
+            [folder] if _has_results(folder) else sorted(path for path in _entries(folder) if _has_results(path))
+        )
+        if not candidates:
             lacks = f"has neither {RUN} nor {EVALUATION}"
-            why = lacks if folder.is_dir() else "is no folder" if folder.exists() else "is not there"
+            reason = lacks if folder.is_dir() else "is no folder" if folder.exists() else "is not there"
             raise RunError(
-                f"{folder}: no run, no evaluation and no folder of such ({why}); give the run_dir of a training run or "
-                "the --out of an evaluation"
+                f"{folder}: no run, no evaluation and no folder of such ({reason}); give the run_dir of a training run "
+                "or the --out of an evaluation"
             )
-        found |= {place.resolve(): place for place in places if place.resolve() not in found}
-    return list(found.values())
+        unique |= {path.resolve(): path for path in candidates if path.resolve() not in unique}
+    return list(unique.values())
 
 
-def _shown(folder: Path) -> bool:
-    return holds(folder, RUN) or holds(folder, EVALUATION)
+def _has_results(folder: Path) -> bool:
+    return has_file(folder, RUN) or has_file(folder, EVALUATION)
 
 
-def holds(folder: Path, file: str) -> bool:
+def has_file(folder: Path, file: str) -> bool:
     """Whether a folder is that of a run (`RUN`) or of an evaluation (`EVALUATION`)."""
     return (folder / file).is_file()
 
 
-def _inside(folder: Path) -> Iterator[Path]:
+def _entries(folder: Path) -> Iterator[Path]:
     return folder.iterdir() if folder.is_dir() else iter(())
 
 
@@ -140,9 +142,9 @@ def read_run(folder: Path) -> Run:
     metrics, figures = _read(folder / "metrics.json") or {}, {}
     try:
         steps = metrics.get("step")
-        trained = metrics if steps else {}  # before the first update there is nothing to compare
+        latest = metrics if steps else {}  # before the first update there is nothing to compare
         best = {f"best.{name}": value for name, value in (metrics.get("best") or {}).items()}
-        for name, value in (trained | best).items():
+        for name, value in (latest | best).items():
             if (number := _number(value)) is not None:
                 figure = VALIDATION.get(name, Figure(name))
                 figures[Column(VALIDATED, (stage,), name, figure)] = Value(number)
@@ -155,70 +157,72 @@ def _verification(folder: Path) -> dict[Column, Value]:
     """The figures of a run's evaluations.
 
     Raises:
-        RunError: as of `_together`.
+        RunError: a file is damaged, or as of `_merge_evaluations`.
     """
-    place = folder / "evaluation"
-    files = [path for path in (place / EVALUATION, *place.glob(f"*/{EVALUATION}")) if path.is_file()]
-    return _together(sorted(files), f"move one of them out of {place}")
+    parent = folder / "evaluation"
+    files = [path for path in (parent / EVALUATION, *parent.glob(f"*/{EVALUATION}")) if path.is_file()]
+    return _merge_evaluations(sorted(files), f"move one of them out of {parent}")
 
 
-def _together(files: Sequence[Path], advice: str) -> dict[Column, Value]:
-    """The figures of evaluations of one judge.
+def _merge_evaluations(files: Sequence[Path], advice: str) -> dict[Column, Value]:
+    """The figures of several evaluations of one scorer.
+
+    advice: what to do where they contradict each other, for the message.
 
     Raises:
-        RunError: two of them give one database other figures: they may be of other images under one name.
+        RunError: two of them have different figures of one database: its name may stand for different images.
     """
     figures: dict[Column, Value] = {}
-    source: dict[Column, Path] = {}
+    origin: dict[Column, Path] = {}
     for path in files:
-        for column, value in _judged(path).items():
+        for column, value in _evaluation_figures(path).items():
             if figures.setdefault(column, value) != value:
                 raise RunError(
-                    f"{source[column]} and {path} both judge {column.of} (protocol {column.how[0]}), with other "
-                    f"figures; {advice}"
+                    f"{origin[column]} and {path} both evaluate {column.dataset} (protocol {column.setting[0]}), "
+                    f"with other figures; {advice}"
                 )
-            source.setdefault(column, path)
+            origin.setdefault(column, path)
     return figures
 
 
-def read_evaluations(folders: Sequence[Path]) -> list[Evaluated]:
-    """The evaluations that lie in folders, those of one run, or of the ridges alone, together.
+def read_evaluations(folders: Sequence[Path]) -> list[ScorerEvaluations]:
+    """The evaluations in the folders, grouped by run (or ridges alone) and enhancement.
 
     Raises:
-        RunError: a file is damaged, or as of `_together`.
+        RunError: a file is damaged, or as of `_merge_evaluations`.
     """
-    judges: dict[tuple[str, str], list[Path]] = {}
+    paths_by_scorer: dict[tuple[str, str], list[Path]] = {}
     for folder in folders:
         path = folder / EVALUATION
         results = _read(path)
         try:
-            judges.setdefault((str(results["run"]), str(results["enhancement"])), []).append(path)
+            paths_by_scorer.setdefault((str(results["run"]), str(results["enhancement"])), []).append(path)
         except (KeyError, TypeError) as error:
-            raise _no_evaluation(path, error) from error
+            raise _not_an_evaluation(path, error) from error
     return [
-        Evaluated(run, enhancement, _together(files, "leave one of them out"))
-        for (run, enhancement), files in judges.items()
+        ScorerEvaluations(run, enhancement, _merge_evaluations(files, "leave one of them out"))
+        for (run, enhancement), files in paths_by_scorer.items()
     ]
 
 
-def _judged(path: Path) -> dict[Column, Value]:
+def _evaluation_figures(path: Path) -> dict[Column, Value]:
     """The figures of an evaluation's results.json."""
     results = _read(path)
     figures = {}
     try:
-        how = str(results["protocol"]), str(results["score"])
-        for database, judged in results["databases"].items():
-            enough = judged.get("enough") or {}
-            for name, value in judged.items():
+        setting = str(results["protocol"]), str(results["score"])
+        for database, values in results["databases"].items():
+            enough = values.get("enough") or {}
+            for name, value in values.items():
                 if (number := _number(value)) is not None:
                     figure = VERIFICATION.get(name, Figure(name))
-                    figures[Column(database, how, name, figure)] = Value(number, enough.get(name) is False)
+                    figures[Column(database, setting, name, figure)] = Value(number, enough.get(name) is False)
     except (AttributeError, KeyError, TypeError) as error:
-        raise _no_evaluation(path, error) from error
+        raise _not_an_evaluation(path, error) from error
     return figures
 
 
-def _no_evaluation(path: Path, error: Exception) -> RunError:
+def _not_an_evaluation(path: Path, error: Exception) -> RunError:
     return RunError(f"{path}: not an evaluation's results.json ({error}); evaluate again")
 
 
@@ -235,6 +239,6 @@ def _read(path: Path) -> Any:
 
 
 def _number(value: Any) -> float | None:
-    """A number that can be a figure, or None."""
+    """The value as a float; None where it is no number, or too large for a figure."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST_FIGURE
     return float(value) if number else None

@@ -1,6 +1,6 @@
-"""Runs side by side: what their configs differ in, their validations, their evaluations; mean and spread over seeds.
+"""A table of runs: the config keys in which they differ, and the mean and deviation of their figures over seeds.
 
-Evaluations that lie in no run, like those by the ridges alone, have rows of their own.
+Evaluations that lie in no run, like those by the ridges alone, are rows too.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from ifvit.evaluation.run_files import (
     Run,
     RunError,
     Value,
-    found_in,
-    holds,
+    find_folders,
+    has_file,
     read_evaluations,
     read_run,
 )
@@ -34,10 +34,10 @@ from ifvit.evaluation.run_files import (
 NO_FIGURE = "-"
 ENHANCEMENT = "data.ridge_mask"
 SIGNS = " ,;.:=+_-"  # between the parts of a folder's name
-UNSURE = "*"  # marks a figure that the pairs are too few for, as in the report
-_FEW = f"{UNSURE} means little: too few pairs for such a figure\n"
-NOTE = {"markdown": f"\n\\{_FEW}", "latex": f"% {_FEW}"}
-# Those that are shown where none are asked for; the first is the stage's objective.
+UNSURE = "*"  # marks a figure for which the pairs are too few, as in the report
+_UNSURE_NOTE = f"{UNSURE} means little: too few pairs for such a figure\n"
+NOTE = {"markdown": f"\n\\{_UNSURE_NOTE}", "latex": f"% {_UNSURE_NOTE}"}
+# The figures of a table without --figures; the first one is the objective of the stage.
 USUAL_VALIDATION = {
     stage: (stage.objective, f"best.{stage.objective}", beside)
     for stage, beside in ((StageName.dense, "within_one"), (StageName.matcher, "eer"))
@@ -46,68 +46,66 @@ USUAL_VERIFICATION = ("eer", "fmr1000")
 
 
 class Group(NamedTuple):
-    """A row: its name, the config that its runs share, their seeds and steps, and the figures of each of them.
-
-    config: of evaluations what is known of it.
-    """
+    """A row: runs that differ only in their seeds, or the evaluations of one scorer."""
 
     name: str
-    config: dict[str, Any]
-    seeds: tuple[int, ...]
+    config: dict[str, Any]  # without the seed; of evaluations only the enhancement
+    seeds: tuple[int, ...]  # empty for evaluations
     steps: tuple[int, ...]
-    figures: tuple[dict[Column, Value], ...]
+    figures: tuple[dict[Column, Value], ...]  # of each run
 
 
 class Spread(NamedTuple):
-    """A figure of a group of runs: the mean, the standard deviation (None of one run), of how many of the runs."""
+    """A figure over the runs of a group."""
 
     figure: Figure
     mean: float
-    deviation: float | None
-    count: int
-    runs: int
-    unsure: bool
+    deviation: float | None  # standard deviation; None for one run
+    count: int  # of the runs that have the figure
+    runs: int  # of the group
+    unsure: bool  # whether the pairs of a run are too few for it
 
     def text(self) -> str:
-        """As a person reads it, like 0.662 ± 0.010."""
+        """The figure for people, like 0.662 ± 0.010."""
         numbers = [n * self.figure.factor for n in (self.mean, self.deviation) if n is not None]
         text = " ± ".join(f"{number:.{self.figure.digits}f}" for number in numbers)
-        few = f" ({self.count} of {self.runs})" if self.count < self.runs else ""
-        return f"{text}{UNSURE if self.unsure else ''}{few}"
+        coverage = f" ({self.count} of {self.runs})" if self.count < self.runs else ""
+        return f"{text}{UNSURE if self.unsure else ''}{coverage}"
 
 
 def table(folders: Sequence[Path], form: str, names: Sequence[str] = ()) -> str:
     """The table of runs and evaluations, or of all those in a folder, as `form`: markdown, latex or csv.
 
-    names: of the figures, as the files call them, like best.exact or eer; none: the usual ones.
+    names: of the figures in the files, like best.exact or eer; without names the usual ones.
 
     Raises:
-        RunError: a folder is neither, a file in it cannot be read, or no run has a figure.
+        RunError: a folder is neither a run nor an evaluation, a file cannot be read, or no run has a figure.
     """
-    found = found_in(folders)
-    runs = [read_run(folder) for folder in found if holds(folder, RUN)]
-    alone = read_evaluations([folder for folder in found if not holds(folder, RUN)])
-    groups = [*grouped(runs), *(Group(e.run, {ENHANCEMENT: e.enhancement}, (), (), (e.figures,)) for e in alone)]
+    folders_found = find_folders(folders)
+    runs = [read_run(folder) for folder in folders_found if has_file(folder, RUN)]
+    evaluations = read_evaluations([folder for folder in folders_found if not has_file(folder, RUN)])
+    groups = [*grouped(runs), *(Group(e.run, {ENHANCEMENT: e.enhancement}, (), (), (e.figures,)) for e in evaluations)]
     columns = _columns(groups, names)
     rows = [[_spread(group, column) for column in columns] for group in groups]
     if form == "csv":
         titles = [f"{_title(column, columns)} {column.figure.title}" for column in columns]
-        heading = [f"{title}{more}" for title in titles for more in ("", " deviation", " runs")]
+        heading = [f"{title}{suffix}" for title in titles for suffix in ("", " deviation", " runs")]
         figures = [heading, *([number for spread in row for number in _csv_numbers(spread)] for row in rows)]
-        return table_text.csv_text(_beside(_described(groups), figures))
+        return table_text.csv_text(_join_columns(_description_columns(groups), figures))
     heading = [f"{_title(column, columns)} {column.figure.heading()}" for column in columns]
     figures = [heading, *([NO_FIGURE if spread is None else spread.text() for spread in row] for row in rows)]
-    text = table_text.TEXT[form](_beside(_described(groups), figures))
+    text = table_text.TEXT[form](_join_columns(_description_columns(groups), figures))
     unsure = any(spread and spread.unsure for row in rows for spread in row)
     return text + NOTE[form] if unsure else text
 
 
-def _beside(left: Sequence[list], right: Sequence[list]) -> list[list]:
-    return [[*cells, *more] for cells, more in zip(left, right, strict=True)]
+def _join_columns(left: Sequence[list], right: Sequence[list]) -> list[list]:
+    """Two tables with the same number of rows, side by side."""
+    return [[*cells, *others] for cells, others in zip(left, right, strict=True)]
 
 
 def grouped(runs: Sequence[Run]) -> list[Group]:
-    """The runs that differ in nothing but their seeds, together; a seed that comes twice begins a group of its own."""
+    """Group the runs that differ only in their seeds. A second run with the same seed starts another group."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         key = json.dumps(run.config, sort_keys=True)
@@ -127,9 +125,10 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
 
 
 def shared_name(folders: Sequence[Path]) -> str:
-    """What the names of folders share, without "seed": x of x-seed1 and x-seed2.
+    """The common part of the folders' names without "seed": x for x-seed1 and x-seed2.
 
-    Of a sweep's folders that are named by their seeds alone it is the sweep's. Names that share nothing are listed.
+    If only the seeds are in the names, as in a sweep, it is the name of their parent folder. Names without a common
+    part are joined by commas.
     """
     names = [folder.name for folder in folders]
     if len(names) == 1:
@@ -145,13 +144,14 @@ def shared_name(folders: Sequence[Path]) -> str:
 
 
 def _shared(parts: Sequence[Sequence[str]]) -> list[str]:
-    """What all begin with."""
+    """The common beginning of all sequences."""
     return [same[0] for same in takewhile(lambda each: len(set(each)) == 1, zip(*parts, strict=False))]
 
 
-def _described(groups: Sequence[Group]) -> list[list[str]]:
-    """What stands before the figures: the heading, and of each group its name, what its config differs in, its seeds
-    and steps.
+def _description_columns(groups: Sequence[Group]) -> list[list[str]]:
+    """The columns before the figures: name, the config keys in which the groups differ, seeds and steps.
+
+    The first row is the heading.
     """
     keys = _differing([group.config for group in groups if group.seeds], [g.config for g in groups if not g.seeds])
     rows = [["run", *keys, "seeds", "steps"]]
@@ -162,16 +162,16 @@ def _described(groups: Sequence[Group]) -> list[list[str]]:
     return rows
 
 
-def _differing(whole: Sequence[dict[str, Any]], partial: Sequence[dict[str, Any]]) -> list[str]:
-    """The keys in which configs differ; of partial ones by those that they have."""
-    found = []
-    for key in sorted(set().union(*whole, *partial)):
-        if key.startswith(ADDED_GROUPS) and not all(key in config for config in whole):
+def _differing(complete: Sequence[dict[str, Any]], partial: Sequence[dict[str, Any]]) -> list[str]:
+    """The keys in which configs differ. A key that a partial config lacks is not a difference."""
+    keys = []
+    for key in sorted(set().union(*complete, *partial)):
+        if key.startswith(ADDED_GROUPS) and not all(key in config for config in complete):
             continue
-        values = [config.get(key) for config in whole] + [config[key] for config in partial if key in config]
+        values = [config.get(key) for config in complete] + [config[key] for config in partial if key in config]
         if any(value != values[0] for value in values):
-            found.append(key)
-    return found
+            keys.append(key)
+    return keys
 
 
 def _text(value: Any) -> str:
@@ -179,43 +179,47 @@ def _text(value: Any) -> str:
 
 
 def _columns(groups: Sequence[Group], names: Sequence[str]) -> list[Column]:
-    """The figures that some run has and that are asked for: of the validations, then of each database.
+    """The columns of the named figures, or of the usual ones: of the validations, then of each database.
 
     Raises:
-        RunError: no run has one that is asked for.
+        RunError: no run has a named figure.
     """
-    found = {column for group in groups for figures in group.figures for column in figures}
-    known = sorted({column.name for column in found})
+    columns = {column for group in groups for figures in group.figures for column in figures}
+    known = sorted({column.name for column in columns})
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
             raise RunError(printable(f"--figures: no run has {name}; {advice}"))
-    shown = [column for column in found if column.name in (names or _usual(column))]
-    return sorted(shown, key=lambda c: (c.of != VALIDATED, c.of, c.how, (names or _usual(c)).index(c.name)))
+    selected = [column for column in columns if column.name in (names or _usual(column))]
+    return sorted(
+        selected, key=lambda c: (c.dataset != VALIDATED, c.dataset, c.setting, (names or _usual(c)).index(c.name))
+    )
 
 
 def _usual(column: Column) -> Sequence[str]:
-    return USUAL_VALIDATION[StageName(column.how[0])] if column.of == VALIDATED else USUAL_VERIFICATION
+    """The names of the figures that are shown without --figures, beside this column."""
+    return USUAL_VALIDATION[StageName(column.setting[0])] if column.dataset == VALIDATED else USUAL_VERIFICATION
 
 
 def _title(column: Column, columns: Sequence[Column]) -> str:
-    """What a column's figure is of; of a database that was judged in several ways also in which."""
-    ways = sorted({other.how for other in columns if other.of == column.of})
-    differ = [len(set(parts)) > 1 for parts in zip(*ways, strict=True)]
-    return " ".join([column.of, *(part for part, differs in zip(column.how, differ, strict=True) if differs)])
+    """The dataset of a column, with those parts of the setting in which its evaluations differ."""
+    settings = sorted({other.setting for other in columns if other.dataset == column.dataset})
+    differ = [len(set(parts)) > 1 for parts in zip(*settings, strict=True)]
+    return " ".join([column.dataset, *(part for part, differs in zip(column.setting, differ, strict=True) if differs)])
 
 
 def _spread(group: Group, column: Column) -> Spread | None:
-    """A figure over the runs of a group that have it; None where none has."""
-    there = [figures[column] for figures in group.figures if column in figures]
-    if not there:
+    """A figure over the runs of a group; None where no run has it."""
+    values = [figures[column] for figures in group.figures if column in figures]
+    if not values:
         return None
-    numbers = [value.number for value in there]
+    numbers = [value.number for value in values]
     deviation = statistics.stdev(numbers) if len(numbers) > 1 else None
-    unsure = any(value.unsure for value in there)
+    unsure = any(value.unsure for value in values)
     return Spread(column.figure, statistics.fmean(numbers), deviation, len(numbers), len(group.figures), unsure)
 
 
 def _csv_numbers(spread: Spread | None) -> Sequence[float | None]:
+    """Mean, deviation and count of runs."""
     return (None, None, 0) if spread is None else (spread.mean, spread.deviation, spread.count)

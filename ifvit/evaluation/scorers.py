@@ -1,4 +1,4 @@
-"""Who scores the pairs of an evaluation: the ridges, and with them the networks of a run where there is one."""
+"""The scorer of an evaluation: it compares pairs by their ridges and, with a run, also by its networks."""
 
 from __future__ import annotations
 
@@ -26,31 +26,33 @@ from ifvit.image import ImageError, Scan
 from ifvit.progress import Progress
 from ifvit.registration.registrar import frame_of
 
-AT_ONCE = 8  # pairs in a batch
-READ_AT_ONCE = 64  # images
+PAIR_BATCH = 8  # pairs in a batch
+IMAGE_BATCH = 64  # images read in one go
 
 
 class Scorer:
-    """Scores pairs.
+    """Scores pairs of prints.
 
-    comparer: what compares them. run_dir: whose networks take part, None without. score_of: which score is judged.
-    score: that score in words. about: what judges, by name. key: what the scores follow from, for comparison.
-
-    Raises:
-        ScoreError: there is no such score.
+    score: the kind of score as text. about: run, state, input and enhancement as text, by name, for the report. key:
+    what the scores depend on, as JSON can store it.
     """
 
     def __init__(self, comparer: Comparer, run_dir: Path | None, score_of: Score = Score.fused):
+        """run_dir: of the networks that take part; None without networks. score_of: the kind of score.
+
+        Raises:
+            ScoreError: the comparer has no such score.
+        """
         check_score(comparer, score_of)
         self.comparer, self.run_dir, self.score_of = comparer, run_dir, score_of
-        self._frame = (0, 0)  # that holds the prints of all records, so that one program is compiled
-        self._of_frame = lru_cache(maxsize=4)(partial(comparer.by, AT_ONCE))
-        self.score = _in_words(comparer.networks, score_of)
+        self._frame = (0, 0)  # the smallest for all prints so far: with one frame one program is compiled
+        self._comparer_of = lru_cache(maxsize=4)(partial(comparer.by, PAIR_BATCH))
+        self.score = _score_text(comparer.networks, score_of)
         self.about = _about(comparer, run_dir)
         self.key = score_key(comparer, score_of)
 
     def calibration(self) -> Calibration | None:
-        """What the run knows of this score already.
+        """The calibration of this score that the run has stored; None where there is none.
 
         Raises:
             CheckpointError: its file is damaged.
@@ -58,22 +60,22 @@ class Scorer:
         return None if self.run_dir is None else read_calibration(self.run_dir, self.key)
 
     def prints(self, records: Sequence[Record]) -> Iterator[Print | ImageError]:
-        """The print of each record, or the ImageError that says why there is none (naming the file)."""
+        """The print of each record, or the ImageError that says why there is none and names the file."""
         with ThreadPoolExecutor() as pool:
-            for start in range(0, len(records), READ_AT_ONCE):
-                part = records[start : start + READ_AT_ONCE]
-                for shown in self._prints(part, list(pool.map(_scan, part))):
-                    if not isinstance(shown, ImageError):
-                        self._frame = _larger(self._frame, frame_of([shown.of_ridges]))
-                    yield shown
+            for start in range(0, len(records), IMAGE_BATCH):
+                chunk = records[start : start + IMAGE_BATCH]
+                for print_ in self._prints(chunk, list(pool.map(_scan, chunk))):
+                    if not isinstance(print_, ImageError):
+                        self._frame = _larger(self._frame, frame_of([print_.of_ridges]))
+                    yield print_
 
     def _prints(self, records: Sequence[Record], scans: list[Scan | ImageError]) -> Iterator[Print | ImageError]:
-        good = [k for k, scan in enumerate(scans) if not isinstance(scan, ImageError)]
-        found = self.comparer.prints_of([scans[k] for k in good], [records[k].ppi for k in good])
-        seen = dict(zip(good, found, strict=True))
+        readable = [k for k, scan in enumerate(scans) if not isinstance(scan, ImageError)]
+        results = self.comparer.prints_of([scans[k] for k in readable], [records[k].ppi for k in readable])
+        prints = dict(zip(readable, results, strict=True))
         for k, record in enumerate(records):
-            shown = seen.get(k, scans[k])
-            yield ImageError(f"{record.path}: {shown}") if k in seen and isinstance(shown, ImageError) else shown
+            print_ = prints.get(k, scans[k])
+            yield ImageError(f"{record.path}: {print_}") if k in prints and isinstance(print_, ImageError) else print_
 
     def print_of(self, scan: Scan, ppi: float) -> Print:
         """The print of an image.
@@ -83,49 +85,51 @@ class Scorer:
         """
         return self.comparer.print_of(scan, ppi)
 
-    def content(self, shown: Print) -> bytes:
-        """What a print shows."""
-        return b"".join(shown.content())
+    def content(self, print_: Print) -> bytes:
+        """The content of a print as bytes, for a digest."""
+        return b"".join(print_.content())
 
     def compare(self, pairs: Iterable[tuple[Print, Print]]) -> Iterator[PairScore]:
-        """Each pair of prints, in order."""
+        """The result of each pair of prints, in order."""
         pairs = list(pairs)
-        for pair, found in zip(pairs, self._compared(pairs), strict=True):
-            yield self._row(self._comparison(("A", "B"), pair, found))
+        for pair, compared in zip(pairs, self._compare_batch(pairs), strict=True):
+            yield self._pair_score(self._comparison(("A", "B"), pair, compared))
 
-    def _compared(self, pairs: list[tuple[Print, Print]]) -> Iterator[Compared]:
+    def _compare_batch(self, pairs: list[tuple[Print, Print]]) -> Iterator[Compared]:
         if not pairs:
             return iter(())
-        # Prints that are turned may need a larger frame.
-        frame = _larger(self._frame, frame_of(shown.of_ridges for pair in pairs for shown in pair))
-        return self._of_frame(frame).compare_many(pairs)
+        # Rotated prints may need a larger frame.
+        frame = _larger(self._frame, frame_of(print_.of_ridges for pair in pairs for print_ in pair))
+        return self._comparer_of(frame).compare_many(pairs)
 
-    def drawn(
+    def draw(
         self, names: Sequence[tuple[str, str]], pairs: Sequence[tuple[Print, Print]]
     ) -> Iterator[tuple[str, np.ndarray]]:
-        """Each pair of prints in a line and as a picture."""
-        for name, pair, found in zip(names, pairs, self._compared(list(pairs)), strict=True):
-            comparison = self._comparison(name, pair, found)
+        """Each pair of prints as a line and a picture, uint8 RGB (H, W, 3). names: the files of each pair."""
+        for files, pair, compared in zip(names, pairs, self._compare_batch(list(pairs)), strict=True):
+            comparison = self._comparison(files, pair, compared)
             yield comparison.headline(), comparison.picture()
 
-    def _comparison(self, names: tuple[str, str], pair: tuple[Print, Print], found: Compared) -> Comparison:
+    def _comparison(self, names: tuple[str, str], pair: tuple[Print, Print], compared: Compared) -> Comparison:
         networks = self.comparer.networks
         ppi = None if networks is None else networks.module1.ppi
         run = None if self.run_dir is None else str(self.run_dir)
-        return Comparison(*names, *pair, found, 0.0, ppi, self.score_of, run=run)
+        return Comparison(*names, *pair, compared, 0.0, ppi, self.score_of, run=run)
 
-    def _row(self, comparison: Comparison) -> PairScore:
-        paired, _, alone = comparison.alignment.paired.counts
+    def _pair_score(self, comparison: Comparison) -> PairScore:
+        paired, _, unpaired = comparison.alignment.paired.counts
         cosines = () if comparison.compared.module2_result is None else comparison.compared.module2_result.cosines
-        decided = replace(comparison, score_of=Score.fused).decided  # for either score the same pairs count
-        return PairScore(comparison.score, not decided, paired, paired + alone, comparison.overlap, *cosines)
+        decided = replace(
+            comparison, score_of=Score.fused
+        ).decided  # a pair fails by the fused score, whichever score is in use
+        return PairScore(comparison.score, not decided, paired, paired + unpaired, comparison.overlap, *cosines)
 
 
 def _larger(frame: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
     return max(frame[0], other[0]), max(frame[1], other[1])
 
 
-def _in_words(networks: RunNetworks | None, score_of: Score) -> str:
+def _score_text(networks: RunNetworks | None, score_of: Score) -> str:
     if score_of is Score.cosines:
         config = networks.module2.config
         return f"{config.global_weight:g} x cosine of the global + {config.local_weight:g} x of the local vectors"
@@ -152,18 +156,18 @@ def _scan(record: Record) -> Scan | ImageError:
         return error
 
 
-def judge_of(
+def load_scorer(
     run_dir: Path | None,
     cache_dir: str | None = None,
     enhancement: Enhancement = Enhancement.none,
     score: Score = Score.fused,
 ) -> Scorer:
-    """Who judges with a run; None judges by the ridges alone.
+    """The scorer with the networks of a run; with None the scorer by the ridges alone.
 
-    enhancement: of ridges alone; `none` takes `gabor`. With a run it is the run's.
+    enhancement: without a run; `none` becomes `gabor`. With a run it is the run's.
 
     Raises:
-        CheckpointError: it is no run directory, holds no state yet, or is damaged.
+        CheckpointError: it is not a run directory, has no state yet, or is damaged.
         EnhancementError: the enhancement is not installed.
         ScoreError: there is no such score.
     """
@@ -174,18 +178,24 @@ def judge_of(
 
 
 class Gallery:
-    """The prints of some records as a judge sees them; None where one cannot be used, with the reason in `unusable`."""
+    """The prints of N records, by index; None where an image cannot be used.
 
-    def __init__(self, judge: Scorer, records: Sequence[Record]):
+    unusable: the reason, by index.
+    """
+
+    def __init__(self, scorer: Scorer, records: Sequence[Record]):
+        """Raises:
+        DataError: none of the images can be used.
+        """
         self.unusable: dict[int, str] = {}
         self._prints: list[Any] = []
-        self._content = judge.content
+        self._content_of = scorer.content
         progress = Progress("reading images", len(records))
-        for k, shown in enumerate(judge.prints(records)):
+        for k, print_ in enumerate(scorer.prints(records)):
             progress.step()
-            if isinstance(shown, ImageError):
-                self.unusable[k] = str(shown)
-            self._prints.append(None if isinstance(shown, ImageError) else shown)
+            if isinstance(print_, ImageError):
+                self.unusable[k] = str(print_)
+            self._prints.append(None if isinstance(print_, ImageError) else print_)
         if len(self.unusable) == len(records):
             raise DataError(f"none of {len(records)} images can be used: {next(iter(self.unusable.values()))}")
 
@@ -193,6 +203,6 @@ class Gallery:
         return self._prints[k]
 
     def contents(self) -> Iterator[bytes]:
-        """What each print shows."""
-        for shown in self._prints:
-            yield b"none" if shown is None else self._content(shown)
+        """The content of each print as bytes, for a digest."""
+        for print_ in self._prints:
+            yield b"none" if print_ is None else self._content_of(print_)

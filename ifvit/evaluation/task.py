@@ -1,4 +1,4 @@
-"""What is to be evaluated: which prints, which pairs, by whom. All of it is known before any image is decoded."""
+"""The task of an evaluation: the run, the records, the pairs. It is complete before any image is decoded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ifvit import program
 from ifvit.calibration import counted
 from ifvit.config import DataConfig, Enhancement, Source
-from ifvit.databases.protocols import PairList, Protocol, pairs
+from ifvit.databases.protocols import PairList, Protocol, protocol_pairs
 from ifvit.databases.records import Record, by_identity
 from ifvit.databases.sources import find
 from ifvit.databases.splits import read_split
@@ -21,68 +21,64 @@ from ifvit.errors import DataError
 from ifvit.storage.checkpoint import MODULE_1, CheckpointError, read_json
 
 USUAL = {Source.fvc: Protocol.fvc, Source.sd4: Protocol.sd4}
-LONGEST = 60  # letters of a folder's name
+LONGEST = 60  # characters of a folder's name
 
 
 class Task(NamedTuple):
-    """An evaluation to be made.
+    """A planned evaluation."""
 
-    run_dir: None judges by the ridges alone. impostors: how many to draw; None takes all. score: which is judged, as of
-    `run_calibration.Score`. records, pairs: the impressions, and which of them are compared.
-    """
-
-    run_dir: Path | None
+    run_dir: Path | None  # None compares by the ridges alone
     data: DataConfig
     protocol: Protocol
-    impostors: int | None
-    score: str
+    impostors: int | None  # pairs to draw; None takes all
+    score: str  # a value of `run_calibration.Score`
     records: list[Record]
     pairs: PairList
 
     @property
     def databases(self) -> list[str]:
-        """Their names, each once."""
+        """The names of the databases, each once."""
         return list(dict.fromkeys(record.database for record in self.records))
 
     def heading(self) -> list[str]:
         """Lines for people."""
         genuine = int(self.pairs.genuine.sum())
-        others = counted(len(self.pairs) - genuine, "impostor")
+        impostor = counted(len(self.pairs) - genuine, "impostor")
         return [
             f"run      {self.run_dir or 'none: ridges and minutiae alone'}",
             f"data     {', '.join(self.databases)}: {len(self.records)} images of {len(by_identity(self.records))} "
             "fingers",
             *(["         synthetic fingers: real prints are harder"] if any_synthetic(self.records) else []),
-            f"pairs    {counted(genuine, 'genuine')} and {others} (protocol {self.protocol})",
+            f"pairs    {counted(genuine, 'genuine')} and {impostor} (protocol {self.protocol})",
         ]
 
     def folder(self) -> str:
-        """The name of the folder that its report lies in: of the data, and of what differs from the usual."""
+        """The name of the folder of its report: the databases, and the settings that are not the usual ones."""
         names = self.databases
-        if names == [str(self.data.source)] and self.data.root:  # a folder's images have no better name than the folder
+        if names == [str(self.data.source)] and self.data.root:  # data=folder: the name of the folder says more
             names = [Path(self.data.root).absolute().name]
-        special = [
+        unusual = [
             str(self.protocol) if self.protocol is not usual_protocol(self.data) else "",
             f"{self.impostors}_impostors" if self.impostors else "",
             self.score if self.score != "fused" else "",
             str(self.data.ridge_mask) if self.run_dir is None and self.data.ridge_mask is Enhancement.pyfing else "",
         ]
-        return "-".join([joined(names), *filter(None, special)])
+        return "-".join([joined_name(names), *filter(None, unusual)])
 
 
 def usual_protocol(data: DataConfig) -> Protocol:
-    """The protocol that is published for such data; all pairs where there is none."""
+    """The published protocol of such data; all pairs where there is none."""
     return USUAL.get(data.source, Protocol.all)
 
 
 def plan(
     run_dir: Path | None, data: DataConfig, protocol: Protocol | None, impostors: int | None, score: str = "fused"
 ) -> Task:
-    """The task of these words. protocol: None takes the data's usual one.
+    """The task of these settings. protocol: None takes the usual one of the data.
 
     Raises:
-        DataError: nothing found, data that do not suit the protocol, or subjects that the run trained or validated on.
-        CheckpointError: the folder is no run's.
+        DataError: no image is found, the data do not suit the protocol, or the run trained or validated on a subject.
+        CheckpointError: `run_dir` is not a run directory.
     """
     if run_dir is not None and read_json(run_dir / "config.json") is None:
         raise CheckpointError(
@@ -96,14 +92,14 @@ def plan(
         )
     refuse_seen(run_dir, records)
     protocol = protocol or usual_protocol(data)
-    return Task(run_dir, data, protocol, impostors, score, records, pairs(records, protocol, impostors))
+    return Task(run_dir, data, protocol, impostors, score, records, protocol_pairs(records, protocol, impostors))
 
 
 def refuse_seen(run_dir: Path | None, records: Sequence[Record]) -> None:
-    """Refuse people whom the run, or the Module 1 it began from, trained or validated on.
+    """Refuse subjects that the run, or the Module 1 it started from, trained or validated on.
 
     Raises:
-        DataError: naming them.
+        DataError: there are such subjects; the message names them.
     """
     for folder in () if run_dir is None else (run_dir, run_dir / MODULE_1):
         table = folder / "split.csv"
@@ -113,16 +109,17 @@ def refuse_seen(run_dir: Path | None, records: Sequence[Record]) -> None:
             read_split(table, "split.csv").refuse_seen(as_known(records, known), "the data")
 
 
-def joined(names: Sequence[str]) -> str:
-    """Several databases as one name: FVC2002/DB1_B and FVC2002/DB2_B are FVC2002_DB1_B+DB2_B.
+def joined_name(names: Sequence[str]) -> str:
+    """One file name for several databases: FVC2002_DB1_B+DB2_B for FVC2002/DB1_B and FVC2002/DB2_B.
 
-    Nothing of it but letters, digits and -_+. is a stranger's; many names are a few and how many more.
+    Other characters than letters, digits and -_+. are replaced. A long name becomes the first database, how many more
+    there are, and a digest.
     """
     parts: dict[str, list[str]] = {}
     for name in names:
-        collection, _, own = name.rpartition("/")
-        parts.setdefault(collection, []).append(own)
-    words = [f"{collection}_{'+'.join(own)}" if collection else "+".join(own) for collection, own in parts.items()]
+        collection, _, part = name.rpartition("/")
+        parts.setdefault(collection, []).append(part)
+    words = [f"{collection}_{'+'.join(part)}" if collection else "+".join(part) for collection, part in parts.items()]
     name = _plain("+".join(words))
     if len(name) <= LONGEST:
         return name

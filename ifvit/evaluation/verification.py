@@ -1,19 +1,19 @@
-"""From score lists to the figures of the FVC protocol, with intervals over fingers.
+"""The figures of the FVC protocol from scores, with intervals over fingers.
 
-A failure to register counts as a score of 0, FVC's lowest, or as the lowest score where scores go below 0 (cosines do),
-so that it is never accepted before a comparison; it is also counted. Rates are shares in [0, 1]; only `text` speaks of
-per cent. Which pairs were compared is the caller's to say: a figure without its protocol means nothing.
+A pair that failed gets the score 0, the lowest of FVC, or the lowest score where scores go below 0, as cosines do. So
+it is never accepted before a comparison. Failed pairs are also counted. Rates are shares in [0, 1]; only `text` gives
+per cent. The caller states which pairs were compared: a figure means nothing without its protocol.
 
-**Resolution.** N pairs tell no rate below 3 / N from none (`calibration.least_rate`, the rule of three). An operating
-point that hangs on a lower one is marked (`Figures.enough`), and no interval is shown with it.
+**Resolution.** N pairs cannot distinguish a rate below 3 / N from 0 (`calibration.least_rate`, the rule of three). A
+figure that depends on a lower rate is marked (`Figures.enough`), and no interval is shown with it.
 
-**Intervals.** Pairs of one finger resemble each other, so that a bootstrap over pairs gives intervals that are too
-narrow; fingers are drawn instead, with replacement (the subset bootstrap: Bolle, Ratha and Pankanti, Error analysis of
-pattern recognition systems, CVIU 93, 2004). A genuine pair counts as often as its finger was drawn, an impostor pair as
-often as the one times as often as the other: every pairing of the drawn fingers that was compared, less those of a
-finger with its own copies. Drawing both sides errs on the wide side, up to a factor of sqrt(3) for an FMR that depends
-on neither finger (Owen, The pigeonhole bootstrap, Annals of Applied Statistics 1, 2007). ZeroFMR hangs on a single
-impostor pair, which a resample has or lacks: its interval is a rough one.
+**Intervals.** Pairs of one finger are similar to each other, and so a bootstrap over pairs gives intervals that are too
+narrow. Fingers are drawn instead, with replacement (the subset bootstrap: Bolle, Ratha and Pankanti, Error analysis of
+pattern recognition systems, CVIU 93, 2004). The weight of a genuine pair is how often its finger was drawn. The weight
+of an impostor pair is the product of how often each of its two fingers was drawn: this is every compared pair of the
+drawn fingers without those of a finger and its own copies. The intervals are rather too wide, up to a factor of sqrt(3)
+for an FMR that depends on neither finger (Owen, The pigeonhole bootstrap, Annals of Applied Statistics 1, 2007).
+ZeroFMR depends on a single impostor pair, which a resample has or lacks: its interval is a rough one.
 """
 
 from __future__ import annotations
@@ -29,97 +29,85 @@ from ifvit.databases.protocols import PairList
 from ifvit.databases.records import Record
 from ifvit.rates import Rates, Thresholds, auc, det, equal_error, lowest_fnmr, zero_fnmr
 
-FMRS = {"fmr100": 0.01, "fmr1000": 0.001}  # of the operating points that have one
+FMRS = {"fmr100": 0.01, "fmr1000": 0.001}  # of the operating points at a fixed FMR
 POINTS = {"eer": "EER", "fmr100": "FMR100", "fmr1000": "FMR1000", "zero_fmr": "ZeroFMR"}
 LITTLE = "means little: "
-TOO_FEW = "* means little: the pairs are too few"  # where there is room for a mark only
-FARS = (0.01, 0.001, 0.0001, 0.00001)  # at which TAR is given
+TOO_FEW = "* means little: the pairs are too few"  # explains the mark in tables
+FARS = (0.01, 0.001, 0.0001, 0.00001)  # for which TAR is computed
 RESAMPLES = 1000
 LEVEL = 0.95
 BINS = 50  # of the histogram, at most
-AT_ONCE = 1_000_000  # numbers in an array of resamples, so that it stays in the cache
+MAX_NUMBERS = 1_000_000  # in an array of resamples, which then fits in the cache
 
 
 class ScoredPairs(NamedTuple):
-    """How many pairs there were, how many of them failed, and of how many fingers."""
+    """The counts of pairs, of failed pairs and of fingers."""
 
     genuine: int
     impostor: int
-    failed_genuine: int
-    failed_impostor: int
+    failed_genuine: int  # of the genuine pairs
+    failed_impostor: int  # of the impostor pairs
     fingers: int
 
 
 class Tar(NamedTuple):
-    """The highest TAR = 1 - FNMR at an FMR of at most `far`, and the lowest threshold that gives it (inf: no score).
-
-    enough: whether so few as `far` could be told from none: 3 / far impostor pairs, by the rule of three.
-    """
+    """The highest TAR = 1 - FNMR at an FMR of at most `far`."""
 
     far: float
     tar: float
-    threshold: float
-    enough: bool
+    threshold: float  # the lowest one with this TAR; inf where no score reaches it
+    enough: bool  # whether there are 3 / far impostor pairs: a rate of `far` differs from 0, by the rule of three
 
 
 class Histogram(NamedTuple):
-    """Pairs by score: edges float (K + 1,), genuine and impostor int (K,), K at most 50."""
+    """Counts of pairs in K score bins, K at most BINS."""
 
-    edges: np.ndarray
-    genuine: np.ndarray
-    impostor: np.ndarray
+    edges: np.ndarray  # (K + 1,) float64
+    genuine: np.ndarray  # (K,) int64
+    impostor: np.ndarray  # (K,) int64
 
 
 @dataclass(frozen=True)
 class Figures:
-    """All figures of one evaluation; rates in [0, 1].
-
-    eer: the middle of [eer_low, eer_high], at the score eer_threshold (inf: where nobody is accepted).
-    fmr100, fmr1000, zero_fmr: the lowest FNMR at an FMR of at most 1 %, 0.1 %, 0. zero_fnmr: the lowest FMR at an FNMR
-        of 0. auc: how often a genuine pair scores above an impostor pair.
-    least_fmr, least_fnmr: the lowest rates that so many impostor and genuine pairs tell from none.
-    enough: whether the pairs resolve eer, fmr100, fmr1000 and zero_fmr (which takes as many as fmr100).
-    intervals: of eer, fmr100, fmr1000 and zero_fmr, 95 % over fingers.
-    det: (K, 2) the curve's corners (FMR, FNMR), from (1, 0) to (0, 1).
-    """
+    """All figures of one evaluation; rates in [0, 1]."""
 
     pairs: ScoredPairs
-    eer: float
+    eer: float  # the middle of [eer_low, eer_high]
     eer_low: float
     eer_high: float
-    eer_threshold: float
-    fmr100: float
-    fmr1000: float
-    zero_fmr: float
-    zero_fnmr: float
-    auc: float
-    least_fmr: float
-    least_fnmr: float
-    enough: dict[str, bool]
-    tar: tuple[Tar, ...]
-    intervals: dict[str, tuple[float, float]]
-    det: np.ndarray
+    eer_threshold: float  # score; inf where no pair is accepted
+    fmr100: float  # the lowest FNMR at an FMR of at most 1 %
+    fmr1000: float  # the lowest FNMR at an FMR of at most 0.1 %
+    zero_fmr: float  # the lowest FNMR at an FMR of 0
+    zero_fnmr: float  # the lowest FMR at an FNMR of 0
+    auc: float  # how often a genuine pair scores above an impostor pair
+    least_fmr: float  # the lowest FMR that so many impostor pairs distinguish from 0
+    least_fnmr: float  # the lowest FNMR that so many genuine pairs distinguish from 0
+    enough: dict[str, bool]  # whether the pairs resolve eer, fmr100, fmr1000, zero_fmr (which takes as many as fmr100)
+    tar: tuple[Tar, ...]  # for each of FARS
+    intervals: dict[str, tuple[float, float]]  # of eer, fmr100, fmr1000, zero_fmr: 95 % over fingers
+    det: np.ndarray  # (K, 2) float64, corners (FMR, FNMR) of the curve from (1, 0) to (0, 1)
     histogram: Histogram
     calibration: Calibration
 
     def tree(self) -> dict:
-        """Everything as numbers, lists and dicts, for JSON; a threshold of inf is None."""
-        return _plain(vars(self))
+        """The figures as a tree for JSON; a threshold of inf is None."""
+        return _json_value(vars(self))
 
     def text(self) -> list[str]:
         """Lines for people."""
         pairs = self.pairs
         genuine, impostor = self._counted()
-        what = (
+        counts = (
             f"{genuine} ({pairs.failed_genuine} failed), {impostor} ({pairs.failed_impostor} failed), "
             f"{pairs.fingers} fingers"
         )
-        if self.nothing:
-            return [what, f"{self.nothing}, so that there are no rates"]
-        between = f"; between {_percent(self.eer_low)} and {_percent(self.eer_high)}" if self.enough["eer"] else ""
+        if self.missing_reason:
+            return [counts, f"{self.missing_reason}, so that there are no rates"]
+        range_text = f"; between {_percent(self.eer_low)} and {_percent(self.eer_high)}" if self.enough["eer"] else ""
         return [
-            what,
-            f"EER       {self._with_interval('eer')}{between}",
+            counts,
+            f"EER       {self._with_interval('eer')}{range_text}",
             f"FMR100    {self._with_interval('fmr100')}",
             f"FMR1000   {self._with_interval('fmr1000')}",
             f"ZeroFMR   {self._with_interval('zero_fmr')}; FMR: 0 of {impostor}, so up to {_percent(self.least_fmr)}",
@@ -130,21 +118,21 @@ class Figures:
         ]
 
     @property
-    def nothing(self) -> str:
-        """Why the scores tell nothing at all, in words; empty where they tell something."""
+    def missing_reason(self) -> str:
+        """Why there are no figures, as text; empty where there are."""
         pairs = self.pairs
         if pairs.failed_genuine == pairs.genuine and pairs.failed_impostor == pairs.impostor:
             return "no pair could be compared"
         if pairs.failed_genuine == pairs.genuine:
             return "no genuine pair could be compared"
-        if len(self.det) == 2:  # from everybody accepted to nobody in one step
+        if len(self.det) == 2:  # one threshold accepts all pairs, the next one none
             return "every pair has the same score"
         return ""
 
     def doubt(self, name: str) -> str:
-        """Why one of `enough` means little, in words; empty where the pairs resolve it."""
-        if self.nothing:
-            return self.nothing
+        """Why a figure of `enough` means little, as text; empty where the pairs resolve it."""
+        if self.missing_reason:
+            return self.missing_reason
         if self.enough[name]:
             return ""
         if name != "eer":
@@ -154,7 +142,7 @@ class Figures:
         return f"{LITTLE}{pairs} cannot tell a rate below {_percent(least)}"
 
     def mark(self, name: str) -> str:
-        """The same where there is room for a mark only; `TOO_FEW` explains it."""
+        """The mark of a figure that means little; empty for others. `TOO_FEW` explains it."""
         return "*" if self.doubt(name) else ""
 
     def _counted(self) -> tuple[str, str]:
@@ -172,7 +160,7 @@ class Figures:
 
 
 def too_few(fmr: float) -> str:
-    """What is said of an operating point at an FMR that the impostor pairs do not resolve."""
+    """The note on an operating point whose FMR the impostor pairs do not resolve."""
     return f"{LITTLE}it takes {pairs_needed(fmr)} impostor pairs"
 
 
@@ -187,29 +175,30 @@ def figures(
     """The figures of P compared pairs.
 
     Args:
-        scores: (P,), higher for more alike; where a pair failed whatever stands there is not looked at.
-        genuine: bool (P,). finger_first, finger_second: (P,) identities, numbers or names, equal for mates alone.
-        failed: bool (P,), pairs that could not be registered; None for no pair.
+        scores: float (P,), higher for more similar prints; ignored where a pair failed.
+        genuine: bool (P,).
+        finger_first, finger_second: (P,) identities, numbers or names, equal for genuine pairs only.
+        failed: bool (P,), pairs that could not be registered; None where no pair failed.
         seed: of the bootstrap.
 
     Raises:
-        ValueError: the lists do not go together, a score is not finite, or one kind of pair is missing.
+        ValueError: the lists contradict each other, a score is not finite, or there is only one kind of pair.
     """
     failed = np.zeros(len(genuine), bool) if failed is None else failed
     scores, genuine, failed = np.asarray(scores, np.float64), np.asarray(genuine), np.asarray(failed)
     _, fingers = np.unique(np.concatenate([np.asarray(finger_first), np.asarray(finger_second)]), return_inverse=True)
     first, second = np.split(fingers, [len(finger_first)])
-    _check(scores, genuine, first, second, failed)
+    _check_lists(scores, genuine, first, second, failed)
     count = int(fingers.max()) + 1
 
     scores = np.where(failed, min(0.0, scores[~failed].min(initial=0.0)), scores)
-    ladder = Thresholds(scores, genuine)
-    rates = ladder.rates()
+    thresholds = Thresholds(scores, genuine)
+    rates = thresholds.rates()
     equal = equal_error(rates)
-    others = int(rates.impostor)
+    impostors = int(rates.impostor)
     return Figures(
         pairs=ScoredPairs(
-            int(rates.genuine), others, int((failed & genuine).sum()), int((failed & ~genuine).sum()), count
+            int(rates.genuine), impostors, int((failed & genuine).sum()), int((failed & ~genuine).sum()), count
         ),
         **_headline(rates),
         eer_low=float(equal.low),
@@ -217,16 +206,18 @@ def figures(
         eer_threshold=float(equal.threshold),
         zero_fnmr=float(zero_fnmr(rates)),
         auc=float(auc(rates)),
-        **_resolution(float(equal.rate), int(rates.genuine), others),
-        tar=tuple(_tar(rates, far, others) for far in FARS),
-        intervals=_intervals(ladder, first, second, count, seed),
+        **_resolution(float(equal.rate), int(rates.genuine), impostors),
+        tar=tuple(_tar(rates, far, impostors) for far in FARS),
+        intervals=_intervals(thresholds, first, second, count, seed),
         det=det(rates),
         histogram=_histogram(scores, genuine),
         calibration=calibration(scores[~genuine]),
     )
 
 
-def _check(scores: np.ndarray, genuine: np.ndarray, first: np.ndarray, second: np.ndarray, failed: np.ndarray) -> None:
+def _check_lists(
+    scores: np.ndarray, genuine: np.ndarray, first: np.ndarray, second: np.ndarray, failed: np.ndarray
+) -> None:
     lists = {"scores": scores, "genuine": genuine, "finger_first": first, "finger_second": second, "failed": failed}
     if scores.ndim != 1 or len({np.shape(values) for values in lists.values()}) > 1:
         shapes = ", ".join(f"{name} {np.shape(values)}" for name, values in lists.items())
@@ -234,34 +225,36 @@ def _check(scores: np.ndarray, genuine: np.ndarray, first: np.ndarray, second: n
     for name in ("genuine", "failed"):
         if lists[name].dtype != bool:
             raise ValueError(f"{name} must be true or false for each pair, not {lists[name].dtype}")
-    wrong = np.flatnonzero(~np.isfinite(scores) & ~failed)
-    if len(wrong):
+    invalid = np.flatnonzero(~np.isfinite(scores) & ~failed)
+    if len(invalid):
         raise ValueError(
-            f"{len(wrong)} scores are not finite numbers, the first that of pair {wrong[0]}: {scores[wrong[0]]}; a "
-            "comparison that failed is marked in `failed`"
+            f"{len(invalid)} scores are not finite numbers, the first that of pair {invalid[0]}: {scores[invalid[0]]}; "
+            "a comparison that failed is marked in `failed`"
         )
     if not genuine.any():
         raise ValueError("there is no genuine pair, so that there is no FNMR")
     if genuine.all():
         raise ValueError("there is no impostor pair, so that there is no FMR")
-    wrong = np.flatnonzero((first == second) != genuine)
-    if len(wrong):
-        is_one = "genuine and is of two fingers" if genuine[wrong[0]] else "impostor and is of one finger"
-        raise ValueError(f"{len(wrong)} pairs are not what their fingers say; the first, pair {wrong[0]}, is {is_one}")
+    invalid = np.flatnonzero((first == second) != genuine)
+    if len(invalid):
+        contradiction = "genuine and is of two fingers" if genuine[invalid[0]] else "impostor and is of one finger"
+        raise ValueError(
+            f"{len(invalid)} pairs are not what their fingers say; the first, pair {invalid[0]}, is {contradiction}"
+        )
 
 
 def _headline(rates: Rates) -> dict:
-    """The figures that have intervals, each (...) in [0, 1]; plain numbers of rates without leading axes."""
-    made = {
+    """The figures that have intervals, each (...) in [0, 1]; numbers where the rates have no leading axes."""
+    headline = {
         "eer": equal_error(rates).rate,
         **{name: lowest_fnmr(rates, fmr)[0] for name, fmr in FMRS.items()},
         "zero_fmr": lowest_fnmr(rates, 0.0)[0],
     }
-    return {name: float(value) if np.ndim(value) == 0 else value for name, value in made.items()}
+    return {name: float(value) if np.ndim(value) == 0 else value for name, value in headline.items()}
 
 
 def _resolution(eer: float, genuine: int, impostor: int) -> dict:
-    """`Figures`' entries about what so many pairs can tell."""
+    """The fields of `Figures` about what so many pairs can resolve."""
     least_fmr, least_fnmr = least_rate(impostor), least_rate(genuine)
     least = max(least_fmr, least_fnmr)
     enough = {name: impostor >= pairs_needed(fmr) for name, fmr in FMRS.items()}
@@ -270,28 +263,28 @@ def _resolution(eer: float, genuine: int, impostor: int) -> dict:
 
 
 def _intervals(
-    ladder: Thresholds, first: np.ndarray, second: np.ndarray, fingers: int, seed: int
+    thresholds: Thresholds, first: np.ndarray, second: np.ndarray, fingers: int, seed: int
 ) -> dict[str, tuple[float, float]]:
     """The 95 % percentile intervals of `_headline` over resampled fingers.
 
-    first, second: int (P,) in [0, fingers). A resample that holds no genuine or no impostor pair, as happens with very
-    few fingers, has no rates and is left out.
+    first, second: int (P,) in [0, fingers). A resample without a genuine or an impostor pair has no rates and is
+    left out; this occurs with very few fingers.
     """
     rng = np.random.default_rng(seed)
-    first, second = first[ladder.order], second[ladder.order]
-    chunk = max(1, AT_ONCE // len(first))
-    drawn: dict[str, list[np.ndarray]] = {}
+    first, second = first[thresholds.order], second[thresholds.order]
+    chunk = max(1, MAX_NUMBERS // len(first))
+    samples: dict[str, list[np.ndarray]] = {}
     for start in range(0, RESAMPLES, chunk):
         size = (min(chunk, RESAMPLES - start), fingers)
-        times = rng.multinomial(fingers, np.full(fingers, 1 / fingers), size[0])  # (chunk, fingers)
-        weights = times[:, first] * np.where(ladder.genuine, 1, times[:, second])
-        rates = ladder.rates(weights)
-        held = (rates.genuine > 0) & (rates.impostor > 0)
-        rates = Rates(rates.thresholds, *(counts[held] for counts in rates[1:]))
+        multiplicity = rng.multinomial(fingers, np.full(fingers, 1 / fingers), size[0])  # (chunk, fingers)
+        weights = multiplicity[:, first] * np.where(thresholds.genuine, 1, multiplicity[:, second])
+        rates = thresholds.rates(weights)
+        complete = (rates.genuine > 0) & (rates.impostor > 0)
+        rates = Rates(rates.thresholds, *(counts[complete] for counts in rates[1:]))
         for name, values in _headline(rates).items():
-            drawn.setdefault(name, []).append(values)
+            samples.setdefault(name, []).append(values)
     tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    return {name: tuple(np.quantile(np.concatenate(values), tails).tolist()) for name, values in drawn.items()}
+    return {name: tuple(np.quantile(np.concatenate(values), tails).tolist()) for name, values in samples.items()}
 
 
 def _tar(rates: Rates, far: float, impostors: int) -> Tar:
@@ -301,7 +294,7 @@ def _tar(rates: Rates, far: float, impostors: int) -> Tar:
 
 def _histogram(scores: np.ndarray, genuine: np.ndarray) -> Histogram:
     edges = np.histogram_bin_edges(scores, BINS)
-    if (scores == np.round(scores)).all():  # as many whole numbers in each bin, or the bars would be a comb
+    if (scores == np.round(scores)).all():  # bins with the same count of whole numbers, else bars alternate
         low, high = scores.min(), scores.max()
         step = np.ceil((high - low + 1) / BINS)
         edges = low - 0.5 + step * np.arange(np.ceil((high - low + 1) / step) + 1)
@@ -312,30 +305,33 @@ def _percent(rate: float) -> str:
     return f"{100 * rate:.2f} %"
 
 
-def _plain(value: object) -> object:
+def _json_value(value: object) -> object:
     if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: _json_value(item) for name, item in value.items()}
     if isinstance(value, Calibration):
         return value.tree()
     if hasattr(value, "_asdict"):
-        return _plain(value._asdict())
+        return _json_value(value._asdict())
     if isinstance(value, tuple):
-        return [_plain(each) for each in value]
+        return [_json_value(item) for item in value]
     if isinstance(value, np.ndarray):
         return value.tolist()
     return None if isinstance(value, float) and np.isinf(value) else value
 
 
 def by_database(
-    records: Sequence[Record], compared: PairList, score: np.ndarray, failed: np.ndarray
+    records: Sequence[Record], pairs: PairList, score: np.ndarray, failed: np.ndarray
 ) -> dict[str, Figures]:
-    """The figures of each database; a pair of two belongs to the first one's."""
+    """The figures of each database; a pair of two databases belongs to that of its first record.
+
+    score: float (P,). failed: bool (P,). A database without genuine or impostor pairs has no figures.
+    """
     identity = np.array([record.identity for record in records])
     database = np.array([record.database for record in records])
-    found = {}
+    figures_by_name = {}
     for name in dict.fromkeys(database.tolist()):
-        k = np.flatnonzero(database[compared.first] == name)
-        if compared.genuine[k].any() and not compared.genuine[k].all():
-            sides = identity[compared.first[k]], identity[compared.second[k]]
-            found[name] = figures(score[k], compared.genuine[k], *sides, failed[k])
-    return found
+        k = np.flatnonzero(database[pairs.first] == name)
+        if pairs.genuine[k].any() and not pairs.genuine[k].all():
+            sides = identity[pairs.first[k]], identity[pairs.second[k]]
+            figures_by_name[name] = figures(score[k], pairs.genuine[k], *sides, failed[k])
+    return figures_by_name

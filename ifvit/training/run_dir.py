@@ -11,7 +11,7 @@ from typing import Any
 from ifvit.config import Config, StageName, as_tree
 from ifvit.config.renamed import RENAMED, renamed_keys
 from ifvit.data.loader import RunData
-from ifvit.databases.records import listed
+from ifvit.databases.records import name_list
 from ifvit.errors import UserError
 from ifvit.storage import checkpoint
 from ifvit.storage.checkpoint import MODULE_1
@@ -70,8 +70,8 @@ def _no_run(source: Path) -> str:
     below = [states.parent for pattern in ("*/states", "*/*/states") for states in sorted(source.glob(pattern))]
     looked = f"init.resume_from: {source} holds no saved state (looked for {source / 'states'}/STEP/)"
     if runs := [str(folder) for folder in below if has_states(folder)]:
-        return f"{looked}; runs below it: {listed(runs)}; set init.resume_from={runs[0]}"
-    there = listed(sorted(path.name for path in source.iterdir())) or "nothing"
+        return f"{looked}; runs below it: {name_list(runs)}; set init.resume_from={runs[0]}"
+    there = name_list(sorted(path.name for path in source.iterdir())) or "nothing"
     return f"{looked}, nor does a folder below it; it holds {there}. Name the run_dir of a run"
 
 

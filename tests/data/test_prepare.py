@@ -12,7 +12,7 @@ from ifvit.cli import main as cli
 from ifvit.comparison.matcher_print import matcher_prints
 from ifvit.config import Enhancement
 from ifvit.data.prepared import map_points, pair_blocks, print_blocks
-from ifvit.databases.prepared_table import read_records, read_told
+from ifvit.databases.prepared_table import read_info, read_records
 from ifvit.databases.splits import read_split
 from ifvit.enhancement.enhancer import Enhancer
 from ifvit.errors import DataError
@@ -42,13 +42,13 @@ def root(tmp_path_factory):
 
 
 def pairs_in(out):
-    told = read_told(out)
+    told = read_info(out)
     blocks = list(pair_blocks(out, told.frame).held(told.pairs))
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def prints_in(out):
-    told = read_told(out)
+    told = read_info(out)
     blocks = list(print_blocks(out, told.frame).held(told.prints))
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
@@ -279,7 +279,7 @@ def test_the_command(finished, root, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "of 12 pairs registered" in said and "of 5 pairs registered" in said and "12 prints in" in said
     assert f"stage=matcher data=prepared init.dense={finished[0]} 'data.root={out}'" in said
-    assert read_told(out).frame == (64, 64) and len(read_records(out)) == 12
+    assert read_info(out).frame == (64, 64) and len(read_records(out)) == 12
     for wrong, text in (
         ("dense=loftr", "dense=loftr: the model"),
         ("data.image_size=128", "data.image_size: the model"),

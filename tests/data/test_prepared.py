@@ -11,7 +11,7 @@ import pytest
 from ifvit.config import Enhancement
 from ifvit.data import loader
 from ifvit.data.prepared import Prepared
-from ifvit.databases.prepared_table import HEADING, read_records, read_told
+from ifvit.databases.prepared_table import HEADING, read_info, read_records
 from ifvit.databases.sources import find
 from ifvit.databases.splits import read_split, split_of
 from ifvit.errors import DataError
@@ -142,4 +142,4 @@ def test_a_damaged_folder_is_refused_by_the_name_of_what_is(folder, tmp_path, sa
 def test_what_pyfing_drew_is_told_by_its_name(folder, tmp_path):
     bad = shutil.copytree(folder, tmp_path / "bad")
     told(enhancement="pyfing")(bad)
-    assert read_told(bad).enhancement is Enhancement.pyfing
+    assert read_info(bad).enhancement is Enhancement.pyfing

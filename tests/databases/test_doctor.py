@@ -26,7 +26,7 @@ def draw(path, seed, period=9.0):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def complete(tmp_path_factory):
     """FVC2002 DB1_B as it should be: 10 fingers, 8 impressions."""
     root = tmp_path_factory.mktemp("whole")
     for finger in range(101, 111):
@@ -36,16 +36,16 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture
-def copy(whole, tmp_path):
-    return shutil.copytree(whole, tmp_path / "FVC2002") / "DB1_B"
+def copy(complete, tmp_path):
+    return shutil.copytree(complete, tmp_path / "FVC2002") / "DB1_B"
 
 
 def problems(report):
     return [(finding.kind, finding.text) for finding in report.findings if finding.problem]
 
 
-def test_a_whole_database_is_healthy(whole):
-    report, records = examine([whole])
+def test_a_whole_database_is_healthy(complete):
+    report, records = examine([complete])
     assert report.healthy and len(records) == 80
     (database,) = report.databases
     assert (database.name, database.fingers, database.images, database.impressions) == ("FVC2002/DB1_B", 10, 80, "8")
@@ -53,12 +53,12 @@ def test_a_whole_database_is_healthy(whole):
     assert "no problems" in report.text() and "FVC2002/DB1_B" in report.text()
 
 
-PLANTED = {}
+FAULTS = {}
 
 
 def planted(kind):
     def keep(plant):
-        PLANTED[plant.__name__] = kind, plant
+        FAULTS[plant.__name__] = kind, plant
         return plant
 
     return keep
@@ -137,13 +137,13 @@ def link(folder):
     return "1 links that lead out of the root"
 
 
-@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize("name", FAULTS)
 def test_each_planted_fault_is_found(copy, name):
-    kind, plant = PLANTED[name]
-    said = plant(copy)
+    kind, plant = FAULTS[name]
+    expected = plant(copy)
     report, _ = examine([copy.parent])
     assert not report.healthy
-    assert any(found == kind and said in text for found, text in problems(report)), problems(report)
+    assert any(finding_kind == kind and expected in text for finding_kind, text in problems(report)), problems(report)
     assert f"PROBLEM  {kind}" in report.text()
 
 
@@ -152,12 +152,12 @@ def test_a_database_at_another_resolution_than_its_name_says(tmp_path):
         for impression in (1, 2):
             draw(tmp_path / "FVC2006/DB2_B" / f"{finger}_{impression}.bmp", finger + impression, period=4.5)
     report, _ = examine([tmp_path])
-    (said,) = [text for kind, text in problems(report) if kind == "ppi"]
-    assert "the images look like 2" in said and report.databases[0].ppi == "569"
+    (expected,) = [text for kind, text in problems(report) if kind == "ppi"]
+    assert "the images look like 2" in expected and report.databases[0].ppi == "569"
 
 
-def test_notes_are_no_problems(whole, tmp_path):
-    root = shutil.copytree(whole, tmp_path / "FVC2002")
+def test_notes_are_no_problems(complete, tmp_path):
+    root = shutil.copytree(complete, tmp_path / "FVC2002")
     (root / "README.txt").write_text("who")
     picture = cv2.imread(str(root / "DB1_B/101_1.tif"), cv2.IMREAD_GRAYSCALE)
     cv2.imwrite(str(root / "DB1_B/101_1.tif"), 255 - picture)
@@ -168,9 +168,9 @@ def test_notes_are_no_problems(whole, tmp_path):
 
 
 def test_people_shared_between_databases_and_slaps(tmp_path):
-    some = range(2302, 2304)
-    trees.sd302a(tmp_path / "a", some, "A")
-    trees.sd302b(tmp_path / "b", some, "U", (500,))
+    people = range(2302, 2304)
+    trees.sd302a(tmp_path / "a", people, "A")
+    trees.sd302b(tmp_path / "b", people, "U", (500,))
     report, _ = examine([tmp_path])
     notes = {finding.kind: finding.text for finding in report.findings if not finding.problem}
     assert "2 subjects are in all of SD302a, SD302b" in notes["shared subjects"]
@@ -178,10 +178,10 @@ def test_people_shared_between_databases_and_slaps(tmp_path):
     assert dict(problems(report))["count"] == "2 subjects, published are 200"
 
 
-def test_a_trained_subject_among_the_tests_is_a_problem(whole):
-    report, _ = examine([whole], split=Split({"FVC2002/DB1_B/104": TRAIN}))
+def test_a_trained_subject_among_the_tests_is_a_problem(complete):
+    report, _ = examine([complete], split=Split({"FVC2002/DB1_B/104": TRAIN}))
     assert dict(problems(report))["leakage"].startswith("the data: 1 of its subjects were trained")
-    report, _ = examine([whole], split=Split({"else": TRAIN}))
+    report, _ = examine([complete], split=Split({"else": TRAIN}))
     assert "knows 0 of the data's 10 subjects" in dict(problems(report))["split"]
 
 
@@ -208,32 +208,35 @@ def test_names_from_strangers_do_not_act_on_the_terminal(tmp_path):
 
 
 def test_nothing_there(tmp_path):
-    for root, said in ((tmp_path / "none", "is not there"), (tmp_path, "holds no images")):
-        with pytest.raises(DataError, match=said):
+    for root, expected in ((tmp_path / "none", "is not there"), (tmp_path, "holds no images")):
+        with pytest.raises(DataError, match=expected):
             examine([root])
 
 
-def test_a_root_twice(whole):
-    for other in (whole, whole / "DB1_B"):
+def test_a_root_twice(complete):
+    for other in (complete, complete / "DB1_B"):
         with pytest.raises(DataError, match="hold the same files; name each folder once"):
-            examine([whole, other])
+            examine([complete, other])
 
 
-def test_a_copied_database_is_one_finding(whole, tmp_path):
-    shutil.copytree(whole, tmp_path / "copy" / "FVC2004")
-    report, _ = examine([whole, tmp_path / "copy"])
-    (said,) = [text for kind, text in problems(report) if kind == "duplicate"]
-    assert "also in FVC2004/DB1_B, 80 images under two names, of different fingers" in said and "and 74 more" in said
+def test_a_copied_database_is_one_finding(complete, tmp_path):
+    shutil.copytree(complete, tmp_path / "copy" / "FVC2004")
+    report, _ = examine([complete, tmp_path / "copy"])
+    (expected,) = [text for kind, text in problems(report) if kind == "duplicate"]
+    assert (
+        "also in FVC2004/DB1_B, 80 images under two names, of different fingers" in expected
+        and "and 74 more" in expected
+    )
 
 
-def test_a_resolution_that_is_given_is_known(whole, tmp_path):
-    root = shutil.copytree(whole, tmp_path / "prints")
+def test_a_resolution_that_is_given_is_known(complete, tmp_path):
+    root = shutil.copytree(complete, tmp_path / "prints")
     assert dict(problems(examine([root])[0]))["unknown year"]
     assert "unknown year" not in dict(problems(examine([root], ppi=500)[0]))
 
 
-def test_samples_of_each_database(whole):
-    _, records = examine([whole])
+def test_samples_of_each_database(complete):
+    _, records = examine([complete])
     sheet = sample_sheet(records)
     assert sheet.ndim == 3 and sheet.std() > 10
 
@@ -249,9 +252,9 @@ def test_the_command(copy, tmp_path, capsys):
         cli.main(["data", "check", str(copy.parent), "--json", str(tmp_path / "r.json")])
     assert status.value.code == 1
     assert json.loads((tmp_path / "r.json").read_text())["databases"][0]["findings"] == {"unreadable": 1}
-    for wrong in ([str(tmp_path / "none")], [str(copy), "--json", str(tmp_path)], [str(copy), "--source", "fcv"]):
+    for arguments in ([str(tmp_path / "none")], [str(copy), "--json", str(tmp_path)], [str(copy), "--source", "fcv"]):
         with pytest.raises(SystemExit) as status:
-            cli.main(["data", "check", *wrong])
+            cli.main(["data", "check", *arguments])
         assert status.value.code == 2
 
 
@@ -259,7 +262,7 @@ def test_interrupted_it_ends_in_a_line(copy, monkeypatch, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(doctor, "_seen", interrupt)
+    monkeypatch.setattr(doctor, "_image_facts", interrupt)
     with pytest.raises(SystemExit) as status:
         cli.main(["data", "check", str(copy.parent)])
     assert status.value.code == 75 and capsys.readouterr().err.startswith("stopped before it was finished")
@@ -274,14 +277,14 @@ def test_the_pairs_command(copy, tmp_path, capsys):
     assert status.value.code == 2 and "lack their f or their s" in capsys.readouterr().err
 
 
-def test_no_pairs_of_what_is_not_recognised(whole, tmp_path, capsys):
+def test_no_pairs_of_what_is_not_recognised(complete, tmp_path, capsys):
     """A database in a folder of another name would be one finger with 80 impressions."""
-    root = shutil.copytree(whole / "DB1_B", tmp_path / "DB1_B_orig")
+    root = shutil.copytree(complete / "DB1_B", tmp_path / "DB1_B_orig")
     command = ["data", "pairs", str(root), "--protocol", "all", "--out", str(tmp_path / "p.csv")]
     with pytest.raises(SystemExit) as status:
         cli.main(command)
     assert status.value.code == 2 and "which makes 80" in capsys.readouterr().err
-    stranger(shutil.copytree(whole, tmp_path / "FVC2002") / "DB1_B")
+    stranger(shutil.copytree(complete, tmp_path / "FVC2002") / "DB1_B")
     command[2] = str(tmp_path / "FVC2002")
     with pytest.raises(SystemExit) as status:
         cli.main(command)
@@ -296,10 +299,12 @@ def test_real_prints_are_healthy_and_planted_faults_are_found(shared_dir, tmp_pa
     for path in root.rglob("*"):
         path.chmod(0o755)
     folder = root / "DB1_B"
-    said = [truncated(folder), duplicate(folder), blank(folder), stranger(folder)]
+    expected = [truncated(folder), duplicate(folder), blank(folder), stranger(folder)]
     small = cv2.imread(str(folder / "108_1.tif"), cv2.IMREAD_GRAYSCALE)
     cv2.imwrite(str(folder / "108_1.tif"), cv2.resize(small, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
     report, _ = examine([root])
     kinds = dict(problems(report))
-    for kind, name in zip(("unreadable", "duplicate", "blank", "stranger", "ppi"), [*said, "108_1.tif"], strict=True):
+    for kind, name in zip(
+        ("unreadable", "duplicate", "blank", "stranger", "ppi"), [*expected, "108_1.tif"], strict=True
+    ):
         assert name in kinds[kind]

@@ -39,11 +39,11 @@ def test_a_hubs_cache_is_refused_with_two_ways_that_work(tmp_path):
         part_records(part(Source.fvc, root))
     both = tmp_path / "my hub" / "FVC2002"
     assert f"or name {both}, which holds the links and their files" in str(caught.value)
-    held = part_records(part(Source.fvc, both)).records
-    assert [record.identity for record in held] == [f"FVC2002/DB1_B/10{k}" for k in (1, 2, 3)]
-    assert held[0].path.read_bytes() == b"1" and held[0].ppi == 500
+    records = part_records(part(Source.fvc, both)).records
+    assert [record.identity for record in records] == [f"FVC2002/DB1_B/10{k}" for k in (1, 2, 3)]
+    assert records[0].path.read_bytes() == b"1" and records[0].ppi == 500
     again = part_records(part(Source.fvc, copied(str(caught.value), tmp_path), fvc_year=2002)).records
-    assert [record.identity for record in again] == [record.identity for record in held]
+    assert [record.identity for record in again] == [record.identity for record in records]
 
 
 def test_of_a_folder_only_the_copy_keeps_the_fingers(tmp_path):
@@ -53,13 +53,13 @@ def test_of_a_folder_only_the_copy_keeps_the_fingers(tmp_path):
     # There all three were one finger, named like the snapshot.
     assert str(tmp_path / "hub, which") not in str(caught.value) and "or name" not in str(caught.value)
     assert len({r.subject for r in part_records(part(Source.folder, tmp_path / "hub")).records}) == 1
-    held = part_records(part(Source.folder, copied(str(caught.value), tmp_path))).records
-    assert [record.subject for record in held] == [f"folder/10{k}_1.png" for k in (1, 2, 3)]
+    records = part_records(part(Source.folder, copied(str(caught.value), tmp_path))).records
+    assert [record.subject for record in records] == [f"folder/10{k}_1.png" for k in (1, 2, 3)]
 
 
 def test_two_snapshots_hold_every_image_twice_and_the_copy_of_one_once(tmp_path):
     root = hub(tmp_path / "FVC2002", ("r1", "r2"))
-    (reason,) = list_files(root, named=True).left_out
+    (reason,) = list_files(root, names_identify=True).left_out
     assert "if it holds each image once" in reason
     with pytest.raises(DataError, match="are both impression 1 of"):
         part_records(part(Source.fvc, tmp_path / "FVC2002"))
@@ -69,7 +69,7 @@ def test_two_snapshots_hold_every_image_twice_and_the_copy_of_one_once(tmp_path)
 def test_no_folder_above_the_users_own_is_named(tmp_path, monkeypatch):
     root = hub(tmp_path / "hub")
     monkeypatch.setenv("HOME", str(tmp_path / "hub" / "me"))
-    (reason,) = list_files(root, named=True).left_out
+    (reason,) = list_files(root, names_identify=True).left_out
     assert "COPY" in reason and "or name" not in reason
 
 

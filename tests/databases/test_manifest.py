@@ -96,12 +96,12 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("text, said", WRONG, ids=range(len(WRONG)))
-def test_a_wrong_table_is_refused_by_file_and_row(tmp_path, text, said):
+@pytest.mark.parametrize("text, message", WRONG, ids=range(len(WRONG)))
+def test_a_wrong_table_is_refused_by_file_and_row(tmp_path, text, message):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "link").symlink_to(tmp_path)
     path = written(tmp_path / "data", text)
-    with pytest.raises(DataError, match=said) as error:
+    with pytest.raises(DataError, match=message) as error:
         read_manifest(path)
     assert str(path) in str(error.value) and len(str(error.value)) < 2000
 
@@ -147,10 +147,10 @@ def test_parquet(tmp_path):
     parquet.write_table(pyarrow.table({"path": ["1.png"]}), path)
     with pytest.raises(DataError, match="lacks the column subject"):
         read_manifest(path)
-    whole = (parquet.write_table(pyarrow.table(columns), path), path.read_bytes())[1]
+    content = (parquet.write_table(pyarrow.table(columns), path), path.read_bytes())[1]
     rng = random.Random(0)
     for _ in range(100):
-        damaged = bytearray(whole)
+        damaged = bytearray(content)
         for _ in range(rng.randint(1, 8)):
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         path.write_bytes(damaged[: rng.randrange(len(damaged)) if rng.random() < 0.3 else None])

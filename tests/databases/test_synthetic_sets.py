@@ -1,11 +1,10 @@
-"""Fingers that nobody has are known as that, wherever they come in."""
+"""Synthetic data are recognised, whatever source they come from."""
 
 from dataclasses import replace
 
 import pytest
 
 from ifvit.config import build
-from ifvit.data import prepared as prepared_module
 from ifvit.databases.records import Record
 from ifvit.databases.synthetic_sets import DATABASE, SET, any_synthetic, has_synthetic
 from ifvit.evaluation.task import plan
@@ -32,7 +31,7 @@ def test_data_of_a_config(record, tmp_path, monkeypatch):
     (tmp_path / SET).write_text("{}")
     assert has_synthetic(fvc) and has_synthetic(replace(fvc, root=str(tmp_path / DATABASE)))
     prepared = build(compose_tree(["data=prepared", "data.root=/prepared", "stage=matcher", "init.dense=x"])).data
-    monkeypatch.setattr(prepared_module, "read_records", lambda _: {0: record})
+    monkeypatch.setattr("ifvit.databases.prepared_table.read_records", lambda _: {0: record})
     assert has_synthetic(prepared)
     (tmp_path / SET).unlink()
     assert not has_synthetic(prepared)

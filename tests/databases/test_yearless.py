@@ -76,14 +76,14 @@ def test_only_they_lose_a_name():
 def test_what_is_compared_on_resume_holds_no_folders_name(fingers, tmp_path):
     """So runs go on whose set was moved, and those of earlier versions, which called every set FVC."""
 
-    def told(root):
+    def compared_on_resume(root):
         data = config_of(root).data
         records = records_of(root)
         return load(data).fingerprint, split_of(data, {"fvc": records}).digest(), _listing(records)
 
-    before = told(fingers)
-    assert told(fingers.rename(tmp_path / "moved")) == before
-    assert told((tmp_path / "moved").rename(tmp_path / "FVC")) == before
+    before = compared_on_resume(fingers)
+    assert compared_on_resume(fingers.rename(tmp_path / "moved")) == before
+    assert compared_on_resume((tmp_path / "moved").rename(tmp_path / "FVC")) == before
 
 
 def test_the_split_of_an_earlier_version_is_known(fingers):

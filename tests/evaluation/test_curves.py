@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ifvit.evaluation import curves
-from ifvit.evaluation.curves import _visible, draw_det, draw_heat_map, draw_histogram, rate_ticks
+from ifvit.evaluation.curves import _visible_path, draw_det, draw_heat_map, draw_histogram, rate_ticks
 from ifvit.evaluation.robustness import Robustness
 from ifvit.evaluation.verification import TOO_FEW, figures
 from ifvit.pictures.charts import COLOURS
@@ -111,7 +111,7 @@ def test_round_rates():
 
 def test_the_path_starts_and_ends_at_the_edges():
     det = np.array([[1, 0], [0.5, 0], [0.5, 0.2], [0.1, 0.2], [0, 0.4], [0, 1]])
-    path = _visible(det)
+    path = _visible_path(det)
     assert path[0].tolist() == [0.5, 0] and path[-1].tolist() == [0, 0.4]
     assert (np.diff(path[:, 0]) <= 0).all() and (np.diff(path[:, 1]) >= 0).all()
     on_the_last = path[3:]
@@ -150,11 +150,11 @@ def test_the_doubt_stands_in_the_histogram_too(monkeypatch):
 
 
 def test_how_many_curves(two):
-    one = two["worse"]
-    assert draw_det({str(k): one for k in range(len(COLOURS))}, ["a", "b"]).shape[0] > draw_det(two, ["a"]).shape[0]
+    result = two["worse"]
+    assert draw_det({str(k): result for k in range(len(COLOURS))}, ["a", "b"]).shape[0] > draw_det(two, ["a"]).shape[0]
     for count in (0, len(COLOURS) + 1):
         with pytest.raises(ValueError, match=f"1 to {len(COLOURS)} curves, not {count}"):
-            draw_det({str(k): one for k in range(count)}, [])
+            draw_det({str(k): result for k in range(count)}, [])
 
 
 def test_the_heat_map_has_units_and_every_rate(sheets):

@@ -15,12 +15,12 @@ import pytest
 
 from ifvit.cli import main as cli
 from ifvit.config import build
-from ifvit.databases.protocols import Protocol, pairs
+from ifvit.databases.protocols import Protocol, protocol_pairs
 from ifvit.databases.records import Record
 from ifvit.errors import DataError
 from ifvit.evaluation import comparisons as module
 from ifvit.evaluation import evaluate as run_module
-from ifvit.evaluation.comparisons import Comparisons, compare_all, worst
+from ifvit.evaluation.comparisons import Comparisons, compare_all, worst_pairs
 from ifvit.evaluation.pair_score import PairScore
 from ifvit.evaluation.scorers import Gallery, Scorer
 from ifvit.evaluation.task import plan
@@ -54,8 +54,8 @@ class Stub:
     def content(self, shown):
         return bytes([shown.number])
 
-    def compare(self, some):
-        for a, b in some:
+    def compare(self, pairs):
+        for a, b in pairs:
             self.asked += 1
             failed = 5 in (a.number, b.number)
             score = 4.5 if a.finger == b.finger else 0.5
@@ -69,42 +69,43 @@ def gallery(records):
 
 def test_every_pair_is_compared_once_and_kept(records, gallery, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BLOCK", 7)
-    listed, judge = pairs(records, Protocol.all), Stub()
-    made = compare_all(judge, gallery, listed, tmp_path, {"state": "x"})
+    pairs, scorer = protocol_pairs(records, Protocol.all), Stub()
+    comparisons = compare_all(scorer, gallery, pairs, tmp_path, {"state": "x"})
     usable = 11 * 10 // 2  # of 12 impressions one cannot be used
-    assert judge.asked == usable and len(made.score) == 66
-    ok = ~made.failed
-    np.testing.assert_allclose(made.score[ok & listed.genuine], 4.5)
-    np.testing.assert_allclose(made.score[ok & ~listed.genuine], 0.5)
-    assert made.failed.sum() == 11 + 11 - 1 and (made.score[made.failed] == 0).all() and (made.overlap[ok] == 0.8).all()
+    assert scorer.asked == usable and len(comparisons.score) == 66
+    ok = ~comparisons.failed
+    np.testing.assert_allclose(comparisons.score[ok & pairs.genuine], 4.5)
+    np.testing.assert_allclose(comparisons.score[ok & ~pairs.genuine], 0.5)
+    assert comparisons.failed.sum() == 11 + 11 - 1 and (comparisons.score[~ok] == 0).all()
+    assert (comparisons.overlap[ok] == 0.8).all()
     assert gallery.unusable == {11: "3_2.png: damaged"}
     # Typed again, nothing is compared again, but for a block that is missing or damaged.
     (tmp_path / "00002.npz").unlink()
     (tmp_path / "00004.npz").write_bytes(b"damaged")
     again = Stub()
-    repeated = compare_all(again, gallery, listed, tmp_path, {"state": "x"})
-    for one, other in list(zip(made, repeated, strict=True))[:-1]:  # but for the time it took
-        np.testing.assert_array_equal(one, other)
+    repeated = compare_all(again, gallery, pairs, tmp_path, {"state": "x"})
+    for value, other in list(zip(comparisons, repeated, strict=True))[:-1]:  # but for the time it took
+        np.testing.assert_array_equal(value, other)
     assert 0 < again.asked <= 14
     with pytest.raises(DataError, match="holds another evaluation .state differ.; name another --out"):
-        compare_all(judge, gallery, listed, tmp_path, {"state": "y"})
+        compare_all(scorer, gallery, pairs, tmp_path, {"state": "y"})
 
 
 def test_prints_of_which_none_can_be_used(records):
-    judge = SimpleNamespace(
-        prints=lambda some: (ImageError(f"{record.path}: damaged") for record in some), content=None
+    scorer = SimpleNamespace(
+        prints=lambda records: (ImageError(f"{record.path}: damaged") for record in records), content=None
     )
     with pytest.raises(DataError, match="none of 12 images can be used: 0_0.png: damaged"):
-        Gallery(judge, records)
+        Gallery(scorer, records)
 
 
 def test_the_worst_are_low_genuine_and_high_impostor_pairs(records):
-    listed = pairs(records, Protocol.fvc)
-    score = np.arange(len(listed), dtype=float)
-    genuine, impostor = np.flatnonzero(listed.genuine), np.flatnonzero(~listed.genuine)
-    failed = np.arange(len(listed)) == impostor[-1]  # below every score, though it bears the highest
-    told = list(worst(listed, Comparisons(score, failed, *[None] * 6), 2))
-    assert told == [
+    pairs = protocol_pairs(records, Protocol.fvc)
+    score = np.arange(len(pairs), dtype=float)
+    genuine, impostor = np.flatnonzero(pairs.genuine), np.flatnonzero(~pairs.genuine)
+    failed = np.arange(len(pairs)) == impostor[-1]  # below every score, though it bears the highest
+    order = list(worst_pairs(pairs, Comparisons(score, failed, *[None] * 6), 2))
+    assert order == [
         ("genuine", genuine[0]),
         ("genuine", genuine[1]),
         ("impostor", impostor[-2]),
@@ -115,7 +116,7 @@ def test_the_worst_are_low_genuine_and_high_impostor_pairs(records):
 @pytest.fixture(scope="module")
 def run_dir(finished, tmp_path_factory):
     run_dir = shutil.copytree(finished[0], tmp_path_factory.mktemp("evaluated") / "run")
-    (run_dir / "split.csv").rename(run_dir / "kept.csv")  # most tests here judge it on what it was trained on
+    (run_dir / "split.csv").rename(run_dir / "kept.csv")  # most tests here evaluate it on its training prints
     return run_dir
 
 
@@ -206,7 +207,7 @@ def test_a_run_may_be_left_out(capsys):
 def test_an_evaluation_that_found_nothing_is_a_sentence(run_dir, chosen, tmp_path, monkeypatch, capsys):
     """And calibrates nothing."""
     (run_dir / "calibration.json").unlink(missing_ok=True)
-    monkeypatch.setattr(Scorer, "compare", lambda self, some: (PairScore(0.0, True, 0, 0, 0.0) for _ in some))
+    monkeypatch.setattr(Scorer, "compare", lambda self, pairs: (PairScore(0.0, True, 0, 0, 0.0) for _ in pairs))
     monkeypatch.setattr(run_module, "WORST", 1)
     cli.main(["evaluate", str(run_dir), *chosen, "--out", str(tmp_path / "out")])
     shown = capsys.readouterr().out
@@ -219,7 +220,7 @@ def test_an_evaluation_that_found_nothing_is_a_sentence(run_dir, chosen, tmp_pat
 
 def test_progress_does_not_wait_for_a_block(records, gallery, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("ifvit.progress.EVERY_S", 0.0)
-    compare_all(Stub(), gallery, pairs(records, Protocol.all), tmp_path, {"state": "x"})
+    compare_all(Stub(), gallery, protocol_pairs(records, Protocol.all), tmp_path, {"state": "x"})
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("comparing pairs: ")]
     assert lines[0].startswith("comparing pairs: 11/66") and len(lines) == 8  # the unusable ones, then 55 by eights
     assert "left" in lines[2] and lines[-1].startswith("comparing pairs: 66/66")
@@ -236,17 +237,17 @@ def test_people_whom_the_run_has_seen_are_refused(run_dir, chosen):
 
 
 @pytest.mark.parametrize(
-    "more, said",
+    "more, message",
     [
         (["dense=loftr"], "the model comes from the run"),
         (["data=synthetic"], "synthetic fingers are evaluated as a set"),
         (["data=folder", "data.root=/nowhere"], "is not there"),
     ],
 )
-def test_refusals(run_dir, more, said, tmp_path, capsys):
+def test_refusals(run_dir, more, message, tmp_path, capsys):
     with pytest.raises(SystemExit) as status:
         cli.main(["evaluate", str(run_dir), *more, "--out", str(tmp_path)])
-    assert status.value.code == 2 and said in capsys.readouterr().err
+    assert status.value.code == 2 and message in capsys.readouterr().err
 
 
 def test_a_full_disk_costs_the_report_and_not_the_figures(run_dir, chosen, tmp_path, monkeypatch, capsys):

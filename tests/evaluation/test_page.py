@@ -12,7 +12,7 @@ from ifvit import glossary
 from ifvit.evaluation.nbis import Baseline
 from ifvit.evaluation.page import (
     DET,
-    MOVED,
+    ROBUSTNESS,
     THUMBNAIL,
     Contents,
     WorstPair,
@@ -54,30 +54,30 @@ class Reader(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def shown():
-    one = figures(*simulated(30, 4, 2, seed=0))
+def html():
+    result = figures(*simulated(30, 4, 2, seed=0))
     chart = np.full((40, 60, 3), 255, np.uint8)
-    named = {"FVC2002/DB1_B": one, HOSTILE: one}
+    results = {"FVC2002/DB1_B": result, HOSTILE: result}
     worst = [
         WorstPair("genuine", (f"{HOSTILE}.png", "2_1.png"), "score -1", np.zeros((700, 900, 3), np.uint8)),
         WorstPair("impostor", ("a b.png", "2_1.png"), "score 3", np.zeros((70, 90, 3), np.uint8)),
     ]
-    moved = Robustness((0.0,), (0.0,), np.zeros((1, 1)), 50, 1.0, 0.01, 45)
-    baseline = Baseline(HOSTILE, "1", {"FVC2002/DB1_B": one}, None, None, {})
+    robustness = Robustness((0.0,), (0.0,), np.zeros((1, 1)), 50, 1.0, 0.01, 45)
+    baseline = Baseline(HOSTILE, "1", {"FVC2002/DB1_B": result}, None, None, {})
     about = {
         "run": HOSTILE, "protocol": "fvc", "score": "s", "unusable": [f"{HOSTILE}.tif: damaged", "ü ß.tif: blank"],
         "date": "2026-01-02 03:04+00:00", "ifvit": "0.1.0", "command": f"python -m ifvit evaluate '{HOSTILE}'",
     }  # fmt: skip
-    charts = dict.fromkeys([DET, MOVED, *chart_files(named).values()], chart)
-    return page(Contents("FVC2002/DB1_B", about, named, charts, worst, baseline, moved))
+    charts = dict.fromkeys([DET, ROBUSTNESS, *chart_files(results).values()], chart)
+    return page(Contents("FVC2002/DB1_B", about, results, charts, worst, baseline, robustness))
 
 
-def test_nobodys_text_is_html(shown):
-    assert "<script" not in shown and HOSTILE in "".join(Reader(shown).words)
+def test_nobodys_text_is_html(html):
+    assert "<script" not in html and HOSTILE in "".join(Reader(html).words)
 
 
-def test_title_date_version_command_and_the_names_as_they_are(shown):
-    words = "".join(Reader(shown).words)
+def test_title_date_version_command_and_the_names_as_they_are(html):
+    words = "".join(Reader(html).words)
     for text in (
         "Verification: FVC2002/DB1_B", "IFViT 0.1.0, 2026-01-02 03:04+00:00", f"python -m ifvit evaluate '{HOSTILE}'",
         "ü ß.tif: blank", "a b.png and 2_1.png",
@@ -85,8 +85,8 @@ def test_title_date_version_command_and_the_names_as_they_are(shown):
         assert text in words
 
 
-def test_a_screen_reader_finds_its_way(shown):
-    reader = Reader(shown)
+def test_a_screen_reader_finds_its_way(html):
+    reader = Reader(html)
     assert reader.all("html") == [{"lang": "en"}] and len(reader.all("h1")) == len(reader.all("main")) == 1
     levels = [int(tag[1]) for tag, _ in reader.tags if tag in ("h1", "h2", "h3")]
     assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
@@ -100,33 +100,33 @@ def test_a_screen_reader_finds_its_way(shown):
     assert [link for link in links if not link.startswith("#")] == ["worst/00.png", "worst/01.png"]
 
 
-def test_it_needs_no_other_file(shown):
-    reader = Reader(shown)
+def test_it_needs_no_other_file(html):
+    reader = Reader(html)
     assert all(attrs["src"].startswith("data:image/") for attrs in reader.all("img"))
-    assert not reader.all("link") and "@media print" in shown and "url(" not in shown
+    assert not reader.all("link") and "@media print" in html and "url(" not in html
 
 
-def test_intervals_do_not_break_over_lines(shown):
-    assert ".figures td,.figures tbody th{white-space:nowrap}" in shown
-    assert re.search(r"<td>\d+\.\d\d \[\d+\.\d\d, \d+\.\d\d\]</td>", shown)
+def test_intervals_do_not_break_over_lines(html):
+    assert ".figures td,.figures tbody th{white-space:nowrap}" in html
+    assert re.search(r"<td>\d+\.\d\d \[\d+\.\d\d, \d+\.\d\d\]</td>", html)
 
 
-def test_brackets_are_explained_where_there_are_some(shown):
+def test_brackets_are_explained_where_there_are_some(html):
     _, genuine, first, second = simulated(5, 3, 0, seed=0)
     few = {"few": figures(genuine / 3, genuine, first, second)}
     about, charts = {"date": "", "ifvit": ""}, {"few.png": np.zeros((9, 9, 3), np.uint8)}
-    assert "In brackets" in shown and "In brackets" not in page(Contents("few", about, few, charts, []))
+    assert "In brackets" in html and "In brackets" not in page(Contents("few", about, few, charts, []))
 
 
-def test_every_term_is_explained(shown):
-    words = "".join(Reader(shown).words)
+def test_every_term_is_explained(html):
+    words = "".join(Reader(html).words)
     assert all(term.name in words and term.means in words for term in glossary.VERIFICATION)
 
 
 def test_each_database_has_a_chart_of_its_own():
     names = ["det", "a/b", "a_b", "robustness", "long" * 100]
     files = chart_files(names)
-    assert len(set(files.values())) == 5 and not {DET, MOVED} & set(files.values())
+    assert len(set(files.values())) == 5 and not {DET, ROBUSTNESS} & set(files.values())
     assert files["a/b"] == "a_b.png" and max(map(len, files.values())) < 100 and "/" not in "".join(files.values())
 
 

@@ -34,8 +34,8 @@ def run(tree, tmp_path):
         write(folder / "config.json", {"config": config})
         write(folder / "metrics.json", {"step": 600, "exact": exact, "best": {"step": 400, "exact": 0.75}} | more)
         for database, eer in (eers or {}).items():
-            judged = {"eer": eer, **RATES, "enough": {"eer": True, "zero_fmr": False}}
-            results = {"protocol": "fvc", "score": "likelihood", "databases": {database: judged}}
+            figures = {"eer": eer, **RATES, "enough": {"eer": True, "zero_fmr": False}}
+            results = {"protocol": "fvc", "score": "likelihood", "databases": {database: figures}}
             write(folder / "evaluation" / database.replace("/", "_") / "results.json", results)
         return folder
 
@@ -84,13 +84,13 @@ def test_a_seed_that_comes_twice_is_no_further_run_of_its_mean(run):
 
 
 def test_every_database_has_its_figures_and_what_is_missing_is_a_dash(run):
-    whole = run("a", eers={"FVC/DB1": 0.0125, "FVC/DB2": 0.5})
-    text = table([whole, run("b", lr=0.01, eers={"FVC/DB1": 0.02})], "markdown", ["eer", "zero_fmr"])
+    folder = run("a", eers={"FVC/DB1": 0.0125, "FVC/DB2": 0.5})
+    text = table([folder, run("b", lr=0.01, eers={"FVC/DB1": 0.02})], "markdown", ["eer", "zero_fmr"])
     heading, _, first, second = (line.strip("| ").split(" | ") for line in text.splitlines()[:4])
     first, second = (dict(zip(map(str.strip, heading), map(str.strip, row), strict=True)) for row in (first, second))
     assert first["FVC/DB1 EER %"] == "1.25" and first["FVC/DB2 EER %"] == "50.00"
     assert second["FVC/DB1 EER %"] == "2.00" and second["FVC/DB2 EER %"] == "-"
-    assert "FMR1000" not in table([whole], "markdown")  # none has it
+    assert "FMR1000" not in table([folder], "markdown")  # none has it
     assert first["FVC/DB1 ZeroFMR %"] == r"4.00\*" and "means little: too few pairs" in text
 
 
@@ -126,7 +126,7 @@ def test_two_evaluations_of_one_name_are_not_taken_for_one(run):
     assert float(rows_of(table([folder], "csv"))[0]["FVC/DB1 EER"]) == 0.01
     other["databases"]["FVC/DB1"]["eer"] = 0.3
     write(folder / "evaluation" / "results.json", other)
-    with pytest.raises(RunError, match=r"both judge FVC/DB1 \(protocol fvc\), with other figures; move one of them"):
+    with pytest.raises(RunError, match=r"both evaluate FVC/DB1 \(protocol fvc\), with other figures; move one of them"):
         table([folder], "csv")
     other["protocol"] = "all"
     write(folder / "evaluation" / "results.json", other)
@@ -139,9 +139,9 @@ def evaluation(tmp_path):
     """Writes the folder of an evaluation that lies in no run."""
 
     def make(name, eer, run="none: ridges and minutiae alone", enhancement="gabor", database="FVC/DB1"):
-        judged = {"eer": eer, **RATES, "enough": {"eer": True}}
+        figures = {"eer": eer, **RATES, "enough": {"eer": True}}
         results = {"protocol": "fvc", "score": "likelihood", "run": run, "enhancement": enhancement}
-        write(tmp_path / "alone" / name / "results.json", results | {"databases": {database: judged}})
+        write(tmp_path / "alone" / name / "results.json", results | {"databases": {database: figures}})
         return tmp_path / "alone" / name
 
     return make
@@ -158,7 +158,7 @@ def test_evaluations_without_a_run_stand_beside_runs(run, evaluation):
     assert rows_of(table([alone[0].parent], "csv")) == rows_of(table(alone, "csv"))  # a folder of them
 
 
-def test_evaluations_are_told_apart_by_their_judges(evaluation, capsys):
+def test_evaluations_are_grouped_by_their_scorers(evaluation, capsys):
     folders = [evaluation("one", 0.02), evaluation("two", 0.03, enhancement="pyfing"), evaluation("three", 0.04, "x")]
     rows = [(row["run"], row["data.ridge_mask"], row["FVC/DB1 EER"]) for row in rows_of(table(folders, "csv"))]
     ridges = "none: ridges and minutiae alone"

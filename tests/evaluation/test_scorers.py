@@ -21,7 +21,7 @@ from ifvit.errors import DataError
 from ifvit.evaluation import calibrating
 from ifvit.evaluation import evaluate as run
 from ifvit.evaluation import task as task_module
-from ifvit.evaluation.scorers import judge_of
+from ifvit.evaluation.scorers import load_scorer
 from ifvit.evaluation.task import refuse_seen
 from ifvit.image import ImageError
 from ifvit.launch import compose_tree
@@ -32,11 +32,11 @@ MATES = comparison(found(module2_result=module2_result()))
 OTHERS = comparison(found(mean=0.3, paired=2, alone=14, module2_result=module2_result(0.9, 0.9)))
 
 
-def small(made):
+def small(pair):
     """The same where A shows nothing."""
-    shown = made.print_a.of_ridges
+    shown = pair.print_a.of_ridges
     empty = shown._replace(ridges=np.zeros_like(shown.ridges))
-    return replace(made, print_a=made.print_a._replace(of_ridges=empty))
+    return replace(pair, print_a=pair.print_a._replace(of_ridges=empty))
 
 
 @pytest.fixture(autouse=True)
@@ -50,38 +50,39 @@ def chosen(prints):
     return ["data=folder", f"data.root={prints}", "data.file_ppi=250"]
 
 
-def test_what_judges_is_told(runs):
-    alone, dense, both = judge_of(None), judge_of(runs / "dense"), judge_of(runs / "matcher")
+def test_a_scorer_says_what_it_is(runs):
+    alone, dense, both = load_scorer(None), load_scorer(runs / "dense"), load_scorer(runs / "matcher")
     assert alone.about == {"run": "none: ridges and minutiae alone", "enhancement": "gabor"}
     assert alone.key == {"judge": "ridges 1", "enhancement": "gabor"} and alone.calibration() is None
     assert dense.about["run"] == str(runs / "dense") and dense.about["input"] == "64x64 px at 250 ppi"
     assert "cosines" not in dense.score and "Module 2's cosines" in both.score
-    cosines = judge_of(runs / "matcher", score=Score.cosines)
+    cosines = load_scorer(runs / "matcher", score=Score.cosines)
     assert cosines.score == "0.6 x cosine of the global + 0.4 x of the local vectors"
-    assert len({json.dumps(judge.key) for judge in (alone, dense, both, cosines)}) == 4
+    assert len({json.dumps(scorer.key) for scorer in (alone, dense, both, cosines)}) == 4
 
 
 def test_for_either_score_the_same_pairs_fail(runs):
     """A pair of which too little is seen has failed, whatever its cosines are."""
     for score in Score:
-        judge = judge_of(runs / "matcher", score=score)
-        rows = [judge._row(replace(made, score_of=score)) for made in (MATES, small(MATES), small(OTHERS))]
+        scorer = load_scorer(runs / "matcher", score=score)
+        rows = [scorer._pair_score(replace(pair, score_of=score)) for pair in (MATES, small(MATES), small(OTHERS))]
         assert [row.failed for row in rows] == [False, False, True]
         assert rows[0].score == (MATES.score if score is Score.fused else MATES.score_cosines)
-        assert (rows[0].of_global, rows[0].of_local) == (0.8, 0.6) and (rows[0].agree, rows[0].made) == (12, 16)
-    alone = judge_of(None)._row(comparison())
-    assert np.isnan(alone.of_global) and alone.overlap == pytest.approx(0.8)
+        assert (rows[0].global_cosine, rows[0].local_cosine) == (0.8, 0.6)
+        assert (rows[0].paired, rows[0].minutiae) == (12, 16)
+    alone = load_scorer(None)._pair_score(comparison())
+    assert np.isnan(alone.global_cosine) and alone.overlap == pytest.approx(0.8)
 
 
 def test_prints_that_outgrow_the_frame_of_all_get_a_larger_one():
     """As where they are turned (`robustness`)."""
-    judge, asked = judge_of(None), []
-    judge._frame = (288, 192)
-    judge._of_frame = lambda frame: asked.append(frame) or SimpleNamespace(compare_many=lambda pairs: iter(()))
+    scorer, asked = load_scorer(None), []
+    scorer._frame = (288, 192)
+    scorer._comparer_of = lambda frame: asked.append(frame) or SimpleNamespace(compare_many=lambda pairs: iter(()))
     tall, small_one = (MATES.print_a.of_ridges._replace(ridges=np.ones(shape, bool)) for shape in ((400, 90), (90, 90)))
-    assert list(judge.compare([])) == [] and asked == []
-    judge._compared([(Print(small_one), Print(small_one))])
-    judge._compared([(Print(small_one), Print(tall))])
+    assert list(scorer.compare([])) == [] and asked == []
+    scorer._compare_batch([(Print(small_one), Print(small_one))])
+    scorer._compare_batch([(Print(small_one), Print(tall))])
     assert asked == [(288, 192), (480, 192)]
 
 
@@ -101,8 +102,9 @@ def test_what_an_evaluation_of_cosines_leaves(runs, chosen, tmp_path, capsys):
         content = json.loads((tmp_path / "out" / "comparisons" / "key.json").read_text())["images"]
         whose = {"databases": ["folder"], "protocol": "all", "images": 8, "genuine": 4, "content": content}
         assert calibration.of == whose
-        told = json.loads((tmp_path / "out" / "results.json").read_text())
-        assert "x cosine of the global" in told["score"] and told["databases"]["folder"]["pairs"]["impostor"] == 24
+        results = json.loads((tmp_path / "out" / "results.json").read_text())
+        assert "x cosine of the global" in results["score"]
+        assert results["databases"]["folder"]["pairs"]["impostor"] == 24
         rows = list(csv.DictReader((tmp_path / "out" / "pairs.csv").open()))
         for row in rows:
             weighted = 0.6 * float(row["global"]) + 0.4 * float(row["local"])
@@ -115,7 +117,7 @@ def test_what_an_evaluation_of_cosines_leaves(runs, chosen, tmp_path, capsys):
 def test_people_whom_its_module_1_has_seen_are_refused(runs, chosen):
     from ifvit.databases.sources import find
 
-    records = [record for some in find(build(compose_tree(chosen)).data).values() for record in some]
+    records = [record for group in find(build(compose_tree(chosen)).data).values() for record in group]
     with pytest.raises(DataError, match="4 of its subjects were trained or validated on"):
         refuse_seen(runs / "matcher", records)
 
@@ -136,12 +138,12 @@ def test_a_folder_that_cannot_be_written_is_told(runs, chosen, tmp_path, monkeyp
 def test_of_two_calibrations_of_one_size_the_first_stays(tmp_path):
     """Whichever database is evaluated last: `--calibrate` says which is wanted."""
     stored = []
-    judge = SimpleNamespace(run_dir=tmp_path, score_of=Score.fused, key={"score": "fused"})
-    judge.calibration = lambda: stored[-1] if stored else None
+    scorer = SimpleNamespace(run_dir=tmp_path, score_of=Score.fused, key={"score": "fused"})
+    scorer.calibration = lambda: stored[-1] if stored else None
 
     def store(database, scores, replace=False, **more):
         of = {"databases": [database], "protocol": "fvc", **more}
-        line = calibrating.store_calibration(judge, np.array(scores), of, replace)
+        line = calibrating.store_calibration(scorer, np.array(scores), of, replace)
         tree = json.loads((tmp_path / "calibration.json").read_text())
         stored.append(from_tree(tree["table"])._replace(of=tree["of"]))
         return line
@@ -190,13 +192,13 @@ def test_a_calibration_by_fewer_impostors_replaces_none_by_more(runs, chosen, tm
 
 def test_what_a_module_1_enhances_is_kept_where_the_data_say(runs, prints, tmp_path, monkeypatch):
     dense = shutil.copytree(runs / "dense", tmp_path / "dense")
-    held = json.loads((dense / "config.json").read_text())
-    held["config"]["data"]["enhancement"] = "gabor"
-    (dense / "config.json").write_text(json.dumps(held))
+    tree = json.loads((dense / "config.json").read_text())
+    tree["config"]["data"]["enhancement"] = "gabor"
+    (dense / "config.json").write_text(json.dumps(tree))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "users"))
     records = [Record(path, "db", "db/1", "1", str(k)) for k, path in enumerate(sorted(prints.rglob("*.png")))]
-    judge = judge_of(dense, str(tmp_path / "cache"))
-    assert not any(isinstance(shown, ImageError) for shown in judge.prints(records))
+    scorer = load_scorer(dense, str(tmp_path / "cache"))
+    assert not any(isinstance(shown, ImageError) for shown in scorer.prints(records))
     assert len(list((tmp_path / "cache").glob("ridges-gabor-*.npz"))) == len(records) == 8
     assert list((tmp_path / "cache").glob("enhanced-gabor-*.npz"))
     assert not (tmp_path / "users").exists()

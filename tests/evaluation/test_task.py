@@ -11,7 +11,7 @@ from ifvit.databases.sources import find
 from ifvit.databases.splits import TRAIN, Split
 from ifvit.databases.yearless import contents
 from ifvit.errors import DataError
-from ifvit.evaluation.task import LONGEST, joined, plan
+from ifvit.evaluation.task import LONGEST, joined_name, plan
 from ifvit.launch import compose_tree
 from ifvit.storage.checkpoint import CheckpointError, write_json
 
@@ -22,20 +22,20 @@ def data(prints):
 
 
 def test_databases_as_one_name():
-    assert joined(["FVC2002/DB4_B"]) == "FVC2002_DB4_B"
-    assert joined(["FVC2002/DB1_B", "FVC2002/DB2_B"]) == "FVC2002_DB1_B+DB2_B"
-    assert joined(["FVC2002/DB1_B", "FVC2004/DB1_B", "SD302a"]) == "FVC2002_DB1_B+FVC2004_DB1_B+SD302a"
+    assert joined_name(["FVC2002/DB4_B"]) == "FVC2002_DB4_B"
+    assert joined_name(["FVC2002/DB1_B", "FVC2002/DB2_B"]) == "FVC2002_DB1_B+DB2_B"
+    assert joined_name(["FVC2002/DB1_B", "FVC2004/DB1_B", "SD302a"]) == "FVC2002_DB1_B+FVC2004_DB1_B+SD302a"
 
 
 def test_many_databases_are_one_short_name():
     names = [f"collection/database_{k}" for k in range(20)]
-    many, fewer = joined(names), joined(names[:-1])
+    many, fewer = joined_name(names), joined_name(names[:-1])
     assert many.startswith("collection_database_0+19_more-") and len(many) <= LONGEST and many != fewer
 
 
 def test_a_strangers_name_is_no_path():
     for name in ("../../etc", "..", "/", "a b\n", ".hidden", "-rf", "x" * 300, ""):
-        folder = joined([name])
+        folder = joined_name([name])
         assert folder and "/" not in folder and folder[0] not in ".-" and folder.isprintable()
         assert len(folder) <= LONGEST
 

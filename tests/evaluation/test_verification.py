@@ -142,17 +142,17 @@ def test_resampled_fingers_against_lists_written_out(monkeypatch):
     for _ in range(40):
         times = rng.multinomial(8, [1 / 8] * 8)
         copies = [k for k in range(len(scores)) for _ in range(times[first[k]] * (genuine[k] or times[second[k]]))]
-        one = verification._headline(verification.Ladder(scores[copies], genuine[copies]).rates())
-        drawn.append([one[name] for name in HEADLINE])
+        headline = verification._headline(verification.Thresholds(scores[copies], genuine[copies]).rates())
+        drawn.append([headline[name] for name in HEADLINE])
     for name, values in zip(HEADLINE, np.array(drawn).T, strict=True):
         assert got[name] == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
 
 
 def test_intervals_hold_the_seed_and_not_how_many_are_made_at_once(monkeypatch):
     pairs = simulated(10, 4, 1.5, seed=0)
-    one = figures(*pairs, seed=1).intervals
-    monkeypatch.setattr(verification, "AT_ONCE", 700)
-    assert figures(*pairs, seed=1).intervals == one != figures(*pairs, seed=2).intervals
+    intervals = figures(*pairs, seed=1).intervals
+    monkeypatch.setattr(verification, "MAX_NUMBERS", 700)
+    assert figures(*pairs, seed=1).intervals == intervals != figures(*pairs, seed=2).intervals
 
 
 def test_intervals_cover_the_truth(monkeypatch):
