@@ -44,7 +44,7 @@ def main() -> None:
         out_shardings=(devices.everywhere, devices.everywhere),
     )
 
-    fresh = batches.pairs(0, 1 + (ROUNDS + 1) * STEPS)
+    fresh = batches.iterate(0, 1 + (ROUNDS + 1) * STEPS)
     held = itertools.repeat(next(fresh))
     rates: dict[str, list[float]] = {"fresh": [], "held": []}
     waits = []
