@@ -181,12 +181,15 @@ def _make_aligned_pair(key: jax.Array, prepared: PreparedBatch, settings: PairsC
         return geometry.rotate(points - middle, turn) + middle + shift
 
     def b_to_view(points: jax.Array) -> jax.Array:
+        """The points of the view at points (..., 2) of B's frame, px."""
         return geometry.rotate(points - middle - shift, -turn) + middle
 
     def add_noise(points: jax.Array) -> jax.Array:
+        """Points (..., 2) of B's frame, moved by the registration noise."""
         return geometry.rotate(points - middle, registration_noise_turn) + middle + registration_noise_shift
 
     def remove_noise(points: jax.Array) -> jax.Array:
+        """The inverse of `add_noise`."""
         return geometry.rotate(points - middle - registration_noise_shift, -registration_noise_turn) + middle
 
     points_b = view_to_b(pixels)

@@ -144,6 +144,7 @@ class DrawnBatches(Batches):
         return len(self._impressions)
 
     def _shuffled(self, epoch: int) -> np.ndarray:
+        """The impressions in the order of an epoch."""
         return np.random.default_rng([*self._seed, 0, epoch]).permutation(self._impressions)
 
     def _impostors(self, rng: np.random.Generator, index_a: np.ndarray) -> np.ndarray:

@@ -139,11 +139,13 @@ def _names(finger: int, impression: int) -> tuple[str, str, str]:
 
 
 def _is_complete(folder: Path, finger: int, impressions: int) -> bool:
+    """Whether all impressions of a finger are written."""
     # The maps are written last.
     return all((folder / _names(finger, i)[2]).is_file() for i in range(impressions))
 
 
 def _grow_masters(seed: int, fingers: list[int]) -> Iterator[tuple[int, Master]]:
+    """Grow the masters of fingers (numbers from 0), BATCH at a time."""
     for start in range(0, len(fingers), BATCH):
         block = fingers[start : start + BATCH]
         # Always the same number, so that there is one compilation.
@@ -193,10 +195,12 @@ def render_finger(master: Master, impressions: Impression) -> ShownImpressions:
 
 
 def _direction(angle: jax.Array) -> jax.Array:
+    """The unit vectors (..., 2) at angles (...), rad."""
     return jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
 
 
 def _write_finger(folder: Path, finger: int, shown: ShownImpressions) -> None:
+    """Write the files of a finger's impressions; the maps of each last."""
     for i in range(len(shown.image)):
         image, minutiae, maps = (folder / name for name in _names(finger, i))
         content = cv2.imencode(".png", shown.image[i])[1].tobytes()
@@ -207,6 +211,7 @@ def _write_finger(folder: Path, finger: int, shown: ShownImpressions) -> None:
 
 
 def _minutiae_rows(shown: ShownImpressions, i: int) -> list[tuple]:
+    """The rows of the minutiae table of impression i."""
     rows = []
     for k in np.flatnonzero(shown.visible[i]):
         (x, y), angle = shown.points[i, k], np.degrees(shown.angle[i, k])
@@ -215,6 +220,7 @@ def _minutiae_rows(shown: ShownImpressions, i: int) -> list[tuple]:
 
 
 def _write_manifest(folder: Path, seed: int, fingers: int, impressions: int, settings: ImpressionConfig) -> None:
+    """Write manifest.csv, which completes the set."""
     patterns = np.asarray(jax.vmap(pattern_of)(finger_keys(seed, np.arange(fingers))))
     rows = []
     for finger in range(fingers):

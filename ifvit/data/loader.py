@@ -124,6 +124,7 @@ def _batch_factory(
         return lambda spec: kind(config, pool, numbers[spec.stream != TRAIN], spec)
 
     def indices_of(spec: BatchSpec) -> np.ndarray:
+        """The source's prints that the split has for a stream."""
         return np.array(split.indices(prints.records, SPLIT_PART[spec.stream]), np.int64)
 
     def prepared_batches(spec: BatchSpec) -> Batches | None:

@@ -89,6 +89,10 @@ class PreparedBatches(Batches):
         return self._prints
 
     def _check_pairs(self, spec: BatchSpec, within: np.ndarray) -> None:
+        """Raise a DataError if a kind of pairs that the run needs is missing.
+
+        within: (P,) bool, the pairs of chosen prints.
+        """
         impostors, genuine = map(len, self._pairs)
         needs_impostors = self._settings.impostor_share > 0
         if genuine and (impostors or not needs_impostors):
@@ -102,6 +106,7 @@ class PreparedBatches(Batches):
         )
 
     def _shuffled(self, genuine: bool, epoch: int) -> np.ndarray:
+        """The pairs of a kind in the order of an epoch."""
         rng = np.random.default_rng([*self._seed, 2 + genuine, epoch])
         return rng.permutation(self._pairs[genuine])
 

@@ -267,6 +267,7 @@ def _alignment_maps(comparison: Compared, a: Print, b: Print, module1: Module1) 
 
 
 def _table_rows(records: Sequence[Record], prints: Mapping[str, np.ndarray]) -> list[tuple]:
+    """The rows of prints.csv."""
     return [
         (r.path.absolute(), r.database, r.subject, r.finger, r.impression, r.device, r.capture, ppi or r.ppi, unusable)
         for r, ppi, unusable in zip(records, prints["ppi"].tolist(), prints["unusable"].tolist(), strict=True)

@@ -121,6 +121,7 @@ class Prepared:
         return np.unpackbits(self.ridges[prints], axis=1, count=height * width).astype(bool).reshape(-1, height, width)
 
     def _read_prints(self, folder: Path, rows: np.ndarray, digest: Any) -> None:
+        """Read the prints in `rows` of the table. All blocks are digested."""
         height, width = self.info.frame
         self.grey, self.enhanced = (np.empty((len(rows), height, width), np.uint8) for _ in range(2))
         self.ridges = np.empty((len(rows), -(-height * width // 8)), np.uint8)
@@ -133,6 +134,7 @@ class Prepared:
             start += len(block["grey"])
 
     def _read_pairs(self, folder: Path, rows: np.ndarray, table: dict[int, Record], digest: Any) -> None:
+        """Read the pairs whose prints are both in `rows` of the table. All blocks are checked and digested."""
         identity = np.full(self.info.prints, -1, np.int64)
         number_of: dict[str, int] = {}
         for row, record in table.items():
@@ -155,6 +157,7 @@ class Prepared:
 
 
 def _key(record: Record) -> tuple[str, str, str]:
+    """What identifies a record in the table."""
     return record.database, record.identity, record.impression
 
 

@@ -117,6 +117,7 @@ def by_device(
         parts.append(render_part(*device_part, Skin(wave[device], creases[device]), data))
 
     def joined(*leaves: jax.Array) -> jax.Array:
+        """One array of the parts on the devices."""
         shape = (len(picks.genuine), *leaves[0].shape[1:])
         return jax.make_array_from_single_device_arrays(shape, sharding, leaves)
 

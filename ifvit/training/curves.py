@@ -104,6 +104,7 @@ class Curves:
 
     @contextmanager
     def _folder_in_errors(self) -> Iterator[None]:
+        """Add the folder's name to an OSError that has none."""
         try:
             yield
         except OSError as error:  # of a write to an open file: it has no file name

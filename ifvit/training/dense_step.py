@@ -79,6 +79,7 @@ def make_train_step(model: DenseModel, optimizer: optax.GradientTransformation, 
     def fine_term(
         params: Any, output: DenseOutput, pairs: TrainingPairs, truth: Truth, counts: BatchCounts
     ) -> jax.Array:
+        """The share of these pairs in the fine loss of the full batch."""
         grids = grids_of(model, pairs)
         cell_count = output.log_p.shape[1]
         matches = select_matches(jax.lax.stop_gradient(output.log_p), grids, config.dense, max_matches=cell_count)
@@ -122,6 +123,7 @@ def make_update(
         """The same, summed over the parts of a batch."""
 
         def parted(leaf: jax.Array) -> jax.Array:
+            """The leaf (B, ...) as (parts, B / parts, ...)."""
             # Sample i goes to part i % parts. So each device keeps its samples, and none is moved to another device.
             return jnp.moveaxis(leaf.reshape(-1, parts, *leaf.shape[1:]), 1, 0)
 

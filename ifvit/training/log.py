@@ -113,6 +113,7 @@ class TrainLog:
         self._pending = []
 
     def _check_labels(self, step: int, labelled: float) -> None:
+        """Raise NothingToLearnError if MIN_GENUINE_PAIRS genuine pairs had no labelled cell."""
         if labelled or self._unlabelled_pairs is None:
             self._unlabelled_pairs = None
             return

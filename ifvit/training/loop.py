@@ -201,6 +201,7 @@ class _Run:
         return Outcome(result.means[self.config.stage.objective], None)
 
     def _stop_early(self, step: int, reason: str) -> Outcome:
+        """Save the state, and end the run before its last step."""
         self._save(step)
         self._close()
         return Outcome(math.nan, f"{reason}: stopped after step {step} of {self.config.trainer.max_steps}, saved")
@@ -228,6 +229,7 @@ class _Run:
         return wait_s
 
     def _save(self, step: int) -> None:
+        """Save the state after `step` updates."""
         # `paused` raises NotFiniteError first, so a state that is not finite is never written.
         with self.log.paused():
             self.log.save_window(step)

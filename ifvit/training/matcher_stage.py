@@ -127,13 +127,14 @@ class MatcherStage:
         means = mean(sums) | score_figures(scores, genuine)
         means |= {f"{name}_auc": score_figures(cosine, genuine)["auc"]
                   for name, cosine in (("global", cos_global), ("local", cos_local))}  # fmt: skip
-        loss = self.config.matcher
         registration = [
             term(sums, f"{b}_positive") + self.config.loss.negative_weight * term(sums, f"{b}_negative")
             for b in ("global", "local")
         ]
         embedding = [means[f"{b}_embedding"] for b in ("global", "local")]
-        means["loss"] = float(loss.dense_weight * np.mean(registration) + loss.embedding_weight * np.mean(embedding))
+        means["loss"] = float(
+            weights.dense_weight * np.mean(registration) + weights.embedding_weight * np.mean(embedding)
+        )
         note = _resolution_note(means["eer"], genuine) + (SYNTHETIC_NOTE if self.synthetic else "")
         heading = [f"Module 2 after {step} steps, {pairs_name}", summary(means) + note]
         score = f"{weights.global_weight:g} x cosine of the global + {weights.local_weight:g} x of the local vectors"

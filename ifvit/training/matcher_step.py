@@ -83,6 +83,7 @@ def _cropped(pairs: TrainingPairs, box: Box, stride: int) -> TrainingPairs:
     corner = jnp.stack([box.left, box.top], axis=-1)[:, None, None]
 
     def mask(values: jax.Array) -> jax.Array:
+        """The box's part of a mask or image, padded with 0."""
         return jnp.pad(cut(values, box), pad)
 
     maps = [cut(values, box) - corner for values in (pairs.map_ab, pairs.map_ba)]
@@ -135,6 +136,7 @@ def make_matcher_step(
         return loss, (updated["batch_stats"], metrics | {"loss": loss})
 
     def arc_loss(branch: Any, classes: jax.Array, batch: AlignedBatch) -> jax.Array:
+        """ArcFace's loss of a branch, summed over the prints of these pairs."""
         vectors = jnp.concatenate([branch.vector_a, branch.vector_b])
         labels = jnp.concatenate([batch.label_a, batch.label_b])
         return losses.arcface(vectors, classes, labels, scale=matcher.arc_scale, margin=matcher.arc_margin).total.sum()

@@ -79,4 +79,5 @@ def states_beyond_end(config: Config) -> str | None:
 
 
 def _steps(folder: Path) -> list[int]:
+    """The steps of the states in a folder."""
     return [int(path.name) for path in folder.glob("*") if path.name.isdigit() and path.is_dir()]
