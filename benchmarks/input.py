@@ -78,7 +78,7 @@ def make_batches(config: Config, prints, threads: int, size: int, sharding) -> C
 def seconds_of(batches: Canvases) -> float:
     """Seconds for BATCHES batches, from the first thread's start to the last canvas on the device."""
     start = time.perf_counter()
-    for canvases in batches.pairs(0, BATCHES):
+    for canvases in batches.iterate(0, BATCHES):
         jax.block_until_ready(canvases)
     return time.perf_counter() - start
 

@@ -54,7 +54,7 @@ def pairs_of(config: Config) -> list[TrainingPairs]:
     impressions = load(config.data)
     sharding = Devices(config.trainer).split
     batches = CopiedBatches(config, impressions, np.arange(len(impressions)), BatchSpec(BATCH, sharding, VALIDATE))
-    return list(batches.pairs(0, BATCHES))
+    return list(batches.iterate(0, BATCHES))
 
 
 def figures(config: Config, run: Path | None, pairs: list[TrainingPairs]) -> list[float]:

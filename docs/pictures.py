@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from ifvit.config import ImpressionConfig, Sensor
-from ifvit.data.finger_set import contact_sheet, show
+from ifvit.data.finger_set import contact_sheet, render_finger
 from ifvit.launch import compose_config
 from ifvit.pictures import plots
 from ifvit.synthesis.impression import draw_impression, frame_points
@@ -66,7 +66,7 @@ def typed(value: float | tuple[float, ...]) -> str:
 def pressed(master, settings: ImpressionConfig, key: int) -> np.ndarray:
     """The impression uint8 (480, 400) of a key."""
     one = jax.tree.map(lambda leaf: leaf[None], draw_impression(jax.random.key(key), settings))
-    return np.asarray(show(master, one).image[0])
+    return np.asarray(render_finger(master, one).image[0])
 
 
 def gridded(image: np.ndarray, settings: ImpressionConfig, distortion: float) -> np.ndarray:

@@ -1,11 +1,12 @@
-"""Pairs for Module 2: A already laid on B, as registration lays it, with what is known of where they still differ.
+"""Pairs for Module 2: A is aligned to B as after registration, with the exact map of the error that remains. Pure JAX.
 
-Of synthetic fingers A is rendered through the exact map, along the skin's bend, and slips by as much as an alignment
-may err (`data.pairs.registration_noise_*`): the slip is
-the map that is left. Two fingers are laid frame on frame, so that cores of
-one class come together, as registration brings them. Of real prints (`data.prepared`) A is seen through the
-map along the skin's bend that was found beforehand, slips likewise, and what is left is taken for nothing else. Pure
-JAX.
+The alignment gets an error as large as registration may leave it, the registration noise
+(`data.pairs.registration_noise_*`): a turn and a shift. This error is the map between A and B.
+
+Synthetic fingers: A is rendered through the exact map, with the skin's distortion, plus the noise. Of two different
+fingers the frames are aligned, so that cores of one class come together, as registration does it. Real prints
+(`data.prepared`): A is seen through the map that was computed beforehand, plus the noise. The errors of that map itself
+are not known and count as zero.
 """
 
 from __future__ import annotations
@@ -31,27 +32,22 @@ from ifvit.synthesis.impression import Impression, clean, frame_points
 from ifvit.synthesis.master import Skin
 from ifvit.synthesis.orientation import FRAME_PPI
 
-SLIP_STREAM = 7  # of random numbers under a batch's key
-NO_CLASS = -1
+REGISTRATION_NOISE_STREAM = 7  # stream of random numbers under a batch's key
+NO_CLASS = -1  # of fingers that are not trained on
 
 
 class AlignedBatch(NamedTuple):
-    """B pairs in B's frame.
+    """B pairs of prints, A and B, in the frame of B."""
 
-    pairs: image_a is A laid on B, and the maps are those between it and B; enhanced_a, enhanced_b: float32 (B, H, W)
-    in [0, 1], dark ridges; label_a, label_b: int32 (B,), the class of each print's finger, NO_CLASS for those that are
-    not trained on.
-    """
-
-    pairs: TrainingPairs
-    enhanced_a: jax.Array
-    enhanced_b: jax.Array
-    label_a: jax.Array
-    label_b: jax.Array
+    pairs: TrainingPairs  # image_a is A aligned to B; the maps are those between this image and B
+    enhanced_a: jax.Array  # (B, H, W) float32 in [0, 1], dark ridges
+    enhanced_b: jax.Array  # (B, H, W) float32 in [0, 1], dark ridges
+    label_a: jax.Array  # (B,) int32, the class of A's finger, or NO_CLASS
+    label_b: jax.Array  # (B,) int32, the class of B's finger, or NO_CLASS
 
     @property
-    def laid(self) -> BranchImages:
-        """What Module 2's inputs are made of."""
+    def images(self) -> BranchImages:
+        """The images from which Module 2's inputs are made."""
         pairs = self.pairs
         return BranchImages(
             self.enhanced_a, self.enhanced_b, pairs.image_a, pairs.image_b, pairs.ridges_a & pairs.ridges_b
@@ -59,42 +55,42 @@ class AlignedBatch(NamedTuple):
 
 
 class RegistrationNoise(NamedTuple):
-    """How far off a pair is laid: turn () rad and shift (2,) px of the network's frame, about its middle."""
+    """The error of a pair's alignment: a turn about the middle of the network's frame, then a shift."""
 
-    turn: jax.Array
-    shift: jax.Array
+    turn: jax.Array  # () rad
+    shift: jax.Array  # (2,) px of the network's frame
 
 
 @partial(jax.jit, static_argnames=("count", "settings"))
-def draw_slips(key: jax.Array, count: int, settings: PairsConfig) -> RegistrationNoise:
-    """`count` slips, normally distributed; pair i draws from `fold_in(key, i)`."""
+def draw_registration_noise(key: jax.Array, count: int, settings: PairsConfig) -> RegistrationNoise:
+    """The noise of `count` pairs, normally distributed, with a leading axis. Pair i draws from `fold_in(key, i)`."""
 
-    def one(key: jax.Array) -> RegistrationNoise:
-        turn, *shift = jax.random.normal(jax.random.fold_in(key, SLIP_STREAM), (3,))
+    def draw_one(key: jax.Array) -> RegistrationNoise:
+        turn, *shift = jax.random.normal(jax.random.fold_in(key, REGISTRATION_NOISE_STREAM), (3,))
         return RegistrationNoise(
             jnp.deg2rad(settings.registration_noise_deg) * turn, settings.registration_noise_px * jnp.stack(shift)
         )
 
-    return jax.vmap(lambda i: one(jax.random.fold_in(key, i)))(jnp.arange(count))
+    return jax.vmap(lambda i: draw_one(jax.random.fold_in(key, i)))(jnp.arange(count))
 
 
 class AlignedView(NamedTuple):
-    """An impression seen through another print's frame, by the exact map and a slip.
-
-    points: float32 (H, W, 2), the places of the impression's frame that the view's pixels show, px at 500 ppi.
-    b, slip: the other print, and how far off A is laid on it.
-    """
+    """An impression seen in the frame of another print, through the exact map and the registration noise."""
 
     impression: Impression
-    points: jax.Array
-    b: View
-    slip: RegistrationNoise
+    points: jax.Array  # (H, W, 2) float32, px at 500 ppi: the points of the impression's frame at the view's pixels
+    b: View  # the other print
+    registration_noise: RegistrationNoise
 
     def pixel(self, points: jax.Array, scale: float) -> jax.Array:
-        """The pixel of the view, (..., 2), at points (..., 2) of the impression's frame."""
+        """The pixels (..., 2) of the view that show points (..., 2), px at 500 ppi, of the impression's frame.
+
+        scale: px at 500 ppi of a pixel.
+        """
         in_b = self.b.impression.from_finger(self.impression.to_finger(points))
         middle = _middle(self.b.points.shape[:2])
-        return geometry.rotate(self.b.pixel(in_b, scale) - middle - self.slip.shift, -self.slip.turn) + middle
+        turn, shift = self.registration_noise
+        return geometry.rotate(self.b.pixel(in_b, scale) - middle - shift, -turn) + middle
 
 
 def _middle(frame: tuple[int, int]) -> np.ndarray:
@@ -103,18 +99,19 @@ def _middle(frame: tuple[int, int]) -> np.ndarray:
     return np.array([width - 1, height - 1], np.float32) / 2
 
 
-def laid_on(a: Impression, b: View, slip: RegistrationNoise, scale: float) -> AlignedView:
-    """A seen through the frame of B by the exact map, but for the slip. scale: px at 500 ppi of a pixel."""
+def aligned_view(a: Impression, b: View, registration_noise: RegistrationNoise, scale: float) -> AlignedView:
+    """A in the frame of B, through the exact map plus the noise. scale: px at 500 ppi of a pixel."""
     middle = _middle(b.points.shape[:2])
-    pixels = geometry.rotate(geometry.pixel_grid(*b.points.shape[:2]) - middle, slip.turn) + middle + slip.shift
+    turn, shift = registration_noise
+    pixels = geometry.rotate(geometry.pixel_grid(*b.points.shape[:2]) - middle, turn) + middle + shift
     in_b = b.points[0, 0] + scale * pixels
-    return AlignedView(a, a.from_finger(b.impression.to_finger(in_b)), b, slip)
+    return AlignedView(a, a.from_finger(b.impression.to_finger(in_b)), b, registration_noise)
 
 
-def render_laid(
+def render_aligned(
     draws: tuple[Draw, RegistrationNoise], skins: Skin, picks: FingerIndices, data: DataConfig, sharding: Sharding
 ) -> tuple[TrainingPairs, jax.Array, jax.Array]:
-    """The pairs that were drawn and both prints enhanced; see `rendered.by_device`."""
+    """The drawn pairs, and both prints enhanced, (B, H, W) each. See `rendered_pairs.by_device`."""
     return by_device(_render_share, draws, skins, picks, data, sharding)
 
 
@@ -122,20 +119,20 @@ def render_laid(
 def _render_share(
     draws: tuple[Draw, RegistrationNoise], picks: FingerIndices, skins: Skin, data: DataConfig
 ) -> tuple[TrainingPairs, jax.Array, jax.Array]:
-    pairs, *enhanced = each(lambda item: _laid_pair(*item, skins=skins, data=data), (draws, picks))
+    pairs, *enhanced = each(lambda item: _aligned_pair(*item, skins=skins, data=data), (draws, picks))
     return stacked(pairs), *enhanced
 
 
-def _laid_pair(
-    drawn: tuple[Draw, RegistrationNoise], pick: FingerIndices, skins: Skin, data: DataConfig
+def _aligned_pair(
+    draws: tuple[Draw, RegistrationNoise], pick: FingerIndices, skins: Skin, data: DataConfig
 ) -> tuple[TrainingPairs, jax.Array, jax.Array]:
-    draw, slip = drawn
+    draw, registration_noise = draws
     b = View(draw.b, frame_points(*data.frame, data.ppi, draw.middle_b))
-    a = laid_on(draw.a, b, slip, FRAME_PPI / data.ppi)
+    a = aligned_view(draw.a, b, registration_noise, FRAME_PPI / data.ppi)
     pairs = pair_of(a, b, pick, skins, data)
 
     def enhanced(view: View | AlignedView, finger: jax.Array, ridges: jax.Array) -> jax.Array:
-        """What an enhancement would make of it at best: the skin's own ridges, black on white."""
+        """The result of a perfect enhancement: the ridges of the skin itself, black on white."""
         wave = clean(skin_of(skins, finger).wave, view.impression, view.points)
         return jnp.where(ridges, (1 - wave) / 2, 1.0)
 
@@ -143,71 +140,69 @@ def _laid_pair(
 
 
 class PreparedBatch(NamedTuple):
-    """What the host hands over for B prepared pairs: of each side grey and enhanced uint8 (B, H, W), ridges bool
-    (B, H, W), background uint8 (B,); map_ba: float32 (B, R, C, 2), where each `MAP_STEP`-th pixel of B's frame lies in
-    A's, px; genuine: bool (B,); label_a, label_b: int32 (B,).
-    """
+    """The inputs of B prepared pairs, which the host passes to the device."""
 
-    grey_a: jax.Array
-    enhanced_a: jax.Array
-    ridges_a: jax.Array
-    background_a: jax.Array
-    grey_b: jax.Array
+    grey_a: jax.Array  # (B, H, W) uint8
+    enhanced_a: jax.Array  # (B, H, W) uint8
+    ridges_a: jax.Array  # (B, H, W) bool
+    background_a: jax.Array  # (B,) uint8
+    grey_b: jax.Array  # of B, as of A
     enhanced_b: jax.Array
     ridges_b: jax.Array
     background_b: jax.Array
-    map_ba: jax.Array
-    genuine: jax.Array
-    label_a: jax.Array
-    label_b: jax.Array
+    map_ba: jax.Array  # (B, R, C, 2) float32, px: the point of A's frame at each MAP_STEP-th pixel of B's
+    genuine: jax.Array  # (B,) bool
+    label_a: jax.Array  # (B,) int32, the class of A's finger, or NO_CLASS
+    label_b: jax.Array  # (B,) int32, the class of B's finger, or NO_CLASS
 
 
 @partial(jax.jit, static_argnames="settings")
-def lay_sheets(key: jax.Array, sheets: PreparedBatch, settings: PairsConfig) -> AlignedBatch:
-    """B fresh pairs of prepared prints: both turned and moved together, A slipped, both worn (`data.pairs`).
+def make_aligned_pairs(key: jax.Array, prepared: PreparedBatch, settings: PairsConfig) -> AlignedBatch:
+    """New pairs of prepared prints: both turned and shifted together, A with registration noise, both with wear.
 
-    Sample i draws from `fold_in(key, i)`.
+    The ranges are those of `data.pairs`. Pair i draws from `fold_in(key, i)`.
     """
-    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(sheets.genuine.shape[0]))
-    return jax.vmap(partial(_lay, settings=settings))(keys, sheets)
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(prepared.genuine.shape[0]))
+    return jax.vmap(partial(_make_aligned_pair, settings=settings))(keys, prepared)
 
 
-def _lay(key: jax.Array, sheets: PreparedBatch, settings: PairsConfig) -> AlignedBatch:
-    view_key, slip_key, wear_a, wear_b = jax.random.split(key, 4)
-    frame = sheets.grey_b.shape
+def _make_aligned_pair(key: jax.Array, prepared: PreparedBatch, settings: PairsConfig) -> AlignedBatch:
+    view_key, noise_key, wear_a, wear_b = jax.random.split(key, 4)
+    frame = prepared.grey_b.shape
     pixels = geometry.pixel_grid(*frame)
     middle = _middle(frame)
     turn, *shift = jax.random.uniform(view_key, (3,), minval=-1.0, maxval=1.0)
     turn = jnp.deg2rad(settings.rotation_deg) * turn
     shift = settings.shift_px * jnp.stack(shift)
-    slipped, *slip = jax.random.normal(slip_key, (3,))
-    slipped, slip = (
-        jnp.deg2rad(settings.registration_noise_deg) * slipped,
-        settings.registration_noise_px * jnp.stack(slip),
-    )
+    registration_noise_turn, *registration_noise_shift = jax.random.normal(noise_key, (3,))
+    registration_noise_turn = jnp.deg2rad(settings.registration_noise_deg) * registration_noise_turn
+    registration_noise_shift = settings.registration_noise_px * jnp.stack(registration_noise_shift)
 
-    def seen(points: jax.Array) -> jax.Array:
-        """The point of B, unturned, at points of the view."""
+    def view_to_b(points: jax.Array) -> jax.Array:
+        """The points of B's frame at points (..., 2) of the view, px."""
         return geometry.rotate(points - middle, turn) + middle + shift
 
-    def unseen(points: jax.Array) -> jax.Array:
+    def b_to_view(points: jax.Array) -> jax.Array:
+        """The points of the view at points (..., 2) of B's frame, px."""
         return geometry.rotate(points - middle - shift, -turn) + middle
 
-    def slips(points: jax.Array) -> jax.Array:
-        return geometry.rotate(points - middle, slipped) + middle + slip
+    def add_noise(points: jax.Array) -> jax.Array:
+        """Points (..., 2) of B's frame, moved by the registration noise."""
+        return geometry.rotate(points - middle, registration_noise_turn) + middle + registration_noise_shift
 
-    def unslips(points: jax.Array) -> jax.Array:
-        return geometry.rotate(points - middle - slip, -slipped) + middle
+    def remove_noise(points: jax.Array) -> jax.Array:
+        """The inverse of `add_noise`."""
+        return geometry.rotate(points - middle - registration_noise_shift, -registration_noise_turn) + middle
 
-    of_b = seen(pixels)
-    of_a = interpolated(sheets.map_ba, slips(of_b))
+    points_b = view_to_b(pixels)
+    points_a = interpolated(prepared.map_ba, add_noise(points_b))
     grey_a, enhanced_a, ridges_a = sample_print(
-        sheets.grey_a, sheets.enhanced_a, sheets.ridges_a, sheets.background_a, of_a
+        prepared.grey_a, prepared.enhanced_a, prepared.ridges_a, prepared.background_a, points_a
     )
     grey_b, enhanced_b, ridges_b = sample_print(
-        sheets.grey_b, sheets.enhanced_b, sheets.ridges_b, sheets.background_b, of_b
+        prepared.grey_b, prepared.enhanced_b, prepared.ridges_b, prepared.background_b, points_b
     )
-    map_ba, map_ab = unseen(unslips(of_b)), unseen(slips(of_b))
+    map_ba, map_ab = b_to_view(remove_noise(points_b)), b_to_view(add_noise(points_b))
     pairs = TrainingPairs(
         image_a=augment.corrupt(wear_a, grey_a, settings),
         image_b=augment.corrupt(wear_b, grey_b, settings),
@@ -215,21 +210,24 @@ def _lay(key: jax.Array, sheets: PreparedBatch, settings: PairsConfig) -> Aligne
         map_ba=map_ba,
         ridges_a=ridges_a,
         ridges_b=ridges_b,
-        valid_ab=sheets.genuine & ridges_a & mask_at(ridges_b, map_ab),
-        valid_ba=sheets.genuine & ridges_b & mask_at(ridges_a, map_ba),
-        genuine=sheets.genuine,
+        valid_ab=prepared.genuine & ridges_a & mask_at(ridges_b, map_ab),
+        valid_ba=prepared.genuine & ridges_b & mask_at(ridges_a, map_ba),
+        genuine=prepared.genuine,
     )
-    return AlignedBatch(pairs, enhanced_a, enhanced_b, sheets.label_a, sheets.label_b)
+    return AlignedBatch(pairs, enhanced_a, enhanced_b, prepared.label_a, prepared.label_b)
 
 
-def interpolated(places: jax.Array, points: jax.Array) -> jax.Array:
-    """A map known at every `MAP_STEP`-th pixel, (R, C, 2), at points (..., 2) px: bilinear, and beyond its end straight
-    on.
+def interpolated(values: jax.Array, points: jax.Array) -> jax.Array:
+    """The values at points (..., 2) px of a map `values` (R, C, 2), with a value at each MAP_STEP-th pixel.
+
+    Bilinear; beyond the map's end extrapolated linearly.
     """
-    rows, cols, _ = places.shape
-    at = points / MAP_STEP
-    col, row = (jnp.clip(jnp.floor(at[..., k]), 0, count - 2).astype(jnp.int32) for k, count in ((0, cols), (1, rows)))
-    right, down = (at[..., 0] - col)[..., None], (at[..., 1] - row)[..., None]
-    above = places[row, col] * (1 - right) + places[row, col + 1] * right
-    below = places[row + 1, col] * (1 - right) + places[row + 1, col + 1] * right
+    rows, cols, _ = values.shape
+    cells = points / MAP_STEP
+    col, row = (
+        jnp.clip(jnp.floor(cells[..., k]), 0, count - 2).astype(jnp.int32) for k, count in ((0, cols), (1, rows))
+    )
+    right, down = (cells[..., 0] - col)[..., None], (cells[..., 1] - row)[..., None]
+    above = values[row, col] * (1 - right) + values[row, col + 1] * right
+    below = values[row + 1, col] * (1 - right) + values[row + 1, col + 1] * right
     return above * (1 - down) + below * down

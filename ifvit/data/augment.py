@@ -1,10 +1,12 @@
-"""What a sensor and a finger do to a print: noise, dry skin, pressure, partial contact. Pure JAX, one image at a time.
+"""Simulated wear of a print: sensor noise, dry skin, pressure, partial contact. Pure JAX, one image at a time.
 
-Images are float32 (H, W) in [0, 1], dark ridges on a light ground: so dry skin, which thins ridges, is a grey
-*dilation* (the light grows), and pressure, which thickens them, a grey *erosion*.
+Images are (H, W) float32 in [0, 1], dark ridges on a light background. So dry skin, which makes ridges thinner, is a
+grey *dilation* (bright areas grow). Pressure, which makes ridges thicker, is a grey *erosion*.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,62 +15,67 @@ from ifvit import geometry
 from ifvit.config import PairsConfig
 from ifvit.synthesis.noise import perlin
 
-NOISE_CELLS = 8  # Perlin lattice cells across the frame: blotches of a millimetre or two
-FINE_NOISE_SHARE = 0.5  # of the noise is white, pixel by pixel; the rest are the blotches
+NOISE_CELLS = 8  # cells of the Perlin lattice across the frame: blotches of 1 to 2 mm
+WHITE_NOISE_SHARE = 0.5  # share of white noise; the rest are blotches
 
 
 def dryness(image: jax.Array) -> jax.Array:
-    """Ridges thinned: grey dilation 2x2.
+    """The image with thinner ridges: a grey dilation 2x2.
 
-    The mean over the window's two places about each pixel: one alone would move every ridge by half a pixel, and so
-    would be off what sub-pixel matches are taught and judged by.
+    It is the mean of the windows that begin and that end at each pixel. A single window would shift every ridge by half
+    a pixel against the labels of sub-pixel matches.
     """
-    behind = _extreme(image, 2, jax.lax.max, -jnp.inf)  # over the pixel and the next ones
-    before = jnp.pad(behind, ((1, 0), (1, 0)), mode="edge")[:-1, :-1]
-    return (behind + before) / 2
+    after = _extreme(image, 2, jax.lax.max, -jnp.inf)  # over the pixel and the next one
+    before = jnp.pad(after, ((1, 0), (1, 0)), mode="edge")[:-1, :-1]
+    return (after + before) / 2
 
 
 def pressure(image: jax.Array) -> jax.Array:
-    """Ridges thickened: grey erosion 3x3."""
+    """The image with thicker ridges: a grey erosion 3x3."""
     return _extreme(image, 3, jax.lax.min, jnp.inf)
 
 
-def _extreme(image: jax.Array, size: int, operation, start: float) -> jax.Array:
+def _extreme(image: jax.Array, size: int, operation: Callable, start: float) -> jax.Array:
+    """The maximum or minimum of each window of `size` x `size` px."""
     return jax.lax.reduce_window(image, start, operation, (size, size), (1, 1), "SAME")
 
 
 def sensor_noise(key: jax.Array, image: jax.Array, amplitude: jax.Array) -> jax.Array:
-    """The image with Perlin blotches and white noise of `amplitude` (grey, 0..1) added, clipped to [0, 1]."""
-    blotch_key, fine_key = jax.random.split(key)
+    """The image plus Perlin blotches and white noise, clipped to [0, 1].
+
+    amplitude: () grey, 0..1.
+    """
+    blotch_key, white_key = jax.random.split(key)
     blotches = perlin(blotch_key, *image.shape, NOISE_CELLS, NOISE_CELLS)
-    fine = jax.random.normal(fine_key, image.shape)
-    noise = (1 - FINE_NOISE_SHARE) * blotches + FINE_NOISE_SHARE * fine
+    white = jax.random.normal(white_key, image.shape)
+    noise = (1 - WHITE_NOISE_SHARE) * blotches + WHITE_NOISE_SHARE * white
     return jnp.clip(image + amplitude * noise, 0, 1)
 
 
 def contact(key: jax.Array, height: int, width: int, share: float) -> jax.Array:
-    """Where the finger touches the sensor, bool (height, width).
+    """Where the finger touches the sensor, (height, width) bool.
 
-    With probability `share` a straight edge cuts off up to half of the frame, from any side; else all of it touches.
+    With probability `share` a straight edge cuts off up to half of the frame, from any direction. Else all of it is
+    touched.
     """
-    cut, turn, depth_share = jax.random.uniform(key, (3,))
-    angle = 2 * jnp.pi * turn
-    offset = 0.4 * min(height, width) * depth_share
+    cut_draw, angle_draw, depth_draw = jax.random.uniform(key, (3,))
+    angle = 2 * jnp.pi * angle_draw
+    offset = 0.4 * min(height, width) * depth_draw
     centred = geometry.pixel_grid(height, width) - jnp.array([width - 1, height - 1]) / 2
     depth = centred[..., 0] * jnp.cos(angle) + centred[..., 1] * jnp.sin(angle)
-    return (depth <= offset) | (cut >= share)
+    return (depth <= offset) | (cut_draw >= share)
 
 
 def corrupt(key: jax.Array, image: jax.Array, settings: PairsConfig) -> jax.Array:
-    """One impression's wear: dry or pressed (never both), then the sensor's noise.
+    """The image with the wear of one impression: dry or pressed (never both), then sensor noise.
 
-    `settings.dryness` and `.pressure` are the shares of images so treated, at a random strength;
-    `settings.noise` is the largest amplitude of noise, grey 0..1.
+    `settings.dryness` and `.pressure` are the shares of such images; the strength is random.
+    `settings.noise` is the largest amplitude of the noise, grey 0..1.
     """
     draw_key, noise_key = jax.random.split(key)
-    which, amplitude, effort = jax.random.uniform(draw_key, (3,))
-    strength = 0.3 + 0.7 * effort
-    dry = strength * (which < settings.dryness)
-    pressed = strength * (which >= 1 - settings.pressure)
+    kind_draw, amplitude, strength_draw = jax.random.uniform(draw_key, (3,))
+    strength = 0.3 + 0.7 * strength_draw
+    dry = strength * (kind_draw < settings.dryness)
+    pressed = strength * (kind_draw >= 1 - settings.pressure)
     image = image + dry * (dryness(image) - image) + pressed * (pressure(image) - image)
     return sensor_noise(noise_key, image, settings.noise * amplitude)

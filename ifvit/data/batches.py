@@ -1,7 +1,7 @@
-"""Which impressions make batch n, and their way to the device.
+"""The impressions of batch n, and how they become pairs on the device.
 
-Batch n is a function of (seed, n) alone: a run that resumes at step n asks for batch n and needs no replay, and the
-number of threads changes nothing.
+Batch n depends on (seed, n) only. So a run that resumes at step n needs no replay, and the number of threads has no
+effect.
 """
 
 from __future__ import annotations
@@ -26,60 +26,64 @@ from ifvit.data.rendered_pairs import FingerIndices, draw_pairs, render_pairs
 from ifvit.data.warped_pairs import Canvases, TrainingPairs, make_pairs
 from ifvit.errors import DataError
 
-TRAIN, VALIDATE = 1, 2  # streams of random numbers under one seed
+TRAIN, VALIDATE = 1, 2  # streams of random numbers under the run's seed
 PURPOSE = {TRAIN: "to train on", VALIDATE: "to validate on"}
-READ_AHEAD = 4  # batches
+READ_AHEAD = 4  # batches that are prepared in advance
 
 
 @dataclass(frozen=True)
 class BatchSpec:
-    """Where batches stand: their size, the devices they are split over, their stream of random numbers, TRAIN or
-    VALIDATE, in a mixture the name of their source, and where their classes begin among those of all sources.
-    """
+    """What batches of one source are made for."""
 
-    size: int
-    sharding: Sharding
-    stream: int
-    source: str = ""
-    first_class: int = 0
+    size: int  # pairs in a batch
+    sharding: Sharding  # how a batch is split over the devices
+    stream: int  # of random numbers: TRAIN or VALIDATE
+    source: str = ""  # in a mixture: the name of the source
+    first_class: int = 0  # the number of the source's first class among those of all sources
 
     @property
-    def of(self) -> str:
-        """The source, for a message."""
+    def of_source(self) -> str:
+        """The source, as a part of a message; empty without a mixture."""
         return f" of {self.source}" if self.source else ""
 
     def seed(self, seed: int) -> tuple[int, ...]:
-        """What NumPy's generators begin with."""
+        """The seed of NumPy's generators, without the number of the batch."""
         return (seed, self.stream, *self._number())
 
     def key(self, seed: int) -> jax.Array:
-        """The key that those of the batches are folded from."""
+        """The key from which the keys of the batches are folded."""
         key = jax.random.fold_in(jax.random.key(seed), self.stream)
         for number in self._number():
             key = jax.random.fold_in(key, number)
         return key
 
     def _number(self) -> tuple[int, ...]:
-        # By its name, so that another source beside it changes nothing.
+        # The name, not its position: so a further source does not change the batches of this one.
         return (zlib.crc32(self.source.encode()),) if self.source else ()
 
 
 class Renewal(NamedTuple):
-    """Before batch n > 0 the classes at places (n - 1) * each .. n * each - 1, modulo count, become other fingers;
-    places are counted from class `first` on. As `data.pool` fills them.
+    """Which classes get new fingers during training, as `data.finger_pool` replaces them.
+
+    Before batch n > 0 these are the classes first + k for k = (n - 1) * each .. n * each - 1, modulo count.
     """
 
-    first: int
-    count: int
-    each: int
+    first: int  # the first class
+    count: int  # number of classes
+    each: int  # classes that are replaced before a batch
 
 
 class Batches:
-    """Batches of pairs. What one is made of is prepared on the host, ahead of time, and what becomes of it on the
-    device: subclasses say how.
+    """Batches of pairs. The inputs of a batch are prepared on the host in advance; the pairs are made on the device.
 
-    size: pairs a batch; fingers: the number of identities; parts: a mixture's sources by name, of one source none;
-    classes: how many of the identities Module 2 is to tell apart; renewal: which of these become others on the way.
+    Subclasses define both steps.
+
+    size: pairs in a batch.
+    fingers: number of identities.
+    parts: of a mixture: the batches of each source, by name; else empty.
+    classes: number of identities that Module 2 learns to distinguish.
+    renewal: which of these classes are replaced during training; None: none.
+    waited_s: the time that `iterate` waited for the host since this was last set to 0, s.
     """
 
     classes = 0
@@ -88,22 +92,22 @@ class Batches:
     def __init__(self, size: int, fingers: int, threads: int):
         self.size, self.fingers, self._threads = size, fingers, threads
         self.parts: Mapping[str, Batches] = {}
-        self.waited_s = 0.0  # time that `pairs` spent waiting for the host, since it was last set to 0
+        self.waited_s = 0.0
 
     def __len__(self) -> int:
         """The number of impressions."""
         raise NotImplementedError
 
     def on_host(self, n: int) -> Any:
-        """What batch n is made of, as NumPy arrays."""
+        """The inputs of batch n, as NumPy arrays."""
         raise NotImplementedError
 
-    def on_device(self, n: int, prepared: Any) -> Any:
-        """Batch n's pairs (`TrainingPairs`, for Module 2 `AlignedBatch`), made on the device."""
+    def on_device(self, n: int, inputs: Any) -> Any:
+        """The pairs of batch n (`TrainingPairs`; for Module 2 `AlignedBatch`), made on the device from its inputs."""
         raise NotImplementedError
 
-    def pairs(self, start: int, stop: int) -> Iterator[Any]:
-        """Batches start..stop-1; each is on its way to the device before it is asked for."""
+    def iterate(self, start: int, stop: int) -> Iterator[Any]:
+        """Batches start..stop-1. Each is sent to the device before it is needed."""
         if start >= stop:
             return
         numbers = grain.MapDataset.range(start, stop).map(lambda n: (int(n), self.on_host(int(n))))
@@ -112,106 +116,109 @@ class Batches:
         upcoming = self.on_device(*next(host))
         for _ in range(start + 1, stop):
             current = upcoming
-            asked = time.monotonic()
+            begin_s = time.monotonic()
             batch = next(host)
-            self.waited_s += time.monotonic() - asked
+            self.waited_s += time.monotonic() - begin_s
             upcoming = self.on_device(*batch)
             yield current
         yield upcoming
 
 
 class DrawnBatches(Batches):
-    """Batches of pairs from some of the identities' impressions."""
+    """Batches of pairs of chosen impressions, numbered like `identity`: (N,) int, equal for one finger."""
 
-    def __init__(self, config: Config, identity: np.ndarray, chosen: np.ndarray, place: BatchSpec):
-        super().__init__(place.size, len(set(identity[chosen])), config.data.threads)
-        self._data, self._sharding = config.data, place.sharding
-        self._identity, self._chosen = identity, chosen
-        self._seed, self._key = place.seed(config.seed), place.key(config.seed)
+    def __init__(self, config: Config, identity: np.ndarray, chosen: np.ndarray, spec: BatchSpec):
+        super().__init__(spec.size, len(set(identity[chosen])), config.data.threads)
+        self._data, self._sharding = config.data, spec.sharding
+        self._identity, self._impressions = identity, chosen
+        self._seed, self._key = spec.seed(config.seed), spec.key(config.seed)
         if config.data.pairs.impostor_share > 0 and self.fingers < 2:
             raise DataError(
                 "data.pairs.impostor_share: pairs of different fingers need two fingers, there is one "
-                f"{PURPOSE[place.stream]}{place.of}; hold out others, or set data.pairs.impostor_share=0"
+                f"{PURPOSE[spec.stream]}{spec.of_source}; hold out others, or set data.pairs.impostor_share=0"
             )
-        # Looked up once per epoch rather than once per batch.
+        # An order is computed once per epoch, not once per batch.
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
     def __len__(self) -> int:
-        return len(self._chosen)
+        return len(self._impressions)
 
     def _shuffled(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([*self._seed, 0, epoch]).permutation(self._chosen)
+        """The impressions in the order of an epoch."""
+        return np.random.default_rng([*self._seed, 0, epoch]).permutation(self._impressions)
 
-    def _others(self, rng: np.random.Generator, first: np.ndarray) -> np.ndarray:
-        """For each impression a random one of another finger."""
+    def _impostors(self, rng: np.random.Generator, index_a: np.ndarray) -> np.ndarray:
+        """For each impression a random impression of another finger."""
         identity = self._identity
-        second = rng.choice(self._chosen, len(first))
-        while (same := identity[second] == identity[first]).any():
-            second[same] = rng.choice(self._chosen, same.sum())
-        return second
+        index_b = rng.choice(self._impressions, len(index_a))
+        while (same := identity[index_b] == identity[index_a]).any():
+            index_b[same] = rng.choice(self._impressions, same.sum())
+        return index_b
 
     def choose(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Batch n's impressions: indices of A, indices of B, and which pairs are genuine; (B,) each.
+        """Batch n's impressions: (B,) indices of A, (B,) indices of B, and (B,) bool, which pairs are genuine.
 
-        A goes through a new order of all impressions every epoch; B is the same impression, or another finger's.
+        In each epoch A runs once through all impressions, in a new order. B is the same impression, or that of another
+        finger.
         """
-        places = n * self.size + np.arange(self.size)
-        count = len(self._chosen)
-        first = np.array([self._order(int(p // count))[p % count] for p in places])
+        positions = n * self.size + np.arange(self.size)
+        count = len(self._impressions)
+        index_a = np.array([self._order(int(p // count))[p % count] for p in positions])
         rng = np.random.default_rng([*self._seed, 1, n])
         genuine = rng.random(self.size) >= self._data.pairs.impostor_share
-        second = first.copy()
+        index_b = index_a.copy()
         if not genuine.all():
-            second[~genuine] = self._others(rng, first[~genuine])
-        return first, second, genuine
+            index_b[~genuine] = self._impostors(rng, index_a[~genuine])
+        return index_a, index_b, genuine
 
 
 class CopiedBatches(DrawnBatches):
-    """Pairs of an impression and a warped, worn copy of it."""
+    """Pairs of an impression and a warped copy of it, both with simulated wear."""
 
-    def __init__(self, config: Config, prints: Impressions, chosen: np.ndarray, place: BatchSpec):
-        super().__init__(config, prints.identity, chosen, place)
+    def __init__(self, config: Config, prints: Impressions, chosen: np.ndarray, spec: BatchSpec):
+        super().__init__(config, prints.identity, chosen, spec)
         self._prints = prints
 
     def on_host(self, n: int) -> Canvases:
-        first, second, genuine = self.choose(n)
-        # An impression that is on both sides is looked up, and so perhaps decoded, once.
-        canvases = {k: self._prints.canvas(k) for k in {*first.tolist(), *second.tolist()}}
+        index_a, index_b, genuine = self.choose(n)
+        # An impression that occurs several times is decoded only once.
+        canvases = {k: self._prints.canvas(k) for k in {*index_a.tolist(), *index_b.tolist()}}
         sides = []
-        for side in (first, second):
-            shown = [canvases[k] for k in side.tolist()]
-            sides += [np.stack([canvas.grey for canvas in shown]), np.stack([canvas.ridges for canvas in shown])]
-            sides.append(np.array([canvas.background for canvas in shown], np.uint8))
+        for side in (index_a, index_b):
+            side_canvases = [canvases[k] for k in side.tolist()]
+            sides.append(np.stack([canvas.grey for canvas in side_canvases]))
+            sides.append(np.stack([canvas.ridges for canvas in side_canvases]))
+            sides.append(np.array([canvas.background for canvas in side_canvases], np.uint8))
         return Canvases(*sides, genuine)
 
-    def on_device(self, n: int, prepared: Canvases) -> TrainingPairs:
-        placed = jax.device_put(prepared, self._sharding)
+    def on_device(self, n: int, inputs: Canvases) -> TrainingPairs:
+        device_inputs = jax.device_put(inputs, self._sharding)
         key = jax.random.fold_in(self._key, n)
-        return make_pairs(key, placed, frame=self._data.frame, settings=self._data.pairs)
+        return make_pairs(key, device_inputs, frame=self._data.frame, settings=self._data.pairs)
 
 
 class RenderedBatches(DrawnBatches):
     """Pairs of impressions of a pool's synthetic fingers."""
 
-    def __init__(self, config: Config, pool: Callable[[], FingerPool], chosen: np.ndarray, place: BatchSpec):
-        super().__init__(config, np.arange(config.data.fingers), chosen, place)
-        # Grown when it is first asked for, once nothing can be refused any more.
-        self._grown, self._trains = pool, place.stream == TRAIN
+    def __init__(self, config: Config, pool: Callable[[], FingerPool], chosen: np.ndarray, spec: BatchSpec):
+        super().__init__(config, np.arange(config.data.fingers), chosen, spec)
+        # The pool is grown at the first batch, after all checks of the run.
+        self._pool, self._is_training = pool, spec.stream == TRAIN
 
     def on_host(self, n: int) -> FingerIndices:
-        first, second, genuine = self.choose(n)
-        return FingerIndices(first.astype(np.int32), second.astype(np.int32), genuine)
+        index_a, index_b, genuine = self.choose(n)
+        return FingerIndices(index_a.astype(np.int32), index_b.astype(np.int32), genuine)
 
-    def on_device(self, n: int, prepared: FingerIndices) -> TrainingPairs:
-        pool = self._grown()
-        if self._trains:
+    def on_device(self, n: int, inputs: FingerIndices) -> TrainingPairs:
+        pool = self._pool()
+        if self._is_training:
             pool.move_to(n)
         draws = draw_pairs(jax.random.fold_in(self._key, n), self.size, data=self._data)
-        return render_pairs(draws, pool.skins, prepared, self._data, self._sharding)
+        return render_pairs(draws, pool.skins, inputs, self._data, self._sharding)
 
 
 class MixedBatches(Batches):
-    """Batches of which every one holds the same number of pairs of each source."""
+    """Batches with pairs of several sources; the number of pairs of a source is the same in each batch."""
 
     def __init__(self, parts: Mapping[str, Batches], threads: int, sharding: Sharding):
         sources = parts.values()
@@ -229,5 +236,6 @@ class MixedBatches(Batches):
     def on_host(self, n: int) -> list[Any]:
         return [part.on_host(n) for part in self.parts.values()]
 
-    def on_device(self, n: int, prepared: list[Any]) -> Any:
-        return self._join(*(part.on_device(n, some) for part, some in zip(self.parts.values(), prepared, strict=True)))
+    def on_device(self, n: int, inputs: list[Any]) -> Any:
+        pairs = zip(self.parts.values(), inputs, strict=True)
+        return self._join(*(part.on_device(n, part_inputs) for part, part_inputs in pairs))

@@ -1,8 +1,8 @@
-"""The real impressions of a run: every file read and checked once at the start, and canvases from then on.
+"""The real impressions of a run. Every file is read and checked once at the start; then the run uses canvases.
 
-What is damaged is known before training begins, and no step waits for a disk while `data.memory_gb` holds all canvases
-(grey and mask take 128 KB at 128 px, so 4 GB are 32,000 images). What is beyond is decoded again, in the threads of
-the loader, whenever a batch needs it. Either way a canvas is a function of its file alone.
+So damaged files are known before training begins. No step waits for a disk as long as all canvases fit into
+`data.memory_gb` (grey and mask take 128 KB at 128 px, so 4 GB are 32,000 images). The others are decoded again in the
+threads of the loader when a batch needs them. In both cases a canvas depends on its file only.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import io
 import sys
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,35 +28,38 @@ from ifvit.enhancement.enhancer import Enhancer, misfit
 from ifvit.errors import DataError
 from ifvit.progress import Progress
 
-AT_ONCE = 256  # images read before any of them is put away
-CANVAS_RECIPE = 2  # raise it when a file becomes another canvas: runs trained on the old ones are then not gone on with
+BLOCK = 256  # images that are read together
+CANVAS_RECIPE = 2  # raise it when a file gives another canvas: then runs on the old canvases are not resumed
 
 
 def load(data: DataConfig) -> Impressions:
     """The impressions of the configured sources.
 
     Raises:
-        DataError: nothing found, or more than `data.max_damaged` files cannot be used.
+        DataError: no impression was found, or more than `data.max_damaged` files cannot be used.
     """
     return Impressions(find(data), data)
 
 
-class Checked(NamedTuple):
-    """What reading a file gave: its canvas, or why there is none, and its content's checksum."""
+class ReadImpression(NamedTuple):
+    """A file that was read."""
 
     record: Record
-    canvas: image.Canvas | image.ImageError
-    crc: int
+    canvas: image.Canvas | image.ImageError  # or the reason why there is none
+    crc: int  # checksum of the file's content
 
 
 class Impressions:
-    """N impressions.
+    """The N impressions of a run that can be used.
 
-    records: of all that can be used; part: (N,) the name of the source of each; identity: int (N,), equal for one
-    finger; names: the identities' names; fingerprint: what the data is, for comparison on resume.
+    records: of the impressions.
+    part: (N,) str, the name of each impression's source.
+    identity: (N,) int, equal for impressions of one finger.
+    names: the identities' names.
+    fingerprint: identifies the data, to compare them when a run is resumed.
 
     Raises:
-        DataError: more than `data.max_damaged` files cannot be used, or none can; one image bears the names of two
+        DataError: more than `data.max_damaged` files cannot be used, or none can; or one image has the names of two
             fingers.
     """
 
@@ -64,30 +67,30 @@ class Impressions:
         self._data = data
         self._frame = tuple(CANVAS * side for side in data.frame)
         self._enhancer = Enhancer(data.ridge_mask, data.cache_dir)
-        self._kept: dict[int, image.Canvas] = {}
+        self._memory: dict[int, image.Canvas] = {}
         self.records: list[Record] = []
         self._digests: list[bytes] = []
-        listing, damaged, part = [], [], []
+        listing, damaged, parts = [], [], []
         total = sum(map(len, sources.values()))
         self._progress = Progress("reading images", total)
-        room = int(data.memory_gb * 2**30)
-        for name, checked in self._survey(sources):
-            if isinstance(checked.canvas, image.ImageError):
-                damaged.append(checked.canvas)
+        free_bytes = int(data.memory_gb * 2**30)
+        for name, impression in self._read_all(sources):
+            if isinstance(impression.canvas, image.ImageError):
+                damaged.append(impression.canvas)
                 continue
-            size = checked.canvas.grey.nbytes + checked.canvas.ridges.nbytes
-            if room >= size:
-                self._kept[len(self.records)] = checked.canvas
-                room -= size
-            self.records.append(checked.record._replace(ppi=checked.canvas.ppi))
-            self._digests.append(_digest(checked.canvas))
-            part.append(name)
-            listing.append(_line(name, checked, data))
+            size = impression.canvas.grey.nbytes + impression.canvas.ridges.nbytes
+            if free_bytes >= size:
+                self._memory[len(self.records)] = impression.canvas
+                free_bytes -= size
+            self.records.append(impression.record._replace(ppi=impression.canvas.ppi))
+            self._digests.append(_digest(impression.canvas))
+            parts.append(name)
+            listing.append(_listing_line(name, impression, data))
         report_damaged(damaged, total, data.max_damaged)
-        self.part = np.array(part)
+        self.part = np.array(parts)
         self.names = tuple(dict.fromkeys(record.identity for record in self.records))
-        number = {name: k for k, name in enumerate(self.names)}
-        self.identity = np.array([number[record.identity] for record in self.records])
+        number_of = {name: k for k, name in enumerate(self.names)}
+        self.identity = np.array([number_of[record.identity] for record in self.records])
         refuse_copies(self.records, self._digests)
         content = hashlib.sha256("\n".join([f"canvas {CANVAS_RECIPE}", *listing]).encode()).hexdigest()
         self.fingerprint = f"{len(listing)} images, {content[:16]}"
@@ -97,60 +100,70 @@ class Impressions:
 
     @property
     def in_memory(self) -> int:
-        """How many canvases are kept ready."""
-        return len(self._kept)
+        """The number of canvases in memory."""
+        return len(self._memory)
 
     def canvas(self, k: int) -> image.Canvas:
-        """Impression k in a frame CANVAS times the network's; safe in several threads.
+        """Impression k in a frame CANVAS times as large as the network's. Thread-safe.
 
         Raises:
             ImageError: its file has changed since it was checked.
         """
-        if k in self._kept:
-            return self._kept[k]
-        made = next(self._canvases([self.records[k]], map))
-        if isinstance(made, image.ImageError):
-            raise made
-        if _digest(made) != self._digests[k]:
+        if k in self._memory:
+            return self._memory[k]
+        canvas = next(self._canvases([self.records[k]], map))
+        if isinstance(canvas, image.ImageError):
+            raise canvas
+        if _digest(canvas) != self._digests[k]:
             raise image.ImageError(f"{self.records[k].path}: has changed since it was checked")
-        return made
+        return canvas
 
-    def _survey(self, sources: Mapping[str, Sequence[Record]]) -> Iterator[tuple[str, Checked]]:
-        """Every file, read in parallel; a bounded number of canvases is on its way at any time."""
-        said: defaultdict[str, int] = defaultdict(int)
+    def _read_all(self, sources: Mapping[str, Sequence[Record]]) -> Iterator[tuple[str, ReadImpression]]:
+        """Read all files in parallel, with their sources' names. At most BLOCK canvases are in memory here."""
+        counts: defaultdict[str, int] = defaultdict(int)
         with ThreadPoolExecutor() as pool:
             for name, records in sources.items():
-                for start in range(0, len(records), AT_ONCE):
-                    some = records[start : start + AT_ONCE]
-                    sums = pool.map(_crc, some)
-                    for record, canvas, crc in zip(some, self._canvases(some, pool.map), sums, strict=True):
+                for start in range(0, len(records), BLOCK):
+                    block = records[start : start + BLOCK]
+                    checksums = pool.map(_crc, block)
+                    for record, canvas, crc in zip(block, self._canvases(block, pool.map), checksums, strict=True):
                         self._progress.step()
                         if isinstance(canvas, image.Canvas):
-                            said["assumed"] += canvas.ppi_from is image.PpiFrom.assumed
-                            said["inverted"] += canvas.inverted
-                        yield name, Checked(record, canvas, crc)
-        report_assumed(said["assumed"], len(self))
-        if said["inverted"]:
-            print(f"{said['inverted']} images with light ridges on a dark ground were turned over", file=sys.stderr)
+                            counts["assumed"] += canvas.ppi_from is image.PpiFrom.assumed
+                            counts["inverted"] += canvas.inverted
+                        yield name, ReadImpression(record, canvas, crc)
+        report_assumed(counts["assumed"], len(self))
+        if counts["inverted"]:
+            print(f"{counts['inverted']} images with light ridges on a dark ground were turned over", file=sys.stderr)
 
-    def _canvases(self, records: Sequence[Record], apply) -> Iterator[image.Canvas | image.ImageError]:
-        """The canvases of some records, or why there is none; `apply` is map, or a pool's."""
+    def _canvases(
+        self, records: Sequence[Record], map_function: Callable[..., Iterable[Any]]
+    ) -> Iterator[image.Canvas | image.ImageError]:
+        """The canvases of some records, or the reasons why there is none.
+
+        map_function: `map`, or the method of a thread pool.
+        """
         if self._data.ridge_mask is Enhancement.none:
-            return iter(apply(self._loaded, records))
-        scans = [_unless_misfit(record, scan) for record, scan in zip(records, apply(scan_of, records), strict=True)]
-        good = [k for k, scan in enumerate(scans) if isinstance(scan, image.Scan)]
-        ppis = [image.choose_ppi(scans[k], records[k].ppi)[0] for k in good]
-        masks = self._enhancer.ridges_many([scans[k].grey for k in good], ppis)
-        ridges = dict(zip(good, masks, strict=True))
-        return iter(apply(lambda k: self._placed(records[k], scans[k], ridges.get(k)), range(len(records))))
+            return iter(map_function(self._load_canvas, records))
+        scans = [_check_fit(record, scan) for record, scan in zip(records, map_function(scan_of, records), strict=True)]
+        readable = [k for k, scan in enumerate(scans) if isinstance(scan, image.Scan)]
+        ppis = [image.choose_ppi(scans[k], records[k].ppi)[0] for k in readable]
+        masks = self._enhancer.ridges_many([scans[k].grey for k in readable], ppis)
+        ridges = dict(zip(readable, masks, strict=True))
+        numbers = range(len(records))
+        return iter(map_function(lambda k: self._place_canvas(records[k], scans[k], ridges.get(k)), numbers))
 
-    def _loaded(self, record: Record) -> image.Canvas | image.ImageError:
+    def _load_canvas(self, record: Record) -> image.Canvas | image.ImageError:
+        """The canvas of a file, or the reason why there is none."""
         try:
             return image.load_canvas(record.path, record.ppi, self._data.ppi, *self._frame)
         except image.ImageError as error:
             return error
 
-    def _placed(self, record: Record, scan: image.Scan, ridges) -> image.Canvas | image.ImageError:
+    def _place_canvas(
+        self, record: Record, scan: image.Scan | image.ImageError, ridges: np.ndarray | None
+    ) -> image.Canvas | image.ImageError:
+        """The canvas of a scan with its ridges, (H, W) bool, or the reason why there is none."""
         if isinstance(scan, image.ImageError):
             return scan
         try:
@@ -160,19 +173,19 @@ class Impressions:
 
 
 def scan_of(record: Record) -> image.Scan | image.ImageError:
-    """A record's image, or why there is none; the reason names the file."""
+    """A record's image, or the reason why there is none, with the name of the file."""
     try:
         return image.read(record.path)
     except image.ImageError as error:
         return error
 
 
-def _unless_misfit(record: Record, scan: image.Scan | image.ImageError) -> image.Scan | image.ImageError:
-    """The scan, where enhancement can take it; a wrong ppi would ask for more memory than there is."""
+def _check_fit(record: Record, scan: image.Scan | image.ImageError) -> image.Scan | image.ImageError:
+    """The scan, or the reason why enhancement cannot process it: a wrong ppi would need too much memory."""
     if isinstance(scan, image.ImageError):
         return scan
-    why = misfit(scan.grey, image.choose_ppi(scan, record.ppi)[0])
-    return scan if why is None else image.ImageError(f"{record.path}: {why}")
+    problem = misfit(scan.grey, image.choose_ppi(scan, record.ppi)[0])
+    return scan if problem is None else image.ImageError(f"{record.path}: {problem}")
 
 
 def _crc(record: Record) -> int:
@@ -180,10 +193,10 @@ def _crc(record: Record) -> int:
     crc = 0
     try:
         with open(record.path, "rb") if record.path.is_file() else io.BytesIO() as file:
-            while piece := file.read(2**20):  # whatever its size, it takes no more memory
-                crc = zlib.crc32(piece, crc)
+            while chunk := file.read(2**20):  # in chunks, so that memory is bounded
+                crc = zlib.crc32(chunk, crc)
     except OSError:
-        pass  # what reading it says is said by the image's own reading
+        pass  # reported when the image is read
     return crc
 
 
@@ -192,39 +205,41 @@ def _digest(canvas: image.Canvas) -> bytes:
 
 
 def digest_of(grey: np.ndarray, packed: np.ndarray) -> bytes:
-    """Of what a canvas shows, its grey and its packed ridges: the same for the same pixels in whatever file."""
+    """The digest of a canvas's grey levels and packed ridges: equal for equal pixels, whatever their file."""
     digest = hashlib.blake2b(grey.tobytes(), digest_size=16)
     digest.update(packed.tobytes())
     return digest.digest()
 
 
 def refuse_copies(records: Sequence[Record], digests: Sequence[bytes]) -> None:
-    """One image under two fingers is a genuine pair called an impostor one, and may be trained and validated on.
+    """Check that no image has the names of two fingers.
+
+    Such a copy would be a genuine pair labelled as an impostor pair, and could be used for training and validation.
 
     Raises:
-        DataError: naming both files.
+        DataError: there is one; the message names both files.
     """
     first: dict[bytes, Record] = {}
     for record, digest in zip(records, digests, strict=True):
-        held = first.setdefault(digest, record)
-        if held.identity != record.identity:
+        earlier = first.setdefault(digest, record)
+        if earlier.identity != record.identity:
             raise DataError(
-                f"data: {held.path} and {record.path} are one image, of {held.identity} and of {record.identity}; "
-                f"remove one of them ({program.command('data check')} finds all)"
+                f"data: {earlier.path} and {record.path} are one image, of {earlier.identity} and of "
+                f"{record.identity}; remove one of them ({program.command('data check')} finds all)"
             )
 
 
-def _line(name: str, checked: Checked, data: DataConfig) -> str:
-    """An impression in the listing that the fingerprint is of: who it is and what, but not where it lies."""
-    record = checked.record
-    # The files' content rather than the canvases': another release of OpenCV may resample to other bits.
-    who = f"{nameless(record.database)} {nameless(record.identity)} {record.impression}"
-    line = f"{who} {checked.crc} {checked.canvas.ppi}"
+def _listing_line(name: str, impression: ReadImpression, data: DataConfig) -> str:
+    """The impression's line in the text of the fingerprint: its identity and content, but not its path."""
+    record = impression.record
+    # The content of the file, not of the canvas: another release of OpenCV may resample to other bits.
+    identity = f"{nameless(record.database)} {nameless(record.identity)} {record.impression}"
+    line = f"{identity} {impression.crc} {impression.canvas.ppi}"
     return line if len(data.parts) == 1 else f"{name}/{line}"
 
 
 def report_assumed(count: int, total: int) -> None:
-    """Say how many of `total` images have no resolution but the assumed one."""
+    """Print how many of `total` images have no known resolution, so that one was assumed."""
     if count:
         print(
             f"{count} of {total} images say nowhere what their resolution is: {image.DEFAULT_PPI:g} ppi are assumed "
@@ -234,7 +249,7 @@ def report_assumed(count: int, total: int) -> None:
 
 
 def report_damaged(damaged: Sequence[object], total: int, max_damaged: int) -> None:
-    """Say which of `total` images cannot be used, each with its reason.
+    """Print which of `total` images cannot be used, each with its reason.
 
     Raises:
         DataError: they are more than `max_damaged`, or all.

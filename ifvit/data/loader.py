@@ -1,4 +1,4 @@
-"""From a config to a run's data: its sources, who of them trains and who validates, and what makes their batches."""
+"""From a config to a run's data: the sources, the split into training and validation, and the batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from ifvit.config import Config, DataConfig, Source, StageName
+from ifvit.config import Config, Source, StageName
 from ifvit.data.batches import (
     PURPOSE,
     TRAIN,
@@ -37,75 +37,68 @@ SPLIT_PART = {TRAIN: splits.TRAIN, VALIDATE: splits.VALIDATE}
 
 @dataclass(frozen=True)
 class RunData:
-    """A run's data: `fingerprint` says what it is, for comparison on resume; `split` who trains and who validates,
-    None where only synthetic fingers do; `prints` the real impressions that are read here, `module1` the digest of the
-    Module 1 that has prepared others, None where there are none; `contents` of the databases, as of
-    `yearless`; `batches` of a stream, TRAIN or VALIDATE, raises DataError where it has too few fingers.
-    """
+    """The data of a run."""
 
-    fingerprint: str
-    split: Split | None
-    prints: Impressions | None
-    batches: Callable[[int], Batches]
-    module1: str | None = None
-    contents: Mapping[str, str] = field(default_factory=dict)
+    fingerprint: str  # identifies the data, to compare them when a run is resumed
+    split: Split | None  # which persons are for training and for validation; None with synthetic fingers only
+    prints: Impressions | None  # the real impressions that are read as images; None without any
+    batches: Callable[[int], Batches]  # of a stream, TRAIN or VALIDATE; raises DataError if it has too few fingers
+    module1: str | None = None  # the digest of the Module 1 that prepared other prints; None without any
+    contents: Mapping[str, str] = field(default_factory=dict)  # of the databases, from `databases.yearless`
 
 
 def supply(config: Config, sharding: NamedSharding) -> RunData:
-    """The configured data, read, or about to be grown.
+    """The configured data. Real impressions are read here; synthetic fingers are grown at the first batch.
 
     Raises:
-        DataError: nothing found, too many files unusable, or a split that cannot be.
+        DataError: no impression was found, too many files cannot be used, or the split is not possible.
     """
     data = config.data
     sources = find(data)
-    # Before any image is read, which may take hours; and of those whom nobody trains or validates on none is.
+    # The split comes before reading, which may take hours: only images for training or validation are read.
     split = split_of(data, sources) if sources else None
-    seen = _seen(sources, split) if split else {}
-    prepared = {name: _prepared(config, name, seen.pop(name)) for name in list(seen) if _is_prepared(data, name)}
-    prints = Impressions(seen, data) if seen else None
-    said = [prints.fingerprint] if prints else []
-    said += [
-        f"{name}: {held.fingerprint}" if len(data.parts) > 1 else held.fingerprint for name, held in prepared.items()
-    ]
+    records_of = _used_records(sources, split) if split else {}
+    prepared_names = [name for name in records_of if data.parts[name].source is Source.prepared]
+    prepared = {name: _read_prepared(config, name, records_of.pop(name)) for name in prepared_names}
+    prints = Impressions(records_of, data) if records_of else None
+    fingerprints = [prints.fingerprint] if prints else []
+    for name, source in prepared.items():
+        fingerprints.append(f"{name}: {source.fingerprint}" if len(data.parts) > 1 else source.fingerprint)
     if any(part.source is Source.synthetic for part in data.parts.values()):
-        said.append(f"synthetic fingers {data.fingers}, seed {config.seed}, recipe {RECIPE}")
-    makers = {name: _maker(config, name, prepared.get(name, prints), split, sharding) for name in data.parts}
-    batches = partial(_batches, config, makers, sharding)
-    held = contents(record for records in sources.values() for record in records)
-    return RunData("; ".join(said), split, prints, batches, _preparer(data, prepared), held)
+        fingerprints.append(f"synthetic fingers {data.fingers}, seed {config.seed}, recipe {RECIPE}")
+    factories = {name: _batch_factory(config, name, prepared.get(name, prints), split, sharding) for name in data.parts}
+    batches = partial(_batches, config, factories, sharding)
+    database_contents = contents(record for records in sources.values() for record in records)
+    module1 = _preparing_module1(prepared)
+    return RunData("; ".join(fingerprints), split, prints, batches, module1, database_contents)
 
 
-def _is_prepared(data: DataConfig, name: str) -> bool:
-    return data.parts[name].source is Source.prepared
-
-
-def _prepared(config: Config, name: str, records: Sequence[Record]) -> Prepared:
-    """A source's prepared prints, which must be as the run sees prints."""
+def _read_prepared(config: Config, name: str, records: Sequence[Record]) -> Prepared:
+    """The prepared prints of a source; their frame, ppi and enhancement must be those of the run."""
     data = config.data
-    held = Prepared(Path(data.parts[name].root), records)
-    told, where = held.told, f"{data.key_of(name)}root: {data.parts[name].root} was prepared"
-    if (told.frame, told.ppi) != (data.frame, data.ppi):
-        frames = [f"{width}x{height} px at {ppi:g} ppi" for (height, width), ppi in (told[1:3], (data.frame, data.ppi))]
-        raise DataError(f"{where} as {frames[0]}, this run sees {frames[1]}; prepare it with this run's Module 1")
-    if told.enhancement is not config.matcher.enhancement:
+    prints = Prepared(Path(data.parts[name].root), records)
+    info, prefix = prints.info, f"{data.key_of(name)}root: {data.parts[name].root} was prepared"
+    if (info.frame, info.ppi) != (data.frame, data.ppi):
+        frames = [f"{width}x{height} px at {ppi:g} ppi" for (height, width), ppi in (info[1:3], (data.frame, data.ppi))]
+        raise DataError(f"{prefix} as {frames[0]}, this run sees {frames[1]}; prepare it with this run's Module 1")
+    if info.enhancement is not config.matcher.enhancement:
         raise DataError(
-            f"{where} with the enhancement {told.enhancement}, this run has {config.matcher.enhancement}; set "
-            f"matcher.enhancement={told.enhancement}, or prepare it again"
+            f"{prefix} with the enhancement {info.enhancement}, this run has {config.matcher.enhancement}; set "
+            f"matcher.enhancement={info.enhancement}, or prepare it again"
         )
-    return held
+    return prints
 
 
-def _preparer(data: DataConfig, prepared: Mapping[str, Prepared]) -> str | None:
-    """The Module 1 that has prepared the sources; they must have one."""
-    digests = {name: held.told.module1 for name, held in prepared.items()}
+def _preparing_module1(prepared: Mapping[str, Prepared]) -> str | None:
+    """The digest of the Module 1 that prepared the sources, which must be the same for all; None without any."""
+    digests = {name: prints.info.module1 for name, prints in prepared.items()}
     if len(set(digests.values())) > 1:
         raise DataError(f"data: {', '.join(digests)} were prepared by different Modules 1; prepare them with one")
     return next(iter(digests.values()), None)
 
 
-def _seen(sources: Mapping[str, Sequence[Record]], split: Split) -> dict[str, list[Record]]:
-    """Those whom a run trains or validates on."""
+def _used_records(sources: Mapping[str, Sequence[Record]], split: Split) -> dict[str, list[Record]]:
+    """The records of each source that are for training or validation."""
     parts = (splits.TRAIN, splits.VALIDATE)
     return {
         name: [record for record in records if split.part.get(record.subject) in parts]
@@ -113,59 +106,62 @@ def _seen(sources: Mapping[str, Sequence[Record]], split: Split) -> dict[str, li
     }
 
 
-Maker = Callable[[BatchSpec], Batches | None]  # None where the split leaves a source nobody for the stream
+BatchFactory = Callable[[BatchSpec], Batches | None]  # None if the source has no impression for the stream
 
 
-def _maker(
+def _batch_factory(
     config: Config, name: str, prints: Impressions | Prepared | None, split: Split | None, sharding: NamedSharding
-) -> Maker:
-    """What makes the batches of a source."""
+) -> BatchFactory:
+    """The function that makes the batches of a source."""
     data, part = config.data, config.data.parts[name]
     if part.source is Source.synthetic:
         data = replace(data, val_fingers=part.val_fingers)
         config = replace(config, data=data)
         everywhere = NamedSharding(sharding.mesh, PartitionSpec())
         numbers = np.split(np.arange(data.fingers), [data.fingers - part.val_fingers])
-        grown = cache(partial(FingerPool, data, config.seed, everywhere))
+        pool = cache(partial(FingerPool, data, config.seed, everywhere))
         kind = AlignedRenderedBatches if config.stage is StageName.matcher else RenderedBatches
-        return lambda place: kind(config, grown, numbers[place.stream != TRAIN], place)
+        return lambda spec: kind(config, pool, numbers[spec.stream != TRAIN], spec)
 
-    def chosen_of(place: BatchSpec) -> np.ndarray:
-        return np.array(split.indices(prints.records, SPLIT_PART[place.stream]), np.int64)
+    def indices_of(spec: BatchSpec) -> np.ndarray:
+        """The source's prints that the split has for a stream."""
+        return np.array(split.indices(prints.records, SPLIT_PART[spec.stream]), np.int64)
 
-    def laid(place: BatchSpec) -> Batches | None:
-        chosen = chosen_of(place)
-        return PreparedBatches(config, prints, chosen, place) if len(chosen) else None
+    def prepared_batches(spec: BatchSpec) -> Batches | None:
+        indices = indices_of(spec)
+        return PreparedBatches(config, prints, indices, spec) if len(indices) else None
 
-    def copied(place: BatchSpec) -> Batches | None:
-        chosen = chosen_of(place)
-        chosen = chosen[prints.part[chosen] == name]
-        return CopiedBatches(config, prints, chosen, place) if len(chosen) else None
+    def warped_batches(spec: BatchSpec) -> Batches | None:
+        indices = indices_of(spec)
+        indices = indices[prints.part[indices] == name]
+        return CopiedBatches(config, prints, indices, spec) if len(indices) else None
 
-    return laid if part.source is Source.prepared else copied
+    return prepared_batches if part.source is Source.prepared else warped_batches
 
 
-def _batches(config: Config, makers: Mapping[str, Maker], sharding: NamedSharding, stream: int) -> Batches:
-    """The batches of a stream, of one source or mixed."""
+def _batches(config: Config, factories: Mapping[str, BatchFactory], sharding: NamedSharding, stream: int) -> Batches:
+    """The batches of a stream, of one source or of a mixture."""
     data, size = config.data, config.trainer.batch_size
     if data.source is not Source.mixture:
-        (make,) = makers.values()
-        return _some(make(BatchSpec(size, sharding, stream)), stream)
-    # A source may have nobody for this stream: then the others fill its place.
-    trials = {name: make(BatchSpec(size, sharding, stream, name)) for name, make in makers.items()}
-    there = {name: batches for name, batches in trials.items() if batches}
+        (factory,) = factories.values()
+        return _require(factory(BatchSpec(size, sharding, stream)), stream)
+    # A source may have no impression for this stream. Then the other sources fill the batch.
+    candidates = {name: factory(BatchSpec(size, sharding, stream, name)) for name, factory in factories.items()}
+    present = {name: batches for name, batches in candidates.items() if batches}
     weights = [
-        len(held) if data.parts[name].weight is None else data.parts[name].weight for name, held in there.items()
+        len(batches) if data.parts[name].weight is None else data.parts[name].weight
+        for name, batches in present.items()
     ]
-    sizes = shares(weights, size, sharding.mesh.size) if there else []
+    sizes = shares(weights, size, sharding.mesh.size) if present else []
     parts, classes = {}, 0
-    for name, share in zip(there, sizes, strict=True):
-        parts[name] = makers[name](BatchSpec(share, sharding, stream, name, classes))
+    for name, share in zip(present, sizes, strict=True):
+        parts[name] = factories[name](BatchSpec(share, sharding, stream, name, classes))
         classes += parts[name].classes
-    return _some(MixedBatches(parts, data.threads, sharding) if parts else None, stream)
+    return _require(MixedBatches(parts, data.threads, sharding) if parts else None, stream)
 
 
-def _some(batches: Batches | None, stream: int) -> Batches:
+def _require(batches: Batches | None, stream: int) -> Batches:
+    """The batches, or a DataError if there are none."""
     if batches is None:
         raise DataError(
             f"data: no impression is left {PURPOSE[stream]}: none of those fingers' images can be used; "
@@ -175,8 +171,10 @@ def _some(batches: Batches | None, stream: int) -> Batches:
 
 
 def shares(weights: Sequence[float], total: int, unit: int) -> list[int]:
-    """`total` places for sources of these weights: in units that the devices can share, the largest remainders rounded
-    up, at least one unit each.
+    """How many of `total` pairs of a batch each source gets, by weight.
+
+    The numbers are multiples of `unit`, the number of devices, at least one unit. The largest remainders are rounded
+    up.
 
     Raises:
         DataError: there are fewer units than sources.
@@ -187,11 +185,11 @@ def shares(weights: Sequence[float], total: int, unit: int) -> list[int]:
             f"trainer.batch_size: {total} pairs over {unit} devices cannot hold pairs of {len(weights)} sources; "
             f"set trainer.batch_size={len(weights) * unit} or more"
         )
-    # One for each first, and the rest by weight.
+    # First one unit for each source, then the rest by weight.
     ideal = np.maximum(np.array(weights) / sum(weights) * units, 1)
     rest = units - len(weights)
-    wanted = (ideal - 1) * rest / max((ideal - 1).sum(), 1e-12)
-    given = np.floor(wanted + 1e-9).astype(int)
-    for k in np.argsort(given - wanted, kind="stable")[: rest - given.sum()]:
-        given[k] += 1
-    return [int(unit * (1 + g)) for g in given]
+    ideal_extra = (ideal - 1) * rest / max((ideal - 1).sum(), 1e-12)
+    extra = np.floor(ideal_extra + 1e-9).astype(int)
+    for k in np.argsort(extra - ideal_extra, kind="stable")[: rest - extra.sum()]:
+        extra[k] += 1
+    return [int(unit * (1 + g)) for g in extra]

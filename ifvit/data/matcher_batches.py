@@ -1,4 +1,4 @@
-"""Batches of pairs for Module 2: which impressions, laid on one another, and which class each print's finger is."""
+"""Batches of aligned pairs for Module 2, with the class of each print's finger."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import jax
 import numpy as np
 
 from ifvit.config import Config
-from ifvit.data.aligned_pairs import NO_CLASS, AlignedBatch, PreparedBatch, draw_slips, lay_sheets, render_laid
+from ifvit.data.aligned_pairs import (
+    NO_CLASS,
+    AlignedBatch,
+    PreparedBatch,
+    draw_registration_noise,
+    make_aligned_pairs,
+    render_aligned,
+)
 from ifvit.data.batches import PURPOSE, TRAIN, Batches, BatchSpec, RenderedBatches, Renewal
 from ifvit.data.finger_pool import FingerPool
 from ifvit.data.prepared import Prepared
@@ -18,106 +25,121 @@ from ifvit.errors import DataError
 
 
 class AlignedRenderedBatches(RenderedBatches):
-    """Pairs of impressions of a pool's synthetic fingers, laid on one another. A finger's class is its place among the
-    pool's trained ones; where `data.renew` fills the place with another finger its class begins anew (`renewed`).
+    """Aligned pairs of impressions of a pool's synthetic fingers.
+
+    The class of a finger is its position among the pool's fingers for training. If `data.renew` replaces the finger,
+    its class is reset (`matcher_step.renew_classes`).
     """
 
-    def __init__(self, config: Config, pool: Callable[[], FingerPool], chosen: np.ndarray, place: BatchSpec):
-        super().__init__(config, pool, chosen, place)
+    def __init__(self, config: Config, pool: Callable[[], FingerPool], chosen: np.ndarray, spec: BatchSpec):
+        super().__init__(config, pool, chosen, spec)
         self._labels = np.full(config.data.fingers, NO_CLASS, np.int32)
-        if place.stream == TRAIN:
-            self._labels[chosen] = place.first_class + np.arange(len(chosen))
+        if spec.stream == TRAIN:
+            self._labels[chosen] = spec.first_class + np.arange(len(chosen))
             self.classes = len(chosen)
             if config.data.renew:
-                # More than there are places, each is filled by the last.
+                # If more are replaced than the pool has, each position is filled once, by the last.
                 each = min(config.data.renew, len(chosen))
-                self.renewal = Renewal(place.first_class, len(chosen), each)
+                self.renewal = Renewal(spec.first_class, len(chosen), each)
 
-    def on_device(self, n: int, prepared: FingerIndices) -> AlignedBatch:
-        pool = self._grown()
-        if self._trains:
+    def on_device(self, n: int, inputs: FingerIndices) -> AlignedBatch:
+        pool = self._pool()
+        if self._is_training:
             pool.move_to(n)
         key = jax.random.fold_in(self._key, n)
         settings = self._data.pairs
-        draws = draw_pairs(key, self.size, data=self._data), draw_slips(key, self.size, settings=settings)
-        pairs, *enhanced = render_laid(draws, pool.skins, prepared, self._data, self._sharding)
-        labels = (self._labels[side] for side in (prepared.finger_a, prepared.finger_b))
+        draws = draw_pairs(key, self.size, data=self._data), draw_registration_noise(key, self.size, settings=settings)
+        pairs, *enhanced = render_aligned(draws, pool.skins, inputs, self._data, self._sharding)
+        labels = (self._labels[side] for side in (inputs.finger_a, inputs.finger_b))
         return AlignedBatch(pairs, *enhanced, *jax.device_put(tuple(labels), self._sharding))
 
 
 class PreparedBatches(Batches):
-    """Pairs of real prints that were aligned beforehand, both of them of `chosen`, (N,) prints of `prepared`; those
-    that could not be are left out. A finger's class is its place among those of `chosen`.
+    """Pairs of real prints that were aligned beforehand. Pairs that could not be aligned are left out.
+
+    The class of a finger is its position among the fingers of `chosen`.
+
+    Args:
+        chosen: (N,) int, prints of `prepared`; both prints of a pair are among them.
 
     Raises:
-        DataError: there is no genuine pair, or no impostor pair where `data.pairs.impostor_share` asks for some.
+        DataError: there is no genuine pair, or no impostor pair although `data.pairs.impostor_share` needs some.
     """
 
-    def __init__(self, config: Config, prepared: Prepared, chosen: np.ndarray, place: BatchSpec):
+    def __init__(self, config: Config, prepared: Prepared, chosen: np.ndarray, spec: BatchSpec):
         identities = np.unique(prepared.identity[chosen])
-        super().__init__(place.size, len(identities), config.data.threads)
-        self._prepared, self._prints, self._sharding = prepared, len(chosen), place.sharding
+        super().__init__(spec.size, len(identities), config.data.threads)
+        self._prepared, self._prints, self._sharding = prepared, len(chosen), spec.sharding
         self._settings = config.data.pairs
-        self._seed, self._key = place.seed(config.seed), place.key(config.seed)
+        self._seed, self._key = spec.seed(config.seed), spec.key(config.seed)
         self._labels = np.full(len(prepared), NO_CLASS, np.int32)
         self._range = NO_CLASS, NO_CLASS
-        if place.stream == TRAIN:
-            self._labels[chosen] = place.first_class + np.searchsorted(identities, prepared.identity[chosen])
+        if spec.stream == TRAIN:
+            self._labels[chosen] = spec.first_class + np.searchsorted(identities, prepared.identity[chosen])
             self.classes = len(identities)
-            self._range = place.first_class, place.first_class + self.classes - 1
-        both = np.isin(prepared.first, chosen) & np.isin(prepared.second, chosen)
-        laid = both & ~prepared.failed
-        self._pairs = np.flatnonzero(laid & ~prepared.genuine), np.flatnonzero(laid & prepared.genuine)
-        self._refuse_none(place, both)
-        # Looked up once per epoch rather than once per batch; two kinds, and the end of an epoch.
+            self._range = spec.first_class, spec.first_class + self.classes - 1
+        within = np.isin(prepared.first, chosen) & np.isin(prepared.second, chosen)
+        registered = within & ~prepared.failed
+        self._pairs = np.flatnonzero(registered & ~prepared.genuine), np.flatnonzero(registered & prepared.genuine)
+        self._check_pairs(spec, within)
+        # An order is computed once per epoch. Four: of genuine and impostor pairs, and of two epochs at a change.
         self._order = lru_cache(maxsize=4)(self._shuffled)
 
     def __len__(self) -> int:
         return self._prints
 
-    def _refuse_none(self, place: BatchSpec, both: np.ndarray) -> None:
+    def _check_pairs(self, spec: BatchSpec, within: np.ndarray) -> None:
+        """Raise a DataError if a kind of pairs that the run needs is missing.
+
+        within: (P,) bool, the pairs of chosen prints.
+        """
         impostors, genuine = map(len, self._pairs)
-        asked = self._settings.impostor_share > 0
-        if genuine and (impostors or not asked):
+        needs_impostors = self._settings.impostor_share > 0
+        if genuine and (impostors or not needs_impostors):
             return
-        kind, wanted = ("impostor", ~self._prepared.genuine) if genuine else ("genuine", self._prepared.genuine)
-        there = int((both & wanted).sum())
-        why = f"none of {there} could be registered" if there else f"its {self.fingers} fingers have none"
+        kind, is_kind = ("impostor", ~self._prepared.genuine) if genuine else ("genuine", self._prepared.genuine)
+        count = int((within & is_kind).sum())
+        reason = f"none of {count} could be registered" if count else f"its {self.fingers} fingers have none"
         raise DataError(
-            f"data: no {kind} pair of prepared prints {PURPOSE[place.stream]}{place.of}: {why}; hold out others "
-            "(val_fingers), or prepare more" + (", or set data.pairs.impostor_share=0" if genuine else "")
+            f"data: no {kind} pair of prepared prints {PURPOSE[spec.stream]}{spec.of_source}: {reason}; hold out "
+            "others (val_fingers), or prepare more" + (", or set data.pairs.impostor_share=0" if genuine else "")
         )
 
     def _shuffled(self, genuine: bool, epoch: int) -> np.ndarray:
+        """The pairs of a kind in the order of an epoch."""
         rng = np.random.default_rng([*self._seed, 2 + genuine, epoch])
         return rng.permutation(self._pairs[genuine])
 
     def choose(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Batch n's pairs, numbers of `prepared`'s, and which of them change sides; (B,) each.
+        """Batch n's pairs: (B,) int, numbers of the prepared pairs, and (B,) bool, which of them swap A and B.
 
-        Place p of all batches is pair p of the genuine ones, in a new order every epoch, or the impostors' pair p
-        likewise.
+        Position p, counted over all batches, gets genuine pair p or impostor pair p. Each kind has a new order in every
+        epoch.
         """
         rng = np.random.default_rng([*self._seed, 1, n])
         genuine = rng.random(self.size) >= self._settings.impostor_share
         swapped = rng.random(self.size) < 0.5
         chosen = np.empty(self.size, np.int64)
-        for k, (place, kind) in enumerate(zip(n * self.size + np.arange(self.size), genuine.tolist(), strict=True)):
-            epoch, at = divmod(int(place), len(self._pairs[kind]))
-            chosen[k] = self._order(kind, epoch)[at]
+        positions = n * self.size + np.arange(self.size)
+        for k, (position, kind) in enumerate(zip(positions.tolist(), genuine.tolist(), strict=True)):
+            epoch, rank = divmod(position, len(self._pairs[kind]))
+            chosen[k] = self._order(kind, epoch)[rank]
         return chosen, swapped
 
     def on_host(self, n: int) -> PreparedBatch:
-        held = self._prepared
+        prepared = self._prepared
         chosen, swapped = self.choose(n)
-        sides = np.where(swapped, (held.second[chosen], held.first[chosen]), (held.first[chosen], held.second[chosen]))
+        first, second = prepared.first[chosen], prepared.second[chosen]
+        sides = np.where(swapped, (second, first), (first, second))
         labels = self._labels[sides]
         if (labels < self._range[0]).any() or (labels > self._range[1]).any():
             raise AssertionError("a print of another part of the split")
-        map_ba = np.where(swapped[:, None, None, None], held.to_second[chosen], held.to_first[chosen])
-        looks = [(held.grey[k], held.enhanced[k], held.ridges_of(k), held.background[k]) for k in sides]
-        return PreparedBatch(*looks[0], *looks[1], map_ba, held.genuine[chosen], *labels)
+        map_ba = np.where(swapped[:, None, None, None], prepared.to_second[chosen], prepared.to_first[chosen])
+        images = [
+            (prepared.grey[k], prepared.enhanced[k], prepared.ridges_of(k), prepared.background[k]) for k in sides
+        ]
+        return PreparedBatch(*images[0], *images[1], map_ba, prepared.genuine[chosen], *labels)
 
-    def on_device(self, n: int, prepared: PreparedBatch) -> AlignedBatch:
-        placed = jax.device_put(prepared, self._sharding)
-        return lay_sheets(jax.random.fold_in(self._key, n), placed, self._settings)
+    def on_device(self, n: int, inputs: PreparedBatch) -> AlignedBatch:
+        device_inputs = jax.device_put(inputs, self._sharding)
+        return make_aligned_pairs(jax.random.fold_in(self._key, n), device_inputs, self._settings)

@@ -1,16 +1,18 @@
-"""Real impressions made into training data of Module 2: every print as Module 2 sees it, and its pairs aligned as in
-use (`recognition.comparer`, with a trained Module 1's guesses) once and for all. What is written, and read back, is
-`data.prepared`'s.
+"""Prepare real impressions as training data of Module 2: every print as Module 2 sees it, and its pairs aligned once.
 
-Genuine are every two impressions of a finger; where their ridges do not agree the map is not the truth, and the pair is
-left out. Impostors are drawn, as two fingers of one database that both train or both validate.
+The alignment is that of a comparison (`comparison.comparer`, with the hypotheses of a trained Module 1). The files are
+described in `data.prepared`.
 
-All of it is kept block by block, and the same command goes on where it was stopped.
+Every two impressions of a finger are a genuine pair. If their ridges do not agree, the map cannot be trusted, and the
+pair is left out. Impostor pairs are drawn: two fingers of one database, both for training or both for validation.
+
+The results are written block by block, and the same command continues where it was stopped.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,7 +29,7 @@ from ifvit.comparison.run_calibration import RECIPE
 from ifvit.comparison.run_networks import RunNetworks, first_method
 from ifvit.config import DataConfig, Enhancement
 from ifvit.data.impressions import digest_of, refuse_copies, report_assumed, report_damaged, scan_of
-from ifvit.data.prepared import REASON, map_points, pair_blocks, print_blocks
+from ifvit.data.prepared import REASON_LENGTH, map_points, pair_blocks, print_blocks
 from ifvit.databases.prepared_table import FORMAT, HEADING
 from ifvit.databases.protocols import PairList, drawn_pairs
 from ifvit.databases.records import Record
@@ -45,90 +47,92 @@ from ifvit.storage.checkpoint import write_json
 from ifvit.storage.csv_text import table
 from ifvit.storage.files import write_whole
 
-AT_ONCE = 8  # pairs in a batch
-LEAST_SHARE = 0.15  # of the smaller print's ridges that the other must show
-REGISTERED = "registered"  # among the causes why a pair was not
+BATCH = 8  # pairs that are aligned together
+MIN_OVERLAP = 0.15  # the least overlap, as a share of the smaller print's ridges
+REGISTERED = "registered"  # counted beside the causes of pairs that could not be registered
 
 
 def prepare(
     run_dir: Path, data: DataConfig, out: Path, enhancement: Enhancement, impostors: int | None = None, seed: int = 0
 ) -> dict[str, Any]:
-    """Prepare the configured data into `out`, or what is missing of it; what prepared.json says then.
+    """Prepare the configured data in the folder `out`, or what is missing of it. Returns the content of prepared.json.
 
-    impostors: how many pairs of different fingers to draw, with `seed`; None as many as there are genuine ones.
+    impostors: how many pairs of different fingers to draw, with `seed`; None: as many as there are genuine pairs.
 
     Raises:
-        DataError: nothing found, too many images unusable, nobody to train or to validate on, or `out` holds something
-            else.
-        CheckpointError: no run, or a damaged one.
+        DataError: no impression was found, too many images cannot be used, there is no finger for training or for
+            validation, or `out` contains something else.
+        CheckpointError: `run_dir` is no run, or a damaged one.
         EnhancementError: a method is not installed.
-        OSError: something cannot be written; what was written is whole, and the same call goes on.
+        OSError: a file cannot be written. The written files are complete, and the same call continues.
     """
-    trained = load_dense(run_dir)
+    module1 = load_dense(run_dir)
     sources = find(data)
     if not sources:
         raise DataError("data: synthetic fingers need no preparing; name the real ones, like data=fvc data.root=FOLDER")
     split = split_of(data, sources)
-    records = [
-        record for some in sources.values() for record in some if split.part[record.subject] in (TRAIN, VALIDATE)
-    ]
+    all_records = itertools.chain.from_iterable(sources.values())
+    records = [record for record in all_records if split.part[record.subject] in (TRAIN, VALIDATE)]
     enhancer = Enhancer(enhancement, data.cache_dir)
     key = {
-        "format": FORMAT, "alignment": RECIPE, "module1": trained.digest(), "frame": list(trained.frame),
-        "ppi": trained.ppi,
-        "ridges": str(trained.enhancement), "enhancement": str(enhancement), "images": _listing(records),
+        "format": FORMAT, "alignment": RECIPE, "module1": module1.digest(), "frame": list(module1.frame),
+        "ppi": module1.ppi,
+        "ridges": str(module1.enhancement), "enhancement": str(enhancement), "images": _inputs_digest(records),
         "split": split.digest(), "impostors": impostors, "seed": seed,
     }  # fmt: skip
     _claim(out, key)
-    shown = _prints(out, trained, records, enhancer)
-    usable = np.flatnonzero(shown["unusable"] == "")
-    report_damaged([reason for reason in shown["unusable"].tolist() if reason], len(records), data.max_damaged)
-    report_assumed(int(shown["assumed"].sum()), len(records))
-    refuse_copies([records[k] for k in usable], [digest_of(shown["grey"][k], shown["ridges"][k]) for k in usable])
-    pairs = _listed(records, usable, split, impostors, seed)
-    comparer = comparer_of(trained, enhancement, data.cache_dir)
-    told = key | {
-        "state": f"{trained.which}, step {trained.step}",
+    prints = _prepare_prints(out, module1, records, enhancer)
+    usable = np.flatnonzero(prints["unusable"] == "")
+    report_damaged([reason for reason in prints["unusable"].tolist() if reason], len(records), data.max_damaged)
+    report_assumed(int(prints["assumed"].sum()), len(records))
+    refuse_copies([records[k] for k in usable], [digest_of(prints["grey"][k], prints["ridges"][k]) for k in usable])
+    pairs = _list_pairs(records, usable, split, impostors, seed)
+    comparer = comparer_of(module1, enhancement, data.cache_dir)
+    summary = key | {
+        "state": f"{module1.which}, step {module1.step}",
         "prints": {"listed": len(records), "unusable": len(records) - len(usable)},
-        "pairs": {"listed": len(pairs)} | _registered(out, comparer, trained, records, usable, pairs),
+        "pairs": {"listed": len(pairs)} | _register_pairs(out, comparer, module1, records, usable, pairs),
     }
-    _write_text(out / "prints.csv", table(HEADING, _rows(records, shown)))
+    _write_text(out / "prints.csv", table(HEADING, _table_rows(records, prints)))
     _write_text(out / "split.csv", split.text())
-    write_json(out / "prepared.json", told)
-    return told
+    write_json(out / "prepared.json", summary)
+    return summary
 
 
 def _claim(out: Path, key: Mapping[str, Any]) -> None:
-    """Make the folder ours, or see that it is. Nothing of somebody else's is written among."""
-    # A kill while the key was written leaves a file that ends in .tmp.
-    strange = not out.is_dir() or any(path.suffix != ".tmp" for path in out.iterdir()) if out.exists() else False
-    if strange and not (out / KEY).is_file():
+    """Write key.json into an empty folder, or check that the folder's key is the same. Other folders are refused."""
+    # If the work is killed while it writes the key, a file that ends in .tmp remains.
+    is_foreign = out.exists() and (not out.is_dir() or any(path.suffix != ".tmp" for path in out.iterdir()))
+    if is_foreign and not (out / KEY).is_file():
         raise DataError(f"{out} holds something else than prepared prints; name a new --out")
     claim(out, key, "what was prepared otherwise")
 
 
-def _listing(records: Sequence[Record]) -> str:
-    """What is prepared, wherever it lies: who, at which ppi, and how large each file is."""
+def _inputs_digest(records: Sequence[Record]) -> str:
+    """The digest of the images: the identity, ppi and file size of each, without its path."""
     digest = hashlib.sha256()
     for record in records:
         try:
             size = record.path.stat().st_size
         except OSError:
-            size = -1  # reading it will say why
-        who = [nameless(record.database), nameless(record.identity), record.impression]
-        digest.update(json.dumps([*who, record.ppi, size]).encode())
+            size = -1  # reading it will report the reason
+        identity = [nameless(record.database), nameless(record.identity), record.impression]
+        digest.update(json.dumps([*identity, record.ppi, size]).encode())
     return digest.hexdigest()[:16]
 
 
-def _prints(out: Path, trained: Module1, records: Sequence[Record], enhancer: Enhancer) -> dict[str, np.ndarray]:
-    """All blocks of the prints in one, but for the enhanced images, which nothing here asks for."""
+def _prepare_prints(
+    out: Path, module1: Module1, records: Sequence[Record], enhancer: Enhancer
+) -> dict[str, np.ndarray]:
+    """Prepare all prints. Their arrays by name, without the enhanced images, which are not needed here."""
     progress = Progress("preparing prints", len(records))
     with ThreadPoolExecutor() as pool:
 
-        def made(numbers: np.ndarray) -> dict[str, np.ndarray]:
-            return _print_block([records[k] for k in numbers], trained, enhancer, pool)
+        def compute_block(numbers: np.ndarray) -> dict[str, np.ndarray]:
+            return _print_block([records[k] for k in numbers], module1, enhancer, pool)
 
-        blocks = list(map(_without_enhanced, print_blocks(out, trained.frame).made(len(records), made, progress)))
+        all_blocks = print_blocks(out, module1.frame).made(len(records), compute_block, progress)
+        blocks = [_without_enhanced(block) for block in all_blocks]
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
@@ -137,12 +141,13 @@ def _without_enhanced(block: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _print_block(
-    records: Sequence[Record], trained: Module1, enhancer: Enhancer, pool: ThreadPoolExecutor
+    records: Sequence[Record], module1: Module1, enhancer: Enhancer, pool: ThreadPoolExecutor
 ) -> dict[str, np.ndarray]:
-    """The rows of some records; those of an image that cannot be used are 0, and say why."""
+    """The arrays of a block of prints. A print that cannot be used has zeros, and the reason in `unusable`."""
     scans = list(pool.map(scan_of, records))
-    good = [k for k, scan in enumerate(scans) if isinstance(scan, Scan)]
-    count, (height, width) = len(records), trained.frame
+    readable = [k for k, scan in enumerate(scans) if isinstance(scan, Scan)]
+    reasons = ["" if isinstance(scan, Scan) else _table_text(scan) for scan in scans]
+    count, (height, width) = len(records), module1.frame
     block = {
         "grey": np.zeros((count, height, width), np.uint8),
         "enhanced": np.zeros((count, height, width), np.uint8),
@@ -150,27 +155,29 @@ def _print_block(
         "background": np.zeros(count, np.uint8),
         "ppi": np.zeros(count),
         "assumed": np.zeros(count, bool),
-        "unusable": np.array(["" if k in good else _plain(scan) for k, scan in enumerate(scans)], f"<U{REASON}"),
+        "unusable": np.array(reasons, f"<U{REASON_LENGTH}"),
     }
-    made = matcher_prints([scans[k] for k in good], [records[k].ppi for k in good], trained, enhancer)
-    for k, one in zip(good, made, strict=True):
-        if not isinstance(one, MatcherPrint):
-            block["unusable"][k] = _plain(f"{records[k].path}: {one}")
+    prints = matcher_prints([scans[k] for k in readable], [records[k].ppi for k in readable], module1, enhancer)
+    for k, matcher_print in zip(readable, prints, strict=True):
+        if not isinstance(matcher_print, MatcherPrint):
+            block["unusable"][k] = _table_text(f"{records[k].path}: {matcher_print}")
             continue
-        canvas = one.canvas
-        block["grey"][k], block["enhanced"][k], block["background"][k] = canvas.grey, one.enhanced, canvas.background
-        block["ridges"][k] = np.packbits(canvas.ridges)
+        canvas = matcher_print.canvas
+        block["grey"][k], block["enhanced"][k] = canvas.grey, matcher_print.enhanced
+        block["ridges"][k], block["background"][k] = np.packbits(canvas.ridges), canvas.background
         block["ppi"][k], block["assumed"][k] = canvas.ppi, canvas.ppi_from is PpiFrom.assumed
     return block
 
 
-def _plain(reason: object) -> str:
-    """A reason as a cell of a table."""
-    return "".join(letter if letter.isprintable() else " " for letter in str(reason))[:REASON]
+def _table_text(reason: object) -> str:
+    """A reason as the text of a table's cell."""
+    return "".join(letter if letter.isprintable() else " " for letter in str(reason))[:REASON_LENGTH]
 
 
-def _listed(records: Sequence[Record], usable: np.ndarray, split: Split, impostors: int | None, seed: int) -> PairList:
-    """The pairs, of places in `usable`."""
+def _list_pairs(
+    records: Sequence[Record], usable: np.ndarray, split: Split, impostors: int | None, seed: int
+) -> PairList:
+    """The pairs to align; their numbers are positions in `usable`."""
     chosen = [records[k] for k in usable]
     groups = [(record.database, split.part[record.subject]) for record in chosen]
     pairs = drawn_pairs(chosen, groups, impostors, seed)
@@ -179,35 +186,36 @@ def _listed(records: Sequence[Record], usable: np.ndarray, split: Split, imposto
     return pairs
 
 
-def comparer_of(trained: Module1, enhancement: Enhancement, cache_dir: str | None) -> Comparer:
-    """What aligns the prints: as a Module 2 with this enhancement will have them aligned."""
-    return Comparer(RunNetworks(trained), first_method(enhancement, trained.enhancement), cache_dir)
+def comparer_of(module1: Module1, enhancement: Enhancement, cache_dir: str | None) -> Comparer:
+    """The comparer that aligns the prints: the one that a Module 2 with this enhancement has in use."""
+    return Comparer(RunNetworks(module1), first_method(enhancement, module1.enhancement), cache_dir)
 
 
-def _registered(
+def _register_pairs(
     out: Path,
     comparer: Comparer,
-    trained: Module1,
+    module1: Module1,
     records: Sequence[Record],
     usable: np.ndarray,
     pairs: PairList,
 ) -> dict[str, Any]:
-    """Every pair aligned, and how many could not be."""
-    shape = map_points(trained.frame).shape
+    """Align all pairs and write their blocks. Returns the counts of causes, by kind of pair."""
+    shape = map_points(module1.frame).shape
 
-    def made(numbers: np.ndarray) -> dict[str, np.ndarray]:
+    def compute_block(numbers: np.ndarray) -> dict[str, np.ndarray]:
         first, second = usable[pairs.first[numbers]], usable[pairs.second[numbers]]
         prints = _prints_to_align(comparer, records, np.unique([first, second]).tolist())
-        found = _aligned(comparer, prints, list(zip(first.tolist(), second.tolist(), strict=True)))
-        causes = [_cause(one, genuine) for one, genuine in zip(found, pairs.genuine[numbers].tolist(), strict=True)]
+        comparisons = _align(comparer, prints, list(zip(first.tolist(), second.tolist(), strict=True)))
+        genuine = pairs.genuine[numbers]
+        causes = [_failure_cause(*pair) for pair in zip(comparisons, genuine.tolist(), strict=True)]
         maps = np.zeros((2, len(numbers), *shape), np.float32)
         for k, (a, b) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
             if not causes[k]:
-                maps[:, k] = _maps(found[k], prints[a], prints[b], trained)
+                maps[:, k] = _alignment_maps(comparisons[k], prints[a], prints[b], module1)
         return {
             "first": first,
             "second": second,
-            "genuine": pairs.genuine[numbers],
+            "genuine": genuine,
             "failed": np.array([cause != "" for cause in causes]),
             "cause": np.array(causes),
             "to_first": maps[0],
@@ -215,53 +223,54 @@ def _registered(
         }
 
     counts: dict[str, Counter[str]] = {"genuine": Counter(), "impostor": Counter()}
-    blocks = pair_blocks(out, trained.frame)
-    for block in blocks.made(len(pairs), made, Progress("registering pairs", len(pairs))):
+    blocks = pair_blocks(out, module1.frame)
+    for block in blocks.made(len(pairs), compute_block, Progress("registering pairs", len(pairs))):
         for kind, chosen in (("genuine", block["genuine"]), ("impostor", ~block["genuine"])):
             counts[kind].update(cause or REGISTERED for cause in block["cause"][chosen].tolist())
     return {kind: dict(sorted(count.items())) for kind, count in counts.items()}
 
 
 def _prints_to_align(comparer: Comparer, records: Sequence[Record], chosen: list[int]) -> dict[int, Print]:
-    """The prints of the chosen records, but for those that show no ridges at 500 ppi."""
+    """The prints of the chosen records by their numbers, without those that show no ridges at 500 ppi."""
     with ThreadPoolExecutor() as pool:
         scans = dict(zip(chosen, pool.map(scan_of, [records[k] for k in chosen]), strict=True))
     chosen = [k for k in chosen if isinstance(scans[k], Scan)]
-    found = comparer.prints_of([scans[k] for k in chosen], [records[k].ppi for k in chosen])
-    return {k: shown for k, shown in zip(chosen, found, strict=True) if not isinstance(shown, ImageError)}
+    prints = comparer.prints_of([scans[k] for k in chosen], [records[k].ppi for k in chosen])
+    return {k: print_ for k, print_ in zip(chosen, prints, strict=True) if not isinstance(print_, ImageError)}
 
 
-def _aligned(comparer: Comparer, prints: Mapping[int, Print], pairs: list[tuple[int, int]]) -> list[Compared | None]:
-    """What is found of each pair of numbers of prints, None where a print is missing."""
-    good = [pair for pair in pairs if pair[0] in prints and pair[1] in prints]
-    if not good:
+def _align(comparer: Comparer, prints: Mapping[int, Print], pairs: list[tuple[int, int]]) -> list[Compared | None]:
+    """The comparison of each pair of numbers of prints; None if a print is missing."""
+    complete = [pair for pair in pairs if pair[0] in prints and pair[1] in prints]
+    if not complete:
         return [None] * len(pairs)
-    batches = comparer.by(AT_ONCE, frame_of(shown.of_ridges for shown in prints.values()))
-    found = iter(batches.align_many((prints[a], prints[b]) for a, b in good))
-    return [next(found) if a in prints and b in prints else None for a, b in pairs]
+    batches = comparer.by(BATCH, frame_of(print_.of_ridges for print_ in prints.values()))
+    comparisons = iter(batches.align_many((prints[a], prints[b]) for a, b in complete))
+    return [next(comparisons) if a in prints and b in prints else None for a, b in pairs]
 
 
-def _cause(found: Compared | None, genuine: bool) -> str:
-    """Why a pair cannot be trained on; empty where it can."""
-    if found is None:
+def _failure_cause(comparison: Compared | None, genuine: bool) -> str:
+    """Why a pair cannot be used for training; empty if it can."""
+    if comparison is None:
         return "no_ridges"
-    if found.alignment.agreement.share < LEAST_SHARE:
+    if comparison.alignment.agreement.share < MIN_OVERLAP:
         return "small_overlap"
-    return "ridges_disagree" if genuine and not is_registered(found.ridge_score) else ""
+    return "ridges_disagree" if genuine and not is_registered(comparison.ridge_score) else ""
 
 
-def _maps(found: Compared, a: Print, b: Print, trained: Module1) -> np.ndarray:
-    """Where `map_points` of B's frame lie in A's, and those of A's in B's, (2, R, C, 2) px."""
-    points, ppi, alignment = map_points(trained.frame), trained.ppi, found.alignment
+def _alignment_maps(comparison: Compared, a: Print, b: Print, module1: Module1) -> np.ndarray:
+    """The maps at `map_points`, (2, R, C, 2) px: from B's frame to A's, and from A's to B's."""
+    points, ppi, alignment = map_points(module1.frame), module1.ppi, comparison.alignment
     to_first = a.to_canvas(alignment.to_a(b.to_ridges(points, ppi)), ppi)
     to_second = b.to_canvas(alignment.to_b(a.to_ridges(points, ppi)), ppi)
     return np.stack([to_first, to_second])
 
 
-def _rows(records: Sequence[Record], shown: Mapping[str, np.ndarray]) -> list[tuple]:
+def _table_rows(records: Sequence[Record], prints: Mapping[str, np.ndarray]) -> list[tuple]:
+    """The rows of prints.csv."""
     return [
         (r.path.absolute(), r.database, r.subject, r.finger, r.impression, r.device, r.capture, ppi or r.ppi, unusable)
-        for r, ppi, unusable in zip(records, shown["ppi"].tolist(), shown["unusable"].tolist(), strict=True)
+        for r, ppi, unusable in zip(records, prints["ppi"].tolist(), prints["unusable"].tolist(), strict=True)
     ]
 
 

@@ -1,9 +1,9 @@
-"""A pair of impressions with the exact map between them, made on the device from two canvases. Pure JAX.
+"""Pairs of impressions with the exact map between them, made on the device from two canvases. Pure JAX.
 
-A canvas is an impression at the network's ppi in a frame twice the network's (`ifvit.image.Canvas`), so that rotation
-brings no corner that the image could have filled. Image A is the canvas's middle. Image B looks at its canvas through a
-`geometry.Warp` (rotation, shift, smooth skin distortion): the pixel u of B shows the point warp(u) of A's frame. So
-the map B -> A is the warp itself, and A -> B its inverse, both exact at every pixel.
+A canvas is an impression at the network's ppi in a frame twice as large as the network's (`ifvit.image.Canvas`). So a
+rotated frame does not show empty corners where the image has content. Image A is the middle of its canvas. Image B is
+its canvas seen through a `geometry.Warp` (rotation, shift, smooth skin distortion): pixel u of B shows the point
+warp(u) of A's frame. So the map B -> A is the warp, and A -> B its inverse, both exact at every pixel.
 """
 
 from __future__ import annotations
@@ -18,63 +18,51 @@ from ifvit import geometry
 from ifvit.config import PairsConfig
 from ifvit.data import augment
 
-CANVAS = 2  # sides of the canvas, in sides of the network's frame
-WAVES = 3  # plane waves of the skin distortion
-WAVELENGTHS = (0.75, 1.5)  # their lengths, in shorter sides of the frame
+CANVAS = 2  # side of the canvas, as a multiple of the side of the network's frame
+WAVES = 3  # number of plane waves of the skin distortion
+WAVELENGTHS = (0.75, 1.5)  # range of their lengths, as multiples of the frame's shorter side
 
 
 class Canvases(NamedTuple):
-    """What the host hands over for B pairs: per side the canvas, where its ridges are, and its background.
+    """The inputs of B pairs, which the host passes to the device: the canvases of both sides."""
 
-    grey_a, grey_b: uint8 (B, Hc, Wc); ridges_a, ridges_b: bool; background_a, background_b: uint8 (B,);
-    genuine: bool (B,): both sides are one impression; otherwise two different fingers.
-    """
-
-    grey_a: jax.Array
-    ridges_a: jax.Array
-    background_a: jax.Array
-    grey_b: jax.Array
+    grey_a: jax.Array  # (B, Hc, Wc) uint8
+    ridges_a: jax.Array  # (B, Hc, Wc) bool, where it shows ridges
+    background_a: jax.Array  # (B,) uint8, grey level of the background
+    grey_b: jax.Array  # of side B, as of side A
     ridges_b: jax.Array
     background_b: jax.Array
-    genuine: jax.Array
+    genuine: jax.Array  # (B,) bool; True: both sides are one impression; False: of two different fingers
 
 
 class TrainingPairs(NamedTuple):
-    """B pairs with their truth.
+    """B pairs of images with the exact maps between them."""
 
-    image_a, image_b: float32 (B, H, W) in [0, 1]; map_ab, map_ba: float32 (B, H, W, 2) px; ridges_a, ridges_b:
-    bool (B, H, W), where each image shows ridges; valid_ab, valid_ba: bool (B, H, W), where the point of the other
-    image that the map names is inside it and both show ridges (nowhere for different fingers); genuine: bool (B,).
-    """
-
-    image_a: jax.Array
-    image_b: jax.Array
-    map_ab: jax.Array
-    map_ba: jax.Array
-    ridges_a: jax.Array
-    ridges_b: jax.Array
-    valid_ab: jax.Array
-    valid_ba: jax.Array
-    genuine: jax.Array
+    image_a: jax.Array  # (B, H, W) float32 in [0, 1]
+    image_b: jax.Array  # (B, H, W) float32 in [0, 1]
+    map_ab: jax.Array  # (B, H, W, 2) float32, px: the point (x, y) of image B at each pixel of A
+    map_ba: jax.Array  # (B, H, W, 2) float32, px: the point (x, y) of image A at each pixel of B
+    ridges_a: jax.Array  # (B, H, W) bool, where image A shows ridges
+    ridges_b: jax.Array  # (B, H, W) bool, where image B shows ridges
+    # Where the map's point is inside the other image and both images show ridges; False for different fingers.
+    valid_ab: jax.Array  # (B, H, W) bool
+    valid_ba: jax.Array  # (B, H, W) bool
+    genuine: jax.Array  # (B,) bool
 
 
 class Truth(NamedTuple):
-    """Pairs on the cell grid: what the loss and the metrics read. N cells a side, row-major.
+    """The ground truth of B pairs on the cell grid, for the loss and the metrics. Cells are in row-major order."""
 
-    labels: int32 (B, Na), the true cell of B or -1; points: float32 (B, Na, 2) px of B; shown: bool (B, Na), the
-    cell's pixel is visible in B; lone_a: bool (B, Na), lone_b: bool (B, Nb): visible ridges without a partner.
-    """
-
-    labels: jax.Array
-    points: jax.Array
-    shown: jax.Array
-    lone_a: jax.Array
-    lone_b: jax.Array
+    labels: jax.Array  # (B, Na) int32, the true cell of B, or -1
+    points: jax.Array  # (B, Na, 2) float32, px of B, the true point of the cell's pixel
+    shown: jax.Array  # (B, Na) bool, whether image B shows this point
+    lone_a: jax.Array  # (B, Na) bool, cells of ridges whose point the other image does not show
+    lone_b: jax.Array  # (B, Nb) bool, the same of B's cells
 
 
 @partial(jax.jit, static_argnames=("frame", "settings"))
 def make_pairs(key: jax.Array, canvases: Canvases, frame: tuple[int, int], settings: PairsConfig) -> TrainingPairs:
-    """B fresh pairs; sample i draws from `fold_in(key, i)`, so it is the same however the batch is split.
+    """B new pairs. Pair i draws from `fold_in(key, i)`, so it does not depend on how the batch is split.
 
     frame: (height, width) of the network's images in px.
     """
@@ -89,8 +77,8 @@ def _pair(key: jax.Array, canvases: Canvases, frame: tuple[int, int], settings: 
     map_ba, map_ab = warp(pixels), warp.inverse(pixels)
     touched_a = augment.contact(contact_a, *frame, settings.partial_share)
     touched_b = augment.contact(contact_b, *frame, settings.partial_share)
-    grey_a, ridges_a = _look(canvases.grey_a, canvases.ridges_a, canvases.background_a, pixels, touched_a)
-    grey_b, ridges_b = _look(canvases.grey_b, canvases.ridges_b, canvases.background_b, map_ba, touched_b)
+    grey_a, ridges_a = _seen_canvas(canvases.grey_a, canvases.ridges_a, canvases.background_a, pixels, touched_a)
+    grey_b, ridges_b = _seen_canvas(canvases.grey_b, canvases.ridges_b, canvases.background_b, map_ba, touched_b)
     return TrainingPairs(
         image_a=augment.corrupt(wear_a, grey_a, settings),
         image_b=augment.corrupt(wear_b, grey_b, settings),
@@ -104,19 +92,24 @@ def _pair(key: jax.Array, canvases: Canvases, frame: tuple[int, int], settings: 
     )
 
 
-def _look(grey, ridges, background, points, touched) -> tuple[jax.Array, jax.Array]:
-    """The canvas seen at points (H, W, 2) of A's frame: grey in [0, 1] and where the ridges are."""
+def _seen_canvas(
+    grey: jax.Array, ridges: jax.Array, background: jax.Array, points: jax.Array, touched: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The canvas at points (H, W, 2), px of A's frame: grey in [0, 1], and where it shows ridges, bool.
+
+    touched: (H, W) bool, where the finger touches the sensor; elsewhere the background is shown.
+    """
     height, width = points.shape[:2]
     offset = jnp.array([(grey.shape[1] - width) // 2, (grey.shape[0] - height) // 2])
     level = background.astype(jnp.float32)
-    seen = geometry.sample(grey.astype(jnp.float32), points + offset, level)
-    return jnp.where(touched, seen, level) / 255, geometry.mask_at(ridges, points + offset) & touched
+    values = geometry.sample(grey.astype(jnp.float32), points + offset, level)
+    return jnp.where(touched, values, level) / 255, geometry.mask_at(ridges, points + offset) & touched
 
 
 def random_warp(key: jax.Array, frame: tuple[int, int], settings: PairsConfig) -> geometry.Warp:
-    """Rotation within +-rotation_deg about the middle, shift within +-shift_px, waves of at most elastic_px in all."""
+    """A random warp: rotation up to +-rotation_deg about the middle, shift up to +-shift_px, waves up to elastic_px."""
     height, width = frame
-    # One draw for all, because every draw takes a CPU's compiler a fifth of a second.
+    # One draw for all values, because each draw costs 0.2 s of compilation on a CPU.
     turn, shift_x, shift_y, size, *per_wave = jax.random.uniform(key, (4 + 5 * WAVES,))
     share, push, along, length, phase = jnp.stack(per_wave).reshape(5, WAVES)
     side = min(frame)
@@ -137,16 +130,16 @@ def random_warp(key: jax.Array, frame: tuple[int, int], settings: PairsConfig) -
 
 
 def _direction(turns: jax.Array) -> jax.Array:
-    """The unit vectors (K, 2) at `turns` (K,) full turns."""
+    """The unit vectors (K, 2) at the angles `turns` (K,), in full turns."""
     angle = 2 * jnp.pi * turns
     return jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)
 
 
 def truth_of(pairs: TrainingPairs, stride: int) -> Truth:
-    """The cell labels, points and lone cells of pairs, at `stride` px per cell."""
+    """The ground truth of pairs on a grid of cells of `stride` px."""
     shown = geometry.at_cells(pairs.valid_ab, stride)
-    # A ridge cell that the other image does not show is lone. One that it shows, but whose nearest cell maps back to
-    # a neighbour, has a partner between the cells: it is neither positive nor negative.
+    # A ridge cell that the other image does not show is lone. If the other image shows it, but the nearest cell maps
+    # back to a neighbour, its partner lies between cells: it is neither positive nor negative.
     return Truth(
         labels=geometry.cell_labels(pairs.map_ab, pairs.valid_ab, pairs.map_ba, stride),
         points=geometry.at_cells(pairs.map_ab, stride),

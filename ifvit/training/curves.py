@@ -1,8 +1,8 @@
-"""The curves of a run for TensorBoard: one stream of events in which each point stands once, however often it stops.
+"""The curves of a run for TensorBoard: one stream of events, in which each point occurs once.
 
-Events are written at once, not by a thread of their own: what was logged before a state is saved is on disk when the
-state is. A kill between two saves leaves points of updates that are made again. So a session begins by cutting the
-stream behind the step it resumes from.
+Events are written immediately, without a thread: when a state is saved, all events before it are on disk. A run that is
+killed between two saves leaves points of updates that the next session repeats. So a session first removes all events
+after the step that it resumes from.
 """
 
 from __future__ import annotations
@@ -27,105 +27,108 @@ from tensorboardX.proto.summary_pb2 import Summary
 
 from ifvit.console import printable
 
-# How names begin. A picture shares its name with no curve (`matches`): TensorBoard would show only one of them.
+# Prefixes of names. A picture and a curve (`matches`) need different names: else TensorBoard shows only one of them.
 TRAIN, VALIDATION, PICTURE = "train/", "validation/", "picture/"
-_HEADER = struct.Struct("<QI")  # of a record: the length of its content, a checksum; another checksum ends it
-_CHECKSUM = 4
+_HEADER = struct.Struct("<QI")  # of a record: length of the content, checksum; after the content another checksum
+_CHECKSUM = 4  # bytes
 
 
 class Curves:
-    """Writes a session's events into `folder`, behind those of the sessions before it.
+    """Appends the events of a session to those of the earlier sessions in `folder`.
 
     Args:
-        start: the number of updates made before this session.
-        logged: whether the updates up to `start` belong to a point that stands there already.
+        start: the number of updates before this session.
+        logged: whether the stream already has the training point of step `start`.
     """
 
     def __init__(self, folder: Path, start: int, logged: bool):
-        def stays(event: Event) -> bool:
+        def is_kept(event: Event) -> bool:
             if not event.HasField("summary") or event.step < start:
                 return True
-            # The validation after `start` updates is made again where it is due.
+            # The validation after `start` updates is repeated if it is due.
             return event.step == start and logged and all(value.tag.startswith(TRAIN) for value in event.summary.value)
 
         folder.mkdir(parents=True, exist_ok=True)
-        _cut(folder, stays)
+        _truncate(folder, is_kept)
         self._folder = folder
-        # A name of its own for sessions that begin within one second.
+        # The start is part of the name, because two sessions may begin within one second.
         self._writer = EventsWriter(str(folder / "events"), f".{start:08d}")
-        # A TensorBoard that is looking on forgets the points that were cut off.
+        # It makes a running TensorBoard forget the points that were removed.
         self._write(Event(step=start + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """A point of each curve."""
+        """Write one point of each curve."""
         points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self._write(Event(step=step, summary=Summary(value=points)))
 
     def picture(self, step: int, name: str, picture: np.ndarray) -> None:
-        """A picture, uint8 RGB (H, W, 3)."""
+        """Write a picture, (H, W, 3) uint8 RGB."""
         self._write(Event(step=step, summary=summary.image(name, picture, dataformats="HWC")))
 
     def begin(self, config: Mapping[str, Any], identity: Mapping[str, Any], objective: str) -> None:
-        """What a run is, before its first update: its config as text, and its entry for TensorBoard's HParams.
+        """Write the config as text and the run's entry for TensorBoard's HParams. Called before the first update.
 
-        config, identity: values by key, all of them and those that make the run this one; objective: the curve that
-        HParams compares runs by.
+        Args:
+            config: the values of all keys.
+            identity: the values of the keys that distinguish runs.
+            objective: the curve by which HParams compares runs.
         """
         text = "\n".join(f"    {key}: {_text(value)}" for key, value in config.items())  # indented: Markdown's code
-        experiment, session, _ = summary.hparams({k: _shown(v) for k, v in identity.items()}, {objective: 0.0})
-        for found in (summary.text("config", text), experiment, session):
-            self._write(Event(step=0, summary=found))
+        experiment, session, _ = summary.hparams({k: _hparam(v) for k, v in identity.items()}, {objective: 0.0})
+        for entry in (summary.text("config", text), experiment, session):
+            self._write(Event(step=0, summary=entry))
 
     def finish(self, step: int) -> None:
-        """The run has made all its steps: so HParams shows it."""
+        """Mark the run as finished for HParams."""
         *_, end = summary.hparams({}, {})
         self._write(Event(step=step, summary=end))
 
     def flush(self) -> None:
-        """Force what was written to disk.
+        """Force all events to disk.
 
         Raises:
             OSError: it cannot be written.
         """
-        with self._naming_the_folder():
+        with self._folder_in_errors():
             self._writer.flush()
 
     def close(self) -> None:
         """Flush, and close the file."""
-        with self._naming_the_folder():
+        with self._folder_in_errors():
             self._writer.close()
 
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
-        with self._naming_the_folder():
+        with self._folder_in_errors():
             self._writer.write_event(event)
 
     @contextmanager
-    def _naming_the_folder(self) -> Iterator[None]:
+    def _folder_in_errors(self) -> Iterator[None]:
+        """Add the folder's name to an OSError that has none."""
         try:
             yield
-        except OSError as error:  # a write to an open file names none
+        except OSError as error:  # of a write to an open file: it has no file name
             raise OSError(error.errno, error.strerror, str(self._folder)) from error
 
 
 def command(folder: Path) -> str:
-    """What shows the curves in `folder`, and what to install first where it is not there."""
-    shown = f"tensorboard --logdir {shlex.quote(str(folder))}"
-    return shown if find_spec("tensorboard") else f"{shown}  (not installed: pip install 'ifvit[tensorboard]')"
+    """The command that shows the curves in `folder`, and what to install if TensorBoard is missing."""
+    line = f"tensorboard --logdir {shlex.quote(str(folder))}"
+    return line if find_spec("tensorboard") else f"{line}  (not installed: pip install 'ifvit[tensorboard]')"
 
 
-def _shown(value: Any) -> Any:
-    """A config's value as HParams takes it: a number, true, false or a text."""
+def _hparam(value: Any) -> Any:
+    """A config's value as HParams accepts it: a number, a bool or a text."""
     return value if isinstance(value, (bool, int, float)) else _text(value)
 
 
 def _text(value: Any) -> str:
-    """A config's value on a line; the name of a file may hold what is no text."""
+    """A config's value on one line. The name of a file may contain bytes that are no text."""
     return printable(value if isinstance(value, str) else json.dumps(value))
 
 
 def events(path: Path) -> Iterator[tuple[int, Event]]:
-    """The events of a file with the byte where each begins, up to one that is not whole, as a kill leaves it."""
+    """The events of a file with the byte offset of each. Stops at an incomplete event, as a killed run leaves it."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         while len(header := file.read(_HEADER.size)) == _HEADER.size:
@@ -141,15 +144,15 @@ def events(path: Path) -> Iterator[tuple[int, Event]]:
 
 
 def event_files(folder: Path) -> list[Path]:
-    """The files of a stream, in the order in which TensorBoard reads them."""
+    """The files of a stream in the order in which TensorBoard reads them."""
     return sorted(folder.glob("events.out.tfevents.*"))
 
 
-def _cut(folder: Path, stays: Callable[[Event], bool]) -> None:
-    """Cut the stream off before the first event that does not stay."""
+def _truncate(folder: Path, is_kept: Callable[[Event], bool]) -> None:
+    """Truncate the stream before the first event that is not kept."""
     files = event_files(folder)
     for k, path in enumerate(files):
-        begin = next((begin for begin, event in events(path) if not stays(event)), None)
+        begin = next((begin for begin, event in events(path) if not is_kept(event)), None)
         if begin is not None:
             for later in files[k + 1 :]:
                 later.unlink()

@@ -1,4 +1,4 @@
-"""The devices a run uses: the backend asked for, a data mesh over all of them, the compute precision."""
+"""The devices of a run: the backend, a data mesh over all of them, the compute precision."""
 
 from __future__ import annotations
 
@@ -15,58 +15,62 @@ from ifvit.errors import UserError
 
 
 class DeviceError(UserError):
-    """The devices do not suit the config; the message says what was asked, what is there and what to do."""
+    """The devices do not fit the config. The message says what to change."""
 
 
 def start(device: Device) -> None:
-    """Start JAX on what `trainer.device` asks for.
+    """Start JAX on the backend that `trainer.device` names.
 
     Raises:
         DeviceError: JAX cannot start, or finds another backend.
     """
     try:
-        found = backend.start(device)
+        platform = backend.start(device)
     except backend.BackendError as error:
         raise DeviceError(f"trainer.device={device}: {error}") from error
-    if device not in (Device.auto, found):
-        asked = jax.config.jax_platforms
-        why = f" (JAX_PLATFORMS={asked} is set)" if asked and device is not Device.cpu else ""
+    if device not in (Device.auto, platform):
+        platforms = jax.config.jax_platforms
+        note = f" (JAX_PLATFORMS={platforms} is set)" if platforms and device is not Device.cpu else ""
         raise DeviceError(
-            f"trainer.device: {device} was asked for, JAX found {found}{why}; install ifvit with the extra "
+            f"trainer.device: {device} was asked for, JAX found {platform}{note}; install ifvit with the extra "
             "for your accelerator (cuda12, cuda13, tpu), or set trainer.device=auto"
         )
 
 
 class Devices:
-    """A mesh of all local devices with one axis, 'data': batches are split over it, states are copied to each.
+    """A mesh of all local devices with one axis, 'data'. Batches are split over it, states are copied to each device.
+
+    devices: the local devices. platform: JAX's name of the backend.
+    mesh: over `devices`. split, everywhere: the shardings of a batch and of a state.
+    dtype: the compute dtype of `trainer.precision`.
 
     Raises:
-        DeviceError: another backend than `trainer.device`, or a batch that the devices cannot share.
+        DeviceError: another backend than `trainer.device`, or a batch size that cannot be split over the devices.
     """
 
     def __init__(self, trainer: TrainerConfig):
         start(trainer.device)
-        found = jax.local_devices()
-        share = len(found) * trainer.accumulate
+        devices = jax.local_devices()
+        share = len(devices) * trainer.accumulate
         if trainer.batch_size % share:
             raise DeviceError(
-                f"trainer.batch_size: {trainer.batch_size} pairs cannot be split over {len(found)} devices "
+                f"trainer.batch_size: {trainer.batch_size} pairs cannot be split over {len(devices)} devices "
                 f"x trainer.accumulate={trainer.accumulate}; the nearest that can: "
                 f"{max(share, round(trainer.batch_size / share) * share)}"
             )
-        self.found, self.platform = found, found[0].platform
-        # Auto axes spelled out: later JAX makes Explicit ones by default.
-        self.mesh = Mesh(np.array(found), ("data",), axis_types=(AxisType.Auto,))
+        self.devices, self.platform = devices, devices[0].platform
+        # Auto axes are set here because later versions of JAX use Explicit axes by default.
+        self.mesh = Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
         self.split = NamedSharding(self.mesh, PartitionSpec("data"))
         self.everywhere = NamedSharding(self.mesh, PartitionSpec())
-        self.dtype = _dtype(trainer.precision, found[0])
+        self.dtype = _dtype(trainer.precision, devices[0])
 
     def __str__(self) -> str:
-        return f"{len(self.found)} x {self.found[0].device_kind}, {jnp.dtype(self.dtype).name}"
+        return f"{len(self.devices)} x {self.devices[0].device_kind}, {jnp.dtype(self.dtype).name}"
 
 
 def _dtype(precision: Precision, device: jax.Device) -> Any:
-    """The compute dtype; `auto` is bfloat16 where hardware has it: TPUs, and GPUs of capability 8.0 on (a T4: 7.5)."""
+    """The compute dtype. `auto`: bfloat16 on TPUs, and on GPUs of capability 8.0 on (a T4 has 7.5); else float32."""
     if precision is not Precision.auto:
         return jnp.dtype(str(precision))
     if device.platform == "gpu":

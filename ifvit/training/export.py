@@ -1,4 +1,4 @@
-"""A trained run's weights as a file of their own, under this program's names or LoFTR's."""
+"""Export the weights of a trained run to a file, under this program's names or LoFTR's."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from ifvit.weights.official import Provenance
 
 
 def export(run_dir: Path, output: str | PathLike[str]) -> str:
-    """Write the params and batch statistics of a run's best state, else of its latest, to `output`; what was done.
+    """Write the params and batch statistics of a run's best state, else of its latest state, to `output`.
 
-    `output` ends in .npz (our names) or .safetensors (LoFTR's). The run directory is only read, and neither its data
-    nor its device is needed.
+    The run directory is only read. Neither the run's data nor its device is needed.
+
+    Args:
+        output: ends in .npz (this program's names) or .safetensors (LoFTR's names).
+
+    Returns a text for the console.
 
     Raises:
         WeightsError: LoFTR has no names for such a model, or the file cannot be written.
-        CheckpointError: it is no run directory, holds no state, or its state is damaged.
+        CheckpointError: it is no run directory, contains no state, or its state is damaged.
     """
     check_suffix(output)
     dense = _dense_config(run_dir)
@@ -30,7 +34,7 @@ def export(run_dir: Path, output: str | PathLike[str]) -> str:
             f"{run_dir}: its model has the plain encoder (dense.use_loftr=false), for which LoFTR has no names; "
             "runs of dense=loftr can be exported"
         )
-    which, step, variables = read_variables(run_dir)
+    state_name, step, variables = read_variables(run_dir)
     try:
         arrays = arrays_of(variables)
     except WeightsError as error:
@@ -39,16 +43,16 @@ def export(run_dir: Path, output: str | PathLike[str]) -> str:
     write_weights(output, arrays, origin)
     parameters = sum(array.size for array in arrays.values())
     return (
-        f"the {which} state of {run_dir}, step {step}: {len(arrays)} arrays, {parameters:,} parameters; "
+        f"the {state_name} state of {run_dir}, step {step}: {len(arrays)} arrays, {parameters:,} parameters; "
         f"dense.temp_bug_fix={str(origin.temp_bug_fix).lower()} goes with them\nwritten to {output}"
     )
 
 
 def _dense_config(run_dir: Path) -> dict[str, Any]:
-    """The keys under `dense` of the run's config, those of an earlier version's run too."""
-    held = read_json(run_dir / "config.json")
+    """The keys under `dense` of the run's config, which an earlier version may have written."""
+    stored = read_json(run_dir / "config.json")
     try:
-        return held["config"]["dense"]
+        return stored["config"]["dense"]
     except (TypeError, KeyError) as error:
         raise CheckpointError(
             f"{run_dir}: no run directory (it has no config.json of a run); give the run_dir of a training run"

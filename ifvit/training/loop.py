@@ -1,4 +1,4 @@
-"""A run of Module 1 or Module 2, from a config to a validated model."""
+"""The training loop of Module 1 or Module 2, from a config to a validated model."""
 
 from __future__ import annotations
 
@@ -31,47 +31,50 @@ from ifvit.training.matcher_stage import MatcherStage
 from ifvit.training.stage import Stage, Start, ValidationResult
 from ifvit.training.state import TrainState, new_state
 from ifvit.training.stop import Stop
-from ifvit.training.taken import further_on
+from ifvit.training.taken import states_beyond_end
 from ifvit.training.validate import plain
 
-# A network of this width takes a CPU a day for this many updates; what suits a CPU is smaller by far.
+# A CPU needs a day for this many updates of a network of this width. Configs for a CPU are much smaller.
 LARGE_WIDTH, MANY_STEPS = 256, 2000
 STAGES = {StageName.dense: DenseStage, StageName.matcher: MatcherStage}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: `value`, the validation's objective (`config.Stage`); `stopped`, why it did so early."""
+    """How a run ended."""
 
-    value: float
-    stopped: str | None
+    value: float  # the objective of the last validation (`StageName.objective`); nan if the run stopped early
+    stopped: str | None  # why it stopped early; None: it is finished
 
 
 def train(config: Config) -> Outcome:
-    """Train until `trainer.max_steps`, from the first of: the run directory's latest state, `init.resume_from`'s,
-    pretrained weights (LoFTR's, or Module 1's for Module 2), scratch. Everything it writes lies in `config.run_dir`.
+    """Train until `trainer.max_steps`. All files are written into `config.run_dir`.
+
+    The run begins from the first of these that exists: the latest state in the run directory, that of
+    `init.resume_from`, pretrained weights (LoFTR's, or for Module 2 those of Module 1), random weights.
 
     Raises:
-        RunDirError, DataError, DeviceError, WeightsError, CheckpointError: before anything was trained, in plain words.
-        NotFiniteError: the loss or the gradient stopped being a number.
-        NothingToLearnError: the pairs have no label.
+        RunDirError, DataError, DeviceError, WeightsError, CheckpointError: the run cannot begin.
+        NotFiniteError: the loss or the gradient is not finite.
+        NothingToLearnError: the pairs have no labelled cell.
         CheckpointError: a state could not be saved.
     """
     started = time.monotonic()
-    devices.start(config.trainer.device)  # first of all: looking into a run directory would start another one
+    devices.start(config.trainer.device)  # first, because reading a run directory starts JAX on its default backend
     try:
         lock = run_dir.claim(config)
     except run_dir.RunDirTakenError:
-        check_inputs(config)  # what is missing is said first: in another run directory it would be missing too
+        check_inputs(config)  # a missing input would be missing in another run directory too, so it is reported first
         raise
     try:
         return _Run(config, started).train()
     finally:
-        run_dir.leave_nothing(config)
+        run_dir.remove_if_unused(config)
         lock.close()
 
 
-def _described(batches: Batches | None, source: Source) -> str:
+def _fingers_text(batches: Batches | None, source: Source) -> str:
+    """The number of impressions and fingers of some batches, in words."""
     if batches is None:
         return "nobody"
     if source is Source.synthetic:
@@ -80,7 +83,7 @@ def _described(batches: Batches | None, source: Source) -> str:
 
 
 class _Run:
-    """The parts of a run that its phases share."""
+    """A run: its data, stage, state and log."""
 
     def __init__(self, config: Config, started: float):
         self.config, self.started, self.dir = config, started, Path(config.run_dir)
@@ -88,53 +91,56 @@ class _Run:
         self.stage: Stage = STAGES[config.stage](config, self.devices.dtype)
         self.stage.check_start()
         data = supply(config, self.devices.split)
-        run_dir.same_data(config, data)
+        run_dir.check_same_data(config, data)
         self.stage.check_data(data)
         self.train_batches, self.val_batches = data.batches(TRAIN), data.batches(VALIDATE)
         self.checkpoints = Checkpoints(self.dir)
         self.state, start, weights = self._initial_state()
         self.start = int(self.state.step)
         step, evaluate = self.stage.steps(start, self.train_batches)
-        everywhere, split_up = self.devices.everywhere, self.devices.split
+        everywhere, split = self.devices.everywhere, self.devices.split
         self.step = jax.jit(
             step,
             donate_argnums=0,
-            in_shardings=(everywhere, split_up),
+            in_shardings=(everywhere, split),
             out_shardings=(everywhere, everywhere),
         )
-        self.evaluate = jax.jit(evaluate, in_shardings=(everywhere, split_up))
-        run_dir.remember(config, data)
+        self.evaluate = jax.jit(evaluate, in_shardings=(everywhere, split))
+        run_dir.write_config(config, data)
         self.log = TrainLog(self.dir, config, self.start, self.stage.progress)
         print(self._summary(weights), flush=True)
 
     def _initial_state(self) -> tuple[TrainState, Start, str]:
-        """Own run directory -> init.resume_from (already copied there) -> pretrained weights -> scratch."""
+        """The state, the start and the text on its weights.
+
+        The order: run directory (with a copy of init.resume_from) -> pretrained weights -> random weights.
+        """
         config, everywhere = self.config, self.devices.everywhere
-        fresh = partial(self.stage.fresh, self.train_batches)
+        new_variables = partial(self.stage.new_variables, self.train_batches)
         if self.checkpoints.latest_step() is not None:
             start = self.stage.resume()
-            like = jax.eval_shape(lambda: new_state(fresh(), start.optimizer))
-            like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), like)
-            state = self.checkpoints.restore(like)
+            shapes = jax.eval_shape(lambda: new_state(new_variables(), start.optimizer))
+            shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes)
+            state = self.checkpoints.restore(shapes)
             step = int(state.step)
-            if problem := further_on(config):
+            if problem := states_beyond_end(config):
                 raise run_dir.RunDirTakenError(f"run_dir: {problem}; raise it, or set another run_dir")
             return state, start, f"resumed after step {step} (at step 0: {start.origin})"
-        # Compiled without optimisation: it runs once, and optimising it would take longer than all the rest.
-        quickly = jax.jit(fresh, compiler_options={"xla_backend_optimization_level": "0"})
-        variables, start = self.stage.begin(quickly())
+        # Compiled without optimisation: it runs only once, and the optimisation would take most of the start.
+        initialize = jax.jit(new_variables, compiler_options={"xla_backend_optimization_level": "0"})
+        variables, start = self.stage.begin(initialize())
         state = jax.jit(partial(new_state, optimizer=start.optimizer), out_shardings=everywhere)(variables)
         return state, start, start.origin
 
     def _summary(self, weights: str) -> str:
-        """What a person wants to know before waiting."""
+        """The first lines of a run: its model, data, settings and devices."""
         config, data, trainer = self.config, self.config.data, self.config.trainer
         height, width = data.frame
         stride = STRIDES[config.dense.backbone]
         lines = {
-            "model": self.stage.described(self.state.params),
+            "model": self.stage.describe(self.state.params),
             "weights": weights,
-            "data": f"\n{' ' * 12}".join(self._sources()),
+            "data": f"\n{' ' * 12}".join(self._source_lines()),
             "input": f"{width}x{height} px at {data.ppi:g} ppi, {height // stride}x{width // stride} cells",
             "training": f"{trainer.max_steps} steps of {trainer.batch_size} pairs, AdamW at {config.optimizer.lr:g}, "
             f"seed {config.seed}",
@@ -144,56 +150,58 @@ class _Run:
         return "\n".join([f"IFViT {__version__}, stage {config.stage}", *(f"  {k:9} {v}" for k, v in lines.items())])
 
     def _advice(self) -> str:
-        """What helps where the default Module 1 would train on a CPU."""
+        """Advice if the default Module 1 would train on a CPU; else empty."""
         config = self.config
         large = config.dense.d_model >= LARGE_WIDTH and config.trainer.max_steps >= MANY_STEPS
         if not large or config.stage is not StageName.dense or self.devices.platform != "cpu":
             return ""
         return "; a CPU needs a day or more for this run, and minutes for experiment=quickstart"
 
-    def _sources(self) -> Iterator[str]:
-        """A line for each source: where it lies, who of it trains and who validates, its share of a batch."""
+    def _source_lines(self) -> Iterator[str]:
+        """A line for each source: its place, its impressions for training and validation, its share of a batch."""
         data = self.config.data
         for name, part in data.parts.items():
             mixed = data.source is Source.mixture
-            trains, validates = (
+            train_part, val_part = (
                 batches.parts.get(name) if mixed else batches for batches in (self.train_batches, self.val_batches)
             )
-            where = str(part.root)
+            location = str(part.root)
             if part.source is Source.synthetic:
-                where = "grown here" + (f", {data.renew} new ones every step" if data.renew else "")
-            who = f"{_described(trains, part.source)} to train, {_described(validates, part.source)} unseen to validate"
-            share = f"; {trains.size if trains else 0} of {self.train_batches.size} pairs" if mixed else ""
-            yield f"{name} ({where}): {who}{share}"
+                location = "grown here" + (f", {data.renew} new ones every step" if data.renew else "")
+            train_text, val_text = (_fingers_text(batches, part.source) for batches in (train_part, val_part))
+            share = f"; {train_part.size if train_part else 0} of {self.train_batches.size} pairs" if mixed else ""
+            yield f"{name} ({location}): {train_text} to train, {val_text} unseen to validate{share}"
 
     def train(self) -> Outcome:
-        """The loop. Its order: evaluate the old state -> save -> next batch -> step -> log -> stop?
+        """The loop. Its order: validate the old state -> save -> next batch -> step -> log -> stop?
 
-        So the state saved at step N has made N updates and was validated before update N + 1, in a resumed run too.
+        So the state saved at step N has made N updates and was validated before update N + 1. This holds for a resumed
+        run too.
         """
         trainer, start = self.config.trainer, self.start
         with Stop(self.started, trainer.max_hours) as stop:
-            batches = iter(self._train_pairs(start))
+            batches = iter(self._train_batches_from(start))
             for step in range(start, trainer.max_steps):
                 if step % trainer.validate_every == 0:
                     self._validate(step)
                 if step % trainer.checkpoint_every == 0 and step > start:
                     self._save(step)
                 self.state, metrics = self.step(self.state, next(batches))
-                self.log.step(step + 1, metrics, self._take_waited())
+                self.log.step(step + 1, metrics, self._take_input_wait())
                 if self.log.due(step + 1):
                     self.log.line(step + 1)
                 if (reason := stop.reason()) and step + 1 < trainer.max_steps:
-                    return self._stopped(step + 1, reason)
-            judged = self._validate(trainer.max_steps)
+                    return self._stop_early(step + 1, reason)
+            result = self._validate(trainer.max_steps)
             if trainer.max_steps > start:
                 self._save(trainer.max_steps)
             self.log.finish(trainer.max_steps)
             self._close()
-        print("\n".join(self._closing(judged)))
-        return Outcome(judged.means[self.config.stage.objective], None)
+        print("\n".join(self._closing_lines(result)))
+        return Outcome(result.means[self.config.stage.objective], None)
 
-    def _stopped(self, step: int, reason: str) -> Outcome:
+    def _stop_early(self, step: int, reason: str) -> Outcome:
+        """Save the state, and end the run before its last step."""
         self._save(step)
         self._close()
         return Outcome(math.nan, f"{reason}: stopped after step {step} of {self.config.trainer.max_steps}, saved")
@@ -202,95 +210,98 @@ class _Run:
         self.checkpoints.close()
         self.log.close()
 
-    def _train_pairs(self, start: int) -> Iterable[Any]:
+    def _train_batches_from(self, start: int) -> Iterable[Any]:
+        """The batches of the updates after `start`; with `trainer.overfit` one batch, repeated."""
         if self.config.trainer.overfit:
-            return itertools.repeat(next(self.train_batches.pairs(0, 1)))
-        return self.train_batches.pairs(start, self.config.trainer.max_steps)
+            return itertools.repeat(next(self.train_batches.iterate(0, 1)))
+        return self.train_batches.iterate(start, self.config.trainer.max_steps)
 
-    def _val_pairs(self) -> Iterable[Any]:
-        """The same pairs every time; when one batch is to be overfitted, that batch."""
+    def _val_batches(self) -> Iterable[Any]:
+        """The same pairs at every validation; with `trainer.overfit` the batch that is trained on."""
         if self.config.trainer.overfit:
-            return self.train_batches.pairs(0, 1)
+            return self.train_batches.iterate(0, 1)
         trainer = self.config.trainer
-        return self.val_batches.pairs(0, -(-trainer.val_pairs // trainer.batch_size))
+        return self.val_batches.iterate(0, -(-trainer.val_pairs // trainer.batch_size))
 
-    def _take_waited(self) -> float:
-        waited, self.train_batches.waited_s = self.train_batches.waited_s, 0.0
-        return waited
+    def _take_input_wait(self) -> float:
+        """The time that training waited for its input since the last call, s."""
+        wait_s, self.train_batches.waited_s = self.train_batches.waited_s, 0.0
+        return wait_s
 
     def _save(self, step: int) -> None:
-        # A state that is not finite is never written.
+        """Save the state after `step` updates."""
+        # `paused` raises NotFiniteError first, so a state that is not finite is never written.
         with self.log.paused():
-            self.log.keep(step)
+            self.log.save_window(step)
             self.checkpoints.save(step, self.state)
 
     def _validate(self, step: int) -> ValidationResult:
-        """Judge the state on unseen fingers, write metrics.json, keep the state if it is the best."""
+        """Validate the state on unseen fingers, write metrics.json, save the state if it is the best."""
         with self.log.paused():
-            return self._judge(step)
+            return self._run_validation(step)
 
-    def _judge(self, step: int) -> ValidationResult:
+    def _run_validation(self, step: int) -> ValidationResult:
         source = self.train_batches if self.config.trainer.overfit else self.val_batches
         shares = {name: batches.size for name, batches in source.parts.items()}
-        whose = "the batch it learns by heart" if self.config.trainer.overfit else "unseen fingers"
-        judged = self.stage.judge(self.evaluate, self.state, self._val_pairs(), shares, step, whose)
-        self._check(step, judged, whose)
-        metrics, is_best = self._metrics(step, judged)
-        self.log.validation(step, judged, whose, _rank(metrics, self.config.stage))
+        pairs_name = "the batch it learns by heart" if self.config.trainer.overfit else "unseen fingers"
+        result = self.stage.validate(self.evaluate, self.state, self._val_batches(), shares, step, pairs_name)
+        self._check_result(step, result, pairs_name)
+        metrics, is_best = self._new_metrics(step, result)
+        self.log.validation(step, result, pairs_name, _rank(metrics, self.config.stage))
         if is_best:
             self.checkpoints.save_best(step, self.state)
             self.checkpoints.wait()
         write_json(self.dir / "metrics.json", metrics)
-        for name, picture in judged.pictures.items():
+        for name, picture in result.pictures.items():
             picture_files.save(self.dir / f"{name}.png", picture)
-        return judged
+        return result
 
-    def _metrics(self, step: int, judged: ValidationResult) -> tuple[dict[str, Any], bool]:
-        """What metrics.json is to hold after a validation, and whether that is the best so far."""
-        before = read_json(self.dir / "metrics.json") or {}
-        metrics = {"step": step, "pairs": judged.pairs, **plain(judged.means)}
-        if judged.sources:
-            metrics["sources"] = {name: plain(means) for name, means in judged.sources.items()}
-        untrained = before.get("untrained") if step else {k: v for k, v in metrics.items() if k != "step"}
-        objective, best = self.config.stage.objective, before.get("best")
-        value = judged.means[objective]
+    def _new_metrics(self, step: int, result: ValidationResult) -> tuple[dict[str, Any], bool]:
+        """The new content of metrics.json after a validation, and whether this is the best state so far."""
+        stored = read_json(self.dir / "metrics.json") or {}
+        metrics = {"step": step, "pairs": result.pairs, **plain(result.means)}
+        if result.sources:
+            metrics["sources"] = {name: plain(means) for name, means in result.sources.items()}
+        untrained = stored.get("untrained") if step else {k: v for k, v in metrics.items() if k != "step"}
+        objective, best = self.config.stage.objective, stored.get("best")
+        value = result.means[objective]
         is_best = step > 0 and not math.isnan(value) and (best is None or value > best[objective])
         if is_best:
             best = {"step": step, **{name: metrics[name] for name in FIGURES[self.config.stage]}}
         return metrics | {"best": best, "untrained": untrained}, is_best
 
-    def _check(self, step: int, judged: ValidationResult, whose: str) -> None:
-        """Stop the run before anything is written of a validation that says nothing.
+    def _check_result(self, step: int, result: ValidationResult, pairs_name: str) -> None:
+        """Stop the run if a validation has no meaning, before any of it is written.
 
         Raises:
-            NotFiniteError: the state gives no numbers.
-            DataError, NothingToLearnError: the pairs cannot tell how good a state is; the first before the first step.
+            NotFiniteError: the loss is not finite.
+            DataError, NothingToLearnError: the pairs cannot score a state. DataError before the first step.
         """
-        if judged.missing:
+        if result.missing:
             message = (
-                f"the validation's {judged.pairs} pairs ({whose}) lack {judged.missing}: no state can be judged by "
-                f"them; {label_keys(self.config)}, trainer.val_pairs={self.config.trainer.val_pairs}"
+                f"the validation's {result.pairs} pairs ({pairs_name}) lack {result.missing}: no state can be scored "
+                f"by them; {label_keys(self.config)}, trainer.val_pairs={self.config.trainer.val_pairs}"
             )
             raise DataError(message) if step == self.start else NothingToLearnError(message)
-        if not math.isfinite(judged.means["loss"]):
+        if not math.isfinite(result.means["loss"]):
             raise NotFiniteError(
-                f"step {step}: the validation's loss is {judged.means['loss']}; training stops here and this state is "
+                f"step {step}: the validation's loss is {result.means['loss']}; training stops here and this state is "
                 f"not saved. Try a lower optimizer.lr (now {self.config.optimizer.lr:g})"
             )
 
-    def _closing(self, judged: ValidationResult) -> Iterator[str]:
-        """What is said of a run that has made its steps."""
+    def _closing_lines(self, result: ValidationResult) -> Iterator[str]:
+        """The last lines of a finished run."""
         yield f"finished {self.config.trainer.max_steps} steps in {clock(time.monotonic() - self.started)}"
         yield from outcome(self.config.stage, read_json(self.dir / "metrics.json"))
-        yield "look at  " + ", ".join(str(self.dir / f"{name}.png") for name in judged.pictures)
+        yield "look at  " + ", ".join(str(self.dir / f"{name}.png") for name in result.pictures)
         yield f"figures  {self.dir / 'metrics.json'}"
         yield f"curves   {curves.command(self.dir / CURVES)}"
 
 
 def _rank(metrics: Mapping[str, Any], stage: StageName) -> str:
-    """Whether a validation is the best of the run so far, the untrained state's included.
+    """Whether a validation is the best of the run so far, in words. The untrained state counts too.
 
-    metrics: of metrics.json.
+    metrics: the content of metrics.json.
     """
     if not metrics["step"]:
         return "untrained"

@@ -1,4 +1,4 @@
-"""stage=matcher: what the loop asks of Module 2."""
+"""stage=matcher: Module 2's side of the training loop, with the lines and pictures of its validation."""
 
 from __future__ import annotations
 
@@ -33,43 +33,47 @@ from ifvit.training.run_dir import RunDirError
 from ifvit.training.stage import Start, ValidationResult
 from ifvit.training.state import INIT_STREAM, TrainState, make_optimizer, parameter_count
 
-REAL_PRINTS = "; of synthetic fingers: real prints are harder"
+SYNTHETIC_NOTE = "; of synthetic fingers: real prints are harder"
 
 
 class MatcherStage:
-    """Module 2; see `stage.Stage`. Its Module 1 is copied into the run directory, so that a run compares by itself."""
+    """Module 2; see `stage.Stage`. Module 1 is copied into the run directory, so that the run needs no other run."""
 
     def __init__(self, config: Config, dtype: Any):
         self.config, self.dir = config, Path(config.run_dir)
         self.model = MatcherModel.from_config(config.dense, config.matcher, dtype)
-        self.module_1: Module1 | None = None
-        self.synthetic = False  # whether it is judged on fingers that nobody has
+        self.module1: Module1 | None = None
+        self.synthetic = False  # whether some of its data are synthetic fingers
 
     def check_start(self) -> None:
-        """Raises:
-        RunDirError: there is no Module 1 to begin from, or it is damaged.
+        """Load the Module 1 that the run begins from.
+
+        Raises:
+            RunDirError: it does not exist or is damaged.
         """
         try:
-            self.module_1 = load_dense(run_dir.module_1_of(self.config))
+            self.module1 = load_dense(run_dir.module1_dir(self.config))
         except CheckpointError as error:
             raise RunDirError(str(error)) from error
 
     def check_data(self, data: RunData) -> None:
-        """Raises:
-        RunDirError: the data were prepared by another Module 1.
+        """Check that prepared prints were aligned with this run's Module 1.
+
+        Raises:
+            RunDirError: they were aligned with another one.
         """
         self.synthetic = has_synthetic(self.config.data)
-        made_by = getattr(data, "module1", None)
-        if made_by and made_by != self.module_1.digest():
+        preparer = getattr(data, "module1", None)
+        if preparer and preparer != self.module1.digest():
             raise RunDirError(
-                f"data.root: these pairs were aligned with another Module 1 than {run_dir.module_1_of(self.config)}; "
+                f"data.root: these pairs were aligned with another Module 1 than {run_dir.module1_dir(self.config)}; "
                 f"prepare them with this one: {command('data prepare')}"
             )
 
-    def fresh(self, batches: Batches) -> dict[str, Any]:
+    def new_variables(self, batches: Batches) -> dict[str, Any]:
         image = jnp.zeros((1, *self.config.data.frame), jnp.float32)
-        laid = BranchImages(image, image, image, image, image == 0)
-        of_global, of_local, _ = branch_inputs(laid, self.model.branch.stride)
+        images = BranchImages(image, image, image, image, image == 0)
+        of_global, of_local, _ = branch_inputs(images, self.model.branch.stride)
         key = jax.random.fold_in(jax.random.key(self.config.seed), INIT_STREAM)
         variables = self.model.init(key, of_global, of_local)
         classes = new_classes(self.config.seed, batches.classes, self.config.matcher.vector)
@@ -77,17 +81,17 @@ class MatcherStage:
 
     def begin(self, variables: dict[str, Any]) -> tuple[dict[str, Any], Start]:
         classes = variables["params"][CLASSES]
-        own = variables | {"params": {k: v for k, v in variables["params"].items() if k != CLASSES}}
+        network = variables | {"params": {k: v for k, v in variables["params"].items() if k != CLASSES}}
         if self.config.init.matcher:
             source = Path(self.config.init.matcher)
-            variables = _trained_before(source, own)
+            variables = _read_variables(source, network)
         else:
             source = Path(self.config.init.dense)
             try:
-                variables = from_dense(self.model, own, self.module_1.variables)
+                variables = from_dense(self.model, network, self.module1.variables)
             except ValueError as error:
                 raise RunDirError(f"{source}: its state is not that of its config ({error})") from error
-        copy_best(run_dir.module_1_of(self.config), self.dir / MODULE_1)
+        copy_best(run_dir.module1_dir(self.config), self.dir / MODULE_1)
         return variables | {"params": {**variables["params"], CLASSES: classes}}, self.resume()
 
     def resume(self) -> Start:
@@ -99,47 +103,47 @@ class MatcherStage:
         step = make_matcher_step(self.model, start.optimizer, self.config, batches.renewal)
         return step, make_matcher_eval(self.model, self.config)
 
-    def judge(
+    def validate(
         self,
         evaluate: Callable,
         state: TrainState,
         pairs: Iterable[Any],
         shares: Mapping[str, int],
         step: int,
-        whose: str,
+        pairs_name: str,
     ) -> ValidationResult:
         sums: dict[str, np.ndarray] = {}
         parts: list[BatchScores] = []
         for batch in pairs:
-            judged = jax.device_get(evaluate(state, batch))
-            parts.append(judged)
-            for name, part in judged.totals.items():
+            batch_scores = jax.device_get(evaluate(state, batch))
+            parts.append(batch_scores)
+            for name, part in batch_scores.totals.items():
                 sums[name] = sums.get(name, 0) + np.array([values.sum(dtype=np.float64) for values in part])
         cos_global, cos_local, genuine = (
             np.concatenate([getattr(part, name) for part in parts]) for name in ("cos_global", "cos_local", "genuine")
         )
         weights = self.config.matcher
         scores = weights.global_weight * cos_global + weights.local_weight * cos_local
-        means = mean(sums) | figures_of(scores, genuine)
-        means |= {f"{name}_auc": figures_of(cosine, genuine)["auc"]
+        means = mean(sums) | score_figures(scores, genuine)
+        means |= {f"{name}_auc": score_figures(cosine, genuine)["auc"]
                   for name, cosine in (("global", cos_global), ("local", cos_local))}  # fmt: skip
-        loss = self.config.loss.matcher
         registration = [
             term(sums, f"{b}_positive") + self.config.loss.negative_weight * term(sums, f"{b}_negative")
             for b in ("global", "local")
         ]
         embedding = [means[f"{b}_embedding"] for b in ("global", "local")]
+        loss = self.config.loss.matcher
         means["loss"] = float(loss.dense_weight * np.mean(registration) + loss.embedding_weight * np.mean(embedding))
-        note = _too_few(means["eer"], genuine) + (REAL_PRINTS if self.synthetic else "")
-        heading = [f"Module 2 after {step} steps, {whose}", summary(means) + note]
+        note = _resolution_note(means["eer"], genuine) + (SYNTHETIC_NOTE if self.synthetic else "")
+        heading = [f"Module 2 after {step} steps, {pairs_name}", summary(means) + note]
         score = f"{weights.global_weight:g} x cosine of the global + {weights.local_weight:g} x of the local vectors"
         pictures = {"scores": draw_scores(scores, genuine, heading, score)}
-        sources = _by_source(scores, genuine, shares, len(parts))
+        sources = _source_figures(scores, genuine, shares, len(parts))
         return ValidationResult(
-            means, len(scores), sources, pictures, figure_lines(means, note), _missing(means, genuine)
+            means, len(scores), sources, pictures, figure_lines(means, note), _missing_pairs(means, genuine)
         )
 
-    def described(self, params: Any) -> str:
+    def describe(self, params: Any) -> str:
         dense, matcher = self.config.dense, self.config.matcher
         network = {name: params[name] for name in self.model.names}
         copies = "one copy of Module 1" if matcher.shared else "two copies of Module 1"
@@ -157,8 +161,11 @@ class MatcherStage:
         )
 
 
-def figures_of(scores: np.ndarray, genuine: np.ndarray) -> dict[str, float]:
-    """EER, AUC and the mean scores of (P,) pairs; nan where one kind is missing."""
+def score_figures(scores: np.ndarray, genuine: np.ndarray) -> dict[str, float]:
+    """EER, AUC and the mean scores of P pairs; nan if all are genuine, or none.
+
+    scores: (P,). genuine: (P,) bool.
+    """
     if genuine.all() or not genuine.any():
         return dict.fromkeys(("eer", "auc", "genuine_score", "impostor_score"), float("nan"))
     rates = Thresholds(scores.astype(np.float64), genuine).rates()
@@ -171,7 +178,10 @@ def figures_of(scores: np.ndarray, genuine: np.ndarray) -> dict[str, float]:
 
 
 def draw_scores(scores: np.ndarray, genuine: np.ndarray, heading: Sequence[str], score: str) -> np.ndarray:
-    """The chart of the scores of (P,) pairs, with the EER where there is one. score: what they are, in words."""
+    """The chart of the scores of P pairs, with the EER if both kinds exist, as (H, W, 3) uint8 RGB.
+
+    scores: (P,). genuine: (P,) bool. score: how a score is computed, in words.
+    """
     threshold, label = float("nan"), ""
     if genuine.any() and not genuine.all():
         equal = equal_error(Thresholds(scores.astype(np.float64), genuine).rates())
@@ -179,8 +189,8 @@ def draw_scores(scores: np.ndarray, genuine: np.ndarray, heading: Sequence[str],
     return charts.score_chart(charts.counts_of(scores, genuine), threshold, label, heading, score)
 
 
-def _missing(means: Mapping[str, float], genuine: np.ndarray) -> str | None:
-    """What the validation's pairs lack: `ValidationResult.missing`."""
+def _missing_pairs(means: Mapping[str, float], genuine: np.ndarray) -> str | None:
+    """What the pairs of a validation lack, as in `ValidationResult.missing`."""
     if not genuine.any():
         return "a pair of mates"
     if genuine.all():
@@ -188,14 +198,14 @@ def _missing(means: Mapping[str, float], genuine: np.ndarray) -> str | None:
     return "a labelled cell" if np.isnan([means["global_exact"], means["local_exact"]]).all() else None
 
 
-def _by_source(scores: np.ndarray, genuine: np.ndarray, shares: Mapping[str, int], batches: int) -> dict:
-    """EER and AUC of each source of a mixture: of every batch the first pairs are the first source's."""
-    found, start = {}, 0
+def _source_figures(scores: np.ndarray, genuine: np.ndarray, shares: Mapping[str, int], batches: int) -> dict:
+    """EER and AUC of each source of a mixture. In each batch the first pairs are those of the first source."""
+    figures, start = {}, 0
     for name, count in shares.items():
-        chosen = [values.reshape(batches, -1)[:, start : start + count].ravel() for values in (scores, genuine)]
-        found[name] = {key: value for key, value in figures_of(*chosen).items() if key in ("eer", "auc")}
+        source_values = [values.reshape(batches, -1)[:, start : start + count].ravel() for values in (scores, genuine)]
+        figures[name] = {key: value for key, value in score_figures(*source_values).items() if key in ("eer", "auc")}
         start += count
-    return found
+    return figures
 
 
 def summary(means: Mapping[str, float]) -> str:
@@ -209,9 +219,9 @@ def summary(means: Mapping[str, float]) -> str:
 
 
 def figure_lines(means: Mapping[str, float], note: str = "") -> list[str]:
-    """The figures of a validation of Module 2: of the score, and of the branches that it is made of.
+    """The lines of a validation of Module 2: figures of the score and of both branches.
 
-    note: behind the EER.
+    note: text after the EER.
     """
     rows = [["", "AUC", "cells exact"], ["score", f"{means['auc']:.4f}", ""]]
     for name in ("global", "local"):
@@ -223,19 +233,21 @@ def figure_lines(means: Mapping[str, float], note: str = "") -> list[str]:
     ]
 
 
-def _too_few(eer: float, genuine: np.ndarray) -> str:
-    """What is said of an EER that so many pairs, bool (P,), do not resolve; nothing where they do."""
+def _resolution_note(eer: float, genuine: np.ndarray) -> str:
+    """A note that an EER is below what so many pairs, (P,) bool, can resolve; empty if it is not."""
     pairs = min(genuine.sum(), (~genuine).sum())
     if pairs == 0 or eer >= least_rate(pairs):
         return ""
     return f"; {pairs} pairs of a kind cannot tell an EER below {least_rate(pairs):.0%}"
 
 
-def _trained_before(source: Path, own: dict[str, Any]) -> dict[str, Any]:
-    """The variables of a Module 2 that was trained before, without its classes.
+def _read_variables(source: Path, expected: dict[str, Any]) -> dict[str, Any]:
+    """The variables of a trained run of Module 2, without ArcFace's classes.
+
+    expected: the variables of the new model, which must have the same names and shapes.
 
     Raises:
-        RunDirError: it has none, or those of another model.
+        RunDirError: the run has no state, or that of another model.
     """
     try:
         _, _, variables = read_variables(source)
@@ -244,19 +256,20 @@ def _trained_before(source: Path, own: dict[str, Any]) -> dict[str, Any]:
     variables = {kind: {k: v for k, v in tree.items() if k != CLASSES} for kind, tree in variables.items()}
     shapes = [
         {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(tree)}
-        for tree in (own, variables)
+        for tree in (expected, variables)
     ]
     if shapes[0] != shapes[1]:
-        wrong = sorted(k for k in shapes[0].keys() | shapes[1].keys() if shapes[0].get(k) != shapes[1].get(k))
+        differing = sorted(k for k in shapes[0].keys() | shapes[1].keys() if shapes[0].get(k) != shapes[1].get(k))
+        name = differing[0]
         raise RunDirError(
-            f"{source}: another model's state ({wrong[0]}: {shapes[1].get(wrong[0])} saved, {shapes[0].get(wrong[0])} "
-            "expected); matcher.vector and matcher.shared must be that run's"
+            f"{source}: another model's state ({name}: {shapes[1].get(name)} saved, {shapes[0].get(name)} expected); "
+            "matcher.vector and matcher.shared must be that run's"
         )
     return jax.tree.map(jnp.asarray, variables)
 
 
 def _without_fine(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The fine stage is Module 1's alone: here it has no gradient, and weight decay must not shrink it."""
+    """The optimiser without updates of the fine stage: Module 2 does not use it, and weight decay would shrink it."""
 
     def is_fine(params: Any) -> Any:
         return flax.traverse_util.path_aware_map(lambda path, _: any(part.startswith("fine_") for part in path), params)

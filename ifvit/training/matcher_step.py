@@ -1,4 +1,4 @@
-"""Module 2's update and validation, as pure functions of the state and a batch of laid pairs."""
+"""Module 2's update and validation, pure functions of the state and a batch of aligned pairs."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from ifvit.models.matcher import MatcherModel, MatcherOutput
 from ifvit.training.dense_step import TrainStep, loss_parts, make_update
 from ifvit.training.state import TrainState
 
-CLASSES = "classes"  # ArcFace's directions among the parameters: of each branch (C, D)
-CLASS_STREAM = 8  # of random numbers under the run's seed
+CLASSES = "classes"  # key of ArcFace's directions in the parameters: (C, D) of each branch
+CLASS_STREAM = 8  # stream of random numbers under the run's seed
 BRANCHES = ("global", "local")
 
 
 class PairCounts(NamedTuple):
-    """What the parts of a batch must know of it: labelled cells and lone cell pairs by branch, (2,), its pairs ()."""
+    """Counts of a full batch that all its parts need. Each is at least 1."""
 
-    labelled: jax.Array
-    lone: jax.Array
-    pairs: jax.Array
+    labelled: jax.Array  # (2,) labelled cells, by branch
+    lone: jax.Array  # (2,) lone cell pairs, by branch
+    pairs: jax.Array  # () pairs
 
 
 class BatchScores(NamedTuple):
-    """One batch, judged: the cosines of both branches (B,), which pairs are genuine, per-sample sums (`metrics`)."""
+    """The validation of one batch of B pairs."""
 
-    cos_global: jax.Array
-    cos_local: jax.Array
-    genuine: jax.Array
-    totals: metrics.Totals
+    cos_global: jax.Array  # (B,) cosine of the global branch's vectors
+    cos_local: jax.Array  # (B,) cosine of the local branch's vectors
+    genuine: jax.Array  # (B,) bool
+    totals: metrics.Totals  # sums per sample, by name
 
 
 def new_classes(seed: int, count: int, vector: int) -> dict[str, jax.Array]:
-    """ArcFace's directions of `count` classes, before any training."""
+    """The initial directions of ArcFace for `count` classes: of each branch (count, vector)."""
     key = jax.random.fold_in(jax.random.key(seed), CLASS_STREAM)
     return {
         name: jax.random.normal(jax.random.fold_in(key, k), (count, vector)) * vector**-0.5
@@ -51,20 +51,21 @@ def new_classes(seed: int, count: int, vector: int) -> dict[str, jax.Array]:
     }
 
 
-def renewed(classes: dict[str, jax.Array], renewal: Renewal, seed: int, step: jax.Array) -> dict[str, jax.Array]:
-    """The classes before update `step`: those whose finger is another now begin anew."""
+def renew_classes(classes: dict[str, jax.Array], renewal: Renewal, seed: int, step: jax.Array) -> dict[str, jax.Array]:
+    """The classes before update `step`: those whose finger was replaced get new random directions."""
     places = renewal.first + ((step - 1) * renewal.each + jnp.arange(renewal.each)) % renewal.count
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), CLASS_STREAM), 2 + step)
     fresh = {}
-    for k, (name, held) in enumerate(sorted(classes.items())):
-        rows = jax.random.normal(jax.random.fold_in(key, k), (renewal.each, held.shape[1])) * held.shape[1] ** -0.5
-        fresh[name] = jnp.where(step > 0, held.at[places].set(rows), held)
+    for k, (name, directions) in enumerate(sorted(classes.items())):
+        vector = directions.shape[1]
+        rows = jax.random.normal(jax.random.fold_in(key, k), (renewal.each, vector)) * vector**-0.5
+        fresh[name] = jnp.where(step > 0, directions.at[places].set(rows), directions)
     return fresh
 
 
-def branch_truths(laid: AlignedBatch, box: Box, stride: int) -> tuple[Truth, Truth]:
-    """What is known of the cells that the global and the local branch see."""
-    pairs = laid.pairs
+def branch_truths(batch: AlignedBatch, box: Box, stride: int) -> tuple[Truth, Truth]:
+    """The labels and lone cells of the global and of the local branch."""
+    pairs = batch.pairs
     overlap = pairs.ridges_a & pairs.ridges_b
     at_b = jax.vmap(mask_at)(overlap, pairs.map_ab)
     at_a = jax.vmap(mask_at)(overlap, pairs.map_ba)
@@ -76,12 +77,13 @@ def branch_truths(laid: AlignedBatch, box: Box, stride: int) -> tuple[Truth, Tru
 
 
 def _cropped(pairs: TrainingPairs, box: Box, stride: int) -> TrainingPairs:
-    """The pairs' maps and masks within the box, padded to multiples of the stride; the images are not looked at."""
+    """The pairs' maps and masks within the box, padded to multiples of the stride. The cropped images are not used."""
     sides = local_sides(pairs.image_b.shape[1:])
     pad = [(0, 0), *((0, -side % stride) for side in sides)]
     corner = jnp.stack([box.left, box.top], axis=-1)[:, None, None]
 
     def mask(values: jax.Array) -> jax.Array:
+        """The box's part of a mask or image, padded with 0."""
         return jnp.pad(cut(values, box), pad)
 
     maps = [cut(values, box) - corner for values in (pairs.map_ab, pairs.map_ba)]
@@ -99,80 +101,85 @@ def _cropped(pairs: TrainingPairs, box: Box, stride: int) -> TrainingPairs:
 def make_matcher_step(
     model: MatcherModel, optimizer: optax.GradientTransformation, config: Config, renewal: Renewal | None
 ) -> TrainStep:
-    """The update of Module 2: (state, laid pairs) -> (state, metrics of () arrays)."""
+    """The update of Module 2: (state, aligned pairs) -> (state, metrics of () arrays)."""
     stride, matcher = model.branch.stride, config.loss.matcher
 
-    def loss_of(params: Any, batch_stats: Any, laid: AlignedBatch, whole: PairCounts):
-        """The share that these pairs have in the loss of the whole batch."""
-        *inputs, box = branch_inputs(laid.laid, stride)
+    def loss_of(
+        params: Any, batch_stats: Any, batch: AlignedBatch, counts: PairCounts
+    ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
+        """The share of these pairs in the loss of the full batch; (batch_stats, metrics)."""
+        *inputs, box = branch_inputs(batch.images, stride)
         own = {name: params[name] for name in model.names}
         variables = {"params": own, "batch_stats": batch_stats}
         output, updated = model.apply(variables, *inputs, train=True, mutable=["batch_stats"])
-        said = dict.fromkeys(("positive", "negative", "exact", "embedding", "arc", "labelled"), 0.0)
-        for k, (name, branch, truth) in enumerate(zip(BRANCHES, output, branch_truths(laid, box, stride), strict=True)):
+        metrics = dict.fromkeys(("positive", "negative", "exact", "embedding", "arc", "labelled"), 0.0)
+        truths = branch_truths(batch, box, stride)
+        for k, (name, branch, truth) in enumerate(zip(BRANCHES, output, truths, strict=True)):
             terms = loss_parts(branch.log_p, truth, config.loss)
             right = (jnp.argmax(branch.log_p, -1) == truth.labels).sum()
             parts = {
-                "positive": terms.positive.total.sum() / whole.labelled[k],
-                "negative": terms.negative.total.sum() / whole.lone[k],
-                "exact": right / whole.labelled[k],
+                "positive": terms.positive.total.sum() / counts.labelled[k],
+                "negative": terms.negative.total.sum() / counts.lone[k],
+                "exact": right / counts.labelled[k],
                 "labelled": losses.positive_count(truth.labels).sum(),
-                "embedding": losses.embedding(branch.cosine, laid.pairs.genuine, matcher.embedding_margin).total.sum()
-                / whole.pairs,
-                "arc": arc_term(branch, params[CLASSES][name], laid) / (2 * whole.pairs),
+                "embedding": losses.embedding(branch.cosine, batch.pairs.genuine, matcher.embedding_margin).total.sum()
+                / counts.pairs,
+                "arc": arc_loss(branch, params[CLASSES][name], batch) / (2 * counts.pairs),
             }
-            said = {key: said[key] + parts[key] / 2 for key in said}
-        registration = said["positive"] + config.loss.negative_weight * said["negative"]
+            metrics = {key: metrics[key] + parts[key] / 2 for key in metrics}
+        registration = metrics["positive"] + config.loss.negative_weight * metrics["negative"]
         loss = (
             matcher.dense_weight * registration
-            + matcher.embedding_weight * said["embedding"]
-            + matcher.arc_weight * said["arc"]
+            + matcher.embedding_weight * metrics["embedding"]
+            + matcher.arc_weight * metrics["arc"]
         )
-        return loss, (updated["batch_stats"], said | {"loss": loss})
+        return loss, (updated["batch_stats"], metrics | {"loss": loss})
 
-    def arc_term(branch: Any, classes: jax.Array, laid: AlignedBatch) -> jax.Array:
+    def arc_loss(branch: Any, classes: jax.Array, batch: AlignedBatch) -> jax.Array:
+        """ArcFace's loss of a branch, summed over the prints of these pairs."""
         vectors = jnp.concatenate([branch.vector_a, branch.vector_b])
-        labels = jnp.concatenate([laid.label_a, laid.label_b])
+        labels = jnp.concatenate([batch.label_a, batch.label_b])
         return losses.arcface(vectors, classes, labels, scale=matcher.arc_scale, margin=matcher.arc_margin).total.sum()
 
-    def whole_batch(_: jax.Array, laid: AlignedBatch) -> PairCounts:
-        *_, box = branch_inputs(laid.laid, stride)
-        truths = branch_truths(laid, box, stride)
+    def batch_counts(_: jax.Array, batch: AlignedBatch) -> PairCounts:
+        *_, box = branch_inputs(batch.images, stride)
+        truths = branch_truths(batch, box, stride)
         labelled = [losses.positive_count(truth.labels).sum() for truth in truths]
         lone = [losses.negative_count(truth.lone_a, truth.lone_b).sum() for truth in truths]
-        at_least_one = (jnp.maximum(jnp.stack(values), 1) for values in (labelled, lone))
-        return PairCounts(*at_least_one, jnp.float32(len(laid.label_a)))
+        clamped = (jnp.maximum(jnp.stack(values), 1) for values in (labelled, lone))
+        return PairCounts(*clamped, jnp.float32(len(batch.label_a)))
 
-    update = make_update(loss_of, whole_batch, optimizer, config)
+    update = make_update(loss_of, batch_counts, optimizer, config)
     if renewal is None:
         return update
 
-    def step(state: TrainState, laid: AlignedBatch):
-        classes = renewed(state.params[CLASSES], renewal, config.seed, state.step)
-        return update(state.replace(params={**state.params, CLASSES: classes}), laid)
+    def step(state: TrainState, batch: AlignedBatch) -> tuple[TrainState, dict[str, jax.Array]]:
+        classes = renew_classes(state.params[CLASSES], renewal, config.seed, state.step)
+        return update(state.replace(params={**state.params, CLASSES: classes}), batch)
 
     return step
 
 
 def make_matcher_eval(model: MatcherModel, config: Config) -> Callable[[TrainState, AlignedBatch], BatchScores]:
-    """Validation of a batch."""
+    """The validation of a batch: cosines, losses, and accuracy of all labelled cells."""
     stride = model.branch.stride
 
-    def evaluate(state: TrainState, laid: AlignedBatch) -> BatchScores:
-        *inputs, box = branch_inputs(laid.laid, stride)
+    def evaluate(state: TrainState, batch: AlignedBatch) -> BatchScores:
+        *inputs, box = branch_inputs(batch.images, stride)
         variables = {
             "params": {name: state.params[name] for name in model.names}, "batch_stats": state.batch_stats
         }  # fmt: skip
         output: MatcherOutput = model.apply(variables, *inputs, train=False)
         totals = {}
-        for name, branch, truth, seen in zip(BRANCHES, output, branch_truths(laid, box, stride), inputs, strict=True):
-            grid = seen.cells.shape[1:]
+        truths = branch_truths(batch, box, stride)
+        for name, branch, truth, branch_input in zip(BRANCHES, output, truths, inputs, strict=True):
+            grid = branch_input.cells.shape[1:]
             cells = metrics.dense(branch.log_p, truth.labels, truth.points, grid, stride)
             terms = loss_parts(branch.log_p, truth, config.loss)
             totals |= {f"{name}_{key}": cells[key] for key in ("exact", "within_one")}
             totals |= {f"{name}_positive": tuple(terms.positive), f"{name}_negative": tuple(terms.negative)}
-            loss = losses.embedding(branch.cosine, laid.pairs.genuine, config.loss.matcher.embedding_margin)
+            loss = losses.embedding(branch.cosine, batch.pairs.genuine, config.loss.matcher.embedding_margin)
             totals[f"{name}_embedding"] = tuple(loss)
-        return BatchScores(output.of_global.cosine, output.of_local.cosine, laid.pairs.genuine, totals)
+        return BatchScores(output.of_global.cosine, output.of_local.cosine, batch.pairs.genuine, totals)
 
     return evaluate

@@ -1,4 +1,4 @@
-"""The hook that merges pretrained LoFTR weights into a new model, and its report on disk."""
+"""Merge pretrained LoFTR weights into a new model, and keep the report of it on disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ifvit import backend, program
 from ifvit.config import Config
 from ifvit.models.dense import DenseModel
 from ifvit.storage import checkpoint
-from ifvit.training.dense_matches import found_matches
+from ifvit.training.dense_matches import select_matches
 from ifvit.training.state import init_variables
 from ifvit.weights.errors import WeightsError
 from ifvit.weights.loftr import Converted, read_weights
@@ -29,33 +29,37 @@ HOW_TO_GET = """\
   train LoFTR's encoder from scratch with dense.loftr_pretrained_ckpt=null"""
 
 
-def check_there(path: Path) -> None:
-    """Raise a WeightsError that says how to get the weights when there is no such file."""
+def check_exists(path: Path) -> None:
+    """Check that the file of weights exists.
+
+    Raises:
+        WeightsError: it does not; the message says how to get the weights.
+    """
     if not path.exists():
-        # What lies elsewhere may be a read-only input.
+        # An absolute path may be in a read-only folder of inputs.
         npz = (Path("checkpoints") / path.name if path.is_absolute() else path).with_suffix(".npz")
         key = "" if npz == path else f"\n    and set dense.loftr_pretrained_ckpt={npz}"
-        how = HOW_TO_GET.format(convert=program.command("convert"), npz=npz, key=key)
-        raise WeightsError(f"dense.loftr_pretrained_ckpt: {path} does not exist\n{how}")
+        instructions = HOW_TO_GET.format(convert=program.command("convert"), npz=npz, key=key)
+        raise WeightsError(f"dense.loftr_pretrained_ckpt: {path} does not exist\n{instructions}")
 
 
 def read_pretrained(path: Path) -> Converted:
     """The weights of `path`: a PyTorch, `.safetensors` or converted `.npz` file.
 
     Raises:
-        WeightsError: it is missing (the message says how to get it) or unreadable.
+        WeightsError: it is missing (the message says how to get it) or cannot be read.
     """
-    check_there(path)
+    check_exists(path)
     return read_weights(path)
 
 
 def merge_pretrained(
     model: DenseModel, variables: dict[str, Any], weights: Converted, path: Path
 ) -> tuple[dict[str, Any], MergeReport]:
-    """The variables with the weights read from `path` merged in, and the report of what happened.
+    """Merge the weights that were read from `path` into the variables: the new variables, and a report.
 
     Raises:
-        WeightsError: they do not fit.
+        WeightsError: the weights do not fit the model.
     """
     notes = warnings(
         weights.origin,
@@ -80,10 +84,10 @@ def merge_pretrained(
 def initial_variables(
     config: Config, model: DenseModel, variables: dict[str, Any]
 ) -> tuple[dict[str, Any], MergeReport | None]:
-    """The variables that step 0 starts from; the merge's report is printed and kept in the run directory."""
+    """The variables of step 0. The report of a merge is printed and written into the run directory."""
     path = config.dense.loftr_pretrained_ckpt
     if path is None:
-        # Of a run with weights that ended here before its first state.
+        # A report may be left from a run with weights that ended before its first state.
         (Path(config.run_dir) / REPORT).unlink(missing_ok=True)
         return variables, None
     variables, report = merge_pretrained(model, variables, read_pretrained(Path(path)), Path(path))
@@ -93,24 +97,25 @@ def initial_variables(
 
 
 def merged_params(report: MergeReport | None) -> frozenset[str]:
-    """The parameters that pretrained weights filled, as paths below 'params/'."""
+    """The paths, below 'params/', of the parameters that pretrained weights filled."""
     paths = report.merged.values() if report else ()
     return frozenset(path.removeprefix("params/") for path in paths if path.startswith("params/"))
 
 
-def kept_report(config: Config) -> MergeReport | None:
-    """The report of the merge that a resumed run started from."""
-    held = checkpoint.read_json(Path(config.run_dir) / REPORT)
-    return MergeReport.from_json(held) if held else None
+def stored_report(config: Config) -> MergeReport | None:
+    """The merge report in the run directory of a resumed run; None without pretrained weights."""
+    stored = checkpoint.read_json(Path(config.run_dir) / REPORT)
+    return MergeReport.from_json(stored) if stored else None
 
 
 def try_weights(config: Config) -> str:
-    """Merge the configured weights into a fresh model and run it once: which weights they are, the report, and the
-    shapes that came out.
+    """Merge the configured weights into a new model and run it once.
+
+    Returns the text that `ifvit weights` prints: what the weights are, the merge report, the shapes of the outputs.
 
     Raises:
-        WeightsError: they are missing, unreadable, or do not fit.
-        BackendError: JAX has no device to run it on.
+        WeightsError: they are missing, cannot be read, or do not fit the model.
+        BackendError: JAX has no device.
     """
     backend.start()
     path = Path(config.dense.loftr_pretrained_ckpt)
@@ -118,20 +123,20 @@ def try_weights(config: Config) -> str:
     model = DenseModel.from_config(config.dense, jnp.float32)
     variables = init_variables(model, config.seed, config.data.frame)
     variables, report = merge_pretrained(model, variables, weights, path)
-    said = describe(path.name, weights.origin, weights.arrays, weights.dropped)
-    return f"{said}\n{report.text()}\nforward pass: {_forward(config, model, variables, path)}"
+    description = describe(path.name, weights.origin, weights.arrays, weights.dropped)
+    return f"{description}\n{report.text()}\nforward pass: {_forward(config, model, variables, path)}"
 
 
 def _forward(config: Config, model: DenseModel, variables: dict[str, Any], path: Path) -> str:
-    """The shapes that come out of the model, run on noise of the configured size."""
+    """Run the model on noise of the configured size: the shapes of its outputs, in words."""
     grid = model.grid(*config.data.frame)
     image = jax.random.uniform(jax.random.key(config.seed), (1, *config.data.frame))
     output = jax.jit(model.apply)(variables, image, image[:, :, ::-1])
-    found = found_matches(output.log_p, (grid, grid), config.dense)
+    matches = select_matches(output.log_p, (grid, grid), config.dense)
     values = [jnp.exp(output.log_p)]
-    shapes = f"P {output.log_p.shape}, matches {found.cells.shape}"
+    shapes = f"P {output.log_p.shape}, matches {matches.cells.shape}"
     if model.has_fine:
-        refined = jax.jit(partial(model.apply, method=model.refine))(variables, output, found.cells)
+        refined = jax.jit(partial(model.apply, method=model.refine))(variables, output, matches.cells)
         values += [refined.points_b, refined.spread]
         shapes += f", refined points {refined.points_b.shape}"
     if not all(bool(jnp.isfinite(value).all()) for value in values):

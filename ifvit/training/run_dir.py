@@ -1,4 +1,4 @@
-"""What a run directory must be before anything is written into it: new, or this very run's."""
+"""Checks of a run directory before anything is written into it: it is new, or belongs to this run."""
 
 from __future__ import annotations
 
@@ -16,114 +16,116 @@ from ifvit.errors import UserError
 from ifvit.storage import checkpoint
 from ifvit.storage.checkpoint import MODULE_1
 from ifvit.storage.files import write_whole
-from ifvit.training.taken import holds_run, not_a_run, other_run
+from ifvit.training.taken import config_difference, foreign_content, has_any_state
 
 
 class RunDirError(UserError):
-    """The run cannot begin from its run directory, or from another run; the message says why."""
+    """The run cannot begin from its run directory, or from another run. The message says why."""
 
 
 class RunDirTakenError(RunDirError):
-    """The run directory belongs to something else; the message says to what. In another one the run can begin."""
+    """The run directory contains other files or another run. In another run directory the run can begin."""
 
 
 def claim(config: Config) -> Any:
-    """Lock the run directory, after `init.resume_from` was copied into an empty one; keep the returned handle.
+    """Lock the run directory, and copy `init.resume_from` into it if it is empty.
+
+    The lock lasts as long as the returned handle is open.
 
     Raises:
-        RunDirTakenError: it holds other files, or another config's states.
-        RunDirError: `init.resume_from` holds no state, or another config's.
+        RunDirTakenError: it contains other files, or states of another config.
+        RunDirError: `init.resume_from` contains no state, or states of another config.
         CheckpointError: it cannot be written, another process uses it, or there is nothing to resume from.
     """
     run_dir = Path(config.run_dir)
-    if problem := not_a_run(run_dir):
+    if problem := foreign_content(run_dir):
         raise RunDirTakenError(f"run_dir: {problem}; set another run_dir")
     handle = checkpoint.lock(run_dir)
     try:
-        _take(config, run_dir)
+        _check_contents(config, run_dir)
     except BaseException:
-        leave_nothing(config)
+        remove_if_unused(config)
         handle.close()
         raise
     return handle
 
 
-def _take(config: Config, run_dir: Path) -> None:
-    """See that what lies in the locked run directory, or is copied into it, is of this very run."""
+def _check_contents(config: Config, run_dir: Path) -> None:
+    """Check that the states in the locked run directory, or copied into it, belong to this run."""
     if not has_states(run_dir) and config.init.resume_from:
         source = Path(config.init.resume_from)
         if not has_states(source):
-            raise RunDirError(_no_run(source))
-        # Compared at the source too, so that a refusal copies nothing.
-        if problem := _other_run(config, source):
+            raise RunDirError(_no_state_text(source))
+        # Compared at the source too, so that nothing is copied in case of an error.
+        if problem := _difference(config, source):
             raise RunDirError(f"init.resume_from: {problem}; repeat its settings to go on with it")
         step = checkpoint.copy_run(source, run_dir)
         print(f"copied step {step} of {source} into {run_dir}")
-    if holds_run(run_dir) and (problem := _other_run(config, run_dir)):
+    if has_any_state(run_dir) and (problem := _difference(config, run_dir)):
         raise RunDirTakenError(f"run_dir: {problem}; repeat its settings to go on with it, or set another run_dir")
 
 
-def _no_run(source: Path) -> str:
-    """Why `init.resume_from` is no run, and which was meant."""
+def _no_state_text(source: Path) -> str:
+    """The message that `init.resume_from` has no state, with the runs in folders below it."""
     if not source.is_dir():
         return f"init.resume_from: {source} is {'no folder' if source.exists() else 'not there'}; name a run_dir"
-    below = [states.parent for pattern in ("*/states", "*/*/states") for states in sorted(source.glob(pattern))]
-    looked = f"init.resume_from: {source} holds no saved state (looked for {source / 'states'}/STEP/)"
-    if runs := [str(folder) for folder in below if has_states(folder)]:
-        return f"{looked}; runs below it: {name_list(runs)}; set init.resume_from={runs[0]}"
-    there = name_list(sorted(path.name for path in source.iterdir())) or "nothing"
-    return f"{looked}, nor does a folder below it; it holds {there}. Name the run_dir of a run"
+    folders = [states.parent for pattern in ("*/states", "*/*/states") for states in sorted(source.glob(pattern))]
+    problem = f"init.resume_from: {source} holds no saved state (looked for {source / 'states'}/STEP/)"
+    if runs := [str(folder) for folder in folders if has_states(folder)]:
+        return f"{problem}; runs below it: {name_list(runs)}; set init.resume_from={runs[0]}"
+    content = name_list(sorted(path.name for path in source.iterdir())) or "nothing"
+    return f"{problem}, nor does a folder below it; it holds {content}. Name the run_dir of a run"
 
 
-def leave_nothing(config: Config) -> None:
-    """Remove the run directory of a run that was refused before it wrote anything; its lock must still be held."""
+def remove_if_unused(config: Config) -> None:
+    """Remove the run directory if the run ended before it wrote anything. The caller still has the lock."""
     run_dir = Path(config.run_dir)
-    rooms = [run_dir / name for name in ("states", "best")]  # made before what they are to hold may be refused
-    found = set(run_dir.iterdir()) if run_dir.is_dir() else set()
-    if run_dir / ".lock" in found <= {run_dir / ".lock", *rooms} and not any(map(_holds, rooms)):
-        for room in found.intersection(rooms):
-            room.rmdir()
+    subfolders = [run_dir / name for name in ("states", "best")]  # may exist without content
+    content = set(run_dir.iterdir()) if run_dir.is_dir() else set()
+    if run_dir / ".lock" in content <= {run_dir / ".lock", *subfolders} and not any(map(_has_files, subfolders)):
+        for subfolder in content.intersection(subfolders):
+            subfolder.rmdir()
         (run_dir / ".lock").unlink()
         run_dir.rmdir()
 
 
-def _holds(folder: Path) -> bool:
+def _has_files(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
 
 def has_states(run_dir: Path) -> bool:
-    """Whether a state was saved there."""
+    """Whether the run directory contains a saved latest state."""
     return bool(checkpoint.saved_steps(run_dir / "states"))
 
 
-def _other_run(config: Config, folder: Path) -> str | None:
-    """Why the states in a folder are not this config's; None where they are."""
+def _difference(config: Config, folder: Path) -> str | None:
+    """How the run in a folder differs from this config, in words; None if it does not."""
     stored = checkpoint.read_json(folder / "config.json")
     if stored and (renamed := renamed_keys(stored["config"])):
         keys = ", ".join(f"{key} is called {RENAMED[key]} now" for key in renamed)
         print(f"{folder}: the config of an earlier version; {keys}", file=sys.stderr)
-    return other_run(config, folder, stored, _other_weights(config, stored) if stored else [])
+    return config_difference(config, folder, stored, _weight_differences(config, stored) if stored else [])
 
 
-def _other_weights(config: Config, stored: Mapping[str, Any]) -> list[str]:
-    """What differs between the weights that a run started from and those asked for; their path may."""
-    began, now = stored.get("weights"), weights_digest(config)
+def _weight_differences(config: Config, stored: Mapping[str, Any]) -> list[str]:
+    """How the weights that a run started from differ from the configured ones. Another path is no difference."""
+    stored_digest, digest = stored.get("weights"), weights_digest(config)
     if config.stage is StageName.matcher:
         key = "init.matcher" if config.init.matcher else "init.dense"
-        changed = now is not None and began is not None and now != began
+        changed = digest is not None and stored_digest is not None and digest != stored_digest
         return (
             [f"{key}: {getattr(config.init, key[5:])}, whose weights are others than it began from"] if changed else []
         )
     path = config.dense.loftr_pretrained_ckpt
-    if (path is None) == (began is None) and (now is None or now == began):
+    if (path is None) == (stored_digest is None) and (digest is None or digest == stored_digest):
         return []
     return [
         f"dense.loftr_pretrained_ckpt: {stored['config']['dense']['loftr_pretrained_ckpt']} -> {path}, other weights"
     ]
 
 
-def module_1_of(config: Config) -> Path:
-    """The run directory of the Module 1 that a Module 2's run begins from, or its own copy."""
+def module1_dir(config: Config) -> Path:
+    """The run directory of the Module 1 that a run of Module 2 begins from, or the run's own copy of it."""
     own = Path(config.run_dir) / MODULE_1
     if has_states(Path(config.run_dir)) or config.init.matcher is None and config.init.dense is None:
         return own
@@ -131,13 +133,14 @@ def module_1_of(config: Config) -> Path:
 
 
 def weights_digest(config: Config) -> str | None:
-    """What the configured weights are: of a file, or of the run that a Module 2 begins from; None without any, or
-    where they are no longer there.
+    """The digest of the configured weights: of a file, or of the run that a Module 2 begins from.
+
+    None if no weights are configured, or if they no longer exist.
     """
-    before = config.init.matcher or config.init.dense
-    if before:
+    source = config.init.matcher or config.init.dense
+    if source:
         try:
-            return checkpoint.digest_of(checkpoint.read_variables(Path(before))[2])
+            return checkpoint.digest_of(checkpoint.read_variables(Path(source))[2])
         except checkpoint.CheckpointError:
             return None
     path = config.dense.loftr_pretrained_ckpt
@@ -147,11 +150,11 @@ def weights_digest(config: Config) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def same_data(config: Config, data: RunData) -> None:
-    """Compare the impressions, and who of them trains, with those that the saved states were trained on.
+def check_same_data(config: Config, data: RunData) -> None:
+    """Check that the impressions and the split are those that the saved states were trained on.
 
     Raises:
-        RunDirTakenError: they are others.
+        RunDirTakenError: they differ.
     """
     run_dir = Path(config.run_dir)
     stored = checkpoint.read_json(run_dir / "config.json")
@@ -162,28 +165,29 @@ def same_data(config: Config, data: RunData) -> None:
             f"run_dir: {run_dir} was trained on other data ({stored['data']}; now {data.fingerprint}); "
             "give it the same images, or set another run_dir"
         )
-    before = stored.get("split")  # runs of earlier versions remember none
-    if before and before != digest(data):
+    stored_split = stored.get("split")  # runs of earlier versions stored none
+    if stored_split and stored_split != split_digest(data):
         raise RunDirTakenError(
-            f"run_dir: {run_dir} was trained under another split ({before}; now {digest(data)}), so that who was "
-            f"trained on would validate; go on with data.split={run_dir / 'split.csv'}, or set another run_dir"
+            f"run_dir: {run_dir} was trained under another split ({stored_split}; now {split_digest(data)}), "
+            f"so that who was trained on would validate; go on with data.split={run_dir / 'split.csv'}, or set "
+            "another run_dir"
         )
 
 
-def digest(data: RunData) -> str | None:
-    """What the split of the real impressions is; None without any."""
+def split_digest(data: RunData) -> str | None:
+    """The digest of the split of the real impressions; None without real impressions."""
     return data.split.digest() if data.split else None
 
 
-def remember(config: Config, data: RunData) -> None:
-    """Write the config, and what data, split and weights were, into the run directory."""
+def write_config(config: Config, data: RunData) -> None:
+    """Write config.json and split.csv: the config, and the digests of data, split and weights."""
     path = Path(config.run_dir) / "config.json"
     stored = checkpoint.read_json(path) if has_states(path.parent) else None
     weights = stored["weights"] if stored else weights_digest(config)
     if data.split:
         text = data.split.text().encode()
         write_whole(path.with_name("split.csv"), lambda file: file.write(text))
-    # Prepared prints may have come here without their images.
+    # Prepared prints may have been copied without their images: then the stored entries stay.
     databases = (stored or {}).get("databases", {}) | data.contents
-    content = {"config": as_tree(config), "data": data.fingerprint, "split": digest(data), "weights": weights}
+    content = {"config": as_tree(config), "data": data.fingerprint, "split": split_digest(data), "weights": weights}
     checkpoint.write_json(path, content | ({"databases": databases} if databases else {}))

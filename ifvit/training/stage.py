@@ -1,4 +1,4 @@
-"""What the loop asks of whatever is trained, because Module 1 and Module 2 differ in it."""
+"""The interface between the training loop and a stage: all in which Module 1 and Module 2 differ."""
 
 from __future__ import annotations
 
@@ -15,65 +15,63 @@ from ifvit.training.state import TrainState
 
 
 class ValidationResult(NamedTuple):
-    """A validation.
+    """The result of one validation."""
 
-    means: by name, nan where nothing was counted.
-    pairs: how many were judged.
-    sources: of a mixture some of the means by source.
-    pictures: uint8 RGB by name.
-    lines: the figures for people, a few short lines.
-    missing: what the pairs lack, without which the state cannot be judged; None where they lack nothing.
-    """
-
-    means: dict[str, float]
-    pairs: int
-    sources: dict[str, dict[str, float]]
-    pictures: dict[str, np.ndarray]
-    lines: list[str]
-    missing: str | None = None
+    means: dict[str, float]  # by name; nan where nothing was counted
+    pairs: int  # number of pairs
+    sources: dict[str, dict[str, float]]  # of a mixture: some of the means, by source
+    pictures: dict[str, np.ndarray]  # by name, (H, W, 3) uint8 RGB
+    lines: list[str]  # the figures as a few short lines of text
+    missing: str | None = None  # what the pairs lack so that no state can be scored; None: nothing
 
 
 class Start(NamedTuple):
-    """Where a run begins: the optimiser, and what its weights were before the first update, in words."""
+    """How a run begins."""
 
     optimizer: optax.GradientTransformation
-    origin: str
+    origin: str  # where the weights of step 0 come from, in words
 
 
 class Stage(Protocol):
-    """A stage of training."""
+    """What a stage of training provides. Module 1: `dense_stage`; Module 2: `matcher_stage`."""
 
     def check_start(self) -> None:
-        """Before the data are read, which may take minutes: refuse what cannot begin."""
+        """Check what the run begins from. Called before the data are read, which may take minutes."""
 
     def check_data(self, data: RunData) -> None:
-        """Refuse data that do not go with the model."""
+        """Check that the data fit the model."""
 
-    def fresh(self, batches: Batches) -> dict[str, Any]:
-        """The model's variables before anything is merged into them; jit-able."""
+    def new_variables(self, batches: Batches) -> dict[str, Any]:
+        """The model's variables before any weights are merged into them. Can be jit-compiled."""
 
     def begin(self, variables: dict[str, Any]) -> tuple[dict[str, Any], Start]:
         """The variables that step 0 starts from."""
 
     def resume(self) -> Start:
-        """The same optimiser for a run that has states."""
+        """The same `Start` for a run that has saved states."""
 
     def steps(self, start: Start, batches: Batches) -> tuple[TrainStep, Callable[[TrainState, Any], Any]]:
-        """The update and the validation of a batch, to be jit-compiled."""
+        """The update and the validation of one batch. The loop jit-compiles both."""
 
-    def judge(
+    def validate(
         self,
         evaluate: Callable,
         state: TrainState,
         pairs: Iterable[Any],
         shares: Mapping[str, int],
         step: int,
-        whose: str,
+        pairs_name: str,
     ) -> ValidationResult:
-        """The validation of all batches of `pairs` after `step` updates."""
+        """Validate the state after `step` updates on all batches of `pairs`.
 
-    def described(self, params: Any) -> str:
-        """The model in a line."""
+        Args:
+            evaluate: the compiled validation of one batch.
+            shares: of a mixture: the number of pairs of each source in a batch, in the order of the batch.
+            pairs_name: which pairs these are, in words.
+        """
+
+    def describe(self, params: Any) -> str:
+        """The model on one line of text."""
 
     def progress(self, means: Mapping[str, float]) -> str:
-        """The means of some updates, within a line."""
+        """The means of some updates, as a part of a progress line."""

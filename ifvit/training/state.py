@@ -1,4 +1,4 @@
-"""The training state and the optimiser that moves it."""
+"""The training state, its initial values and its optimiser."""
 
 from __future__ import annotations
 
@@ -14,24 +14,21 @@ import optax
 from ifvit.config import Config
 from ifvit.models.dense import DenseModel
 
-INIT_STREAM = 4  # of random numbers under the run's seed
+INIT_STREAM = 4  # stream of random numbers under the run's seed
 
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything that an update changes: arrays only.
+    """Everything that an update changes: arrays only."""
 
-    step: int32 (), the number of updates made; params, batch_stats: the model's variables; opt_state: Optax's.
-    """
-
-    step: jax.Array
-    params: Any
-    batch_stats: Any
-    opt_state: Any
+    step: jax.Array  # () int32, the number of updates so far
+    params: Any  # the model's trainable variables
+    batch_stats: Any  # the model's running statistics
+    opt_state: Any  # Optax's
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What `model.apply` takes."""
+        """The variables as `model.apply` takes them."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
@@ -43,7 +40,7 @@ def init_variables(model: DenseModel, seed: int, frame: tuple[int, int]) -> dict
 
 
 def new_state(variables: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
-    """The state after no update."""
+    """The state at step 0."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
@@ -53,7 +50,7 @@ def new_state(variables: dict[str, Any], optimizer: optax.GradientTransformation
 
 
 def schedule(config: Config) -> optax.Schedule:
-    """The learning rate by update: linear warm-up, then a cosine that ends with the run's last step."""
+    """The learning rate of each update: a linear warm-up, then a cosine decay until the run's last step."""
     settings, steps = config.optimizer, config.trainer.max_steps
     warmup = min(settings.warmup_steps, steps // 2)
     return optax.warmup_cosine_decay_schedule(
@@ -66,10 +63,10 @@ def schedule(config: Config) -> optax.Schedule:
 
 
 def make_optimizer(config: Config, merged: Collection[str]) -> optax.GradientTransformation:
-    """AdamW after clipping by the global norm; parameters named in `merged` move at `dense.merged_lr` times the rate.
+    """Clipping by the global norm, then AdamW. Weight decay spares biases and norms, as is usual with AdamW.
 
-    merged: paths like 'transformer/layers_0/q_proj/kernel', those that pretrained weights filled. Weight decay spares
-    biases and norms, as is usual with AdamW.
+    merged: paths of the parameters that pretrained weights filled, like 'transformer/layers_0/q_proj/kernel'. Their
+        learning rate is multiplied by `dense.merged_lr`.
     """
     settings, factor = config.optimizer, config.dense.merged_lr
 

@@ -1,4 +1,4 @@
-"""Stopping on purpose: signals, a console that is gone, and the time limit."""
+"""Reasons to stop a run early: a signal, a lost console, the time limit."""
 
 from __future__ import annotations
 
@@ -11,43 +11,47 @@ from ifvit import console
 
 
 class Stop:
-    """Why the run should stop, if it should. As a context manager it listens to SIGTERM, SIGINT and SIGHUP meanwhile.
+    """Tells why the run should stop, if it should. As a context manager it handles SIGTERM, SIGINT and SIGHUP.
 
-    The first signal asks for a stop, so that the state is saved; a second SIGTERM or SIGINT ends the process at once.
+    The first signal asks for a stop, so that the state is saved. A second SIGTERM or SIGINT ends the process at once.
+
+    Args:
+        started: `time.monotonic()` at the start of the run, s.
+        max_hours: the time limit from then on, h; None: no limit.
     """
 
     def __init__(self, started: float, max_hours: float | None):
-        self._until = started + 3600 * max_hours if max_hours else None
+        self._deadline = started + 3600 * max_hours if max_hours else None
         self._hours, self._signal = max_hours, None
-        self._typed = False  # whether SIGTERM or SIGINT came
+        self._interrupted = False  # whether SIGTERM or SIGINT came
 
     def __enter__(self) -> Stop:
-        self._before = {
+        self._handlers = {
             number: signal.signal(number, self._on_signal)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN  # as nohup asks for
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN  # nohup ignores SIGHUP
         }
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, _: object) -> None:
-        # A terminal that closes sends SIGHUP itself, and its shell sends another: a repeated one asks for no haste.
-        typed = number != signal.SIGHUP
-        if typed and self._typed:
+        # A terminal that closes sends SIGHUP, and its shell sends another. A repeated SIGHUP does not end the process.
+        is_interrupt = number != signal.SIGHUP
+        if is_interrupt and self._interrupted:
             os._exit(128 + number)
-        self._typed |= typed
+        self._interrupted |= is_interrupt
         self._signal = self._signal or signal.Signals(number).name
-        # os.write: printing inside a handler may find the stream's lock taken. It fails where the terminal is gone.
+        # os.write, because print() inside a handler may wait for the stream's lock. It fails if the terminal is gone.
         with contextlib.suppress(OSError):
             os.write(2, f"\n{self._signal}: saving, then stopping; a further SIGTERM or Ctrl-C ends at once\n".encode())
 
     def reason(self) -> str | None:
-        """What asks for a stop: a signal's name, a stream that is lost, or the time limit. None: go on."""
+        """The reason to stop: a signal's name, a lost stream or the time limit. None: continue."""
         if self._signal:
             return self._signal
-        if self._until and time.monotonic() >= self._until:
+        if self._deadline and time.monotonic() >= self._deadline:
             return f"trainer.max_hours={self._hours:g} reached"
         return console.lost()

@@ -1,4 +1,4 @@
-"""Validation on unseen fingers: means over fixed pairs, and the picture of some of them."""
+"""Module 1's validation on unseen fingers: means over fixed pairs, and some of the pairs for pictures."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ifvit.pictures import plots
 from ifvit.training.dense_step import Validation
 from ifvit.training.state import TrainState
 
-SHOWN_PAIRS = 6
-DIFFERENT = "different fingers"  # begins the title of a pair that is none
+MATCHED_PAIRS = 6  # in the picture of matches
+DIFFERENT = "different fingers"  # begins the title of an impostor pair
 NO_MATCH = "no match found"
-PER_SOURCE = ("exact", "within_one")  # told of each source of a mixture
-SHOWN_PLACEMENTS = 3  # larger, for they show errors of single pixels
+SOURCE_METRICS = ("exact", "within_one")  # reported for each source of a mixture
+PLACED_PAIRS = 3  # in the picture of placements: fewer and larger, because errors of single px must be visible
 
 Evaluate = Callable[[TrainState, TrainingPairs], Validation]
 
 
 class ValidationReport(NamedTuple):
-    """A validation: the means over all pairs, the first pairs with their matches and with where these lie, the number
-    of pairs, and of a mixture the means of PER_SOURCE by source.
-    """
+    """The results of a validation."""
 
-    means: dict[str, float]
-    shown: list[plots.MatchedPair]
-    placed: list[plots.RegistrationPlot]
-    pairs: int
-    sources: dict[str, dict[str, float]]
+    means: dict[str, float]  # over all pairs, by name
+    matched: list[plots.MatchedPair]  # the first pairs, with their matches
+    placed: list[
+        plots.RegistrationPlot
+    ]  # the first pairs with matches whose true point is known, with their placements
+    pairs: int  # number of pairs
+    sources: dict[str, dict[str, float]]  # of a mixture: the means of SOURCE_METRICS, by source
 
 
 def validate(
@@ -44,75 +44,81 @@ def validate(
     stride: int,
     shares: Mapping[str, int] | None = None,
 ) -> ValidationReport:
-    """Judge all batches.
+    """Validate the state on all batches.
 
-    shares: of a mixture, how many pairs of each batch are of which source, in their order.
+    shares: of a mixture: the number of pairs of each source in a batch, in the order of the batch.
 
     The means are those of `metrics.dense` and `metrics.matches`, `loss` and its terms, and those of
-    `metrics.over_matches` for each stage, like `coarse_median` and `fine_pck_3`; nan where nothing was counted.
+    `metrics.over_matches` for each stage, like `coarse_median` and `fine_pck_3`. A mean without values is nan.
     """
     sums: dict[str, np.ndarray] = {}
     errors: dict[str, list[np.ndarray]] = {}
-    shown: list[plots.MatchedPair] = []
+    matched: list[plots.MatchedPair] = []
     placed: list[plots.RegistrationPlot] = []
     pairs = 0
-    own: dict[str, dict[str, np.ndarray]] = {name: {} for name in shares or {}}
+    source_sums: dict[str, dict[str, np.ndarray]] = {name: {} for name in shares or {}}
     for batch in batches:
-        judged = jax.device_get(evaluate(state, batch))
-        pairs += len(judged.right)
-        start = 0
-        for source, count in (shares or {}).items():
-            for name in PER_SOURCE:
-                summed = np.array([part[start : start + count].sum(dtype=np.float64) for part in judged.totals[name]])
-                own[source][name] = own[source].get(name, 0) + summed
-            start += count
-        for name, parts in judged.totals.items():
+        validation = jax.device_get(evaluate(state, batch))
+        pairs += len(validation.right)
+        first = 0
+        for source, size in (shares or {}).items():
+            for name in SOURCE_METRICS:
+                summed = np.array(
+                    [part[first : first + size].sum(dtype=np.float64) for part in validation.totals[name]]
+                )
+                source_sums[source][name] = source_sums[source].get(name, 0) + summed
+            first += size
+        for name, parts in validation.totals.items():
             sums[name] = sums.get(name, 0) + np.array([part.sum(dtype=np.float64) for part in parts])
-        for stage, found in judged.errors.items():
-            errors.setdefault(stage, []).append(found[judged.known])
-        if len(shown) < SHOWN_PAIRS:
-            shown += matched_pairs(batch, judged, stride, SHOWN_PAIRS - len(shown))
-        if len(placed) < SHOWN_PLACEMENTS:
-            placed += placed_pairs(batch, judged, stride, SHOWN_PLACEMENTS - len(placed))
+        for stage, stage_errors in validation.errors.items():
+            errors.setdefault(stage, []).append(stage_errors[validation.known])
+        if len(matched) < MATCHED_PAIRS:
+            matched += matched_pairs(batch, validation, stride, MATCHED_PAIRS - len(matched))
+        if len(placed) < PLACED_PAIRS:
+            placed += placed_pairs(batch, validation, stride, PLACED_PAIRS - len(placed))
     means = metrics.mean(sums)
     weights = {"positive": 1.0, "negative": settings.negative_weight, "fine": settings.fine_weight}
     means["loss"] = sum(weight * metrics.term(sums, name) for name, weight in weights.items() if name in sums)
-    for stage, found in errors.items():
-        means |= {f"{stage}_{name}": value for name, value in metrics.over_matches(np.concatenate(found)).items()}
-    return ValidationReport(means, shown, placed, pairs, {name: metrics.mean(sums) for name, sums in own.items()})
+    for stage, stage_errors in errors.items():
+        means |= {
+            f"{stage}_{name}": value for name, value in metrics.over_matches(np.concatenate(stage_errors)).items()
+        }
+    return ValidationReport(
+        means, matched, placed, pairs, {name: metrics.mean(sums) for name, sums in source_sums.items()}
+    )
 
 
-def matched_pairs(batch: TrainingPairs, judged: Validation, stride: int, most: int) -> list[plots.MatchedPair]:
-    """The first `most` pairs of a batch, ready to draw."""
-    images = jax.device_get((batch.image_a[:most], batch.image_b[:most], batch.genuine[:most]))
+def matched_pairs(batch: TrainingPairs, validation: Validation, stride: int, count: int) -> list[plots.MatchedPair]:
+    """The first `count` pairs of a batch with their matches, for a picture."""
+    images = jax.device_get((batch.image_a[:count], batch.image_b[:count], batch.genuine[:count]))
     columns = images[0].shape[2] // stride
-    points_b = judged.points.get("fine", judged.points["coarse"])
-    drawn = []
+    points_b = validation.points.get("fine", validation.points["coarse"])
+    pairs = []
     for k in range(len(images[0])):
-        made = judged.matches.cells[k, :, 0] >= 0
-        cells = judged.matches.cells[k, made, 0]
-        points = stride * np.stack([cells % columns, cells // columns], -1), points_b[k, made]
-        right = judged.right[k, made]
+        present = validation.matches.cells[k, :, 0] >= 0
+        cells = validation.matches.cells[k, present, 0]
+        points = stride * np.stack([cells % columns, cells // columns], -1), points_b[k, present]
+        right = validation.right[k, present]
         kind = "same finger" if images[2][k] else DIFFERENT
-        title = f"{kind}: {f'{right.sum()} of {made.sum()} matches right' if made.any() else NO_MATCH}"
-        confidence = judged.matches.confidence[k, made]
-        drawn.append(plots.MatchedPair(images[0][k], images[1][k], *points, confidence, right, title))
-    return drawn
+        title = f"{kind}: {f'{right.sum()} of {present.sum()} matches right' if present.any() else NO_MATCH}"
+        confidence = validation.matches.confidence[k, present]
+        pairs.append(plots.MatchedPair(images[0][k], images[1][k], *points, confidence, right, title))
+    return pairs
 
 
-def placed_pairs(batch: TrainingPairs, judged: Validation, stride: int, most: int) -> list[plots.RegistrationPlot]:
-    """The first `most` pairs of a batch that have matches whose truth is known, ready to draw."""
-    known = judged.known  # (B, M)
-    drawn = []
-    for k in np.flatnonzero(known.any(axis=1))[:most]:
-        stages = {name: plots.StagePoints(points[k, known[k]], judged.errors[name][k, known[k]])
-                  for name, points in judged.points.items()}  # fmt: skip
-        drawn.append(
-            plots.RegistrationPlot(jax.device_get(batch.image_b[k]), judged.target[k, known[k]], stages, stride)
+def placed_pairs(batch: TrainingPairs, validation: Validation, stride: int, count: int) -> list[plots.RegistrationPlot]:
+    """The first `count` pairs of a batch that have matches whose true point is known, for a picture."""
+    known = validation.known  # (B, M)
+    pairs = []
+    for k in np.flatnonzero(known.any(axis=1))[:count]:
+        stages = {name: plots.StagePoints(points[k, known[k]], validation.errors[name][k, known[k]])
+                  for name, points in validation.points.items()}  # fmt: skip
+        pairs.append(
+            plots.RegistrationPlot(jax.device_get(batch.image_b[k]), validation.target[k, known[k]], stages, stride)
         )
-    return drawn
+    return pairs
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers for JSON, which knows no nan: null stands for a mean of nothing."""
+    """Numbers for JSON, which has no nan: null stands for a mean without values."""
     return {name: None if np.isnan(value) else round(float(value), 6) for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""Pairs for Module 2: A rendered, or warped, where it lies on B, and the map that is left between them."""
+"""Pairs for Module 2: A rendered, or warped, in B's frame, and the map that remains between them."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,13 @@ from jax.sharding import SingleDeviceSharding
 
 from ifvit import geometry
 from ifvit.config import build
-from ifvit.data.aligned_pairs import PreparedBatch, draw_slips, interpolated, lay_sheets, render_laid
+from ifvit.data.aligned_pairs import (
+    PreparedBatch,
+    draw_registration_noise,
+    interpolated,
+    make_aligned_pairs,
+    render_aligned,
+)
 from ifvit.data.finger_pool import grow_packed
 from ifvit.data.prepared import map_points
 from ifvit.data.rendered_pairs import FingerIndices, draw_pairs
@@ -30,17 +36,17 @@ def rendered(skins, data, genuine=True):
     key = jax.random.key(3)
     first = jnp.arange(COUNT, dtype=jnp.int32) % 3
     picks = FingerIndices(first, first if genuine else (first + 1) % 3, jnp.full(COUNT, genuine))
-    draws = draw_pairs(key, COUNT, data=data), draw_slips(key, COUNT, settings=data.pairs)
-    pairs, *enhanced = render_laid(draws, skins, picks, data, SingleDeviceSharding(jax.devices()[0]))
+    draws = draw_pairs(key, COUNT, data=data), draw_registration_noise(key, COUNT, settings=data.pairs)
+    pairs, *enhanced = render_aligned(draws, skins, picks, data, SingleDeviceSharding(jax.devices()[0]))
     return jax.device_get(pairs), [np.asarray(side) for side in enhanced]
 
 
-def moved(pairs):
+def displacements(pairs):
     """How far (N, 2) px the map takes what both prints show."""
     return (pairs.map_ab - np.asarray(geometry.pixel_grid(96, 96)))[pairs.valid_ab]
 
 
-def test_without_a_slip_a_lies_on_b_however_it_is_bent(skins):
+def test_without_registration_noise_a_lies_on_b_however_it_is_bent(skins):
     pairs, enhanced = rendered(
         skins,
         settings(
@@ -48,16 +54,16 @@ def test_without_a_slip_a_lies_on_b_however_it_is_bent(skins):
         ),
     )
     assert pairs.valid_ab.sum() > 1000
-    assert np.abs(moved(pairs)).max() < 0.05
+    assert np.abs(displacements(pairs)).max() < 0.05
     np.testing.assert_allclose(enhanced[0][pairs.valid_ab], enhanced[1][pairs.valid_ab], atol=0.05)
 
 
-def test_what_is_left_is_the_slip(skins):
+def test_what_remains_is_the_registration_noise(skins):
     """A turn and a shift about the frame's middle, whatever the bend."""
     pairs, _ = rendered(skins, settings("data.pairs.registration_noise_deg=4", "data.pairs.registration_noise_px=3"))
     for k in range(COUNT):
-        seen = pairs.valid_ab[k]
-        from_a, to_b = np.asarray(geometry.pixel_grid(96, 96))[seen], pairs.map_ab[k][seen]
+        valid = pairs.valid_ab[k]
+        from_a, to_b = np.asarray(geometry.pixel_grid(96, 96))[valid], pairs.map_ab[k][valid]
         straight = np.column_stack([from_a, np.ones(len(from_a))])
         affine, *_ = np.linalg.lstsq(straight, to_b, rcond=None)
         assert np.abs(straight @ affine - to_b).max() < 0.05
@@ -72,9 +78,9 @@ def test_the_maps_are_each_others_inverse_and_show_the_same_ridges(skins):
         assert np.abs(np.asarray(back) - x)[pairs.valid_ab[k]].max() < 0.2  # of a map sampled between its pixels
         ridges = pairs.ridges_a[k] & pairs.ridges_b[k]
         ours = np.asarray(geometry.sample(enhanced[1][k], pairs.map_ab[k], 1.0))
-        seen = pairs.valid_ab[k] & ridges
-        assert np.corrcoef(enhanced[0][k][seen], ours[seen])[0, 1] > 0.95
-    assert 0.3 < np.abs(moved(pairs)).mean() < 6
+        valid = pairs.valid_ab[k] & ridges
+        assert np.corrcoef(enhanced[0][k][valid], ours[valid])[0, 1] > 0.95
+    assert 0.3 < np.abs(displacements(pairs)).mean() < 6
 
 
 def test_prints_of_two_fingers_have_no_truth_but_lie_on_one_another(skins):
@@ -83,23 +89,23 @@ def test_prints_of_two_fingers_have_no_truth_but_lie_on_one_another(skins):
     assert ((pairs.ridges_a & pairs.ridges_b).mean((1, 2)) > 0.2).all()
 
 
-def test_slips_are_as_wide_as_asked():
-    slips = draw_slips(
+def test_registration_noise_is_as_large_as_configured():
+    noise = draw_registration_noise(
         jax.random.key(0),
         2000,
         settings=settings("data.pairs.registration_noise_deg=4", "data.pairs.registration_noise_px=3").pairs,
     )
-    assert np.rad2deg(np.std(slips.turn)) == pytest.approx(4, rel=0.1)
-    assert np.std(slips.shift) == pytest.approx(3, rel=0.1) and np.abs(np.mean(slips.shift)) < 0.3
+    assert np.rad2deg(np.std(noise.turn)) == pytest.approx(4, rel=0.1)
+    assert np.std(noise.shift) == pytest.approx(3, rel=0.1) and np.abs(np.mean(noise.shift)) < 0.3
 
 
-def sheets(to_a):
+def prepared_batch(to_a):
     """Prints of one grating; `to_a` takes points of B to points of A, both (..., 2) px."""
     y, x = np.mgrid[:96, :96]
     grey = (128 + 90 * np.cos(x / 3.0 + np.sin(y / 9.0))).astype(np.uint8)
     ridges = (x - 48) ** 2 + (y - 48) ** 2 < 40**2
-    one = [grey, 255 - grey, ridges, np.uint8(255)]
-    both = [np.stack([value] * COUNT) for value in one * 2]
+    side = [grey, 255 - grey, ridges, np.uint8(255)]
+    both = [np.stack([value] * COUNT) for value in side * 2]
     labels = np.arange(COUNT, dtype=np.int32)
     map_ba = to_a(map_points((96, 96))).astype(np.float32)
     return PreparedBatch(*both, np.stack([map_ba] * COUNT), np.ones(COUNT, bool), labels, labels + 1)
@@ -109,42 +115,43 @@ STILL = ["data.pairs.rotation_deg=0", "data.pairs.shift_px=0", "data.pairs.noise
          "data.pairs.pressure=0"]  # fmt: skip
 
 
-def test_prepared_prints_are_laid_by_their_map():
+def test_prepared_prints_are_aligned_by_their_map():
     def to_a(points):
         return points - (5, -3)
 
     still = settings(*STILL, "data.pairs.registration_noise_deg=0", "data.pairs.registration_noise_px=0").pairs
-    made = lay_sheets(jax.random.key(0), sheets(to_a), settings=still)
-    held = sheets(to_a)
+    aligned = make_aligned_pairs(jax.random.key(0), prepared_batch(to_a), settings=still)
+    inputs = prepared_batch(to_a)
     # Pixel (x, y) of B shows A at (x - 5, y + 3).
-    np.testing.assert_allclose(made.pairs.image_a[0, 3:90, 5:], held.grey_a[0][6:93, :-5] / 255, atol=1e-3)
-    np.testing.assert_allclose(made.enhanced_a[0, 3:90, 5:], held.enhanced_a[0][6:93, :-5] / 255, atol=1e-3)
-    np.testing.assert_allclose(made.pairs.image_b[0], held.grey_b[0] / 255, atol=1e-6)
-    np.testing.assert_allclose(made.pairs.map_ab[0], geometry.pixel_grid(96, 96), atol=1e-3)
-    np.testing.assert_array_equal(made.label_a, np.arange(COUNT))
-    np.testing.assert_array_equal(made.label_b, np.arange(COUNT) + 1)
-    overlap = np.asarray(made.laid.overlap[0])
+    np.testing.assert_allclose(aligned.pairs.image_a[0, 3:90, 5:], inputs.grey_a[0][6:93, :-5] / 255, atol=1e-3)
+    np.testing.assert_allclose(aligned.enhanced_a[0, 3:90, 5:], inputs.enhanced_a[0][6:93, :-5] / 255, atol=1e-3)
+    np.testing.assert_allclose(aligned.pairs.image_b[0], inputs.grey_b[0] / 255, atol=1e-6)
+    np.testing.assert_allclose(aligned.pairs.map_ab[0], geometry.pixel_grid(96, 96), atol=1e-3)
+    np.testing.assert_array_equal(aligned.label_a, np.arange(COUNT))
+    np.testing.assert_array_equal(aligned.label_b, np.arange(COUNT) + 1)
+    overlap = np.asarray(aligned.images.overlap[0])
     assert (
-        overlap.any() and (overlap <= (np.asarray(made.pairs.ridges_a[0]) & np.asarray(made.pairs.ridges_b[0]))).all()
+        overlap.any()
+        and (overlap <= (np.asarray(aligned.pairs.ridges_a[0]) & np.asarray(aligned.pairs.ridges_b[0]))).all()
     )
 
 
-def test_the_slip_of_a_prepared_pair_is_its_truth():
+def test_the_registration_noise_of_a_prepared_pair_is_its_truth():
     """With A = B, where the map says that A's pixel lies there is the same grey in B."""
-    slips = settings(
+    noise = settings(
         *STILL[2:],
         "data.pairs.rotation_deg=40",
         "data.pairs.registration_noise_deg=6",
         "data.pairs.registration_noise_px=3",
     ).pairs
-    made = lay_sheets(jax.random.key(1), sheets(lambda points: points), settings=slips)
+    aligned = make_aligned_pairs(jax.random.key(1), prepared_batch(lambda points: points), settings=noise)
     for k in range(COUNT):
-        there = np.asarray(geometry.sample(made.pairs.image_b[k], made.pairs.map_ab[k], 1.0))
-        seen = np.asarray(made.pairs.valid_ab[k])
-        assert seen.sum() > 1000
-        error = np.abs(there - np.asarray(made.pairs.image_a[k]))[seen]
+        values = np.asarray(geometry.sample(aligned.pairs.image_b[k], aligned.pairs.map_ab[k], 1.0))
+        valid = np.asarray(aligned.pairs.valid_ab[k])
+        assert valid.sum() > 1000
+        error = np.abs(values - np.asarray(aligned.pairs.image_a[k]))[valid]
         assert np.median(error) < 0.05 and np.quantile(error, 0.9) < 0.15
-    assert np.abs(np.asarray(made.pairs.map_ab[0]) - np.asarray(geometry.pixel_grid(96, 96))).mean() > 0.5
+    assert np.abs(np.asarray(aligned.pairs.map_ab[0]) - np.asarray(geometry.pixel_grid(96, 96))).mean() > 0.5
 
 
 def test_a_map_is_bilinear_between_its_points_and_goes_straight_on_beyond_them():
@@ -158,7 +165,7 @@ def test_a_map_is_bilinear_between_its_points_and_goes_straight_on_beyond_them()
     bent = map_points((96, 96)).astype(np.float32)
     bent[3, 4] += (2, 0)
     bent[3, -1] += (4, 0)  # of the last mesh, from 88 to 96 px
-    found = interpolated(
+    values = interpolated(
         jnp.asarray(bent), jnp.array([[32.0, 24.0], [36.0, 24.0], [36.0, 28.0], [48.0, 24.0], [92.0, 24.0]])
     )
-    np.testing.assert_allclose(found, [[34, 24], [37, 24], [36.5, 28], [48, 24], [94, 24]], atol=1e-5)
+    np.testing.assert_allclose(values, [[34, 24], [37, 24], [36.5, 28], [48, 24], [94, 24]], atol=1e-5)

@@ -31,14 +31,14 @@ class Drawn:
 
     def __init__(self):
         grey = np.random.default_rng(0).integers(0, 255, (FINGERS * EACH, 2 * SIDE, 2 * SIDE)).astype(np.uint8)
-        self.canvases = [Canvas(one, np.ones(one.shape, bool), 255) for one in grey]
-        self.asked = []
+        self.canvases = [Canvas(grey, np.ones(grey.shape, bool), 255) for grey in grey]
+        self.requests = []
 
     def __len__(self):
         return len(self.canvases)
 
     def canvas(self, k):
-        self.asked.append(k)
+        self.requests.append(k)
         return self.canvases[k]
 
 
@@ -58,36 +58,36 @@ def batches(config, impressions, stream=TRAIN, chosen=None, **changes):
 
 
 def test_batch_n_is_a_function_of_seed_and_n(config, impressions):
-    whole = [p.image_b for p in batches(config, impressions).pairs(0, 4)]
-    resumed = [p.image_b for p in batches(config, impressions).pairs(2, 4)]
-    for one, other in zip(whole[2:], resumed, strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert not np.array_equal(whole[0], whole[1])
-    other_seed = next(batches(config, impressions, seed=1).pairs(0, 1)).image_b
-    assert not np.array_equal(whole[0], other_seed)
-    validation = next(batches(config, impressions, VALIDATE).pairs(0, 1)).image_b
-    assert not np.array_equal(whole[0], validation)
+    images = [p.image_b for p in batches(config, impressions).iterate(0, 4)]
+    resumed = [p.image_b for p in batches(config, impressions).iterate(2, 4)]
+    for first, other in zip(images[2:], resumed, strict=True):
+        np.testing.assert_array_equal(first, other)
+    assert not np.array_equal(images[0], images[1])
+    other_seed = next(batches(config, impressions, seed=1).iterate(0, 1)).image_b
+    assert not np.array_equal(images[0], other_seed)
+    validation = next(batches(config, impressions, VALIDATE).iterate(0, 1)).image_b
+    assert not np.array_equal(images[0], validation)
 
 
 def test_threads_change_nothing(config, impressions):
-    alone = [p.image_a for p in batches(config, impressions, threads=0).pairs(0, 6)]
-    threaded = [p.image_a for p in batches(config, impressions, threads=3).pairs(0, 6)]
-    for one, other in zip(alone, threaded, strict=True):
-        np.testing.assert_array_equal(one, other)
+    alone = [p.image_a for p in batches(config, impressions, threads=0).iterate(0, 6)]
+    threaded = [p.image_a for p in batches(config, impressions, threads=3).iterate(0, 6)]
+    for first, other in zip(alone, threaded, strict=True):
+        np.testing.assert_array_equal(first, other)
 
 
 def test_an_epoch_sees_every_impression_once(config, impressions):
-    held = batches(config, impressions)
-    seen = np.concatenate([held.choose(n)[0] for n in range(15)])  # 15 x 8 = 8 epochs of 15
+    stream = batches(config, impressions)
+    chosen_a = np.concatenate([stream.choose(n)[0] for n in range(15)])  # 15 x 8 = 8 epochs of 15
     for epoch in range(8):
-        assert sorted(seen[15 * epoch : 15 * (epoch + 1)]) == list(range(15))
-    assert seen[:15].tolist() != seen[15:30].tolist()
+        assert sorted(chosen_a[15 * epoch : 15 * (epoch + 1)]) == list(range(15))
+    assert chosen_a[:15].tolist() != chosen_a[15:30].tolist()
 
 
 def test_impostors_are_other_fingers_and_genuine_pairs_the_same_impression(config, impressions):
-    held = batches(config, impressions, impostor_share=0.4)
-    drawn = [held.choose(n) for n in range(200)]
-    first, second, genuine = (np.concatenate(part) for part in zip(*drawn, strict=True))
+    stream = batches(config, impressions, impostor_share=0.4)
+    choices = [stream.choose(n) for n in range(200)]
+    first, second, genuine = (np.concatenate(part) for part in zip(*choices, strict=True))
     assert (first[genuine] == second[genuine]).all()
     assert (impressions.identity[first] != impressions.identity[second])[~genuine].all()
     assert np.mean(~genuine) == pytest.approx(0.4, abs=0.04)
@@ -96,9 +96,9 @@ def test_impostors_are_other_fingers_and_genuine_pairs_the_same_impression(confi
 
 def test_only_the_chosen_impressions_are_used(config, impressions):
     chosen = np.arange(3, 9)
-    held = batches(config, impressions, chosen=chosen, impostor_share=0.5)
+    stream = batches(config, impressions, chosen=chosen, impostor_share=0.5)
     for n in range(20):
-        first, second, _ = held.choose(n)
+        first, second, _ = stream.choose(n)
         assert set(first) | set(second) <= set(chosen)
 
 
@@ -109,17 +109,17 @@ def test_one_finger_has_no_impostors(config, impressions):
 
 
 def test_a_canvas_is_asked_for_once_a_batch(config, impressions):
-    held = batches(config, impressions)
-    first, second, _ = held.choose(5)
-    impressions.asked.clear()
-    held.on_host(5)
-    assert sorted(impressions.asked) == sorted({*first.tolist(), *second.tolist()})
+    stream = batches(config, impressions)
+    first, second, _ = stream.choose(5)
+    impressions.requests.clear()
+    stream.on_host(5)
+    assert sorted(impressions.requests) == sorted({*first.tolist(), *second.tolist()})
 
 
 def test_sources_of_a_mixture_draw_by_their_names(config, impressions):
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    drawn = [
+    choices = [
         CopiedBatches(config, impressions, np.arange(15), BatchSpec(8, sharding, TRAIN, name)).choose(0)[0].tolist()
         for name in ("", "one", "other")
     ]
-    assert len({tuple(one) for one in drawn}) == 3
+    assert len({tuple(choice) for choice in choices}) == 3

@@ -4,7 +4,7 @@ import pytest
 
 from ifvit.config import build
 from ifvit.data import finger_pool
-from ifvit.data.finger_pool import FingerPool, finger_keys, grow_packed, grown
+from ifvit.data.finger_pool import FingerPool, finger_keys, grow_packed, grow_pool
 from ifvit.launch import compose_tree
 from ifvit.storage.cache import Cache
 from ifvit.synthesis.master import Skin, grow_finger, pack
@@ -27,15 +27,15 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def skins(folder):
     """Five fingers, so two blocks, the second of them whole in the cache."""
-    return grown(7, 5, Cache(folder, "fingers", 10**9))
+    return grow_pool(7, 5, Cache(folder, "fingers", 10**9))
 
 
-def nth(skins: Skin, at) -> Skin:
-    return jax.tree.map(lambda leaf: leaf[at], skins)
+def nth(skins: Skin, index) -> Skin:
+    return jax.tree.map(lambda leaf: leaf[index], skins)
 
 
-def same(some: Skin, other: Skin) -> None:
-    for a, b in zip(some, other, strict=True):
+def same(skins_a: Skin, other: Skin) -> None:
+    for a, b in zip(skins_a, other, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -53,12 +53,12 @@ def test_a_finger_is_a_number_under_the_seed(skins):
 
 def test_the_second_time_nothing_grows(skins, folder, monkeypatch):
     monkeypatch.setattr(finger_pool, "grow_packed", None)
-    same(grown(7, 5, Cache(folder, "fingers", 10**9)), skins)
-    same(nth(grown(7, 6, Cache(folder, "fingers", 10**9)), np.s_[:5]), skins)  # its last block was kept whole
+    same(grow_pool(7, 5, Cache(folder, "fingers", 10**9)), skins)
+    same(nth(grow_pool(7, 6, Cache(folder, "fingers", 10**9)), np.s_[:5]), skins)  # its last block was kept whole
 
 
 def test_after_a_wipe_the_same_bits(skins, tmp_path):
-    same(grown(7, 2, Cache(tmp_path, "fingers", 10**9)), nth(skins, np.s_[:2]))
+    same(grow_pool(7, 2, Cache(tmp_path, "fingers", 10**9)), nth(skins, np.s_[:2]))
 
 
 def test_any_seed_of_the_config_has_fingers():
@@ -80,7 +80,7 @@ FLOATS = {"wave": np.zeros((BLOCK, 736, 512), np.int8), "creases": np.zeros((BLO
 def test_a_foreign_block_is_grown_anew(skins, tmp_path, block):
     cache = Cache(tmp_path, "fingers", 10**9)
     cache.write(finger_pool._block_name(7, 0), **block)
-    same(grown(7, 2, cache), nth(skins, np.s_[:2]))
+    same(grow_pool(7, 2, cache), nth(skins, np.s_[:2]))
 
 
 def test_fingers_of_an_earlier_recipe_are_not_read(skins, folder, tmp_path, monkeypatch):
@@ -89,19 +89,19 @@ def test_fingers_of_an_earlier_recipe_are_not_read(skins, folder, tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr(finger_pool, "RECIPE", finger_pool.RECIPE - 1)
         cache.write(finger_pool._block_name(7, 0), **nth(skins, np.s_[2:5])._asdict())
-        same(grown(7, 2, cache), nth(skins, np.s_[2:4]))
-    same(grown(7, 2, cache), nth(skins, np.s_[:2]))
+        same(grow_pool(7, 2, cache), nth(skins, np.s_[2:4]))
+    same(grow_pool(7, 2, cache), nth(skins, np.s_[:2]))
 
 
 def test_what_is_too_large_is_not_cached(skins, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(finger_pool, "CACHE_LIMIT", 10**5)
-    same(grown(7, 2, Cache(tmp_path, "fingers", 10**5)), nth(skins, np.s_[:2]))
+    same(grow_pool(7, 2, Cache(tmp_path, "fingers", 10**5)), nth(skins, np.s_[:2]))
     assert "not cached" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_renewal_takes_the_slots_in_turn(skins, folder):
-    held = FingerPool(settings(folder, "data.renew=2"), 7)
-    numbers = [held.numbers_at(step).tolist() for step in range(5)]
+    pool = FingerPool(settings(folder, "data.renew=2"), 7)
+    numbers = [pool.numbers_at(step).tolist() for step in range(5)]
     # Three are trained on; the new fingers are numbered from 5 on.
     assert numbers == [[0, 1, 2], [5, 6, 2], [8, 6, 7], [8, 9, 10], [11, 12, 10]]
     still = FingerPool(settings(folder), 7)
@@ -109,16 +109,16 @@ def test_renewal_takes_the_slots_in_turn(skins, folder):
 
 
 def test_the_pool_holds_what_its_numbers_say_however_it_came_there(skins, folder):
-    walked, jumped = (FingerPool(settings(folder, "data.renew=2"), 7) for _ in range(2))
+    stepwise, direct = (FingerPool(settings(folder, "data.renew=2"), 7) for _ in range(2))
     for step in range(4):
-        walked.move_to(step)
-    jumped.move_to(3)
-    same(walked.skins, jumped.skins)
-    same(nth(walked.skins, np.s_[:3]), grow_packed(7, walked.numbers_at(3)))
-    same(nth(walked.skins, np.s_[3:]), nth(skins, np.s_[3:]))  # those held out stay
+        stepwise.move_to(step)
+    direct.move_to(3)
+    same(stepwise.skins, direct.skins)
+    same(nth(stepwise.skins, np.s_[:3]), grow_packed(7, stepwise.numbers_at(3)))
+    same(nth(stepwise.skins, np.s_[3:]), nth(skins, np.s_[3:]))  # those held out stay
 
 
 def test_without_renewal_nothing_moves(skins, folder):
-    held = FingerPool(settings(folder), 7)
-    held.move_to(50)
-    same(held.skins, skins)
+    pool = FingerPool(settings(folder), 7)
+    pool.move_to(50)
+    same(pool.skins, skins)

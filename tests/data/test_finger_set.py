@@ -13,7 +13,7 @@ from scipy import ndimage
 from ifvit.config import build
 from ifvit.data import finger_set
 from ifvit.data.finger_pool import finger_keys
-from ifvit.data.finger_set import STEP, draw_impressions, make_set, pattern_of, show
+from ifvit.data.finger_set import STEP, draw_impressions, make_set, pattern_of, render_finger
 from ifvit.data.impressions import load
 from ifvit.errors import DataError
 from ifvit.launch import compose_tree
@@ -26,12 +26,12 @@ FINGERS, IMPRESSIONS, SEED = 2, 3, 5
 @pytest.fixture(scope="module", autouse=True)
 def few_at_once():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finger_set, "AT_ONCE", 2)
+        patch.setattr(finger_set, "BATCH", 2)
         yield
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def folder_of_set(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sets") / "set"
     make_set(folder, FINGERS, IMPRESSIONS, SEED, SETTINGS)
     return folder
@@ -45,8 +45,8 @@ def rows_of(path):
     return list(csv.DictReader(path.open()))
 
 
-def test_every_file_is_there_and_named(made):
-    rows = rows_of(made / "manifest.csv")
+def test_every_file_is_there_and_named(folder_of_set):
+    rows = rows_of(folder_of_set / "manifest.csv")
     assert [row["path"] for row in rows] == [f"DB1_A/{f}_{i}.png" for f in (1, 2) for i in (1, 2, 3)]
     assert [(row["subject"], row["finger"], row["impression"]) for row in rows[:4]] == [
         ("1", "1", "1"), ("1", "1", "2"), ("1", "1", "3"), ("2", "1", "1")
@@ -54,48 +54,48 @@ def test_every_file_is_there_and_named(made):
     assert {row["ppi"] for row in rows} == {"500"} and {row["sensor"] for row in rows} <= set(SETTINGS.sensors)
     patterns = [pattern_of(finger_keys(SEED, np.array([k]))[0]).item() for k in range(FINGERS)]
     assert [row["pattern"] for row in rows[::3]] == [finger_set.Pattern(p).name.lower() for p in patterns]
-    assert sorted(contents(made)) == sorted(
+    assert sorted(contents(folder_of_set)) == sorted(
         ["README.txt", "manifest.csv", "set.json"]
         + [f"{kind}/{f}_{i}.{end}" for kind, end in (("DB1_A", "png"), ("minutiae", "csv"), ("maps", "npz"))
            for f in (1, 2) for i in (1, 2, 3)]
     )  # fmt: skip
 
 
-def test_images_are_the_fingers_impressions(made):
+def test_images_are_the_fingers_impressions(folder_of_set):
     master = grow_finger(finger_keys(SEED, np.array([1]))[0])
-    shown = show(master, draw_impressions(SEED, 1, 2, SETTINGS))  # of two, the same as of three
+    shown = render_finger(master, draw_impressions(SEED, 1, 2, SETTINGS))  # of two, the same as of three
     for i in range(2):
-        grey = cv2.imread(str(made / f"DB1_A/2_{i + 1}.png"), cv2.IMREAD_UNCHANGED)
+        grey = cv2.imread(str(folder_of_set / f"DB1_A/2_{i + 1}.png"), cv2.IMREAD_UNCHANGED)
         np.testing.assert_array_equal(grey, shown.image[i])
         assert grey.shape == (480, 400) and grey.dtype == np.uint8 and grey.std() > 10
 
 
 def interpolated(grid, points):
     """A map's values (N, 2) at points (..., 2) px, as its README says."""
-    at = points[..., ::-1].reshape(-1, 2).T / STEP
-    values = [ndimage.map_coordinates(grid[..., k], at, order=1, cval=np.nan) for k in (0, 1)]
+    position = points[..., ::-1].reshape(-1, 2).T / STEP
+    values = [ndimage.map_coordinates(grid[..., k], position, order=1, cval=np.nan) for k in (0, 1)]
     return np.stack(values, -1).reshape(points.shape)
 
 
-def carried(made, finger, one, other, points):
-    """Points (N, 2) of impression `one`, carried over to `other` by the maps on disk alone."""
-    with np.load(made / f"maps/{finger}_{one}.npz") as maps:
-        there = interpolated(maps["to_finger"], points)
-    with np.load(made / f"maps/{finger}_{other}.npz") as maps:
-        return interpolated(maps["from_finger"], there)
+def carried(folder_of_set, finger, source, target, points):
+    """Points (N, 2) of impression `source`, mapped to `target` by the maps on disk alone."""
+    with np.load(folder_of_set / f"maps/{finger}_{source}.npz") as maps:
+        places_on_finger = interpolated(maps["to_finger"], points)
+    with np.load(folder_of_set / f"maps/{finger}_{target}.npz") as maps:
+        return interpolated(maps["from_finger"], places_on_finger)
 
 
-def test_one_minutia_is_one_place_by_the_maps(made):
+def test_one_minutia_is_one_place_by_the_maps(folder_of_set):
     """Each minutia that two impressions show lies where the maps carry it, within what interpolation loses."""
     for finger in (1, 2):
-        tables = [{row["id"]: row for row in rows_of(made / f"minutiae/{finger}_{i}.csv")} for i in (1, 2)]
+        tables = [{row["id"]: row for row in rows_of(folder_of_set / f"minutiae/{finger}_{i}.csv")} for i in (1, 2)]
         both = sorted(set(tables[0]) & set(tables[1]))
         assert len(both) > 10
         places = [
             np.array([[float(table[k]["x"]), float(table[k]["y"])] for k in both], np.float32) for table in tables
         ]
-        found = carried(made, finger, 1, 2, places[0])
-        off = np.hypot(*(found - places[1]).T)
+        positions = carried(folder_of_set, finger, 1, 2, places[0])
+        off = np.hypot(*(positions - places[1]).T)
         assert np.isfinite(off).mean() > 0.9 and np.nanmax(off) < 0.2
         assert all(tables[0][k]["kind"] == tables[1][k]["kind"] for k in both)
 
@@ -106,12 +106,12 @@ def test_a_minutia_under_a_crease_is_not_listed():
     creased = master._replace(creases=np.full_like(master.creases, 255))
     draws = draw_impressions(SEED, 0, 1, SETTINGS)
     bare = draws._replace(creases=0 * draws.creases)
-    assert not show(creased, draws).held.any()
-    assert show(creased, bare).held.sum() > 10
+    assert not render_finger(creased, draws).visible.any()
+    assert render_finger(creased, bare).visible.sum() > 10
 
 
-def test_maps_undo_each_other(made):
-    with np.load(made / "maps/1_1.npz") as maps:
+def test_maps_undo_each_other(folder_of_set):
+    with np.load(folder_of_set / "maps/1_1.npz") as maps:
         y, x = np.mgrid[0:480:STEP, 0:400:STEP]
         back = interpolated(maps["from_finger"], maps["to_finger"])
         off = np.hypot(back[..., 0] - x, back[..., 1] - y)[maps["shown"]]
@@ -119,15 +119,17 @@ def test_maps_undo_each_other(made):
         assert maps["shown"].mean() > 0.1 and np.nanmax(off) < 0.1
 
 
-def test_it_is_a_data_set_to_train_on(made):
-    data = build(compose_tree(["data=fvc", f"data.root={made}", "data.databases=[DB1_A]", "data.file_ppi=500"])).data
-    held = load(data)
-    assert len(held) == FINGERS * IMPRESSIONS
-    assert held.names == (f"{made.name}/DB1_A/1", f"{made.name}/DB1_A/2")
+def test_it_is_a_data_set_to_train_on(folder_of_set):
+    data = build(
+        compose_tree(["data=fvc", f"data.root={folder_of_set}", "data.databases=[DB1_A]", "data.file_ppi=500"])
+    ).data
+    impressions = load(data)
+    assert len(impressions) == FINGERS * IMPRESSIONS
+    assert impressions.names == (f"{folder_of_set.name}/DB1_A/1", f"{folder_of_set.name}/DB1_A/2")
 
 
 @pytest.mark.parametrize("left", [0, 1, 2, 8])
-def test_it_goes_on_where_it_stopped(made, tmp_path, monkeypatch, left):
+def test_it_goes_on_where_it_stopped(folder_of_set, tmp_path, monkeypatch, left):
     folder, write = tmp_path / "set", finger_set.write_whole
 
     def until_the_disk_is_full(path, content):
@@ -140,13 +142,13 @@ def test_it_goes_on_where_it_stopped(made, tmp_path, monkeypatch, left):
     monkeypatch.setattr(finger_set, "write_whole", until_the_disk_is_full)
     with pytest.raises(OSError, match="No space"):
         make_set(folder, FINGERS, IMPRESSIONS, SEED, SETTINGS)
-    assert len(contents(folder)) < len(contents(made)) and not (folder / "manifest.csv").exists()
+    assert len(contents(folder)) < len(contents(folder_of_set)) and not (folder / "manifest.csv").exists()
     folder.mkdir(exist_ok=True)
     (folder / ".set.json-1-ab.tmp").write_text("{")  # what a kill leaves
     monkeypatch.setattr(finger_set, "write_whole", write)
     make_set(folder, FINGERS, IMPRESSIONS, SEED, SETTINGS)
-    assert contents(folder).keys() - contents(made).keys() == {".set.json-1-ab.tmp"}
-    for name, content in contents(made).items():
+    assert contents(folder).keys() - contents(folder_of_set).keys() == {".set.json-1-ab.tmp"}
+    for name, content in contents(folder_of_set).items():
         if not name.endswith(".npz"):  # a zip carries the time
             assert contents(folder)[name] == content, name
 
@@ -178,15 +180,15 @@ def test_a_foreign_set_json_is_refused(tmp_path, text):
         make_set(tmp_path, 1, 1, SEED, SETTINGS)
 
 
-def test_another_sets_folder_is_refused(made):
-    before = contents(made)
+def test_another_sets_folder_is_refused(folder_of_set):
+    before = contents(folder_of_set)
     with pytest.raises(DataError, match="another set .seed 5 there, 6 asked"):
-        make_set(made, FINGERS, IMPRESSIONS, 6, SETTINGS)
+        make_set(folder_of_set, FINGERS, IMPRESSIONS, 6, SETTINGS)
     with pytest.raises(DataError, match="impressions 3 there, 4 asked"):
-        make_set(made, FINGERS, 4, SEED, SETTINGS)
+        make_set(folder_of_set, FINGERS, 4, SEED, SETTINGS)
     with pytest.raises(DataError, match=r"another set \(wear 1.0 there, 2.0 asked\)"):
-        make_set(made, FINGERS, IMPRESSIONS, SEED, dataclasses.replace(SETTINGS, wear=2.0))
-    assert contents(made) == before
+        make_set(folder_of_set, FINGERS, IMPRESSIONS, SEED, dataclasses.replace(SETTINGS, wear=2.0))
+    assert contents(folder_of_set) == before
 
 
 def test_a_file_in_the_way_is_refused(tmp_path):
@@ -196,14 +198,14 @@ def test_a_file_in_the_way_is_refused(tmp_path):
 
 
 def test_the_contact_sheet_has_a_row_for_each_class(monkeypatch):
-    grown = []
+    patterns_grown = []
 
     def quickly(key, pattern):
-        grown.append(pattern)
+        patterns_grown.append(pattern)
         return jax.tree.map(lambda leaf: leaf, MASTER)
 
     MASTER = grow_finger(finger_keys(SEED, np.array([0]))[0])
     monkeypatch.setattr(finger_set, "grow_finger", quickly)
     sheet = finger_set.contact_sheet(SEED, 2, SETTINGS)
-    assert grown == list(range(6)) and sheet.dtype == np.uint8 and sheet.shape[2] == 3
+    assert patterns_grown == list(range(6)) and sheet.dtype == np.uint8 and sheet.shape[2] == 3
     assert sheet.shape[0] > 6 * 240 and 400 < sheet.shape[1] < 500

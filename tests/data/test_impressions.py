@@ -22,25 +22,25 @@ def settings(root, *more):
 
 
 def test_every_image_is_read_once_and_kept(root):
-    held = load(settings(root))
-    assert len(held) == held.in_memory == 8
-    assert held.names == tuple(f"folder/finger{k}" for k in range(4))
-    assert held.identity.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    canvas = held.canvas(3)
+    impressions = load(settings(root))
+    assert len(impressions) == impressions.in_memory == 8
+    assert impressions.names == tuple(f"folder/finger{k}" for k in range(4))
+    assert impressions.identity.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    canvas = impressions.canvas(3)
     assert canvas.grey.shape == canvas.ridges.shape == (128, 128) and 0.05 < canvas.ridges.mean() < 0.5
-    assert held.canvas(3) is canvas
+    assert impressions.canvas(3) is canvas
 
 
 @pytest.mark.parametrize("enhancement", ["none", "gabor"])
 def test_beyond_the_memory_images_are_read_again_to_the_same_bits(root, tmp_path, enhancement):
     more = (f"data.ridge_mask={enhancement}", f"data.cache_dir={tmp_path / 'cache'}")
-    whole, some, none = (load(settings(root, f"data.memory_gb={gb}", *more)) for gb in (1, 100_000 / 2**30, 0))
-    assert (whole.in_memory, some.in_memory, none.in_memory) == (8, 3, 0)
-    assert whole.fingerprint == some.fingerprint == none.fingerprint
+    full, partial, decoded = (load(settings(root, f"data.memory_gb={gb}", *more)) for gb in (1, 100_000 / 2**30, 0))
+    assert (full.in_memory, partial.in_memory, decoded.in_memory) == (8, 3, 0)
+    assert full.fingerprint == partial.fingerprint == decoded.fingerprint
     for k in range(8):
-        for other in (some, none):
-            np.testing.assert_array_equal(whole.canvas(k).grey, other.canvas(k).grey)
-            np.testing.assert_array_equal(whole.canvas(k).ridges, other.canvas(k).ridges)
+        for other in (partial, decoded):
+            np.testing.assert_array_equal(full.canvas(k).grey, other.canvas(k).grey)
+            np.testing.assert_array_equal(full.canvas(k).ridges, other.canvas(k).ridges)
 
 
 def test_the_fingerprint_is_the_datas(root, tmp_path):
@@ -63,8 +63,8 @@ def test_damaged_images_are_named_counted_and_limited(root, tmp_path, capsys, en
     damaged.write_bytes(damaged.read_bytes()[:500])
     with pytest.raises(DataError, match="1 of 8 images cannot be used(.|\n)*finger1/1.png"):
         load(settings(root, *more))
-    held = load(settings(root, "data.max_damaged=1", *more))
-    assert len(held) == 7 and held.identity.tolist() == [0, 0, 1, 2, 2, 3, 3]
+    impressions = load(settings(root, "data.max_damaged=1", *more))
+    assert len(impressions) == 7 and impressions.identity.tolist() == [0, 0, 1, 2, 2, 3, 3]
     assert "finger1/1.png" in capsys.readouterr().err
 
 
@@ -75,22 +75,22 @@ def test_only_damaged_images_is_an_error_whatever_is_allowed(tmp_path):
 
 
 def test_a_file_that_vanishes_after_it_was_checked_is_named(root):
-    held = load(settings(root, "data.memory_gb=0"))
-    shutil.copy(held.records[0].path, held.records[1].path)
+    impressions = load(settings(root, "data.memory_gb=0"))
+    shutil.copy(impressions.records[0].path, impressions.records[1].path)
     with pytest.raises(image.ImageError, match="finger0/1.png: has changed since it was checked"):
-        held.canvas(1)
-    held.records[2].path.unlink()
+        impressions.canvas(1)
+    impressions.records[2].path.unlink()
     with pytest.raises(image.ImageError, match="finger1/0.png"):
-        held.canvas(2)
+        impressions.canvas(2)
 
 
 def test_what_is_assumed_and_turned_over_is_said(root, capsys):
     path = root / "finger2" / "0.png"
     cv2.imwrite(str(path), 255 - cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
-    held = load(settings(root, "data.file_ppi=null"))
-    said = capsys.readouterr().err
-    assert "8 of 8 images say nowhere what their resolution is: 500 ppi are assumed" in said
-    assert "1 images with light ridges" in said and {record.ppi for record in held.records} == {500}
+    impressions = load(settings(root, "data.file_ppi=null"))
+    messages = capsys.readouterr().err
+    assert "8 of 8 images say nowhere what their resolution is: 500 ppi are assumed" in messages
+    assert "1 images with light ridges" in messages and {record.ppi for record in impressions.records} == {500}
 
 
 def test_one_image_of_two_fingers_is_refused_whatever_its_file(root):

@@ -20,13 +20,13 @@ def mesh_sharding(devices=1):
 
 def test_synthetic_fingers_are_split_before_any_is_grown(monkeypatch):
     """The last ones validate; what each batch is made of, and what the data is, is known without growing."""
-    monkeypatch.setattr(loader, "Pool", lambda *_: pytest.fail("grown"))
+    monkeypatch.setattr(loader, "FingerPool", lambda *_: pytest.fail("grown"))
     changes = {"data.source": "synthetic", "data.fingers": 7, "data.val_fingers": 3, "trainer.batch_size": 64}
     settings = build(compose_tree([f"{key}={value}" for key, value in changes.items()]))
-    held = loader.supply(settings, mesh_sharding())
-    assert held.fingerprint.startswith("synthetic fingers 7, seed 0, recipe")
+    data = loader.supply(settings, mesh_sharding())
+    assert data.fingerprint.startswith("synthetic fingers 7, seed 0, recipe")
     for stream, fingers in ((TRAIN, {0, 1, 2, 3}), (VALIDATE, {4, 5, 6})):
-        batches = held.batches(stream)
+        batches = data.batches(stream)
         picks = batches.on_host(0)
         assert set(picks.finger_a.tolist()) == set(picks.finger_b.tolist()) == fingers
         assert batches.fingers == len(batches) == len(fingers)
@@ -34,7 +34,7 @@ def test_synthetic_fingers_are_split_before_any_is_grown(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "weights, total, unit, made",
+    "weights, total, unit, expected",
     [
         ([1, 1], 16, 1, [8, 8]),
         ([1, 1, 1], 16, 1, [6, 5, 5]),
@@ -47,8 +47,8 @@ def test_synthetic_fingers_are_split_before_any_is_grown(monkeypatch):
         ([5], 7, 1, [7]),
     ],
 )
-def test_a_batch_is_shared_by_weight(weights, total, unit, made):
-    assert shares(weights, total, unit) == made and sum(made) == total
+def test_a_batch_is_shared_by_weight(weights, total, unit, expected):
+    assert shares(weights, total, unit) == expected and sum(expected) == total
 
 
 def test_more_sources_than_places():
@@ -78,16 +78,16 @@ def mixture(prints, tmp_path):
 
 
 def test_every_batch_of_a_mixture_holds_each_source_by_weight(mixture):
-    held = loader.supply(mixture("data.mixture.synthetic.weight=0"), mesh_sharding())
-    batches = held.batches(TRAIN)
+    data = loader.supply(mixture("data.mixture.synthetic.weight=0"), mesh_sharding())
+    batches = data.batches(TRAIN)
     assert batches.fingers == 4 and len(batches) == 8  # of four fingers in each folder two are held out
     for n in (0, 5):
         folder, mine = batches.on_host(n)
         assert len(folder.genuine) == 3 and len(mine.genuine) == 5
         pairs = batches.on_device(n, (folder, mine))
         assert pairs.image_a.shape == (8, 32, 32)
-    assert "16 images" in held.fingerprint and "synthetic" not in held.fingerprint
-    assert set(held.split.part.values()) == {"train", "validate"} and len(held.split.part) == 8
+    assert "16 images" in data.fingerprint and "synthetic" not in data.fingerprint
+    assert set(data.split.part.values()) == {"train", "validate"} and len(data.split.part) == 8
 
 
 def test_the_sources_of_a_mixture_do_not_touch_each_other(mixture):
@@ -101,14 +101,14 @@ def test_the_sources_of_a_mixture_do_not_touch_each_other(mixture):
 
 
 def test_a_mixture_with_synthetic_fingers_is_the_same_whatever_the_threads(mixture, tmp_path):
-    def drawn(*more, start=0):
+    def batches_of(*more, start=0):
         config = mixture(f"data.cache_dir={tmp_path / 'cache'}", *more)
-        return list(loader.supply(config, mesh_sharding()).batches(TRAIN).pairs(start, 4))
+        return list(loader.supply(config, mesh_sharding()).batches(TRAIN).iterate(start, 4))
 
-    alone, threaded = drawn("data.threads=0"), drawn("data.threads=3", "data.memory_gb=0", start=2)
+    alone, threaded = batches_of("data.threads=0"), batches_of("data.threads=3", "data.memory_gb=0", start=2)
     assert len(alone) == 4 and alone[0].genuine.all() and alone[0].valid_ab.any()
-    for one, other in zip(alone[2:], threaded, strict=True):
-        jax.tree.map(np.testing.assert_array_equal, one, other)
+    for first, other in zip(alone[2:], threaded, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, first, other)
 
 
 def test_who_is_kept_for_tests_is_not_even_read(prints, tmp_path, capsys):
@@ -118,8 +118,8 @@ def test_who_is_kept_for_tests_is_not_even_read(prints, tmp_path, capsys):
     (tmp_path / "split.csv").write_text("subject,part\n" + "".join(f"folder/finger{k},{part}\n" for k, part in parts))
     overrides = ["debug=smoke", "data=folder", f"data.root={root}", f"data.split={tmp_path / 'split.csv'}",
                  "data.pairs.impostor_share=0"]  # fmt: skip
-    held = loader.supply(build(compose_tree(overrides)), mesh_sharding())
-    assert len(held.prints) == 4 and len(held.split.part) == 4
+    data = loader.supply(build(compose_tree(overrides)), mesh_sharding())
+    assert len(data.prints) == 4 and len(data.split.part) == 4
 
 
 def test_one_image_on_both_sides_of_the_split_is_refused(prints, tmp_path):

@@ -42,14 +42,14 @@ def root(tmp_path_factory):
 
 
 def pairs_in(out):
-    told = read_info(out)
-    blocks = list(pair_blocks(out, told.frame).held(told.pairs))
+    summary = read_info(out)
+    blocks = list(pair_blocks(out, summary.frame).held(summary.pairs))
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def prints_in(out):
-    told = read_info(out)
-    blocks = list(print_blocks(out, told.frame).held(told.prints))
+    summary = read_info(out)
+    blocks = list(print_blocks(out, summary.frame).held(summary.prints))
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
@@ -59,8 +59,8 @@ def contents(out):
 
 def test_what_lies_there_afterwards(root, tmp_path, monkeypatch, small_blocks):
     out, model = tmp_path / "out", module1()
-    told = prepare(monkeypatch, out, model, data_of(root))
-    assert told == json.loads((out / "prepared.json").read_text()) and told["module1"] == model.digest()
+    summary = prepare(monkeypatch, out, model, data_of(root))
+    assert summary == json.loads((out / "prepared.json").read_text()) and summary["module1"] == model.digest()
     records, pairs = read_records(out), pairs_in(out)
     assert len(records) == COUNT and pairs["genuine"].sum() == GENUINE
     assert {record.subject for record in records.values()} == {
@@ -81,9 +81,9 @@ def test_what_lies_there_afterwards(root, tmp_path, monkeypatch, small_blocks):
     np.testing.assert_array_equal(pairs["failed"], pairs["cause"] != "")
     assert not pairs["to_first"][pairs["failed"]].any() and 0 < pairs["failed"].sum() < len(pairs["failed"])
     for kind, chosen in (("genuine", pairs["genuine"]), ("impostor", ~pairs["genuine"])):
-        wanted = Counter(cause or "registered" for cause in pairs["cause"][chosen].tolist())
-        assert told["pairs"][kind] == dict(wanted)
-    assert told["pairs"]["genuine"]["ridges_disagree"] > 0 and "ridges_disagree" not in told["pairs"]["impostor"]
+        expected = Counter(cause or "registered" for cause in pairs["cause"][chosen].tolist())
+        assert summary["pairs"][kind] == dict(expected)
+    assert summary["pairs"]["genuine"]["ridges_disagree"] > 0 and "ridges_disagree" not in summary["pairs"]["impostor"]
 
 
 def test_the_maps_are_those_of_the_alignment_in_px_of_the_frames(root, tmp_path, monkeypatch):
@@ -136,8 +136,8 @@ def test_the_prints_are_those_of_inference(root, tmp_path, monkeypatch, small_bl
 
 def test_it_goes_on_where_it_was_stopped(root, tmp_path, monkeypatch, small_blocks):
     data, out = data_of(root), tmp_path / "out"
-    prepare(monkeypatch, tmp_path / "whole", whole := module1(), data)
-    total = len(whole.aligner.asked)
+    prepare(monkeypatch, tmp_path / "whole", uninterrupted := module1(), data)
+    total = len(uninterrupted.aligner.asked)
     with pytest.raises(KeyboardInterrupt):
         prepare(monkeypatch, out, module1(stop=17), data)
     with pytest.raises(DataError, match="is not complete: type the same command"):
@@ -156,14 +156,14 @@ def test_a_kill_while_prints_are_made(root, tmp_path, monkeypatch, small_blocks)
 
     asked, data = [], data_of(root)
 
-    def stops(record):
+    def interrupted_scan_of(record):
         asked.append(record)
         if len(asked) > 12:
             raise KeyboardInterrupt
         return scan_of(record)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("ifvit.data.prepare.scan_of", stops)
+        patched.setattr("ifvit.data.prepare.scan_of", interrupted_scan_of)
         prepare(monkeypatch, tmp_path / "out", module1(), data)
     assert len(list((tmp_path / "out" / "prints").iterdir())) == 2
     prepare(monkeypatch, tmp_path / "out", module1(), data)
@@ -174,13 +174,13 @@ def test_a_kill_while_prints_are_made(root, tmp_path, monkeypatch, small_blocks)
 def test_a_full_disk(root, tmp_path, monkeypatch, small_blocks):
     data, real = data_of(root), blocks_module.write_whole
 
-    def full(path, write):
+    def write_to_full_disk(path, write):
         if path.parent.name == "pairs" and path.name == "00002.npz":
             raise OSError(28, "No space left on device", str(path))
         real(path, write)
 
     with monkeypatch.context() as patched, pytest.raises(OSError, match="No space"):
-        patched.setattr(blocks_module, "write_whole", full)
+        patched.setattr(blocks_module, "write_whole", write_to_full_disk)
         prepare(monkeypatch, tmp_path / "out", module1(), data)
     prepare(monkeypatch, tmp_path / "out", module1(), data)
     assert len(read_records(tmp_path / "out")) == COUNT
@@ -237,8 +237,8 @@ def test_damaged_images_are_counted_named_and_left_out(root, tmp_path, monkeypat
     with pytest.raises(DataError, match=r"1 of 24 images cannot be used(.|\n)*max_damaged=1(.|\n)*102_2.png"):
         prepare(monkeypatch, out, module1(), data_of(tree))
     # Allowed, it goes on with what was read.
-    told = prepare(monkeypatch, out, module1(), data_of(tree, "data.max_damaged=1"))
-    assert told["prints"] == {"listed": COUNT, "unusable": 1} and len(read_records(out)) == COUNT - 1
+    summary = prepare(monkeypatch, out, module1(), data_of(tree, "data.max_damaged=1"))
+    assert summary["prints"] == {"listed": COUNT, "unusable": 1} and len(read_records(out)) == COUNT - 1
     assert "102_2.png" in capsys.readouterr().err
     rows = list(csv.DictReader((out / "prints.csv").open()))
     (unusable,) = [row for row in rows if row["unusable"]]
@@ -254,9 +254,13 @@ def test_one_image_of_two_fingers_is_refused(root, tmp_path, monkeypatch):
 
 
 def test_how_many_impostors(root, tmp_path, monkeypatch):
-    for asked, got in ((0, 0), (4, 4), (10**6, 2 * EACH * EACH * 3)):  # of three fingers that train; alone none can
+    for asked, expected_count in (
+        (0, 0),
+        (4, 4),
+        (10**6, 2 * EACH * EACH * 3),
+    ):  # of three fingers that train; alone none can
         prepare(monkeypatch, tmp_path / str(asked), module1(), data_of(root), impostors=asked)
-        assert (~pairs_in(tmp_path / str(asked))["genuine"]).sum() == pytest.approx(got, abs=1)
+        assert (~pairs_in(tmp_path / str(asked))["genuine"]).sum() == pytest.approx(expected_count, abs=1)
 
 
 def test_what_cannot_be_prepared(tmp_path, monkeypatch):
@@ -276,18 +280,18 @@ def test_the_command(finished, root, tmp_path, capsys):
         cli.main(["data", "prepare", str(finished[0]), *overrides, *more, *options])
 
     run()
-    said = capsys.readouterr().out
-    assert "of 12 pairs registered" in said and "of 5 pairs registered" in said and "12 prints in" in said
-    assert f"stage=matcher data=prepared init.dense={finished[0]} 'data.root={out}'" in said
+    output = capsys.readouterr().out
+    assert "of 12 pairs registered" in output and "of 5 pairs registered" in output and "12 prints in" in output
+    assert f"stage=matcher data=prepared init.dense={finished[0]} 'data.root={out}'" in output
     assert read_info(out).frame == (64, 64) and len(read_records(out)) == 12
-    for wrong, text in (
+    for override, text in (
         ("dense=loftr", "dense=loftr: the model"),
         ("data.image_size=128", "data.image_size: the model"),
         ("data=prepared", "prepared pairs are Module 2's"),
         ("--seed=3", "(seed differ)"),
     ):
         with pytest.raises(SystemExit) as status:
-            run(wrong)
+            run(override)
         assert status.value.code == 2 and text in capsys.readouterr().err
     with pytest.raises(SystemExit) as status:
         cli.main(["data", "prepare", str(tmp_path), "data=fvc", f"data.root={root}", "--out", str(tmp_path / "o")])

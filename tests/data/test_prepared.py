@@ -37,27 +37,31 @@ def test_the_records_are_a_source_like_others(folder):
 
 def test_a_part_of_the_prints_has_its_own_pairs_only(folder, capsys):
     records = read_records(folder)
-    whole = Prepared(folder, records.values())
-    some = [record for record in records.values() if record.database == "FVC2002/DB2_B"]
-    part = Prepared(folder, some[::-1])
-    assert "12 prepared prints" in capsys.readouterr().err and part.nbytes * 2 == whole.nbytes
-    place = {k: some[::-1].index(record) for k, record in enumerate(whole.records) if record in some}
-    inside = [k for k in range(len(whole.first)) if {int(whole.first[k]), int(whole.second[k])} <= place.keys()]
-    assert [place[k] for k in whole.first[inside].tolist()] == part.first.tolist()
-    assert [place[k] for k in whole.second[inside].tolist()] == part.second.tolist()
-    np.testing.assert_array_equal(whole.to_first[inside], part.to_first)
-    np.testing.assert_array_equal(whole.to_second[inside], part.to_second)
-    for k, other in place.items():
+    all_prints = Prepared(folder, records.values())
+    chosen = [record for record in records.values() if record.database == "FVC2002/DB2_B"]
+    part = Prepared(folder, chosen[::-1])
+    assert "12 prepared prints" in capsys.readouterr().err and part.nbytes * 2 == all_prints.nbytes
+    position_of = {k: chosen[::-1].index(record) for k, record in enumerate(all_prints.records) if record in chosen}
+    inside = [
+        k
+        for k in range(len(all_prints.first))
+        if {int(all_prints.first[k]), int(all_prints.second[k])} <= position_of.keys()
+    ]
+    assert [position_of[k] for k in all_prints.first[inside].tolist()] == part.first.tolist()
+    assert [position_of[k] for k in all_prints.second[inside].tolist()] == part.second.tolist()
+    np.testing.assert_array_equal(all_prints.to_first[inside], part.to_first)
+    np.testing.assert_array_equal(all_prints.to_second[inside], part.to_second)
+    for k, other in position_of.items():
         for name in ("grey", "enhanced", "ridges", "background"):
-            np.testing.assert_array_equal(getattr(whole, name)[k], getattr(part, name)[other])
-        np.testing.assert_array_equal(whole.ridges_of(np.array([k])), part.ridges_of(np.array([other])))
-    assert whole.fingerprint == part.fingerprint and whole.ridges_of(np.arange(2)).shape == (2, SIDE, SIDE)
+            np.testing.assert_array_equal(getattr(all_prints, name)[k], getattr(part, name)[other])
+        np.testing.assert_array_equal(all_prints.ridges_of(np.array([k])), part.ridges_of(np.array([other])))
+    assert all_prints.fingerprint == part.fingerprint and all_prints.ridges_of(np.arange(2)).shape == (2, SIDE, SIDE)
 
 
 # What may be wrong with a folder that comes from elsewhere.
 
 
-def told(**changed):
+def info_with(**changed):
     def change(folder):
         path = folder / "prepared.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | changed))
@@ -95,16 +99,16 @@ HOSTILE = {
     "prepared.json: damaged,": text("prepared.json", b"[" * 100_000),
     "prepared.json: damaged, ": text("prepared.json", b"\xff\xfe"),
     "prepared.json: larger": text("prepared.json", b" " * (2**20 + 1)),
-    "prepared.json: of format 1, .* prepare the prints anew .*: python -m ifvit data prepare RUN": told(format=1),
-    "prepared.json: damaged.* is no count": told(frame=[64, 1e9]),
-    "prepared.json: prints of 99999": told(frame=[64, 99999]),
-    "prepared.json: damaged.*nope": told(enhancement="nope"),
-    "prepared.json: prints of 64x64 px at nan": told(ppi=float("nan")),
-    "prepared.json: damaged.*-1 is no count": told(prints={"listed": -1}),
-    "prepared.json: damaged.*True is no count": told(pairs={"listed": True}),
-    "holds no pairs": told(pairs={"listed": 0}),
-    "prints.csv: expected 25 rows": told(prints={"listed": 25}),
-    "00000.npz: damaged.*expected": told(frame=[64, 32]),
+    "prepared.json: of format 1, .* prepare the prints anew .*: python -m ifvit data prepare RUN": info_with(format=1),
+    "prepared.json: damaged.* is no count": info_with(frame=[64, 1e9]),
+    "prepared.json: prints of 99999": info_with(frame=[64, 99999]),
+    "prepared.json: damaged.*nope": info_with(enhancement="nope"),
+    "prepared.json: prints of 64x64 px at nan": info_with(ppi=float("nan")),
+    "prepared.json: damaged.*-1 is no count": info_with(prints={"listed": -1}),
+    "prepared.json: damaged.*True is no count": info_with(pairs={"listed": True}),
+    "holds no pairs": info_with(pairs={"listed": 0}),
+    "prints.csv: expected 25 rows": info_with(prints={"listed": 25}),
+    "00000.npz: damaged.*expected": info_with(frame=[64, 32]),
     "prints.csv: not a CSV table": text("prints.csv", b"\xff\xff"),
     "prints.csv: expected 24 rows of path": text("prints.csv", b"name\n"),
     "row 3: subject: empty": cell("subject", ""),
@@ -131,15 +135,15 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("said", HOSTILE)
-def test_a_damaged_folder_is_refused_by_the_name_of_what_is(folder, tmp_path, said):
+@pytest.mark.parametrize("message", HOSTILE)
+def test_a_damaged_folder_is_refused_by_the_name_of_what_is(folder, tmp_path, message):
     bad = shutil.copytree(folder, tmp_path / "bad")
-    HOSTILE[said](bad)
-    with pytest.raises(DataError, match=said):
+    HOSTILE[message](bad)
+    with pytest.raises(DataError, match=message):
         loader.supply(config_of(bad), sharding())
 
 
 def test_what_pyfing_drew_is_told_by_its_name(folder, tmp_path):
     bad = shutil.copytree(folder, tmp_path / "bad")
-    told(enhancement="pyfing")(bad)
+    info_with(enhancement="pyfing")(bad)
     assert read_info(bad).enhancement is Enhancement.pyfing

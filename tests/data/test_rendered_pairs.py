@@ -16,7 +16,7 @@ from ifvit import geometry
 from ifvit.config import build
 from ifvit.data import finger_pool
 from ifvit.data.finger_pool import FingerPool, grow_packed
-from ifvit.data.rendered_pairs import NEAR, FingerIndices, draw_pairs, render_pairs, render_share
+from ifvit.data.rendered_pairs import MAX_DISTANCE, FingerIndices, draw_pairs, render_pairs, render_share
 from ifvit.data.warped_pairs import truth_of
 from ifvit.launch import compose_tree
 from ifvit.synthesis.impression import PX_PER_MM
@@ -84,8 +84,8 @@ def test_the_map_shows_the_same_skin(clean):
     """A pulled over to B by the map is B, up to what is lost by looking up between pixels; so the map is exact."""
     for k in np.flatnonzero(GENUINE):
         carried = np.asarray(geometry.sample(clean.image_a[k], clean.map_ba[k], 0.0))
-        both = clean.valid_ba[k]
-        assert np.corrcoef(carried[both], clean.image_b[k][both])[0, 1] > 0.9
+        valid = clean.valid_ba[k]
+        assert np.corrcoef(carried[valid], clean.image_b[k][valid])[0, 1] > 0.9
 
 
 def test_the_map_does_not_fold(worn):
@@ -116,8 +116,8 @@ def test_two_impressions_of_one_finger_are_not_copies(skins):
     """Also unturned and unshifted they differ: skin, contact, moisture, sensor."""
     pairs = rendered(skins, settings(rotation_deg=0.0, shift_px=0.0))
     for k in np.flatnonzero(GENUINE):
-        moved = pairs.map_ab[k] - geometry.pixel_grid(128, 128)
-        assert np.ptp(np.asarray(moved)[pairs.valid_ab[k]], axis=0).max() > 0.5
+        displacement = pairs.map_ab[k] - geometry.pixel_grid(128, 128)
+        assert np.ptp(np.asarray(displacement)[pairs.valid_ab[k]], axis=0).max() > 0.5
         assert np.abs(pairs.image_a[k] - pairs.image_b[k]).mean() > 0.02
 
 
@@ -129,16 +129,16 @@ def test_the_pair_is_turned_within_its_settings(skins):
 
 
 def test_contacts_lie_apart_but_share_skin():
-    """Of many pairs some show quite different parts of the finger, but none is further apart than NEAR allows."""
+    """Of many pairs some show quite different parts of the finger, but none is further apart than MAX_DISTANCE."""
     data = settings()
     draws = draw_pairs(jax.random.key(4), 200, data)
-    away = draws.b.contact.centre - draws.a.contact.centre
-    shown = np.minimum(256, 2 * np.minimum(draws.a.contact.half, draws.b.contact.half))  # 128 px of 250 ppi
-    distance = np.linalg.norm(away / shown, axis=1)
-    assert distance.max() < NEAR + 1e-3 and (distance > 0.98 * NEAR).mean() > 0.05
-    assert 40 < np.median(np.linalg.norm(away, axis=1)) < 120
-    whole = draws.a.contact.centre - np.array(PAD)
-    assert np.abs(whole[:, 1]).max() > 8 * PX_PER_MM  # A itself is pressed anywhere
+    offset = draws.b.contact.centre - draws.a.contact.centre
+    extent = np.minimum(256, 2 * np.minimum(draws.a.contact.half, draws.b.contact.half))  # 128 px of 250 ppi
+    distance = np.linalg.norm(offset / extent, axis=1)
+    assert distance.max() < MAX_DISTANCE + 1e-3 and (distance > 0.98 * MAX_DISTANCE).mean() > 0.05
+    assert 40 < np.median(np.linalg.norm(offset, axis=1)) < 120
+    centre_a = draws.a.contact.centre - np.array(PAD)
+    assert np.abs(centre_a[:, 1]).max() > 8 * PX_PER_MM  # A itself is pressed anywhere
 
 
 def test_far_contacts_still_have_labels(skins):
@@ -156,8 +156,8 @@ def test_fresh_and_reproducible(skins, worn):
 PROGRAM = f"""
 import sys
 sys.path.insert(0, {os.path.dirname(__file__)!r})
-import test_rendered
-print(" ".join(getattr(test_rendered, sys.argv[1])(*map(int, sys.argv[2:]))))
+import test_rendered_pairs
+print(" ".join(getattr(test_rendered_pairs, sys.argv[1])(*map(int, sys.argv[2:]))))
 """
 
 
@@ -182,22 +182,22 @@ def renewed():
     devices = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
     with tempfile.TemporaryDirectory() as folder:
         data = dataclasses.replace(settings(), fingers=4, val_fingers=2, renew=1, cache_dir=folder)
-        held = FingerPool(data, 0, NamedSharding(devices, PartitionSpec()))
+        pool = FingerPool(data, 0, NamedSharding(devices, PartitionSpec()))
         for step in range(4):
-            held.move_to(step)
-    shards = zip(*(leaf.addressable_shards for leaf in held.skins), strict=True)
+            pool.move_to(step)
+    shards = zip(*(leaf.addressable_shards for leaf in pool.skins), strict=True)
     return [hashlib.sha256(b"".join(np.asarray(part.data).tobytes() for part in shard)).hexdigest() for shard in shards]
 
 
-def run(what, *numbers, devices):
-    """What a function of this module says in a process of its own, with the compiler's optimisations: they are what
+def run(function, *numbers, devices):
+    """The output of a function of this module in a process of its own, with the compiler's optimisations: they are what
     could round one program otherwise than another.
     """
-    there = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
-    there["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # it holds what tests compiled without them
-    there["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
-    command = [sys.executable, "-c", PROGRAM, what, *map(str, numbers)]
-    return subprocess.run(command, env=there, capture_output=True, text=True, check=True).stdout.split()
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
+    environment["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # it holds what tests compiled without them
+    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    command = [sys.executable, "-c", PROGRAM, function, *map(str, numbers)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
 
 
 def test_the_same_bits_on_batches_of_1_and_16_and_on_4_devices():

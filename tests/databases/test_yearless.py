@@ -8,7 +8,7 @@ import pytest
 from ifvit.config import Source, build
 from ifvit.data.impressions import load
 from ifvit.data.loader import supply
-from ifvit.data.prepare import _listing
+from ifvit.data.prepare import _inputs_digest
 from ifvit.databases.records import Record
 from ifvit.databases.sources import part_records
 from ifvit.databases.splits import TRAIN, VALIDATE, Split, split_of
@@ -79,7 +79,7 @@ def test_what_is_compared_on_resume_holds_no_folders_name(fingers, tmp_path):
     def compared_on_resume(root):
         data = config_of(root).data
         records = records_of(root)
-        return load(data).fingerprint, split_of(data, {"fvc": records}).digest(), _listing(records)
+        return load(data).fingerprint, split_of(data, {"fvc": records}).digest(), _inputs_digest(records)
 
     before = compared_on_resume(fingers)
     assert compared_on_resume(fingers.rename(tmp_path / "moved")) == before

@@ -11,7 +11,7 @@ import pytest
 
 from ifvit.config import build
 from ifvit.data.finger_pool import finger_keys
-from ifvit.data.finger_set import draw_impressions, show
+from ifvit.data.finger_set import draw_impressions, render_finger
 from ifvit.databases.protocols import Protocol, protocol_pairs
 from ifvit.databases.records import Record
 from ifvit.errors import DataError
@@ -174,7 +174,9 @@ def impressions(tmp_path_factory):
     settings = build(compose_tree([])).data.impression
     for finger in range(FINGERS):
         master = grow_finger(finger_keys(SEED, np.array([finger]))[0])
-        for k, print_ in enumerate(np.asarray(show(master, draw_impressions(SEED, finger, EACH, settings)).image)):
+        for k, print_ in enumerate(
+            np.asarray(render_finger(master, draw_impressions(SEED, finger, EACH, settings)).image)
+        ):
             path = folder / f"{finger}_{k}.png"
             cv2.imwrite(str(path), print_)
             records.append(Record(path, "db", str(finger), None, str(k), ppi=500.0))

@@ -44,20 +44,20 @@ def run_dir(config, tmp_path):
 
 def saved(run_dir, step):
     manager = checkpoint.Checkpoints(run_dir)._latest
-    held = manager.restore(step)
+    stored = manager.restore(step)
     manager.close()
-    return {"params": held["params"], "batch_stats": held["batch_stats"]}
+    return {"params": stored["params"], "batch_stats": stored["batch_stats"]}
 
 
-def same(one, other):
-    jax.tree.map(np.testing.assert_array_equal, one, other)
+def same(first, second):
+    jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
 @pytest.mark.parametrize("name", ["w.npz", "w.safetensors"])
 def test_every_array_comes_back_into_a_fresh_model(config, run_dir, tmp_path, name):
-    said = export(run_dir, tmp_path / name)
-    assert said.startswith(f"the best state of {run_dir}, step 2: ")
-    assert "dense.temp_bug_fix=true goes with them" in said and said.endswith(f"written to {tmp_path / name}")
+    message = export(run_dir, tmp_path / name)
+    assert message.startswith(f"the best state of {run_dir}, step 2: ")
+    assert "dense.temp_bug_fix=true goes with them" in message and message.endswith(f"written to {tmp_path / name}")
     weights = read_weights(tmp_path / name)
     assert weights.origin == Provenance("run my_run, step 2", None, True)
     model = DenseModel.from_config(config.dense, jnp.float32)
@@ -70,10 +70,10 @@ def test_every_array_comes_back_into_a_fresh_model(config, run_dir, tmp_path, na
 
 def test_loftrs_names_are_all_there(run_dir, tmp_path):
     export(run_dir, tmp_path / "w.safetensors")
-    held = load_file(tmp_path / "w.safetensors")
-    means = [name for name in held if name.endswith("running_mean")]
-    assert means and all(held[name.replace("running_mean", "num_batches_tracked")].shape == () for name in means)
-    assert {name.partition(".")[0] for name in held} == {"backbone", "loftr_coarse", "fine_preprocess", "loftr_fine"}
+    stored = load_file(tmp_path / "w.safetensors")
+    means = [name for name in stored if name.endswith("running_mean")]
+    assert means and all(stored[name.replace("running_mean", "num_batches_tracked")].shape == () for name in means)
+    assert {name.partition(".")[0] for name in stored} == {"backbone", "loftr_coarse", "fine_preprocess", "loftr_fine"}
 
 
 def test_the_latest_state_where_none_was_best(run_dir, tmp_path):
@@ -105,9 +105,9 @@ def test_runs_that_cannot_be_exported_are_refused_plainly(run_dir, tmp_path):
     shutil.rmtree(run_dir / "states")
     with pytest.raises(CheckpointError, match="saved no state"):
         export(run_dir, output)
-    held = json.loads((run_dir / "config.json").read_text())
-    held["config"]["dense"]["use_loftr"] = False
-    checkpoint.write_json(run_dir / "config.json", held)
+    stored = json.loads((run_dir / "config.json").read_text())
+    stored["config"]["dense"]["use_loftr"] = False
+    checkpoint.write_json(run_dir / "config.json", stored)
     with pytest.raises(WeightsError, match="plain encoder .dense.use_loftr=false."):
         export(run_dir, output)
     assert not output.exists()

@@ -73,12 +73,12 @@ def test_without_its_last_state_it_is_not_finished(run_dir, tiny):
 def test_weights_that_are_newer_than_the_run_are_looked_into(run_dir, tiny, tmp_path, monkeypatch):
     state = tmp_path / "module_1" / "best" / "7"
     state.mkdir(parents=True)
-    monkeypatch.setattr(module, "_sources", lambda _: [str(tmp_path / "module_1"), str(tmp_path / "gone")])
+    monkeypatch.setattr(module, "_weight_paths", lambda _: [str(tmp_path / "module_1"), str(tmp_path / "gone")])
     begun = (run_dir / "config.json").stat().st_mtime
     for time, known in ((begun - 1, True), (begun + 1, False)):
         os.utime(state, (time, time))
         assert (finished(tiny(run_dir)) is not None) is known
-    monkeypatch.setattr(module, "_sources", lambda _: [str(tmp_path / "loftr.npz")])
+    monkeypatch.setattr(module, "_weight_paths", lambda _: [str(tmp_path / "loftr.npz")])
     (tmp_path / "loftr.npz").touch()
     os.utime(tmp_path / "loftr.npz", (begun + 1, begun + 1))
     assert finished(tiny(run_dir)) is None

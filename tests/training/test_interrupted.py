@@ -28,12 +28,12 @@ def start(overrides):
 
 
 @pytest.fixture(scope="module")
-def whole(start, tmp_path_factory):
+def uninterrupted(start, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("whole") / "run"
     process = start(run_dir)
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    assert "look at" in said and "writes to" in said
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert "look at" in output and "writes to" in output
     return arrays_of(run_dir, STEPS)
 
 
@@ -45,7 +45,7 @@ def wait_for_step(run_dir, step, process):
         time.sleep(0.02)
 
 
-def test_killed_and_run_again(start, whole, tmp_path):
+def test_killed_and_run_again(start, uninterrupted, tmp_path):
     first = start(tmp_path / "run")
     wait_for_step(tmp_path / "run", 10, first)
     first.kill()
@@ -53,44 +53,44 @@ def test_killed_and_run_again(start, whole, tmp_path):
     reached = max(checkpoint.saved_steps(tmp_path / "run" / "states"))
     assert reached < STEPS, "the kill came too late to test anything"
     second = start(tmp_path / "run")
-    said, _ = second.communicate(timeout=300)
-    assert second.returncode == 0, said
-    assert f"resumed after step {reached}" in said
-    assert same_bits(arrays_of(tmp_path / "run", STEPS), whole)
+    output, _ = second.communicate(timeout=300)
+    assert second.returncode == 0, output
+    assert f"resumed after step {reached}" in output
+    assert same_bits(arrays_of(tmp_path / "run", STEPS), uninterrupted)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_asked_to_stop_and_run_again(start, whole, tmp_path, number):
+def test_asked_to_stop_and_run_again(start, uninterrupted, tmp_path, number):
     first = start(tmp_path / "run")
     wait_for_step(tmp_path / "run", 5, first)
     first.send_signal(number)
-    said, _ = first.communicate(timeout=300)
-    assert first.returncode == 75, said
-    assert number.name in said and "to go on:" in said and f"run_dir={tmp_path / 'run'}" in said
+    output, _ = first.communicate(timeout=300)
+    assert first.returncode == 75, output
+    assert number.name in output and "to go on:" in output and f"run_dir={tmp_path / 'run'}" in output
     second = start(tmp_path / "run")
     assert second.communicate(timeout=300) and second.returncode == 0
-    assert same_bits(arrays_of(tmp_path / "run", STEPS), whole)
+    assert same_bits(arrays_of(tmp_path / "run", STEPS), uninterrupted)
 
 
-def test_a_reader_that_goes_away_stops_the_run_and_loses_nothing(start, whole, tmp_path):
+def test_a_reader_that_goes_away_stops_the_run_and_loses_nothing(start, uninterrupted, tmp_path):
     """As in `train.py | head -1`."""
     first = start(tmp_path / "run", stderr=subprocess.PIPE)
     first.stdout.readline()
     first.stdout.close()
-    said = first.stderr.read()
-    assert first.wait(timeout=300) == 75, said
-    assert said.startswith("standard output cannot be written (Broken pipe): stopped after step ")
-    assert "saved; to go on:" in said and "disk" not in said
+    output = first.stderr.read()
+    assert first.wait(timeout=300) == 75, output
+    assert output.startswith("standard output cannot be written (Broken pipe): stopped after step ")
+    assert "saved; to go on:" in output and "disk" not in output
     (reached,) = checkpoint.saved_steps(tmp_path / "run" / "states")
     second = start(tmp_path / "run")
     assert f"resumed after step {reached}" in second.communicate(timeout=300)[0]
-    assert same_bits(arrays_of(tmp_path / "run", STEPS), whole)
+    assert same_bits(arrays_of(tmp_path / "run", STEPS), uninterrupted)
 
 
 def test_a_log_on_a_full_disk_stops_the_run_and_says_which(start, tmp_path):
     with open("/dev/full", "w") as full:
         process = start(tmp_path / "run", stdout=full, stderr=subprocess.PIPE)
-        said = process.communicate(timeout=300)[1]
-    assert process.returncode == 75, said
-    assert said.startswith("standard output cannot be written (No space left on device): stopped after step 1 of")
+        output = process.communicate(timeout=300)[1]
+    assert process.returncode == 75, output
+    assert output.startswith("standard output cannot be written (No space left on device): stopped after step 1 of")
     assert checkpoint.saved_steps(tmp_path / "run" / "states") == [1]

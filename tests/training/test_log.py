@@ -8,7 +8,8 @@ import pytest
 
 from ifvit.launch import validated_config
 from ifvit.training import log
-from ifvit.training.log import TrainLog, figure_lines
+from ifvit.training.dense_stage import figure_lines
+from ifvit.training.log import TrainLog
 from ifvit.training.loop import _rank, _Run
 from ifvit.training.matcher_stage import figure_lines as matcher_lines
 from ifvit.training.matcher_stage import summary
@@ -60,7 +61,7 @@ def test_a_window_goes_over_the_end_of_a_session_without_its_compilation(tiny, t
         step(train_log, start + 1)
         clock(2)
         step(train_log, start + 2)
-        train_log.keep(start + 2)
+        train_log.save_window(start + 2)
     train_log.line(4)
     assert "0:12 left" in capsys.readouterr().out
 
@@ -123,8 +124,8 @@ def test_the_best_so_far_is_marked(tiny, tmp_path, capsys):
     for untrained in (0.5, 0.6):  # a tie is no improvement
         assert rank(4, (4, 0.5), untrained) == f"best is the untrained state, cells exact {untrained:.3f}"
     assert rank(4, None, None) == "none is the best yet"
-    judged = ValidationResult({"loss": 1.0}, 8, {"sd4": {"exact": 0.5, "within_one": NAN}}, {}, ["  a", "  b"])
-    TrainLog(tmp_path / "run", tiny(tmp_path / "run"), 0, str).validation(4, judged, "unseen fingers", "best so far")
+    result = ValidationResult({"loss": 1.0}, 8, {"sd4": {"exact": 0.5, "within_one": NAN}}, {}, ["  a", "  b"])
+    TrainLog(tmp_path / "run", tiny(tmp_path / "run"), 0, str).validation(4, result, "unseen fingers", "best so far")
     assert capsys.readouterr().out.splitlines() == [
         "validation after 4 steps, 8 pairs of unseen fingers: best so far", "  a", "  b",
         "  sd4: exact 0.500, within one -",

@@ -29,11 +29,11 @@ def test_what_a_run_leaves(finished):
         "best",
         "tb",
     }
-    told = json.loads((run_dir / "metrics.json").read_text())
-    assert told["step"] == 4 and told["exact"] == pytest.approx(outcome.value, abs=1e-6)
-    assert {"exact", "within_one", "pck_3", "end_point_error", "precision", "recall", "loss"} <= told.keys()
-    assert {"coarse_median", "coarse_pck_1"} <= told.keys() and "fine_median" not in told
-    assert told["untrained"].keys() >= {"exact", "within_one"} and told["best"]["step"] == 4
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert metrics["step"] == 4 and metrics["exact"] == pytest.approx(outcome.value, abs=1e-6)
+    assert {"exact", "within_one", "pck_3", "end_point_error", "precision", "recall", "loss"} <= metrics.keys()
+    assert {"coarse_median", "coarse_pck_1"} <= metrics.keys() and "fine_median" not in metrics
+    assert metrics["untrained"].keys() >= {"exact", "within_one"} and metrics["best"]["step"] == 4
     assert checkpoint.saved_steps(run_dir / "states") == [2, 4]
     assert checkpoint.saved_steps(run_dir / "best") == [4]
 
@@ -130,11 +130,11 @@ def test_a_loss_that_is_no_number_stops_the_run_and_is_not_saved(tiny, tmp_path)
 
 
 def test_a_state_that_cannot_be_written_is_said(tiny, tmp_path, monkeypatch):
-    def full(*_, **__):
+    def save_to_full_disk(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(loop.Checkpoints, "save_best", lambda *_: None)
-    monkeypatch.setattr(checkpoint.ocp.CheckpointManager, "save", full)
+    monkeypatch.setattr(checkpoint.ocp.CheckpointManager, "save", save_to_full_disk)
     with pytest.raises(CheckpointError, match="state of step 2 was not saved .*No space left.*make room"):
         train(tiny(tmp_path / "run"))
 
@@ -146,8 +146,8 @@ def test_a_fine_stage_resumes_bit_for_bit(tiny, tmp_path, capsys):
     train(tiny(tmp_path / "parts", *FINE))
     assert "resumed after step 1" in capsys.readouterr().out
     assert same_bits(arrays_of(tmp_path / "parts", 4), arrays_of(tmp_path / "whole", 4))
-    told = json.loads((tmp_path / "whole" / "metrics.json").read_text())
-    assert {"fine", "fine_median", "fine_pck_3", "coarse_median"} <= told.keys()
+    metrics = json.loads((tmp_path / "whole" / "metrics.json").read_text())
+    assert {"fine", "fine_median", "fine_pck_3", "coarse_median"} <= metrics.keys()
 
 
 def test_synthetic_fingers_that_are_renewed_resume_bit_for_bit(tiny, tmp_path, monkeypatch, capsys):
@@ -162,9 +162,9 @@ def test_synthetic_fingers_that_are_renewed_resume_bit_for_bit(tiny, tmp_path, m
     run("cut", "trainer.max_hours=1e-9")
     shutil.rmtree(tmp_path / "cut-cache")
     run("cut")
-    said = capsys.readouterr().out
-    assert "resumed after step 1" in said and "2 fingers to train, 2 fingers unseen to validate" in said
-    assert "2 new ones every step" in said
+    output = capsys.readouterr().out
+    assert "resumed after step 1" in output and "2 fingers to train, 2 fingers unseen to validate" in output
+    assert "2 new ones every step" in output
     assert same_bits(arrays_of(tmp_path / "cut", 4), arrays_of(tmp_path / "whole", 4))
 
 
@@ -179,13 +179,13 @@ def test_a_mixture_resumes_bit_for_bit_with_other_threads_and_from_disk(tiny, pr
     train(tiny(tmp_path / "whole", *sources, "data.threads=1"))
     train(tiny(tmp_path / "parts", *sources, "data.threads=1", "trainer.max_hours=1e-9"))
     train(tiny(tmp_path / "parts", *sources, "data.threads=3", "data.memory_gb=0"))
-    said = capsys.readouterr().out
-    assert "resumed after step 1" in said and "synthetic (grown here): 2 fingers to train, 2 fingers unseen" in said
-    assert f"folder ({prints}): 4 impressions of 2 fingers to train, 4 impressions of 2 fingers unseen" in said
+    output = capsys.readouterr().out
+    assert "resumed after step 1" in output and "synthetic (grown here): 2 fingers to train, 2 fingers unseen" in output
+    assert f"folder ({prints}): 4 impressions of 2 fingers to train, 4 impressions of 2 fingers unseen" in output
     assert same_bits(arrays_of(tmp_path / "parts", 4), arrays_of(tmp_path / "whole", 4))
-    told = json.loads((tmp_path / "parts" / "metrics.json").read_text())
-    assert told["sources"].keys() == {"synthetic", "folder"} and "folder: exact " in said
-    own = [means["exact"] for means in told["sources"].values() if means["exact"] is not None]
-    assert own and min(own) <= told["exact"] <= max(own)
+    metrics = json.loads((tmp_path / "parts" / "metrics.json").read_text())
+    assert metrics["sources"].keys() == {"synthetic", "folder"} and "folder: exact " in output
+    source_exact = [means["exact"] for means in metrics["sources"].values() if means["exact"] is not None]
+    assert source_exact and min(source_exact) <= metrics["exact"] <= max(source_exact)
     with pytest.raises(RunDirError, match="another config .data.mixture.synthetic: in use -> not in use"):
         train(tiny(tmp_path / "parts", *sources, "data.mixture.synthetic.weight=0"))

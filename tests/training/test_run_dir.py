@@ -19,7 +19,7 @@ def weights(tmp_path):
 
 
 @pytest.fixture
-def held(tiny, tmp_path):
+def saved_run(tiny, tmp_path):
     """A run of tiny's config, with the given overrides, that saved a state."""
 
     def make(*overrides):
@@ -34,11 +34,11 @@ def held(tiny, tmp_path):
     return make
 
 
-def test_weights_may_move_but_not_change(held, weights):
-    first, other, moved = (["dense.use_loftr=true", f"dense.loftr_pretrained_ckpt={path}"] for path in weights)
-    claim = held(*first)
+def test_weights_may_move_but_not_change(saved_run, weights):
+    first, other, copied = (["dense.use_loftr=true", f"dense.loftr_pretrained_ckpt={path}"] for path in weights)
+    claim = saved_run(*first)
     claim(*first)
-    claim(*moved)
+    claim(*copied)
     weights[0].unlink()
     claim(*first)  # they were merged before the first step and are needed no more
     for wrong in (other, ["dense.use_loftr=true"]):
@@ -46,21 +46,21 @@ def test_weights_may_move_but_not_change(held, weights):
             claim(*wrong)
 
 
-def test_weights_are_not_ignored_when_a_scratch_run_lies_there(held, weights):
-    claim = held("dense.use_loftr=true")
+def test_weights_are_not_ignored_when_a_scratch_run_lies_there(saved_run, weights):
+    claim = saved_run("dense.use_loftr=true")
     with pytest.raises(RunDirError, match="dense.loftr_pretrained_ckpt: None -> .*other weights"):
         claim("dense.use_loftr=true", f"dense.loftr_pretrained_ckpt={weights[0]}")
 
 
-def test_a_run_may_gather_other_files(held, tmp_path):
-    claim = held()
+def test_a_run_may_gather_other_files(saved_run, tmp_path):
+    claim = saved_run()
     for name in (".DS_Store", ".metrics.json-x.tmp", "notes.txt"):
         (tmp_path / "run" / name).write_text("mine")
     claim()
 
 
-def test_states_without_their_config_are_refused(held, tmp_path):
-    claim = held()
+def test_states_without_their_config_are_refused(saved_run, tmp_path):
+    claim = saved_run()
     (tmp_path / "run" / "config.json").unlink()
     with pytest.raises(RunDirError, match="no config.json beside its states"):
         claim()
@@ -70,79 +70,79 @@ def supplied(fingerprint, **part):
     return RunData(fingerprint, Split(part) if part else None, None, None)
 
 
-def test_other_data_is_refused(held, tiny, tmp_path):
-    held()
+def test_other_data_is_refused(saved_run, tiny, tmp_path):
+    saved_run()
     config = tiny(tmp_path / "run")
-    run_dir.same_data(config, supplied("these"))
+    run_dir.check_same_data(config, supplied("these"))
     with pytest.raises(RunDirError, match="trained on other data .these; now those."):
-        run_dir.same_data(config, supplied("those"))
+        run_dir.check_same_data(config, supplied("those"))
 
 
-def test_the_split_is_frozen_and_remembered(held, tiny, tmp_path):
+def test_the_split_is_frozen_and_remembered(saved_run, tiny, tmp_path):
     """Who was trained on must not validate later, whatever the config or a table now says."""
-    held()
+    saved_run()
     config, split = tiny(tmp_path / "run"), supplied("these", anna="train", bert="validate")
-    run_dir.same_data(config, split)  # a run of before remembers no split
-    run_dir.remember(config, split)
+    run_dir.check_same_data(config, split)  # a run of before remembers no split
+    run_dir.write_config(config, split)
     assert splits.read_split(tmp_path / "run" / "split.csv") == split.split
     assert checkpoint.read_json(tmp_path / "run" / "config.json")["split"] == split.split.digest()
-    run_dir.same_data(config, split)
+    run_dir.check_same_data(config, split)
     with pytest.raises(RunDirError, match="another split .*go on with data.split=.*run/split.csv"):
-        run_dir.same_data(config, supplied("these", anna="validate", bert="train"))
+        run_dir.check_same_data(config, supplied("these", anna="validate", bert="train"))
 
 
-def test_synthetic_fingers_have_no_split(held, tiny, tmp_path):
-    held()
+def test_synthetic_fingers_have_no_split(saved_run, tiny, tmp_path):
+    saved_run()
     config = tiny(tmp_path / "run")
-    run_dir.remember(config, supplied("these"))
+    run_dir.write_config(config, supplied("these"))
     assert not (tmp_path / "run" / "split.csv").exists()
-    run_dir.same_data(config, supplied("these"))
+    run_dir.check_same_data(config, supplied("these"))
 
 
-def test_a_source_of_another_config_is_refused_and_nothing_is_left(held, tiny, tmp_path):
+def test_a_source_of_another_config_is_refused_and_nothing_is_left(saved_run, tiny, tmp_path):
     """Another run_dir would not help, so none is offered."""
-    held()
+    saved_run()
     config = tiny(tmp_path / "new", f"init.resume_from={tmp_path / 'run'}", "seed=3")
-    with pytest.raises(RunDirError, match=r"init.resume_from: .*another config \(seed: 0 -> 3\)") as refused:
+    with pytest.raises(RunDirError, match=r"init.resume_from: .*another config \(seed: 0 -> 3\)") as error:
         run_dir.claim(config)
-    assert not isinstance(refused.value, run_dir.RunDirTakenError) and not (tmp_path / "new").exists()
+    assert not isinstance(error.value, run_dir.RunDirTakenError) and not (tmp_path / "new").exists()
 
 
-def test_of_many_changes_the_first_are_named(held):
-    claim = held()
+def test_of_many_changes_the_first_are_named(saved_run):
+    claim = saved_run()
     many = ["seed=3", "optimizer.lr=1", "loss.negative_weight=9", "dense.temperature=1"]
     with pytest.raises(run_dir.RunDirTakenError, match=r"; and 1 more\)"):
         claim(*many, "optimizer.beta1=0.1", "optimizer.beta2=0.1", "optimizer.weight_decay=0")
 
 
-def test_what_databases_hold_is_remembered(held, tiny, tmp_path):
+def test_what_databases_hold_is_remembered(saved_run, tiny, tmp_path):
     """Also where prepared prints went on without their images."""
-    held()
+    saved_run()
     config = tiny(tmp_path / "run")
-    for known, remembered in (({}, None), ({"a/DB1_A": "x"}, {"a/DB1_A": "x"}), ({}, {"a/DB1_A": "x"})):
-        run_dir.remember(config, RunData("these", None, None, None, contents=known))
-        assert checkpoint.read_json(tmp_path / "run" / "config.json").get("databases") == remembered
+    for contents, stored in (({}, None), ({"a/DB1_A": "x"}, {"a/DB1_A": "x"}), ({}, {"a/DB1_A": "x"})):
+        run_dir.write_config(config, RunData("these", None, None, None, contents=contents))
+        assert checkpoint.read_json(tmp_path / "run" / "config.json").get("databases") == stored
 
 
-def test_what_is_no_run_to_resume_from_is_answered_with_the_run_that_is_meant(held, tiny, tmp_path):
-    held()
+def test_what_is_no_run_to_resume_from_is_answered_with_the_run_that_is_meant(saved_run, tiny, tmp_path):
+    saved_run()
     (tmp_path / "run").rename(tmp_path / "run-1")
     (tmp_path / "input" / "deeper").mkdir(parents=True)
     (tmp_path / "file").touch()
 
-    def said(place):
-        with pytest.raises(RunDirError) as refused:
+    def message_of(place):
+        with pytest.raises(RunDirError) as error:
             run_dir.claim(tiny(tmp_path / "new", f"init.resume_from={tmp_path / place}"))
-        return str(refused.value)
+        return str(error.value)
 
-    begins = (
+    beginning = (
         f"init.resume_from: {tmp_path / 'input'} holds no saved state (looked for {tmp_path / 'input/states'}/STEP/)"
     )
-    assert said("input") == f"{begins}, nor does a folder below it; it holds deeper. Name the run_dir of a run"
+    assert message_of("input") == f"{beginning}, nor does a folder below it; it holds deeper. Name the run_dir of a run"
     for place in ("input/deeper/run", "input/run"):
         (tmp_path / "run-1").rename(tmp_path / place)
         run = tmp_path / place
-        assert said("input") == f"{begins}; runs below it: {run}; set init.resume_from={run}"
+        assert message_of("input") == f"{beginning}; runs below it: {run}; set init.resume_from={run}"
         run.rename(tmp_path / "run-1")
-    assert said("none") == f"init.resume_from: {tmp_path / 'none'} is not there; name a run_dir"
-    assert "file is no folder" in said("file")
+    assert message_of("none") == f"init.resume_from: {tmp_path / 'none'} is not there; name a run_dir"
+    assert "file is no folder" in message_of("file")

@@ -14,7 +14,7 @@ def params():
     }
 
 
-def moved(config, params, merged, gradient=1.0):
+def updates_of(config, params, merged, gradient=1.0):
     optimizer = make_optimizer(config, merged)
     grads = jax.tree.map(lambda p: jnp.full_like(p, gradient), params)
     updates, _ = optimizer.update(grads, optimizer.init(params), params)
@@ -24,8 +24,8 @@ def moved(config, params, merged, gradient=1.0):
 def test_the_schedule_warms_up_and_ends_with_the_run(tiny, tmp_path):
     config = tiny(tmp_path, "trainer.max_steps=1000", "optimizer.warmup_steps=100", "optimizer.final_lr=0.1")
     rate = schedule(config)
-    told = [float(rate(step)) for step in (0, 100, 550, 1000)]
-    assert told == pytest.approx([1e-5, 1e-3, 0.55e-3, 1e-4], rel=1e-3)
+    rates = [float(rate(step)) for step in (0, 100, 550, 1000)]
+    assert rates == pytest.approx([1e-5, 1e-3, 0.55e-3, 1e-4], rel=1e-3)
 
 
 def test_a_run_shorter_than_its_warm_up_still_learns(tiny, tmp_path):
@@ -35,9 +35,9 @@ def test_a_run_shorter_than_its_warm_up_still_learns(tiny, tmp_path):
 
 def test_merged_weights_move_slower_or_not_at_all(tiny, tmp_path, params):
     merged = {"transformer/kernel", "transformer/bias"}
-    plain = moved(tiny(tmp_path), params, ())
-    slow = moved(tiny(tmp_path, "dense.merged_lr=0.1"), params, merged)
-    frozen = moved(tiny(tmp_path, "dense.merged_lr=0"), params, merged)
+    plain = updates_of(tiny(tmp_path), params, ())
+    slow = updates_of(tiny(tmp_path, "dense.merged_lr=0.1"), params, merged)
+    frozen = updates_of(tiny(tmp_path, "dense.merged_lr=0"), params, merged)
     np.testing.assert_allclose(slow["transformer"]["kernel"], 0.1 * plain["transformer"]["kernel"], rtol=1e-6)
     assert (frozen["transformer"]["kernel"] == 0).all() and (frozen["transformer"]["bias"] == 0).all()
     for updates in (slow, frozen):
@@ -45,5 +45,5 @@ def test_merged_weights_move_slower_or_not_at_all(tiny, tmp_path, params):
 
 
 def test_weight_decay_spares_biases(tiny, tmp_path, params):
-    updates = moved(tiny(tmp_path, "optimizer.weight_decay=1"), params, (), gradient=0.0)
+    updates = updates_of(tiny(tmp_path, "optimizer.weight_decay=1"), params, (), gradient=0.0)
     assert (updates["transformer"]["kernel"] < 0).all() and (updates["transformer"]["bias"] == 0).all()
