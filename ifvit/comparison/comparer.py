@@ -59,7 +59,7 @@ class Compared(NamedTuple):
     @property
     def tried(self) -> dict[GuessSource, int]:
         """How many guesses of how the prints lie there were, by where they came from."""
-        of_network = {} if self.guesses is None else {GuessSource.module_1: self.guesses.count}
+        of_network = {} if self.guesses is None else {GuessSource.module1: self.guesses.count}
         return {GuessSource.flow: OF_FLOW, GuessSource.minutiae: OF_MINUTIAE} | of_network
 
     def swapped(self) -> Compared:

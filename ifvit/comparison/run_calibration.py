@@ -14,7 +14,8 @@ from ifvit import program
 from ifvit.calibration import Calibration, from_tree
 from ifvit.comparison.score import WEIGHTS, WEIGHTS_WITH_NETWORKS
 from ifvit.errors import UserError
-from ifvit.storage.checkpoint import CheckpointError, read_json
+from ifvit.storage.errors import CheckpointError
+from ifvit.storage.json_files import read_json
 
 if TYPE_CHECKING:  # a finished evaluation is told without what compares
     from ifvit.comparison.comparer import Comparer

@@ -27,7 +27,9 @@ from ifvit.registration.module1 import Module1, load_dense
 from ifvit.registration.module1_search import Guesses
 from ifvit.registration.ridge_print import PPI
 from ifvit.registration.similarity import PointMatches
-from ifvit.storage.checkpoint import MODULE_1, CheckpointError, digest_of, read_json, read_variables
+from ifvit.storage.checkpoint import MODULE1_FOLDER, digest_of, read_variables
+from ifvit.storage.errors import CheckpointError
+from ifvit.storage.json_files import read_json
 
 
 class Module2(NamedTuple):
@@ -181,7 +183,7 @@ def load_networks(run_dir: Path) -> RunNetworks:
         ) from error
     if config is None:
         return RunNetworks(load_dense(run_dir))
-    module_1 = load_dense(run_dir / MODULE_1)
+    module_1 = load_dense(run_dir / MODULE1_FOLDER)
     model = MatcherModel.from_config(module_1.dense, config, jnp.float32)
     which, step, variables = read_variables(run_dir)
     variables = {kind: {name: tree[name] for name in model.names if name in tree} for kind, tree in variables.items()}

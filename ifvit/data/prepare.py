@@ -41,9 +41,9 @@ from ifvit.progress import Progress
 from ifvit.registration.module1 import Module1, load_dense
 from ifvit.registration.registrar import frame_of
 from ifvit.storage.blocks import KEY, claim
-from ifvit.storage.checkpoint import write_json
 from ifvit.storage.csv_text import table
 from ifvit.storage.files import write_whole
+from ifvit.storage.json_files import write_json
 
 AT_ONCE = 8  # pairs in a batch
 LEAST_SHARE = 0.15  # of the smaller print's ridges that the other must show
@@ -128,7 +128,8 @@ def _prints(out: Path, trained: Module1, records: Sequence[Record], enhancer: En
         def made(numbers: np.ndarray) -> dict[str, np.ndarray]:
             return _print_block([records[k] for k in numbers], trained, enhancer, pool)
 
-        blocks = list(map(_without_enhanced, print_blocks(out, trained.frame).made(len(records), made, progress)))
+        stored = print_blocks(out, trained.frame).read_or_compute(len(records), made, progress)
+        blocks = list(map(_without_enhanced, stored))
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
@@ -216,7 +217,7 @@ def _registered(
 
     counts: dict[str, Counter[str]] = {"genuine": Counter(), "impostor": Counter()}
     blocks = pair_blocks(out, trained.frame)
-    for block in blocks.made(len(pairs), made, Progress("registering pairs", len(pairs))):
+    for block in blocks.read_or_compute(len(pairs), made, Progress("registering pairs", len(pairs))):
         for kind, chosen in (("genuine", block["genuine"]), ("impostor", ~block["genuine"])):
             counts[kind].update(cause or REGISTERED for cause in block["cause"][chosen].tolist())
     return {kind: dict(sorted(count.items())) for kind, count in counts.items()}

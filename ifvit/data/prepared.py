@@ -118,7 +118,7 @@ class Prepared:
         self.ridges = np.empty((len(rows), -(-height * width // 8)), np.uint8)
         self.background = np.empty(len(rows), np.uint8)
         start = 0
-        for block in print_blocks(folder, self.told.frame).held(self.told.prints, digest):
+        for block in print_blocks(folder, self.told.frame).read_all(self.told.prints, digest):
             here = np.flatnonzero((rows >= start) & (rows < start + len(block["grey"])))
             for name in ("grey", "enhanced", "ridges", "background"):
                 getattr(self, name)[here] = block[name][rows[here] - start]
@@ -132,7 +132,7 @@ class Prepared:
         place = np.full(self.told.prints, -1, np.int32)
         place[rows] = np.arange(len(rows))
         blocks, kept = pair_blocks(folder, self.told.frame), []
-        for k, block in enumerate(blocks.held(self.told.pairs, digest)):
+        for k, block in enumerate(blocks.read_all(self.told.pairs, digest)):
             if wrong := _wrong(block, identity):
                 raise DataError(f"{blocks.path(k)}: damaged ({wrong})")
             sides = place[block["first"]], place[block["second"]]

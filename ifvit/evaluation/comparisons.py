@@ -54,7 +54,7 @@ def compare_all(judge: Scorer, gallery: Gallery, pairs: PairList, folder: Path, 
     def compared(numbers: np.ndarray) -> dict[str, np.ndarray]:
         return _compared(judge, gallery, pairs.first[numbers], pairs.second[numbers], progress)._asdict()
 
-    kept = Blocks(folder, KINDS, BLOCK).made(len(pairs), compared, progress)
+    kept = Blocks(folder, KINDS, BLOCK).read_or_compute(len(pairs), compared, progress)
     blocks = [[block[name] for name in Comparisons._fields] for block in kept]
     return Comparisons(*map(np.concatenate, zip(*blocks, strict=True)))
 

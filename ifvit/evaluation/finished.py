@@ -18,8 +18,10 @@ from ifvit.databases.records import Record
 from ifvit.evaluation import nbis
 from ifvit.evaluation.calibrating import UNDONE
 from ifvit.evaluation.task import Task
-from ifvit.storage.checkpoint import MODULE_1, CheckpointError, read_json, saved_steps, write_json
+from ifvit.storage.checkpoint import MODULE1_FOLDER, saved_steps
+from ifvit.storage.errors import CheckpointError
 from ifvit.storage.files import obstacle
+from ifvit.storage.json_files import read_json, write_json
 
 FILE = "finished.json"
 WRITTEN = ("report.html", "results.json", "pairs.csv")
@@ -67,7 +69,7 @@ def finish(out: Path, task: Task, key: dict[str, Any], lines: Sequence[str]) -> 
 def _state(run_dir: Path) -> str:
     """The files that a run's networks are read from."""
     paths = []
-    for folder in (run_dir, run_dir / MODULE_1):
+    for folder in (run_dir, run_dir / MODULE1_FOLDER):
         paths.append(folder / "config.json")
         saved = next((folder / name for name in ("best", "states") if saved_steps(folder / name)), None)
         if saved is not None:

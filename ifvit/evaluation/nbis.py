@@ -287,7 +287,7 @@ def _minutiae(
     progress = Progress("finding minutiae (mindtct)", len(records))
     templates: list[bytes | None] = []
     reasons: dict[int, str] = {}
-    for block in Blocks(folder, MINUTIAE, IMAGES).made(len(records), made, progress):
+    for block in Blocks(folder, MINUTIAE, IMAGES).read_or_compute(len(records), made, progress):
         for row, size, reason in zip(*(block[name] for name in MINUTIAE), strict=True):
             if reason:
                 reasons[len(templates)] = str(reason)
@@ -315,5 +315,5 @@ def _scores(
         return {"score": np.nan_to_num(score), "failed": np.isnan(score)}
 
     progress = Progress("comparing pairs (bozorth3)", len(pairs))
-    blocks = list(Blocks(folder, SCORES, PAIRS).made(len(pairs), made, progress))
+    blocks = list(Blocks(folder, SCORES, PAIRS).read_or_compute(len(pairs), made, progress))
     return tuple(np.concatenate([block[name] for block in blocks]) for name in SCORES)

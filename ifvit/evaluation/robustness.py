@@ -100,7 +100,7 @@ def robustness(
         return rejected / len(chosen)
 
     work = Progress("turning and moving prints", len(cells))
-    held = Blocks(folder, {"missed": ArraySpec("f8")}, 1).made(len(cells), made, work)
+    held = Blocks(folder, {"missed": ArraySpec("f8")}, 1).read_or_compute(len(cells), made, work)
     rates = np.concatenate([block["missed"] for block in held]).reshape(len(ANGLES), len(SHIFTS))
     return Robustness(ANGLES, SHIFTS, rates, len(chosen), threshold, FMR, int((~compared.genuine).sum()))
 

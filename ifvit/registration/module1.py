@@ -11,7 +11,9 @@ import jax.numpy as jnp
 from ifvit.config import ConfigError, DenseConfig, Enhancement, StageName, dense_of
 from ifvit.models.dense import DenseModel
 from ifvit.registration.module1_search import Module1Search
-from ifvit.storage.checkpoint import MODULE_1, CheckpointError, digest_of, read_json, read_variables
+from ifvit.storage.checkpoint import MODULE1_FOLDER, digest_of, read_variables
+from ifvit.storage.errors import CheckpointError
+from ifvit.storage.json_files import read_json
 
 
 class Module1(NamedTuple):
@@ -48,7 +50,7 @@ def load_dense(run_dir: Path) -> Module1:
     try:
         tree = held["config"]
         if tree.get("stage") == StageName.matcher:
-            return load_dense(run_dir / MODULE_1)
+            return load_dense(run_dir / MODULE1_FOLDER)
         data, dense = tree["data"], dense_of(tree)
         size, ppi = data["image_size"], float(data["ppi"])
         frame = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))

@@ -109,7 +109,7 @@ class Module1Search:
         if canvas.grey.shape != self._frame or canvas.ridges.shape != self._frame:
             raise ValueError(f"a print of {canvas.grey.shape} px for a frame of {self._frame}")
         shown = canvas.grey, canvas.ridges, np.uint8(canvas.background)
-        return self._seen.of(canvas, lambda: see(self._model, self._turns, self._variables, *shown))
+        return self._seen.get(canvas, lambda: see(self._model, self._turns, self._variables, *shown))
 
     def _guesses(self, a: Canvas, b: Canvas, views: list[PointMatches]) -> Guesses:
         best = self._best(views)

@@ -50,7 +50,7 @@ class GuessSource(enum.StrEnum):
 
     flow = "flow"
     minutiae = "minutiae"
-    module_1 = "module_1"
+    module1 = "module_1"
 
 
 class Features(NamedTuple):
@@ -144,7 +144,7 @@ class Registrar:
 
     def features(self, shown: RidgePrint, frame: tuple[int, int]) -> Features:
         """A print's features in a frame; those of the last prints are kept."""
-        return self._features.of(
+        return self._features.get(
             shown, lambda: _features(*_in_frame(shown, frame), *padded_minutiae(shown.minutiae)), frame
         )
 
@@ -162,7 +162,7 @@ def _source(guess: int) -> GuessSource:
     """Where a guess comes from, by its place in the list."""
     if guess < OF_FLOW:
         return GuessSource.flow
-    return GuessSource.minutiae if guess < OF_FLOW + OF_MINUTIAE else GuessSource.module_1
+    return GuessSource.minutiae if guess < OF_FLOW + OF_MINUTIAE else GuessSource.module1
 
 
 def _in_frame(shown: RidgePrint, frame: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

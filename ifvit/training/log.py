@@ -19,7 +19,9 @@ from ifvit.metrics import PCK_PX
 from ifvit.pictures import plots
 from ifvit.program import EXIT_FAILED
 from ifvit.progress import clock
-from ifvit.storage.checkpoint import CURVES, CheckpointError, read_json, write_json
+from ifvit.storage.checkpoint import CURVES
+from ifvit.storage.errors import CheckpointError
+from ifvit.storage.json_files import read_json, write_json
 from ifvit.training.curves import PICTURE, TRAIN, VALIDATION, Curves
 from ifvit.training.finished import aligned, written
 from ifvit.training.stage import ValidationResult

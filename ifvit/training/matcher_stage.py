@@ -24,7 +24,8 @@ from ifvit.pictures import charts
 from ifvit.program import command
 from ifvit.rates import Thresholds, auc, equal_error
 from ifvit.registration.module1 import Module1, load_dense
-from ifvit.storage.checkpoint import MODULE_1, CheckpointError, copy_best, read_variables
+from ifvit.storage.checkpoint import MODULE1_FOLDER, copy_best, read_variables
+from ifvit.storage.errors import CheckpointError
 from ifvit.training import run_dir
 from ifvit.training.dense_step import TrainStep
 from ifvit.training.finished import aligned, written
@@ -87,7 +88,7 @@ class MatcherStage:
                 variables = from_dense(self.model, own, self.module_1.variables)
             except ValueError as error:
                 raise RunDirError(f"{source}: its state is not that of its config ({error})") from error
-        copy_best(run_dir.module_1_of(self.config), self.dir / MODULE_1)
+        copy_best(run_dir.module_1_of(self.config), self.dir / MODULE1_FOLDER)
         return variables | {"params": {**variables["params"], CLASSES: classes}}, self.resume()
 
     def resume(self) -> Start:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from ifvit import backend, program
 from ifvit.config import Config
 from ifvit.models.dense import DenseModel
-from ifvit.storage import checkpoint
+from ifvit.storage.json_files import read_json, write_json
 from ifvit.training.dense_matches import found_matches
 from ifvit.training.state import init_variables
 from ifvit.weights.errors import WeightsError
@@ -88,7 +88,7 @@ def initial_variables(
         return variables, None
     variables, report = merge_pretrained(model, variables, read_pretrained(Path(path)), Path(path))
     print(report.text())
-    checkpoint.write_json(Path(config.run_dir) / REPORT, report.to_json())
+    write_json(Path(config.run_dir) / REPORT, report.to_json())
     return variables, report
 
 
@@ -100,7 +100,7 @@ def merged_params(report: MergeReport | None) -> frozenset[str]:
 
 def kept_report(config: Config) -> MergeReport | None:
     """The report of the merge that a resumed run started from."""
-    held = checkpoint.read_json(Path(config.run_dir) / REPORT)
+    held = read_json(Path(config.run_dir) / REPORT)
     return MergeReport.from_json(held) if held else None
 
 

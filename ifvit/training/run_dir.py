@@ -12,8 +12,9 @@ from ifvit.data.loader import RunData
 from ifvit.databases.records import listed
 from ifvit.errors import UserError
 from ifvit.storage import checkpoint
-from ifvit.storage.checkpoint import MODULE_1
+from ifvit.storage.checkpoint import MODULE1_FOLDER
 from ifvit.storage.files import write_whole
+from ifvit.storage.json_files import read_json, write_json
 from ifvit.training.taken import holds_run, not_a_run, other_run
 
 
@@ -96,7 +97,7 @@ def has_states(run_dir: Path) -> bool:
 
 def _other_run(config: Config, folder: Path) -> str | None:
     """Why the states in a folder are not this config's; None where they are."""
-    stored = checkpoint.read_json(folder / "config.json")
+    stored = read_json(folder / "config.json")
     return other_run(config, folder, stored, _other_weights(config, stored) if stored else [])
 
 
@@ -119,10 +120,10 @@ def _other_weights(config: Config, stored: Mapping[str, Any]) -> list[str]:
 
 def module_1_of(config: Config) -> Path:
     """The run directory of the Module 1 that a Module 2's run begins from, or its own copy."""
-    own = Path(config.run_dir) / MODULE_1
+    own = Path(config.run_dir) / MODULE1_FOLDER
     if has_states(Path(config.run_dir)) or config.init.matcher is None and config.init.dense is None:
         return own
-    return Path(config.init.matcher) / MODULE_1 if config.init.matcher else Path(config.init.dense)
+    return Path(config.init.matcher) / MODULE1_FOLDER if config.init.matcher else Path(config.init.dense)
 
 
 def weights_digest(config: Config) -> str | None:
@@ -149,7 +150,7 @@ def same_data(config: Config, data: RunData) -> None:
         RunDirTakenError: they are others.
     """
     run_dir = Path(config.run_dir)
-    stored = checkpoint.read_json(run_dir / "config.json")
+    stored = read_json(run_dir / "config.json")
     if not stored or not has_states(run_dir):
         return
     if stored["data"] != data.fingerprint:
@@ -173,7 +174,7 @@ def digest(data: RunData) -> str | None:
 def remember(config: Config, data: RunData) -> None:
     """Write the config, and what data, split and weights were, into the run directory."""
     path = Path(config.run_dir) / "config.json"
-    stored = checkpoint.read_json(path) if has_states(path.parent) else None
+    stored = read_json(path) if has_states(path.parent) else None
     weights = stored["weights"] if stored else weights_digest(config)
     if data.split:
         text = data.split.text().encode()
@@ -181,4 +182,4 @@ def remember(config: Config, data: RunData) -> None:
     # Prepared prints may have come here without their images.
     databases = (stored or {}).get("databases", {}) | data.contents
     content = {"config": as_tree(config), "data": data.fingerprint, "split": digest(data), "weights": weights}
-    checkpoint.write_json(path, content | ({"databases": databases} if databases else {}))
+    write_json(path, content | ({"databases": databases} if databases else {}))

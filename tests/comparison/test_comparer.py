@@ -85,7 +85,7 @@ def test_with_a_run_the_order_changes_nothing_to_the_last_bit(of_run, seen):
         assert found.opinion.score == back.opinion.score
         np.testing.assert_array_equal(found.opinion.matches.points_a, back.opinion.matches.points_b)
         np.testing.assert_array_equal(found.guesses.matches.points_b, back.guesses.matches.points_a)
-        assert found.tried[GuessSource.module_1] in (0, 3)
+        assert found.tried[GuessSource.module1] in (0, 3)
 
 
 def test_cosines_are_weighed_as_fitted_and_a_higher_one_never_speaks_against(of_run, seen):

@@ -13,7 +13,7 @@ from ifvit.registration.elastic import ElasticMap
 from ifvit.registration.module1 import Module1, load_dense
 from ifvit.registration.ridge_print import PPI
 from ifvit.registration.similarity import transform, turned_about
-from ifvit.storage.checkpoint import CheckpointError
+from ifvit.storage.errors import CheckpointError
 from tests.helpers.ridge_prints import disc, drawn, finger, laid
 
 RUN_PPI, CANVAS = 250.0, (160, 160)

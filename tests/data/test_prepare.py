@@ -43,13 +43,13 @@ def root(tmp_path_factory):
 
 def pairs_in(out):
     told = read_told(out)
-    blocks = list(pair_blocks(out, told.frame).held(told.pairs))
+    blocks = list(pair_blocks(out, told.frame).read_all(told.pairs))
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def prints_in(out):
     told = read_told(out)
-    blocks = list(print_blocks(out, told.frame).held(told.prints))
+    blocks = list(print_blocks(out, told.frame).read_all(told.prints))
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 

@@ -13,7 +13,8 @@ from ifvit.databases.yearless import contents
 from ifvit.errors import DataError
 from ifvit.evaluation.task import LONGEST, joined, plan
 from ifvit.launch import compose_tree
-from ifvit.storage.checkpoint import CheckpointError, write_json
+from ifvit.storage.errors import CheckpointError
+from ifvit.storage.json_files import write_json
 
 
 @pytest.fixture

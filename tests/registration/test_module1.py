@@ -9,7 +9,7 @@ import pytest
 
 from ifvit.config import Enhancement
 from ifvit.registration.module1 import load_dense
-from ifvit.storage.checkpoint import CheckpointError
+from ifvit.storage.errors import CheckpointError
 
 
 @pytest.fixture(scope="module")

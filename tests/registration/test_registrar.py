@@ -120,7 +120,7 @@ def test_a_further_guess_is_followed_as_the_own_ones_are(no_guesses_of_ridges, p
     rough = homography(149.0, (18.0, -20.0))  # of TO_A: six degrees and some px off, as Module 1 may be
     nowhere = np.array([[1, 0, 1e6], [0, 1, 1e6], [0, 0, 1]])
     lost, found = Registrar(FRAME).align_many([(a, b), (a, b)], [np.stack([nowhere] * 2), np.stack([nowhere, rough])])
-    assert found.source is GuessSource.module_1 and found.agreement.mean > 0.9 > 0.1 > lost.agreement.mean
+    assert found.source is GuessSource.module1 and found.agreement.mean > 0.9 > 0.1 > lost.agreement.mean
     points, true = overlap
     assert np.median(errors(found.to_a(points), true)) < 2.0
 

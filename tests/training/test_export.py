@@ -11,7 +11,8 @@ from safetensors.numpy import load_file
 
 from ifvit.models.dense import DenseModel
 from ifvit.storage import checkpoint
-from ifvit.storage.checkpoint import CheckpointError
+from ifvit.storage.errors import CheckpointError
+from ifvit.storage.json_files import write_json
 from ifvit.training.export import export
 from ifvit.training.loop import train
 from ifvit.training.state import init_variables
@@ -107,7 +108,7 @@ def test_runs_that_cannot_be_exported_are_refused_plainly(run_dir, tmp_path):
         export(run_dir, output)
     held = json.loads((run_dir / "config.json").read_text())
     held["config"]["dense"]["use_loftr"] = False
-    checkpoint.write_json(run_dir / "config.json", held)
+    write_json(run_dir / "config.json", held)
     with pytest.raises(WeightsError, match="plain encoder .dense.use_loftr=false."):
         export(run_dir, output)
     assert not output.exists()
