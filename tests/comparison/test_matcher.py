@@ -17,7 +17,7 @@ from ifvit.comparison.comparer import Comparer
 from ifvit.comparison.matcher import Matcher
 from ifvit.image import ImageError, scan_of
 from tests.helpers.comparisons import comparison, found
-from tests.helpers.image_doors import CASES, GREY
+from tests.helpers.image_cases import CASES, GREY
 
 
 class Quick(Matcher):

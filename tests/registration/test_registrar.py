@@ -173,7 +173,7 @@ def test_agreement_at_points_of_b(alone, prints, pair):
 def test_features_are_kept_of_the_last_prints(monkeypatch, prints):
     a, b, other = prints
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(Registrar().features(a, FRAME)))
-    monkeypatch.setattr(registrar, "REMEMBERED", 2 * size)
+    monkeypatch.setattr(registrar, "CACHE_BYTES", 2 * size)
     matcher = Registrar(FRAME)
     of_a, of_b = matcher.features(a, FRAME), matcher.features(b, FRAME)
     assert matcher.features(a, FRAME) is of_a
