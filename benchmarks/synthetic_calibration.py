@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ifvit.comparison.score import WEIGHTS, WEIGHTS_WITH_NETWORKS
 from ifvit.comparison.synthetic_calibration import FILE, NETWORKS, RIDGES
-from ifvit.storage.checkpoint import write_json
+from ifvit.storage.json_files import write_json
 
 PLACES = 4  # decimals of scores and rates
 

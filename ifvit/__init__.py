@@ -29,9 +29,9 @@ if TYPE_CHECKING:  # for type checkers and editors alone
     from ifvit.comparison.result import Comparison
     from ifvit.comparison.run_calibration import ScoreError
     from ifvit.enhancement.errors import EnhancementError
+    from ifvit.errors import CheckpointError
     from ifvit.image import ImageError
     from ifvit.pictures.picture_files import PictureError
-    from ifvit.storage.checkpoint import CheckpointError
 
 __all__ = [
     "BackendError",

@@ -1,4 +1,4 @@
-"""JAX's backend, started in one place, so that a missing device is not taken for any other fault."""
+"""The start of JAX's backend, in one place, so that a missing device gives its own error message."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ifvit.errors import UserError
 
 
 class BackendError(UserError):
-    """JAX has no device to compute on; the message says what was asked for and what to do."""
+    """JAX has no device to compute on; the message says which one was requested and what to do."""
 
 
 def start(platform: str | None = None) -> str:
-    """Start JAX's backend, and return its name. A second call costs nothing.
+    """Start JAX's backend and return its name. A second call takes no time.
 
-    To be called before anything that computes or opens a checkpoint. platform: 'cpu' keeps JAX from taking an
-    accelerator and its memory; it must come with the first call.
+    Call it before anything computes or reads a checkpoint. platform: with 'cpu' in the first call, JAX uses no
+    accelerator and none of its memory.
 
     Raises:
         BackendError: JAX cannot start it.
@@ -24,16 +24,17 @@ def start(platform: str | None = None) -> str:
         jax.config.update("jax_platforms", "cpu")
     try:
         return jax.default_backend()
-    except (RuntimeError, AssertionError) as error:  # an assertion where the plugin for CUDA is not installed
-        raise BackendError(_in_words(error)) from error
+    except (RuntimeError, AssertionError) as error:  # an AssertionError if the plugin for CUDA is not installed
+        raise BackendError(_message(error)) from error
 
 
-def _in_words(error: Exception) -> str:
+def _message(error: Exception) -> str:
+    """The message for the user: the requested platform, JAX's reason, and what to do."""
     reason = (str(error).strip().splitlines() or ["no such device is found"])[0]
     reason = reason.partition(" (set JAX_PLATFORMS=")[0][:300].rstrip(".")
-    if asked := jax.config.jax_platforms:
+    if platforms := jax.config.jax_platforms:
         return (
-            f"JAX_PLATFORMS={asked}: JAX cannot start that here ({reason}). Unset JAX_PLATFORMS to take what is there, "
-            "set JAX_PLATFORMS=cpu, or install ifvit with the extra for your accelerator (cuda12, cuda13, tpu)"
+            f"JAX_PLATFORMS={platforms}: JAX cannot start that here ({reason}). Unset JAX_PLATFORMS to take what is "
+            "there, set JAX_PLATFORMS=cpu, or install ifvit with the extra for your accelerator (cuda12, cuda13, tpu)"
         )
     return f"JAX cannot start a device ({reason}). Free the accelerator, or do without it: set JAX_PLATFORMS=cpu"

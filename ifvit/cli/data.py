@@ -87,7 +87,7 @@ def _check(arguments: argparse.Namespace) -> None:
     from ifvit.databases.doctor import examine, sample_sheet
     from ifvit.databases.splits import read_split
     from ifvit.pictures import picture_files
-    from ifvit.storage.checkpoint import write_json
+    from ifvit.storage.json_files import write_json
 
     split = read_split(arguments.split, "--split") if arguments.split else None
     report, records = examine(arguments.roots, _source(arguments.source), arguments.ppi, split)

@@ -54,7 +54,7 @@ class Compared(NamedTuple):
     @property
     def guess_counts(self) -> dict[GuessSource, int]:
         """The number of guesses of the registration that were tried, by their source."""
-        module1_count = {} if self.guesses is None else {GuessSource.module_1: self.guesses.count}
+        module1_count = {} if self.guesses is None else {GuessSource.module1: self.guesses.count}
         return {GuessSource.flow: OF_FLOW, GuessSource.minutiae: OF_MINUTIAE} | module1_count
 
     def swapped(self) -> Compared:

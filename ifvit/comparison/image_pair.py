@@ -30,7 +30,7 @@ PPI_FROM = {
     PpiFrom.file: "by its own tag",
     PpiFrom.assumed: "assumed, as nothing says it: --ppi N does",
 }
-SOURCES = {GuessSource.flow: "flow", GuessSource.minutiae: "minutiae", GuessSource.module_1: "Module 1"}
+SOURCES = {GuessSource.flow: "flow", GuessSource.minutiae: "minutiae", GuessSource.module1: "Module 1"}
 
 
 @dataclass(frozen=True, eq=False)  # has arrays: equal to itself alone, so that it can be hashed

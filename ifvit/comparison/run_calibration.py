@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ifvit import program
 from ifvit.calibration import Calibration, from_tree
 from ifvit.comparison.score import WEIGHTS, WEIGHTS_WITH_NETWORKS
-from ifvit.errors import UserError
-from ifvit.storage.checkpoint import CheckpointError, read_json
+from ifvit.errors import CheckpointError, UserError
+from ifvit.storage.json_files import read_json
 
 if TYPE_CHECKING:  # a finished evaluation is reported without the import of the comparer
     from ifvit.comparison.comparer import Comparer

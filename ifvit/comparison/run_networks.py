@@ -20,6 +20,7 @@ from ifvit.comparison.matcher_print import Print
 from ifvit.comparison.module2_inputs import BranchImages, CanvasImages, align_images, branch_inputs
 from ifvit.comparison.score import Cosines
 from ifvit.config import ConfigError, Enhancement, MatcherConfig, StageName, matcher_of
+from ifvit.errors import CheckpointError
 from ifvit.models.matcher import MatcherModel
 from ifvit.models.matching import extract_matches
 from ifvit.registration.elastic import ElasticMap, stacked
@@ -27,7 +28,8 @@ from ifvit.registration.module1 import Module1, load_dense
 from ifvit.registration.module1_search import Guesses
 from ifvit.registration.ridge_print import PPI
 from ifvit.registration.similarity import PointMatches
-from ifvit.storage.checkpoint import MODULE_1, CheckpointError, digest_of, read_json, read_variables
+from ifvit.storage.checkpoint import MODULE1_FOLDER, digest_of, read_variables
+from ifvit.storage.json_files import read_json
 
 
 class Module2(NamedTuple):
@@ -187,7 +189,7 @@ def load_networks(run_dir: Path) -> RunNetworks:
         ) from error
     if config is None:
         return RunNetworks(load_dense(run_dir))
-    module1 = load_dense(run_dir / MODULE_1)
+    module1 = load_dense(run_dir / MODULE1_FOLDER)
     model = MatcherModel.from_config(module1.dense, config, jnp.float32)
     which, step, variables = read_variables(run_dir)
     variables = {kind: {name: tree[name] for name in model.names if name in tree} for kind, tree in variables.items()}

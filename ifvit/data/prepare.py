@@ -43,9 +43,9 @@ from ifvit.progress import Progress
 from ifvit.registration.module1 import Module1, load_dense
 from ifvit.registration.registrar import frame_of
 from ifvit.storage.blocks import KEY, claim
-from ifvit.storage.checkpoint import write_json
 from ifvit.storage.csv_text import table
 from ifvit.storage.files import write_whole
+from ifvit.storage.json_files import write_json
 
 BATCH = 8  # pairs that are aligned together
 MIN_OVERLAP = 0.15  # the least overlap, as a share of the smaller print's ridges
@@ -131,7 +131,7 @@ def _prepare_prints(
         def compute_block(numbers: np.ndarray) -> dict[str, np.ndarray]:
             return _print_block([records[k] for k in numbers], module1, enhancer, pool)
 
-        all_blocks = print_blocks(out, module1.frame).made(len(records), compute_block, progress)
+        all_blocks = print_blocks(out, module1.frame).read_or_compute(len(records), compute_block, progress)
         blocks = [_without_enhanced(block) for block in all_blocks]
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
@@ -224,7 +224,7 @@ def _register_pairs(
 
     counts: dict[str, Counter[str]] = {"genuine": Counter(), "impostor": Counter()}
     blocks = pair_blocks(out, module1.frame)
-    for block in blocks.made(len(pairs), compute_block, Progress("registering pairs", len(pairs))):
+    for block in blocks.read_or_compute(len(pairs), compute_block, Progress("registering pairs", len(pairs))):
         for kind, chosen in (("genuine", block["genuine"]), ("impostor", ~block["genuine"])):
             counts[kind].update(cause or REGISTERED for cause in block["cause"][chosen].tolist())
     return {kind: dict(sorted(count.items())) for kind, count in counts.items()}

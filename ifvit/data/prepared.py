@@ -127,7 +127,7 @@ class Prepared:
         self.ridges = np.empty((len(rows), -(-height * width // 8)), np.uint8)
         self.background = np.empty(len(rows), np.uint8)
         start = 0
-        for block in print_blocks(folder, self.info.frame).held(self.info.prints, digest):
+        for block in print_blocks(folder, self.info.frame).read_all(self.info.prints, digest):
             inside = np.flatnonzero((rows >= start) & (rows < start + len(block["grey"])))
             for name in ("grey", "enhanced", "ridges", "background"):
                 getattr(self, name)[inside] = block[name][rows[inside] - start]
@@ -142,7 +142,7 @@ class Prepared:
         position_of = np.full(self.info.prints, -1, np.int32)
         position_of[rows] = np.arange(len(rows))
         blocks, chosen_blocks = pair_blocks(folder, self.info.frame), []
-        for k, block in enumerate(blocks.held(self.info.pairs, digest)):
+        for k, block in enumerate(blocks.read_all(self.info.pairs, digest)):
             if problem := _block_problem(block, identity):
                 raise DataError(f"{blocks.path(k)}: damaged ({problem})")
             sides = position_of[block["first"]], position_of[block["second"]]

@@ -1,16 +1,16 @@
-"""The front of this room: a print goes in, its ridges and where they are come out, in its own geometry and size.
+"""From a print to its enhanced ridges and the region where they are, both with the print's own size and resolution.
 
-What finds the ridges is a choice: their contrast alone, which leaves the grey as it is (`none`), the Gabor bank
-(`gabor`), or pyfing's networks (`pyfing`). The latter two see every print at 500 ppi and are resampled back. What they
-found is kept on disk under the print's own content, so that each print is enhanced once on a machine. Minutiae come
-from the enhanced ridges, with pyfing from the print itself (LEADER).
+There are three methods: `none` finds the region by contrast and does not change the grey levels, `gabor` is a bank of
+Gabor filters, and `pyfing` is pyfing's networks. The last two work at 500 ppi, and their results are resampled back.
+Results are cached on disk under a hash of the print's content, so a machine enhances each print once. Minutiae come
+from the enhanced ridges; with pyfing they come from the print itself (LEADER).
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from threading import Lock
 from typing import NamedTuple, Protocol
@@ -29,49 +29,47 @@ from ifvit.storage.cache import Cache, CacheError, cache_folder
 
 __all__ = ["Enhanced", "Enhancer", "EnhancementError", "misfit"]
 
-RECIPE = 1  # raise it when a print comes out otherwise: what older versions kept is then not taken for it
-PPI = 500.0  # what the methods were made for
-LARGEST = 2**24  # px at 500 ppi, 2 decimetres square; more is a wrong ppi
-CHUNK = 32  # prints at a time: enough to fill batches, few enough to hold
-# Kinds of cache file, and the bytes they may take: of prints of 388x374 px the masks of 50,000, the greys of 50,000.
+RECIPE = 1  # increase it when the results change, so that cached results of older versions are not used
+PPI = 500.0  # of the methods
+LARGEST = 2**24  # px at 500 ppi, a square of 20 cm; a larger print has a wrong ppi
+CHUNK = 32  # prints at a time: enough to fill batches, and few enough for the memory
+# Kinds of cache files and their limits, bytes: enough for the masks and the greys of 50,000 prints of 388x374 px.
 RIDGES_KIND, RIDGES_LIMIT = "ridges", 2**30
 ENHANCED_KIND, ENHANCED_LIMIT = "enhanced", 8 * 2**30
 MINUTIAE_KIND, MINUTIAE_LIMIT = "minutiae", 2**28
 
 
 class Enhanced(NamedTuple):
-    """A print's ridges. grey: uint8 (H, W), dark ridges on a light ground; ridges: bool (H, W), where there are any.
+    """A print's ridges."""
 
-    Unless the method is `none`, grey is 255 where there are no ridges.
-    """
-
-    grey: np.ndarray
-    ridges: np.ndarray
+    grey: np.ndarray  # uint8 (H, W), dark ridges on a light ground; 255 outside the ridges, except by the method `none`
+    ridges: np.ndarray  # bool (H, W), where there are ridges
 
 
 class Enhancer:
-    """Enhances prints by one method; safe with several threads, and with several processes on one cache folder.
+    """Enhances prints by one method. Several threads may use it, and several processes may share its cache folder.
 
-    Whatever came with it, from the cache or not, a print has the same bits (on one kind of device and version of JAX;
-    the cache keeps these apart).
+    A print has the same bits, whichever prints are in its batch, and from the cache or not. This holds for one kind of
+    device and one version of JAX; the cache distinguishes these.
 
-    method: what finds the ridges. cache_dir: where results are kept; None is the user's cache folder
-    (`ifvit.storage.cache.cache_folder`). Nothing is kept for `none`, which takes no longer than reading it back.
+    method: `none`, `gabor` or `pyfing`.
+    cache_dir: the folder of the cache; None is the user's cache folder (`ifvit.storage.cache.cache_folder`). The method
+        `none` caches nothing, because it is as fast as reading a file.
 
     Raises:
-        EnhancementError: the method is pyfing and it is not installed, or there is no folder to cache in.
+        EnhancementError: the method is pyfing and it is not installed, or there is no folder for the cache.
     """
 
     def __init__(self, method: Enhancement, cache_dir: str | None = None):
         self.method, self.cache_dir = Enhancement(method), cache_dir
-        self._finder: _Finder | None = None
-        self._others: dict[Enhancement, Enhancer] = {}
-        self._finding = Lock()  # networks are loaded once, and not run by two threads at a time
+        self._loaded: _Method | None = None
+        self._by_method: dict[Enhancement, Enhancer] = {}  # of other methods
+        self._lock = Lock()  # networks are loaded once, and one thread at a time runs them
         if self.method is Enhancement.none:
             return
-        self._made_by = f"{self.method} {RECIPE} {jax.default_backend()} jax{jax.__version__}"
+        self._version = f"{self.method} {RECIPE} {jax.default_backend()} jax{jax.__version__}"
         if self.method is Enhancement.pyfing:
-            self._made_by += f" pyfing{pyfing_version()}"
+            self._version += f" pyfing{pyfing_version()}"
         try:
             folder = cache_folder(cache_dir)
         except CacheError as error:
@@ -81,21 +79,23 @@ class Enhancer:
         self._minutiae = Cache(folder, MINUTIAE_KIND, MINUTIAE_LIMIT)
 
     def by(self, method: Enhancement) -> Enhancer:
-        """The enhancer of a method on the same cache: this one, or one that is made when it is first asked for."""
+        """The enhancer of another method with the same cache folder; created at the first call."""
         if method is self.method:
             return self
-        if method not in self._others:
-            self._others[method] = Enhancer(method, self.cache_dir)
-        return self._others[method]
+        if method not in self._by_method:
+            self._by_method[method] = Enhancer(method, self.cache_dir)
+        return self._by_method[method]
 
     def enhance(self, grey: np.ndarray, ppi: float) -> Enhanced:
-        """One print, uint8 (H, W), of `ppi`. Errors as in `enhance_many`."""
+        """The ridges of one print, uint8 (H, W). Raises as `enhance_many`."""
         return next(self.enhance_many([grey], [ppi]))
 
     def enhance_many(self, images: Iterable[np.ndarray], ppis: Iterable[float]) -> Iterator[Enhanced]:
-        """Each print, uint8 (H, W), of its ppi, in order; taken in by and by, some at a time.
+        """The ridges of each print, in order; `CHUNK` images are read at a time.
 
         A print without ridges is not an error: its `ridges` is False everywhere.
+
+        images: uint8 (H, W), dark ridges. ppis: of the images, in the same order.
 
         Raises:
             EnhancementError: an image is not uint8 (H, W), a ppi is no resolution or makes the print smaller than a
@@ -105,68 +105,73 @@ class Enhancer:
             if self.method is Enhancement.none:
                 yield from (Enhanced(p.grey, ridge_mask(p.grey, p.ppi)) for p in prints)
                 continue
-            for p, held in zip(prints, self._remembered(self._enhanced, prints, self._find_all), strict=True):
-                yield Enhanced(held["grey"], _unpacked(held["ridges"], p.grey.shape))
+            for p, arrays in zip(prints, self._cached(self._enhanced, prints, self._enhance_prints), strict=True):
+                yield Enhanced(arrays["grey"], _unpacked(arrays["ridges"], p.grey.shape))
 
     def ridges_many(self, images: Iterable[np.ndarray], ppis: Iterable[float]) -> Iterator[np.ndarray]:
-        """Only where there are ridges, bool (H, W), the same as `enhance_many` finds, in a part of the time.
+        """Where there are ridges, bool (H, W) of each print: the same as of `enhance_many`, in less time.
 
-        Errors as in `enhance_many`.
+        Raises as `enhance_many`.
         """
         for prints in _chunks(images, ppis):
             if self.method is Enhancement.none:
                 yield from (ridge_mask(p.grey, p.ppi) for p in prints)
                 continue
-            for p, held in zip(prints, self._remembered(self._ridges, prints, self._find_ridges), strict=True):
-                yield _unpacked(held["ridges"], p.grey.shape)
+            for p, arrays in zip(prints, self._cached(self._ridges, prints, self._find_ridges), strict=True):
+                yield _unpacked(arrays["ridges"], p.grey.shape)
 
     def minutiae(self, grey: np.ndarray, enhanced: Enhanced) -> Minutiae:
-        """The minutiae of a print at 500 ppi, px; grey: uint8 (H, W), dark ridges. Errors as in `enhance_many`."""
+        """The minutiae of a print at 500 ppi, px; grey: uint8 (H, W), dark ridges. Raises as `enhance_many`."""
         if self.method is not Enhancement.pyfing:
             return find_minutiae(enhanced.grey, enhanced.ridges)
         return inside(self._by_leader(_Print(0, grey, PPI)), enhanced.ridges)
 
     def _by_leader(self, p: _Print) -> Minutiae:
+        """The minutiae of a print by pyfing's network LEADER, from the cache if they are there."""
+
         def find(prints: list[_Print]) -> list[dict[str, np.ndarray]]:
-            return [found._asdict() for found in self._methods().minutiae([p.grey for p in prints])]
+            return [minutiae._asdict() for minutiae in self._load_method().minutiae([p.grey for p in prints])]
 
-        return Minutiae(**self._remembered(self._minutiae, [p], find)[0])
+        return Minutiae(**self._cached(self._minutiae, [p], find)[0])
 
-    def _remembered(self, cache: Cache, prints: list[_Print], find) -> list[dict[str, np.ndarray]]:
+    def _cached(
+        self, cache: Cache, prints: list[_Print], compute: Callable[[list[_Print]], list[dict[str, np.ndarray]]]
+    ) -> list[dict[str, np.ndarray]]:
+        """The results of the prints, from the cache or by `compute`, which gets only prints without cached results."""
         names = [self._name(p) for p in prints]
         results = [cache.read(name) for name in names]
-        missing = [index for index, held in enumerate(results) if held is None]
+        missing = [index for index, arrays in enumerate(results) if arrays is None]
         if not missing:
             return results
-        with self._finding:
-            fresh = find([prints[i] for i in missing])
-        for index, found in zip(missing, fresh, strict=True):
-            cache.write(names[index], **found)
-            results[index] = found
+        with self._lock:
+            computed = compute([prints[i] for i in missing])
+        for index, arrays in zip(missing, computed, strict=True):
+            cache.write(names[index], **arrays)
+            results[index] = arrays
         return results
 
     def _name(self, p: _Print) -> str:
-        """Of the cache file: what the result follows from."""
-        digest = hashlib.sha256(f"{self._made_by} {p.grey.shape} {p.ppi!r}".encode())
+        """The name of the cache file, with a hash of everything that the result depends on."""
+        digest = hashlib.sha256(f"{self._version} {p.grey.shape} {p.ppi!r}".encode())
         digest.update(np.ascontiguousarray(p.grey).data)
         return f"{self.method}-{digest.hexdigest()}"
 
     def _find_ridges(self, prints: list[_Print]) -> list[dict[str, np.ndarray]]:
-        masks = self._methods().masks([p.resampled() for p in prints])
+        masks = self._load_method().masks([p.resampled() for p in prints])
         return [{"ridges": np.packbits(p.mask_back(mask))} for p, mask in zip(prints, masks, strict=True)]
 
-    def _find_all(self, prints: list[_Print]) -> list[dict[str, np.ndarray]]:
-        found = self._methods().enhance([p.resampled() for p in prints])
-        return [p.back(grey, mask) for p, (grey, mask) in zip(prints, found, strict=True)]
+    def _enhance_prints(self, prints: list[_Print]) -> list[dict[str, np.ndarray]]:
+        enhanced = self._load_method().enhance([p.resampled() for p in prints])
+        return [p.back(grey, mask) for p, (grey, mask) in zip(prints, enhanced, strict=True)]
 
-    def _methods(self) -> _Finder:
-        if self._finder is None:  # pyfing takes seconds to import, so not where all is cached
-            self._finder = PyfingNetworks() if self.method is Enhancement.pyfing else _Gabor()
-        return self._finder
+    def _load_method(self) -> _Method:
+        if self._loaded is None:  # the import of pyfing takes seconds, so it waits for a print that is not cached
+            self._loaded = PyfingNetworks() if self.method is Enhancement.pyfing else _Gabor()
+        return self._loaded
 
 
-class _Finder(Protocol):
-    """A method: of greys, uint8 (H, W) at 500 ppi, the masks, bool (H, W), or enhanced greys and masks."""
+class _Method(Protocol):
+    """A method: it computes masks, bool (H, W), or enhanced greys and masks, from greys, uint8 (H, W) at 500 ppi."""
 
     def masks(self, prints: list[np.ndarray]) -> list[np.ndarray]: ...
 
@@ -189,28 +194,33 @@ class _Gabor:
 
 
 class _Print(NamedTuple):
-    index: int  # among those given
-    grey: np.ndarray
+    index: int  # in the caller's list
+    grey: np.ndarray  # uint8 (H, W)
     ppi: float
 
     def resampled(self) -> np.ndarray:
+        """The grey levels at 500 ppi.
+
+        Raises:
+            EnhancementError: they are too small or too large there.
+        """
         try:
             return to_ppi(self.grey, self.ppi, PPI)
         except ImageError as error:
             raise EnhancementError(f"image {self.index}: {error}") from error
 
     def mask_back(self, mask: np.ndarray) -> np.ndarray:
-        """A mask at 500 ppi on the print's own pixels."""
+        """A mask at 500 ppi, resampled to the print's own pixels."""
         return self._on_own_pixels(mask.astype(np.uint8) * 255, Image.Resampling.BILINEAR) > 127
 
     def back(self, grey: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
-        """What was found at 500 ppi on the print's own pixels, as it is kept."""
+        """Enhanced grey levels and mask at 500 ppi, resampled to the print's own pixels: the arrays of the cache."""
         ridges = self.mask_back(mask)
         grey = np.where(ridges, self._on_own_pixels(grey, Image.Resampling.BICUBIC), 255).astype(np.uint8)
         return {"grey": grey, "ridges": np.packbits(ridges)}
 
     def _on_own_pixels(self, values: np.ndarray, method: Image.Resampling) -> np.ndarray:
-        """The way back of `to_ppi`, whose scale is exact: a part of a pixel that it cut off at the end is filled up."""
+        """The inverse of `to_ppi`, whose scale is exact; the part of a pixel that it cuts off is filled at the edge."""
         if self.ppi == PPI:
             return values
         height, width = self.grey.shape
@@ -224,13 +234,14 @@ def _unpacked(packed: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _chunks(images: Iterable[np.ndarray], ppis: Iterable[float]) -> Iterator[list[_Print]]:
-    prints = enumerate(zip(images, ppis, strict=True))
-    while chunk := [_checked(index, *one) for index, one in islice(prints, CHUNK)]:
+    """The prints, checked, in lists of `CHUNK`. Raises as `Enhancer.enhance_many`."""
+    pairs = enumerate(zip(images, ppis, strict=True))
+    while chunk := [_checked(index, grey, ppi) for index, (grey, ppi) in islice(pairs, CHUNK)]:
         yield chunk
 
 
 def misfit(grey: np.ndarray, ppi: float) -> str | None:
-    """Why a print, uint8 (H, W), of `ppi` > 0 cannot be enhanced, which may be a wrong ppi; None where it can."""
+    """Why a print, uint8 (H, W), of `ppi` > 0 cannot be enhanced (mostly a wrong ppi); None if it can be enhanced."""
     if _too_large(grey, ppi):
         return "larger than a hand at its ppi, which must be wrong (file_ppi, or --ppi, sets it)"
     if int(min(grey.shape) * (PPI / ppi) + 1e-6) < SMALLEST_SIDE:
@@ -244,8 +255,8 @@ def _too_large(grey: np.ndarray, ppi: float) -> bool:
 
 def _checked(index: int, grey: np.ndarray, ppi: float) -> _Print:
     if not isinstance(grey, np.ndarray) or grey.dtype != np.uint8 or grey.ndim != 2:
-        what = f"{grey.dtype} {grey.shape}" if isinstance(grey, np.ndarray) else type(grey).__name__
-        raise EnhancementError(f"image {index}: expected grey uint8 (H, W), got {what}")
+        actual = f"{grey.dtype} {grey.shape}" if isinstance(grey, np.ndarray) else type(grey).__name__
+        raise EnhancementError(f"image {index}: expected grey uint8 (H, W), got {actual}")
     height, width = grey.shape
     if min(height, width) < SMALLEST_SIDE:
         raise EnhancementError(f"image {index}: {width}x{height} px is too small for a fingerprint")

@@ -4,4 +4,4 @@ from ifvit.errors import UserError
 
 
 class EnhancementError(UserError):
-    """A print cannot be enhanced, or not with the method asked for; the message says why and what to do."""
+    """A print cannot be enhanced, or the method cannot be used; the message says why and what to do."""

@@ -1,12 +1,13 @@
-"""Minutiae of a print: where a ridge ends or divides, and which way.
+"""Minutiae of a print: the points where a ridge ends or divides, and their directions.
 
-The enhanced ridges are thinned to lines one pixel wide (scikit-image); the crossing number of a pixel, how many lines
-leave it, tells endings (1) and bifurcations (3) (Rutovitz, Pattern recognition, J. Royal Stat. Soc. A 129, 1966). What
-the thinning leaves behind is removed: short spurs, pairs closer than a ridge period, lines beside the print's border.
+The enhanced ridges are thinned to lines one pixel wide (scikit-image). The crossing number of a pixel is the number of
+lines that leave it: 1 at an ending and 3 at a bifurcation (Rutovitz, Pattern recognition, J. Royal Stat. Soc. A 129,
+1966). False minutiae of the thinning are removed: short spurs, pairs closer than a ridge period, and line ends at the
+print's border.
 
 Points are (x, y) px at 500 ppi; a direction is in rad, from x towards y. It points to the side with more ridges: along
-the ridge that ends, or between the two that a bifurcation has on one side. So it stays the same where pressure turns an
-ending into a bifurcation.
+the ridge that ends, or between the two ridges on one side of a bifurcation. So it does not change when pressure turns
+an ending into a bifurcation.
 """
 
 from __future__ import annotations
@@ -18,37 +19,32 @@ import cv2
 import numpy as np
 from skimage.morphology import skeletonize
 
-BORDER = 10  # px from the edge of the ridges, within which lines end because the print does
-SPUR = 9  # px; a shorter line that leaves another is no ridge
-REACH = 14  # px of line that tell a direction
-CLOSEST = 7.0  # px; minutiae closer to one another than this come from a broken or bridged ridge
+BORDER = 10  # px from the edge of the ridges; lines that end there end with the print
+SPUR = 9  # px; a shorter line that leaves another line is no ridge
+REACH = 14  # px of a line that define its direction
+CLOSEST = 7.0  # px; minutiae that are closer to one another come from a broken or bridged ridge
 SMALLEST_ISLAND, SMALLEST_HOLE = 40, 20  # px; smaller ones are dirt and pores
 # The neighbours of a pixel in a circle, as (row, column).
 RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
-# The same with those beside and above before those across a corner: the order in which a line is followed.
+# The same neighbours, the diagonal ones last: the order in which a line is followed.
 STEPS = ((-1, 0), (0, 1), (1, 0), (0, -1), (-1, -1), (-1, 1), (1, 1), (1, -1))
 
 Pixel = tuple[int, int]
 
 
 class MinutiaKind(IntEnum):
-    """What happens to the ridge; the value is the crossing number."""
+    """An ending or a bifurcation; the value is the crossing number."""
 
     ending = 1
     bifurcation = 3
 
 
 class Minutiae(NamedTuple):
-    """N minutiae, those deepest inside the print first.
+    """N minutiae, those deepest inside the print first."""
 
-    points: float32 (N, 2), (x, y) px at 500 ppi.
-    directions: float32 (N,), rad in (-pi, pi].
-    kinds: int32 (N,), values of `MinutiaKind`.
-    """
-
-    points: np.ndarray
-    directions: np.ndarray
-    kinds: np.ndarray
+    points: np.ndarray  # (N, 2) float32, (x, y) px at 500 ppi
+    directions: np.ndarray  # (N,) float32, rad in (-pi, pi]
+    kinds: np.ndarray  # (N,) int32, values of `MinutiaKind`
 
 
 def find_minutiae(grey: np.ndarray, ridges: np.ndarray) -> Minutiae:
@@ -74,12 +70,12 @@ def find_minutiae(grey: np.ndarray, ridges: np.ndarray) -> Minutiae:
 
 
 def depth_in(ridges: np.ndarray) -> np.ndarray:
-    """How far each pixel of bool (H, W) lies from where there are no ridges, and from the border, float32 px."""
+    """The distance of each pixel of bool (H, W) from the edge of the ridges or of the image, (H, W) float32 px."""
     return cv2.distanceTransform(np.pad(ridges.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
 
 
 def inside(minutiae: Minutiae, ridges: np.ndarray) -> Minutiae:
-    """Those more than `BORDER` px inside the ridges, bool (H, W), the deepest first."""
+    """The minutiae that are more than `BORDER` px inside the ridges, bool (H, W), the deepest first."""
     col, row = np.rint(minutiae.points).astype(int).T
     height, width = ridges.shape
     within = (row >= 0) & (row < height) & (col >= 0) & (col < width)
@@ -89,7 +85,7 @@ def inside(minutiae: Minutiae, ridges: np.ndarray) -> Minutiae:
 
 
 def _lines(grey: np.ndarray, ridges: np.ndarray) -> np.ndarray:
-    """The ridges as lines one pixel wide, bool (H + 2, W + 2): a pixel of nothing lies around them."""
+    """The ridges as lines one pixel wide, bool (H + 2, W + 2), with a margin of one pixel."""
     ink = ((grey < 128) & ridges).astype(np.uint8)
     ink = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     ink[_small_regions(1 - ink, SMALLEST_HOLE, connectivity=4)] = 1
@@ -102,47 +98,47 @@ def _lines(grey: np.ndarray, ridges: np.ndarray) -> np.ndarray:
 
 
 def _small_regions(ink: np.ndarray, size: int, connectivity: int) -> np.ndarray:
-    """Where regions of `ink`, uint8 (H, W), of less than `size` px lie, bool (H, W)."""
+    """The pixels of `ink`, uint8 (H, W), that are in regions of less than `size` px, bool (H, W)."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=connectivity)
     small = stats[:, cv2.CC_STAT_AREA] < size
-    small[0] = False  # what is no ink
+    small[0] = False  # the background
     return small[labels]
 
 
 def _crossing_number(lines: np.ndarray) -> np.ndarray:
-    """How many lines leave each pixel of a line, int8 (H, W); 0 off the lines."""
+    """The number of lines that leave each pixel of a line, int8 (H, W); 0 at other pixels."""
     height, width = lines.shape
-    room = np.pad(lines, 1)
-    ring = np.stack([room[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] for dy, dx in RING])
+    padded = np.pad(lines, 1)
+    ring = np.stack([padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] for dy, dx in RING])
     return (lines * np.sum(ring & ~np.roll(ring, 1, axis=0), axis=0)).astype(np.int8)
 
 
 def _remove_spurs(lines: np.ndarray) -> None:
-    """Take away, in place, each line that leaves another and ends within `SPUR` px."""
+    """Remove, in place, each line that leaves another line and ends within `SPUR` px."""
     crossings = _crossing_number(lines)
     for row, col in np.argwhere(crossings == MinutiaKind.ending).tolist():
         if not lines[row, col]:
-            continue  # it went with another spur
-        path, ended = _followed(lines, [(row, col)], SPUR, crossings)
+            continue  # it was removed with another spur
+        path, ended = _follow(lines, [(row, col)], SPUR, crossings)
         if ended:
             lines[tuple(np.transpose(path))] = False
 
 
-def _followed(
+def _follow(
     lines: np.ndarray, path: list[Pixel], length: int, crossings: np.ndarray | None = None
 ) -> tuple[list[Pixel], bool]:
-    """The pixels of a line from `path` on, at most `length`, and whether it ended or reached a bifurcation before that.
+    """The pixels of a line, from `path` on, at most `length`, and whether it ended, or met a bifurcation, before that.
 
-    A bifurcation is not part of the path; without `crossings` the line goes on there.
+    A bifurcation is not part of the path. Without `crossings` the path does not stop at bifurcations.
     """
     while len(path) <= length:
         row, col = path[-1]
         ahead = [(row + dy, col + dx) for dy, dx in STEPS if lines[row + dy, col + dx]]
-        # The first step from a minutia must not lead to the neighbours from which other lines leave it.
-        near = path[0] if len(path) == 2 else None
+        # The first step away from a minutia must not go to another neighbour of it, which belongs to another line.
+        start = path[0] if len(path) == 2 else None
         ahead = [
             pixel for pixel in ahead
-            if pixel not in path and (near is None or max(abs(pixel[0] - near[0]), abs(pixel[1] - near[1])) > 1)
+            if pixel not in path and (start is None or max(abs(pixel[0] - start[0]), abs(pixel[1] - start[1])) > 1)
         ]  # fmt: skip
         if not ahead:
             return path, True
@@ -152,7 +148,7 @@ def _followed(
     return path, False
 
 
-def _leaving(lines: np.ndarray, pixel: Pixel) -> list[Pixel]:
+def _first_pixels(lines: np.ndarray, pixel: Pixel) -> list[Pixel]:
     """The first pixel of each line that leaves a pixel."""
     around = [bool(lines[pixel[0] + dy, pixel[1] + dx]) for dy, dx in RING]
     first = []
@@ -160,19 +156,19 @@ def _leaving(lines: np.ndarray, pixel: Pixel) -> list[Pixel]:
         run = [k]
         while around[(run[-1] + 1) % 8] and len(run) < 8:
             run.append((run[-1] + 1) % 8)
-        beside = [step for step in run if step % 2] or run  # above, below, left or right rather than across a corner
-        dy, dx = RING[beside[len(beside) // 2]]
+        steps = [step for step in run if step % 2] or run  # above, below, left or right rather than diagonal
+        dy, dx = RING[steps[len(steps) // 2]]
         first.append((pixel[0] + dy, pixel[1] + dx))
     return first
 
 
 def _direction(lines: np.ndarray, pixel: Pixel) -> float | None:
-    """Which way a minutia points, rad; None where one of its lines is too short to be a ridge."""
-    towards = np.zeros(2)
-    for first in _leaving(lines, pixel):
-        path, ended = _followed(lines, [pixel, first], REACH)
+    """The direction of a minutia, rad; None if one of its lines is too short to be a ridge."""
+    total = np.zeros(2)
+    for first in _first_pixels(lines, pixel):
+        path, ended = _follow(lines, [pixel, first], REACH)
         if ended and len(path) < SPUR:
             return None
-        away = np.subtract(path[-1], pixel)
-        towards += away / max(np.hypot(*away), 1.0)
-    return float(np.arctan2(*towards))
+        step = np.subtract(path[-1], pixel)
+        total += step / max(np.hypot(*step), 1.0)
+    return float(np.arctan2(*total))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ifvit.calibration import Calibration, calibration
 from ifvit.comparison.run_calibration import FILES
-from ifvit.storage.checkpoint import write_json
+from ifvit.storage.json_files import write_json
 
 if TYPE_CHECKING:
     from ifvit.evaluation.scorers import Scorer

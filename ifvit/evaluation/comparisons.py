@@ -59,7 +59,7 @@ def compare_all(scorer: Scorer, gallery: Gallery, pairs: PairList, folder: Path,
         rows = _compare_block(scorer, gallery, pairs.first[numbers], pairs.second[numbers], progress)
         return dict(zip(ARRAYS, rows, strict=True))
 
-    blocks = Blocks(folder, ARRAYS, BLOCK).made(len(pairs), compute, progress)
+    blocks = Blocks(folder, ARRAYS, BLOCK).read_or_compute(len(pairs), compute, progress)
     arrays = [[block[name] for name in ARRAYS] for block in blocks]
     return Comparisons(*map(np.concatenate, zip(*arrays, strict=True)))
 

@@ -15,11 +15,13 @@ from typing import Any
 from ifvit import __version__
 from ifvit.comparison.run_calibration import FILES, RECIPE, Score
 from ifvit.databases.records import Record
+from ifvit.errors import CheckpointError
 from ifvit.evaluation import nbis
 from ifvit.evaluation.calibrating import UNDONE
 from ifvit.evaluation.task import Task
-from ifvit.storage.checkpoint import MODULE_1, CheckpointError, read_json, saved_steps, write_json
+from ifvit.storage.checkpoint import MODULE1_FOLDER, saved_steps
 from ifvit.storage.files import obstacle
+from ifvit.storage.json_files import read_json, write_json
 
 FILE = "finished.json"
 REPORT_FILES = ("report.html", "results.json", "pairs.csv")
@@ -75,7 +77,7 @@ def finish(out: Path, task: Task, key: dict[str, Any], lines: Sequence[str]) -> 
 def _state(run_dir: Path) -> str:
     """A digest of the files that a run's networks are read from."""
     paths = []
-    for folder in (run_dir, run_dir / MODULE_1):
+    for folder in (run_dir, run_dir / MODULE1_FOLDER):
         paths.append(folder / "config.json")
         states = next((folder / name for name in ("best", "states") if saved_steps(folder / name)), None)
         if states is not None:

@@ -296,7 +296,7 @@ def _minutiae(
     progress = Progress("finding minutiae (mindtct)", len(records))
     templates: list[bytes | None] = []
     reasons: dict[int, str] = {}
-    for block in Blocks(folder, MINUTIAE, IMAGES).made(len(records), compute_block, progress):
+    for block in Blocks(folder, MINUTIAE, IMAGES).read_or_compute(len(records), compute_block, progress):
         for row, size, reason in zip(*(block[name] for name in MINUTIAE), strict=True):
             if reason:
                 reasons[len(templates)] = str(reason)
@@ -324,5 +324,5 @@ def _scores(
         return {"score": np.nan_to_num(score), "failed": np.isnan(score)}
 
     progress = Progress("comparing pairs (bozorth3)", len(pairs))
-    blocks = list(Blocks(folder, SCORES, PAIRS).made(len(pairs), compute_block, progress))
+    blocks = list(Blocks(folder, SCORES, PAIRS).read_or_compute(len(pairs), compute_block, progress))
     return tuple(np.concatenate([block[name] for block in blocks]) for name in SCORES)

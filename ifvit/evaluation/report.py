@@ -25,9 +25,9 @@ from ifvit.evaluation.robustness import Robustness
 from ifvit.evaluation.verification import Figures
 from ifvit.pictures import picture_files
 from ifvit.pictures.charts import COLOURS
-from ifvit.storage.checkpoint import write_json
 from ifvit.storage.csv_text import pieces
 from ifvit.storage.files import write_whole
+from ifvit.storage.json_files import write_json
 
 HEADING = (
     "first", "second", "genuine", "database", "score", "global", "local", "failed", "agreeing_matches", "matches",

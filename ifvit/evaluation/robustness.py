@@ -98,7 +98,7 @@ def robustness(
         return rejected / len(sample)
 
     progress = Progress("turning and moving prints", len(cells))
-    blocks = Blocks(folder, {"missed": ArraySpec("f8")}, 1).made(len(cells), compute, progress)
+    blocks = Blocks(folder, {"missed": ArraySpec("f8")}, 1).read_or_compute(len(cells), compute, progress)
     rates = np.concatenate([block["missed"] for block in blocks]).reshape(len(ANGLES), len(SHIFTS))
     return Robustness(ANGLES, SHIFTS, rates, len(sample), threshold, FMR, int((~pairs.genuine).sum()))
 

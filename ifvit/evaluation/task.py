@@ -17,8 +17,9 @@ from ifvit.databases.sources import find
 from ifvit.databases.splits import read_split
 from ifvit.databases.synthetic_sets import any_synthetic
 from ifvit.databases.yearless import as_known
-from ifvit.errors import DataError
-from ifvit.storage.checkpoint import MODULE_1, CheckpointError, read_json
+from ifvit.errors import CheckpointError, DataError
+from ifvit.storage.checkpoint import MODULE1_FOLDER
+from ifvit.storage.json_files import read_json
 
 USUAL = {Source.fvc: Protocol.fvc, Source.sd4: Protocol.sd4}
 LONGEST = 60  # characters of a folder's name
@@ -101,7 +102,7 @@ def refuse_seen(run_dir: Path | None, records: Sequence[Record]) -> None:
     Raises:
         DataError: there are such subjects; the message names them.
     """
-    for folder in () if run_dir is None else (run_dir, run_dir / MODULE_1):
+    for folder in () if run_dir is None else (run_dir, run_dir / MODULE1_FOLDER):
         table = folder / "split.csv"
         if table.exists():
             run = read_json(folder / "config.json")

@@ -1,9 +1,11 @@
-"""Fingerprint images: read a file, bring it to a resolution, find the ridges, place it in a frame.
+"""Fingerprint images: read a file, resample it, find the ridges, and crop or pad it to a frame.
 
-`reading` takes a file to grey levels: `headers` and `tiff`, with `exif` for the tags, see what it claims before
-`decoding` or `wsq_file` trusts it, `polarity` tells which way round it is; `in_memory` brings in arrays and Pillow's
-images, by the same rules. `canvas` takes those to a frame, with `ridges` to say where the print is.
-Grey means uint8 (H, W), dark ridges on a light ground. Lengths are px of the image at hand unless said otherwise.
+Read `reading` first: it turns a file into grey levels. `headers` and `tiff` (with `exif` for the tags) read and check
+the file's header. Then `decoding` or `wsq_file` decodes the pixels, and `polarity` finds out whether dark and light are
+inverted. `in_memory` does the same for NumPy arrays and Pillow images. `canvas` resamples the grey levels and places
+the print in a frame; `ridge_ground` finds where the ridges are.
+
+Grey means uint8 (H, W), dark ridges on a light ground. Lengths are px of the image in question unless stated otherwise.
 """
 
 from ifvit.image.canvas import (

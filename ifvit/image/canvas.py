@@ -1,4 +1,4 @@
-"""An impression in a frame at the network's resolution."""
+"""An impression at the network's resolution, cropped or padded to a frame."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ifvit.image.errors import ImageError, check_size
 from ifvit.image.reading import Scan, read
 from ifvit.image.ridge_ground import background_level, ridge_mask
 
-DEFAULT_PPI = 500.0  # what nearly every sensor has
+DEFAULT_PPI = 500.0  # of nearly every sensor
 
 
 class PpiFrom(Enum):
-    """Who says how many ppi an image has: the caller, the file's tags, or nobody (`DEFAULT_PPI`)."""
+    """The source of an image's ppi: the caller, the file's tags, or the assumption `DEFAULT_PPI`."""
 
     given = "given"
     file = "file"
@@ -25,29 +25,24 @@ class PpiFrom(Enum):
 
 
 class Canvas(NamedTuple):
-    """An impression placed in a frame: its ridge region centred, nothing squashed.
+    """An impression in a frame (H, W): its ridge region is centred, and its aspect ratio is not changed."""
 
-    grey: uint8 (H, W); ridges: bool (H, W), where there are ridges; background: the grey level around the print;
-    ppi: the file's, before it was resampled; inverted: the file had light ridges and was turned over; left, top: where
-    the frame begins in the resampled image, px.
-    """
-
-    grey: np.ndarray
-    ridges: np.ndarray
-    background: int
-    ppi: float = DEFAULT_PPI
+    grey: np.ndarray  # uint8 (H, W)
+    ridges: np.ndarray  # bool (H, W), where there are ridges
+    background: int  # the grey level around the print
+    ppi: float = DEFAULT_PPI  # of the file, before resampling
     ppi_from: PpiFrom = PpiFrom.assumed
-    inverted: bool = False
-    left: int = 0
-    top: int = 0
+    inverted: bool = False  # the file had light ridges, and its grey levels were inverted
+    left: int = 0  # px, x of the frame's left edge in the resampled image
+    top: int = 0  # px, y of the frame's upper edge in the resampled image
 
     def to_file(self, points: np.ndarray, target: float) -> np.ndarray:
-        """Where points (..., 2) px of the frame, which is at `target` ppi, lie in the file's image, px."""
+        """Points (..., 2) px of the frame, which is at `target` ppi, as px of the file's image."""
         return (points + (self.left, self.top) + 0.5) * (self.ppi / target) - 0.5
 
 
 def choose_ppi(scan: Scan, ppi: float | None) -> tuple[float, PpiFrom]:
-    """The ppi to use: the one given, else the file's, else `DEFAULT_PPI`."""
+    """The ppi to use and its source: `ppi` if it is not None, else the file's, else `DEFAULT_PPI`."""
     if ppi is not None:
         return ppi, PpiFrom.given
     if scan.ppi is not None:
@@ -56,12 +51,12 @@ def choose_ppi(scan: Scan, ppi: float | None) -> tuple[float, PpiFrom]:
 
 
 def to_ppi(grey: np.ndarray, ppi: float, target: float) -> np.ndarray:
-    """The image resampled from `ppi` to `target`, both axes by exactly target / ppi; unchanged where they are equal.
+    """The image resampled from `ppi` to `target`, both axes by exactly target / ppi; unchanged if they are equal.
 
-    uint8 (H, W) to (floor(H s), floor(W s)) with s = target / ppi; its pixel (x, y) lies at x' = (x + 0.5) / s - 0.5,
-    y' likewise, px of the old one. Cubic, over a wider support where it shrinks (Pillow's): 500 to 250 ppi keeps
-    96 % of a ridge pattern's contrast and leaves 6 % of a pattern at 3/4 of the new sampling frequency, where a mean
-    over areas keeps 92 % and leaves 30 %.
+    With s = target / ppi, uint8 (H, W) becomes uint8 (floor(H s), floor(W s)). The new pixel (x, y) is at
+    x' = (x + 0.5) / s - 0.5, and y' likewise, px of the old image. The interpolation is Pillow's bicubic one, whose
+    support is wider when the image shrinks: from 500 to 250 ppi it keeps 96 % of the contrast of ridges, and 6 % of a
+    pattern at 3/4 of the new sampling frequency. A mean over areas keeps 92 % and 30 %.
 
     Raises:
         ImageError: the result is too small or too large (the message names no file).
@@ -77,16 +72,16 @@ def _resampled(grey: np.ndarray, ppi: float, target: float, method: Image.Resamp
         check_size(*size)
     except ImageError as error:
         raise ImageError(f"at {target:g} ppi (it has {ppi:g}): {error}") from error
-    # What is left of a pixel at the right and lower border goes, so that the scale is exact.
+    # A part of a pixel at the right and lower border is cut off, so that the scale is exact.
     box = (0, 0, min(width, size[0] / scale), min(height, size[1] / scale))
     return np.asarray(Image.fromarray(grey).resize(size, method, box))
 
 
 def place(grey: np.ndarray, ridges: np.ndarray, height: int, width: int) -> Canvas:
-    """Crop or pad, never squash: the centre of the ridge region comes to the centre of a (height, width) frame.
+    """Crop or pad a print: the centre of its ridge region moves to the centre of a (height, width) frame.
 
     Raises:
-        ImageError: there are no ridges (the message names no file; the caller knows it).
+        ImageError: there are no ridges (the message names no file).
     """
     rows, cols = np.flatnonzero(ridges.any(1)), np.flatnonzero(ridges.any(0))
     if not rows.size:
@@ -100,8 +95,9 @@ def place(grey: np.ndarray, ridges: np.ndarray, height: int, width: int) -> Canv
 
 
 def framed(values: np.ndarray, left: int, top: int, height: int, width: int, outside: float) -> np.ndarray:
-    """The part of an image (H, W) that a (height, width) frame shows, which begins at (left, top) px and may reach
-    beyond it: there is `outside`.
+    """The part of an image (H, W) inside a (height, width) frame whose upper left corner is at (left, top) px.
+
+    Where the frame reaches beyond the image, the value is `outside`.
     """
     placed = np.full((height, width), outside, values.dtype)
     y0, y1 = max(top, 0), min(top + height, values.shape[0])
@@ -115,12 +111,12 @@ def canvas_of(
 ) -> Canvas:
     """A scan's impression at `target` ppi in a (height, width) frame.
 
-    ridges: bool, of the scan's shape, found by whatever means; None finds them here, after resampling.
+    ridges: bool, of the scan's shape, where there are ridges; None finds them after resampling (`ridge_mask`).
     ppi: of the scan, px per inch; None takes the file's, else `DEFAULT_PPI`.
 
     Raises:
         ImageError: there are no ridges, or too few or too many px at `target` (the message names no file).
-        ValueError: ridges of another shape.
+        ValueError: `ridges` has another shape than the scan.
     """
     used, ppi_from = choose_ppi(scan, ppi)
     grey = to_ppi(scan.grey, used, target)
@@ -139,7 +135,7 @@ def load_canvas(path: Path, ppi: float | None, target: float, height: int, width
     """A file's impression at `target` ppi in a (height, width) frame; see `canvas_of`.
 
     Raises:
-        ImageError: naming the file.
+        ImageError: the file cannot be used; the message names it.
     """
     scan = read(path)
     try:

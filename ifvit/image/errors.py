@@ -1,9 +1,9 @@
-"""What makes an image unusable: the error, and the sizes that are refused."""
+"""The error for images that cannot be used, and the limits of their size."""
 
 from ifvit.errors import UserError
 
-SMALLEST_SIDE = 16  # px; anything smaller is no fingerprint
-MAX_PIXELS = 2**26  # a card of ten prints at 1000 ppi; more is refused before memory is taken
+SMALLEST_SIDE = 16  # px; a smaller image is no fingerprint
+MAX_PIXELS = 2**26  # a card of ten prints at 1000 ppi; a larger image is refused before memory is used
 MAX_BYTES = 2**28  # of a file
 
 
@@ -12,7 +12,11 @@ class ImageError(UserError, ValueError):
 
 
 def check_size(width: int, height: int) -> None:
-    """Raises ImageError, without the file's name, where an image of so many px is too small or too large."""
+    """Check the size of an image, px.
+
+    Raises:
+        ImageError: the image is too small or too large (the message names no file).
+    """
     if min(width, height) < SMALLEST_SIDE:
         raise ImageError(f"{width}x{height} px is too small for a fingerprint")
     if width * height > MAX_PIXELS:

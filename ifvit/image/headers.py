@@ -1,8 +1,8 @@
-"""What a file says of itself before anything is decoded: its kind, its size, its ppi and its orientation.
+"""The header of an image file, read before the pixels are decoded: kind, size, ppi and orientation.
 
-The bytes may be anybody's. Every reader here stays within them, reads a bounded number of parts and takes no memory;
-what it finds cut short, absurd or unsupported is an ImageError (without the file's name, which the caller knows).
-Decoders are worse at that: they fill the missing part of a cut image with grey and say nothing.
+The file may be damaged or hostile. Each reader stays inside the bytes, reads a limited number of parts and allocates no
+memory. A truncated, absurd or unsupported file is an ImageError (the message names no file). Decoders do not check
+this: they fill the missing part of a truncated image with grey, without an error.
 """
 
 from __future__ import annotations
@@ -14,29 +14,28 @@ from typing import NamedTuple
 from ifvit.image.errors import ImageError, check_size
 from ifvit.image.exif import EXIF_START, believable, ppi_of, read_exif
 
-MOST_PARTS = 2**16  # chunks or segments of a file; more are an attack
-JFIF_INCH = {1: 1.0, 2: 2.54}  # by the unit of its density: inch, centimetre; 0 is no unit
-MOST_SCANS = 100  # of a progressive JPEG, each of which costs a pass over all pixels; 10 are usual
+MOST_PARTS = 2**16  # chunks or segments of a file; a file with more is an attack
+JFIF_UNITS_PER_INCH = {1: 1.0, 2: 2.54}  # by the unit of JFIF's density: inch, centimetre; 0 is no unit
+MOST_SCANS = 100  # of a progressive JPEG; each scan is a pass over all pixels, and 10 are usual
 
 
 class Header(NamedTuple):
-    """What an image claims.
+    """The properties of an image by its header."""
 
-    width, height: px, as it lies in the file; ppi: by its own tags, None where they say nothing believable; full: the
-    value that stands for white, None where nobody says; white_is_zero, orientation (EXIF's, 1 to 8): of pixels that the
-    decoder hands out as they lie.
-    """
-
-    width: int
-    height: int
-    ppi: float | None = None
-    full: int | None = None
-    white_is_zero: bool = False
-    orientation: int = 1
+    width: int  # px, as stored
+    height: int  # px, as stored
+    ppi: float | None = None  # from the file's tags; None if they are missing or not believable
+    full: int | None = None  # the value that stands for white; None if the header does not contain it
+    white_is_zero: bool = False  # the decoder returns inverted grey levels
+    orientation: int = 1  # EXIF's, 1 to 8, if the decoder does not apply it
 
 
 def kind_of(content: bytes) -> str:
-    """'png', 'tiff', 'bmp', 'jpeg', 'pnm' or 'wsq', by the first bytes and never by the file's name."""
+    """'png', 'tiff', 'bmp', 'jpeg', 'pnm' or 'wsq', by the file's first bytes; its name does not count.
+
+    Raises:
+        ImageError: the file is of no known kind.
+    """
     for kind, magic in MAGIC.items():
         if magic.match(content):
             return kind
@@ -56,7 +55,7 @@ MAGIC = {
 
 
 def png(content: bytes) -> Header:
-    """Walks the chunks up to IEND."""
+    """The header of a PNG, by its chunks up to IEND."""
     at, width, height, colour, own, exif = 8, 0, 0, -1, None, b""
     for _ in range(MOST_PARTS):
         size, name = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
@@ -79,7 +78,7 @@ def png(content: bytes) -> Header:
 
 
 def bmp(content: bytes) -> Header:
-    """The first header of 40 bytes or more; the older one of 12 bytes has no ppi."""
+    """The header of a BMP. The current header has 40 bytes or more; the older one of 12 bytes has no ppi."""
 
     def signed(at: int, size: int = 4) -> int:
         return int.from_bytes(content[at : at + size], "little", signed=True)
@@ -91,26 +90,26 @@ def bmp(content: bytes) -> Header:
         width, height, bits, packing = signed(18, 2), signed(20, 2), signed(24, 2), 0
     else:
         width, height, bits, packing = signed(18), signed(22), signed(28, 2), signed(30)
-    height = abs(height)  # negative: the rows run downwards
+    height = abs(height)  # negative if the rows are stored from the top down
     check_size(width, height)
     if bits not in (1, 4, 8, 16, 24, 32):
         raise ImageError(f"a BMP of {bits} bits per pixel")
     if packing in (0, 3) and start + (width * bits + 31) // 32 * 4 * height > len(content):
         raise ImageError("the BMP is truncated")
-    inch = 39.3701  # of a metre; rounded so, as Pillow has it
-    ppi = believable(signed(38) / inch, signed(42) / inch) if length >= 40 else None
+    inches_per_metre = 39.3701  # rounded as in Pillow
+    ppi = believable(signed(38) / inches_per_metre, signed(42) / inches_per_metre) if length >= 40 else None
     return Header(width, height, ppi)
 
 
 def _jfif_resolution(data: bytes) -> tuple[float, float] | None:
-    """Px per inch by the first application segment of a JPEG; None where it is no JFIF or names no unit."""
-    if data[:4] != b"JFIF" or len(data) < 12 or (inch := JFIF_INCH.get(data[7])) is None:
+    """Px per inch by the first application segment of a JPEG; None if it is no JFIF or has no unit."""
+    if data[:4] != b"JFIF" or len(data) < 12 or (factor := JFIF_UNITS_PER_INCH.get(data[7])) is None:
         return None
-    return int.from_bytes(data[8:10], "big") * inch, int.from_bytes(data[10:12], "big") * inch
+    return int.from_bytes(data[8:10], "big") * factor, int.from_bytes(data[10:12], "big") * factor
 
 
 def jpeg(content: bytes) -> Header:
-    """Walks the segments up to the first scan."""
+    """The header of a JPEG, by its segments up to the first scan."""
     if content.count(b"\xff\xda") > MOST_SCANS:
         raise ImageError(f"the JPEG has more than {MOST_SCANS} scans")
     at, frame, own, blocks = 2, None, None, []
@@ -127,7 +126,7 @@ def jpeg(content: bytes) -> Header:
                 raise ImageError(f"a JPEG of {data[5]} channels of {data[0]} bits; save it in 8-bit grey")
         elif marker[1] == 0xE0:
             own = _jfif_resolution(data) or own
-        elif marker[1] == 0xE1 and data.startswith(EXIF_START):  # a long block goes on in further segments
+        elif marker[1] == 0xE1 and data.startswith(EXIF_START):  # a long block continues in further segments
             blocks.append(data[len(EXIF_START) :])
         elif marker[1] == 0xDA:
             if frame is None:
@@ -144,7 +143,7 @@ PNM_HEAD = re.compile(rb"P([1-6])(?:\s|#[^\n]{0,200}\n)+(\d{1,9})(?:\s|#[^\n]{0,
 
 
 def pnm(content: bytes) -> Header:
-    """PBM, PGM and PPM in their binary forms; the header ends with one white space."""
+    """The header of a binary PBM, PGM or PPM; it ends with one white space."""
     head = PNM_HEAD.match(content[:2048])
     if not head:
         raise ImageError("the PNM header is damaged")
@@ -165,7 +164,7 @@ def pnm(content: bytes) -> Header:
 
 
 def wsq(content: bytes) -> Header:
-    """Walks the segments up to the frame; NISTCOM, a comment, may carry the ppi."""
+    """The header of a WSQ, by its segments up to the frame. The comment NISTCOM may contain the ppi."""
     at, ppi = 2, None
     for _ in range(MOST_PARTS):
         marker, size = content[at : at + 2], int.from_bytes(content[at + 2 : at + 4], "big")
@@ -174,8 +173,8 @@ def wsq(content: bytes) -> Header:
             raise ImageError("the WSQ is truncated or damaged")
         if marker == b"\xff\xa2" and size >= 8:
             return Header(int.from_bytes(data[4:6], "big"), int.from_bytes(data[2:4], "big"), ppi)
-        if marker == b"\xff\xa8" and (found := re.search(rb"^PPI (\d{1,5})\s*$", data, re.MULTILINE)):
-            ppi = believable(int(found[1]), int(found[1]))
+        if marker == b"\xff\xa8" and (tag := re.search(rb"^PPI (\d{1,5})\s*$", data, re.MULTILINE)):
+            ppi = believable(int(tag[1]), int(tag[1]))
         at += 2 + size
     raise ImageError(f"the WSQ has more than {MOST_PARTS} segments")
 

@@ -1,4 +1,4 @@
-"""Images in memory, NumPy arrays and Pillow's, to the pixels and the header that a file gives."""
+"""Images in memory (NumPy arrays and Pillow images) as pixels and a header, the same as for files."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from ifvit.image.errors import ImageError, check_size
-from ifvit.image.exif import INCH, ORIENTATION, X_RESOLUTION, Exif, ppi_of, read_exif
-from ifvit.image.headers import JFIF_INCH, Header
+from ifvit.image.exif import ORIENTATION, UNITS_PER_INCH, X_RESOLUTION, Exif, ppi_of, read_exif
+from ifvit.image.headers import JFIF_UNITS_PER_INCH, Header
 
-AS_THEY_LIE = ("1", "L", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # modes that become arrays so
-WITH_ALPHA = ("P", "PA", "LA", "La", "RGBa")
-NO_LIGHT = ("CMYK", "LAB")  # what they look like depends on inks or a profile; such files are refused too
+DIRECT_MODES = ("1", "L", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # become arrays as they are
+ALPHA_MODES = ("P", "PA", "LA", "La", "RGBa")
+REFUSED_MODES = ("CMYK", "LAB")  # their look depends on inks or a profile; files of these modes are refused too
 WHITE_IS_ZERO = 262, 0  # TIFF's tag, and its value
-DARK = 64  # of 255; no print is so dark, but the upper 8 bits are where 16 bits hold a sensor's 10 or 12
-NO_CLAIMS = Header(0, 0)
+DARK = 64  # of 255; no print is so dark, but the upper 8 of 16 bits are if the values are those of 10 or 12 bits
+EMPTY_HEADER = Header(0, 0)
 
 
 def usual(pixels: Any) -> np.ndarray:
-    """An array as `grey_of` takes it: (H, W), BGR or BGRA, of uint8, uint16, float32 or float64.
+    """An array as `grey_of` needs it: (H, W), BGR or BGRA, of uint8, uint16, float32 or float64.
 
     pixels: grey, RGB or RGBA of any type and byte order.
 
     Raises:
-        ImageError: of another shape, type or range (the message names no image).
+        ImageError: the array has another shape, type or range (the message names no image).
     """
     if not isinstance(pixels, np.ndarray):
         raise ImageError(f"expected a path, an array or a Pillow image, got {type(pixels).__name__}")
@@ -43,7 +43,11 @@ def usual(pixels: Any) -> np.ndarray:
 
 
 def _usual_type(pixels: np.ndarray) -> np.ndarray:
-    """Of the types that files have, in this machine's byte order."""
+    """The array with a type that files have, in this machine's byte order.
+
+    Raises:
+        ImageError: another type or range.
+    """
     kind, size = pixels.dtype.kind, pixels.dtype.itemsize
     if kind == "b":
         return np.uint8(255) * pixels
@@ -60,10 +64,10 @@ def _usual_type(pixels: np.ndarray) -> np.ndarray:
 
 
 def decode_pillow(image: Image.Image) -> tuple[np.ndarray, Header]:
-    """A Pillow image's pixels, as of `usual`, and what it says of itself.
+    """A Pillow image's pixels, as from `usual`, and its header.
 
     Raises:
-        ImageError: damaged, closed, or of a mode that is not supported (the message names no image).
+        ImageError: the image is damaged or closed, or its mode is not supported (the message names no image).
     """
     check_size(*image.size)
     pixels = usual(_loaded(image))
@@ -71,22 +75,22 @@ def decode_pillow(image: Image.Image) -> tuple[np.ndarray, Header]:
 
 
 def _loaded(image: Image.Image) -> np.ndarray:
-    """The pixels, which may only now be read from the file."""
+    """The pixels of a Pillow image; Pillow may read them from the file only now. Raises as `decode_pillow`."""
     halved = _may_be_halved(image)
     try:
         _load(image)
-    except Exception as error:  # whatever the reader of its format raises
+    except Exception as error:  # readers of the formats raise errors of many classes
         closed = getattr(image, "fp", None) is None or image.fp.closed
-        why = "its file was closed before its pixels were read; call load() before that" if closed else error
-        raise ImageError(f"cannot be decoded ({why})") from error
-    if image.mode in NO_LIGHT:
+        reason = "its file was closed before its pixels were read; call load() before that" if closed else error
+        raise ImageError(f"cannot be decoded ({reason})") from error
+    if image.mode in REFUSED_MODES:
         raise ImageError(f"a Pillow image of mode {image.mode}; convert it to grey or RGB")
-    if "transparency" in image.info and image.mode not in WITH_ALPHA:  # such files are refused too
+    if "transparency" in image.info and image.mode not in ALPHA_MODES:  # such files are refused too
         raise ImageError("a Pillow image that makes one grey level or colour transparent; convert it to RGBA")
-    if image.mode not in AS_THEY_LIE:
+    if image.mode not in DIRECT_MODES:
         try:
-            straight = image.convert("LA") if image.mode == "La" else image  # Pillow knows no shorter way
-            image = straight.convert("RGBA" if image.mode in WITH_ALPHA else "RGB")
+            straight = image.convert("LA") if image.mode == "La" else image  # Pillow has no direct conversion
+            image = straight.convert("RGBA" if image.mode in ALPHA_MODES else "RGB")
         except ValueError as error:
             raise ImageError(f"a Pillow image of mode {image.mode}; convert it to grey") from error
     pixels = np.asarray(image)
@@ -101,18 +105,19 @@ def _loaded(image: Image.Image) -> np.ndarray:
 def _may_be_halved(image: Image.Image) -> bool:
     """Whether its colours are, or may be, the upper 8 bits of 16.
 
-    What is still to be read says how it lies in the file; once it is read, nobody knows.
+    The depth in the file is known as long as the pixels are not read; afterwards only the format is known.
     """
-    if unread := getattr(image, "tile", None):
-        return any("16" in str(part[3]) for part in unread)
+    if tiles := getattr(image, "tile", None):
+        return any("16" in str(tile[3]) for tile in tiles)
     return image.format in ("PNG", "TIFF", "PPM")
 
 
 def _load(image: Image.Image) -> None:
-    """`image.load()`, but not by mapping a file into memory whose rows are columns.
+    """`image.load()` without the memory map of a TIFF whose orientation swaps rows and columns.
 
-    Pillow (11.0 to 13.0) maps an uncompressed TIFF by the size that it has once it is turned, so that every row begins
-    at a wrong place. It maps what has a name. An image that was loaded before is torn already, and does not show it.
+    Pillow (11.0 to 13.0) maps an uncompressed TIFF with its size after the turn, so that every row starts at a wrong
+    pixel. It maps only files that have a name, so the name is removed meanwhile. An image that was loaded before is
+    wrong already; this cannot be detected.
     """
     if getattr(image, "tag_v2", {}).get(ORIENTATION) not in (5, 6, 7, 8):
         image.load()
@@ -125,7 +130,7 @@ def _load(image: Image.Image) -> None:
 
 
 def _header(image: Image.Image) -> Header:
-    """What a loaded image says of itself. The orientation of a TIFF is obeyed by Pillow itself."""
+    """The header of a loaded image. Pillow itself applies the orientation of a TIFF."""
     opened = isinstance(image, ImageFile.ImageFile)
     block = image.info.get("exif")
     exif = read_exif(block) if isinstance(block, bytes) else Exif()
@@ -133,35 +138,35 @@ def _header(image: Image.Image) -> Header:
     return Header(
         *image.size,
         ppi=ppi_of(_own_resolution(image), exif),
-        full=65535 if image.format == "PPM" and image.mode.startswith("I") else None,  # whatever white the file names
-        # Of samples beyond 8 bits; Pillow inverts the others itself.
+        full=65535 if image.format == "PPM" and image.mode.startswith("I") else None,  # Pillow scales to this white
+        # Only for more than 8 bits; Pillow inverts 8-bit samples itself.
         white_is_zero=image.mode.startswith(("I", "F")) and getattr(image, "tag_v2", {}).get(tag) == value,
         orientation=exif.orientation if opened and image.format != "TIFF" else 1,
     )
 
 
 def _own_resolution(image: Image.Image) -> tuple[float, float] | None:
-    """The resolution that the format's own tag gives, px per inch of both axes."""
+    """The resolution by the format's own tag, px per inch of both axes; None if it is missing."""
     own = _pair(image.info.get("dpi"))
     if own is not None and not _copied_from_exif(image, *own):
         return own
-    inch, density = JFIF_INCH.get(image.info.get("jfif_unit")), _pair(image.info.get("jfif_density"))
-    return None if inch is None or density is None else (density[0] * inch, density[1] * inch)
+    factor, density = JFIF_UNITS_PER_INCH.get(image.info.get("jfif_unit")), _pair(image.info.get("jfif_density"))
+    return None if factor is None or density is None else (density[0] * factor, density[1] * factor)
 
 
 def _copied_from_exif(image: Image.Image, x: float, y: float) -> bool:
-    """Whether "dpi" is what Pillow puts there of a JPEG without one: of EXIF the number of the x axis, for both."""
+    """Whether "dpi" comes from EXIF: for a JPEG without a resolution Pillow copies EXIF's x resolution to both axes."""
     if x != y or "exif" not in image.info or image.format not in ("JPEG", "MPO", None):
         return False
     try:
         of_exif = float(image.getexif()[X_RESOLUTION])
-    except Exception:  # whatever Pillow meets in a damaged block; then it has copied nothing
+    except Exception:  # Pillow raises errors of many classes on a damaged block, and then it has copied nothing
         return False
-    return any(math.isclose(x, of_exif * inch) for inch in INCH.values())
+    return any(math.isclose(x, of_exif * factor) for factor in UNITS_PER_INCH.values())
 
 
 def _pair(numbers: Any) -> tuple[float, float] | None:
-    """Two numbers, whatever stands in an image's `info`."""
+    """Two numbers of an image's `info`; None if there is anything else."""
     try:
         x, y = (float(number) if isinstance(number, Real) else math.nan for number in numbers)
     except (TypeError, ValueError, ArithmeticError):

@@ -1,4 +1,4 @@
-"""A trained Module 1 as its run directory holds it: nothing has to be said again, and so nothing can differ."""
+"""A trained Module 1, loaded with its settings from its run directory."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ import jax.numpy as jnp
 
 from ifvit.config import ConfigError, DenseConfig, Enhancement, StageName, dense_of
 from ifvit.config.renamed import upgraded
+from ifvit.errors import CheckpointError
 from ifvit.models.dense import DenseModel
 from ifvit.registration.module1_search import Module1Search
-from ifvit.storage.checkpoint import MODULE_1, CheckpointError, digest_of, read_json, read_variables
+from ifvit.storage.checkpoint import MODULE1_FOLDER, digest_of, read_variables
+from ifvit.storage.json_files import read_json
 
 
 class Module1(NamedTuple):
-    """The best state of a run, else its latest (`which`), after `step` updates.
+    """A trained Module 1: the best state of a run, or its latest one if there is no best one."""
 
-    frame: (height, width) px of the images it was trained on; ppi: theirs; enhancement: what found their ridges.
-    """
-
-    which: str
-    step: int
+    which: str  # 'best' or 'latest'
+    step: int  # the number of updates
     model: DenseModel
-    variables: Mapping[str, Any]
+    variables: Mapping[str, Any]  # {'params': ..., 'batch_stats': ...}
     dense: DenseConfig
-    frame: tuple[int, int]
-    ppi: float
-    enhancement: Enhancement
+    frame: tuple[int, int]  # (height, width) px of the training images
+    ppi: float  # of the training images
+    enhancement: Enhancement  # of the training images
 
     def digest(self) -> str:
-        """Which Module 1 this is: of its variables' names and bytes, so that a copy of the run is the same one."""
+        """A hash of the names and bytes of the variables: a copy of the run has the same one."""
         return digest_of(self.variables)
 
     def registrar(self, **settings: Any) -> Module1Search:
-        """What guesses with it how prints lie on one another; `settings` as of `Module1Search`."""
+        """The search for guesses with this Module 1; `settings` are keyword arguments of `Module1Search`."""
         return Module1Search(self.model, self.variables, self.dense, self.frame, self.ppi, **settings)
 
 
 def load_dense(run_dir: Path) -> Module1:
-    """The Module 1 of a run directory, which is only read; of a Module 2's run the one that it began from.
+    """The Module 1 of a run directory, which is only read; for a run of Module 2, the Module 1 that it started from.
 
     Raises:
-        CheckpointError: it is no run directory, holds no state yet, or its state is damaged.
+        CheckpointError: it is no run directory, has no state yet, or its state is damaged.
+        BackendError: JAX has no device.
     """
-    held = read_json(run_dir / "config.json")
+    stored = read_json(run_dir / "config.json")
     try:
-        tree = upgraded(held["config"])
+        tree = upgraded(stored["config"])
         if tree.get("stage") == StageName.matcher:
-            return load_dense(run_dir / MODULE_1)
+            return load_dense(run_dir / MODULE1_FOLDER)
         data, dense = tree["data"], dense_of(tree)
         size, ppi = data["image_size"], float(data["ppi"])
         frame = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
@@ -59,6 +59,6 @@ def load_dense(run_dir: Path) -> Module1:
             f"{run_dir}: no run directory (it has no config.json of a run); give the run_dir of a training run"
         ) from error
     which, step, variables = read_variables(run_dir)
-    # float32 whatever it was trained in: the same figures on every device.
+    # float32, also after a training in bfloat16: the same results on every device.
     model = DenseModel.from_config(dense, jnp.float32)
     return Module1(which, step, model, variables, dense, frame, ppi, enhancement)

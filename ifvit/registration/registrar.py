@@ -1,9 +1,9 @@
-"""Two prints laid on one another by their ridges alone: guesses, the elastic map, and how well the ridges agree.
+"""Registration of two prints by their ridges: guesses, the elastic map, and how well the ridges agree under it.
 
-Nothing is learned here. Guesses come from the flow of the ridges and from minutiae whose neighbourhoods look alike;
-others, as of a trained Module 1, can be added. All go through one compiled program, which follows the skin's bend from
-the best of them and keeps the map under which most ridges agree. Several pairs run side by side in threads, each by
-the same program: so a pair has the same bits alone and among others.
+No network is used here. Guesses come from the orientation of the ridges (`orientation_search`) and from minutiae with
+similar neighbourhoods (`minutia_search`); guesses of a trained Module 1 can be added. One compiled program refines the
+best guesses to elastic maps and takes the map with the best agreement. Several pairs run in parallel threads, each by
+the same program: so the result of a pair has the same bits alone and among others.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ from ifvit.registration.orientation_search import Spectra, orientation_field, se
 from ifvit.registration.ridge_print import RidgePrint
 from ifvit.storage.recent import Recent
 
-OF_FLOW, OF_MINUTIAE = 3, 4  # guesses
-CANDIDATES = 6  # that are followed until the last level, which the best of them alone goes through
+OF_FLOW, OF_MINUTIAE = 3, 4  # the numbers of guesses by orientation and by minutiae
+CANDIDATES = 6  # maps that are refined up to the last level; only the best one is refined there
 SIDES = tuple(SIDE_MULTIPLE * k for k in (4, 6, 8, 10, 12, 16, 20, 26, 32))  # px; each frame is compiled once
-REMEMBERED = 2**30  # bytes of prints' features that are kept: 110 to 200 prints
-POINTS = 128  # carried through a map at once
+CACHE_BYTES = 2**30  # of prints' features that stay in memory: 110 to 200 prints
+POINTS = 128  # the least number of points for which the program that maps points is compiled
 CORES = os.cpu_count() or 1
 
 
 class GuessSource(enum.StrEnum):
-    """Where the guess came from that led to the map."""
+    """The source of the guess from which the map was refined."""
 
     flow = "flow"
     minutiae = "minutiae"
-    module_1 = "module_1"
+    module1 = "module_1"
 
 
 class Features(NamedTuple):
-    """What is computed once of a print, on the device, in a frame."""
+    """What is computed once for a print in a frame; arrays on the device."""
 
     ridges: Ridges
     spectra: Spectra
@@ -62,34 +62,28 @@ class Features(NamedTuple):
 
 
 class RidgeAlignment(NamedTuple):
-    """A laid on B; points are px of both prints at 500 ppi.
+    """The alignment of A with B; points are px of both prints at 500 ppi."""
 
-    elastic: the map that was found, NumPy arrays. inverted: whether it takes points of A to B, not of B to A.
-    agreement: of the ridges under it, in the frame of the print that it begins from; NumPy arrays.
-    paired: the minutiae of both prints.
-    source: of the guess it began from.
-    """
-
-    elastic: ElasticMap
-    inverted: bool
-    agreement: Agreement
+    elastic: ElasticMap  # NumPy arrays
+    inverted: bool  # `elastic` maps points of A to B; else points of B to A
+    agreement: Agreement  # of the ridges, in the frame of the print whose points `elastic` maps; NumPy arrays
     paired: PairedMinutiae
-    source: GuessSource
+    source: GuessSource  # of the guess from which the map was refined
 
     def to_a(self, points: np.ndarray) -> np.ndarray:
-        """Where points (..., 2) of B lie in A."""
-        return _carried(self.elastic, points, self.inverted)
+        """Points (..., 2) of B, mapped to A."""
+        return _map_points(self.elastic, points, self.inverted)
 
     def to_b(self, points: np.ndarray) -> np.ndarray:
-        """Where points (..., 2) of A lie in B."""
-        return _carried(self.elastic, points, not self.inverted)
+        """Points (..., 2) of A, mapped to B."""
+        return _map_points(self.elastic, points, not self.inverted)
 
     def swapped(self) -> RidgeAlignment:
-        """The same of (B, A): B laid on A."""
+        """The same for (B, A): the alignment of B with A."""
         return self._replace(inverted=not self.inverted, paired=self.paired.swapped())
 
     def agreement_at(self, points: np.ndarray) -> np.ndarray:
-        """The local agreement at points (..., 2) of B, 0 outside the overlap."""
+        """The local agreement at points (..., 2) of B; 0 outside the overlap."""
         points = self.to_a(points) if self.inverted else points
         local = np.where(self.agreement.cover > 0.5, self.agreement.local, 0.0)
         col, row = (np.rint((points[..., k] - (CELL - 1) / 2) / CELL).astype(int) for k in (0, 1))
@@ -98,38 +92,39 @@ class RidgeAlignment(NamedTuple):
 
 
 def frame_of(prints: Iterable[RidgePrint]) -> tuple[int, int]:
-    """The smallest (height, width) px of `SIDES` that holds each print."""
-    height, width = np.array([shown.ridges.shape for shown in prints]).max(axis=0)
+    """The smallest frame (height, width) px, with sides of `SIDES`, that is as large as each print."""
+    height, width = np.array([ridge_print.ridges.shape for ridge_print in prints]).max(axis=0)
     return next(side for side in SIDES if side >= height), next(side for side in SIDES if side >= width)
 
 
 class Registrar:
-    """Aligns pairs of prints, each in the order in which it is given: (b, a) may be aligned otherwise than (a, b).
+    """Aligns pairs of prints. The order of a pair matters: the alignment of (b, a) may differ from that of (a, b).
 
-    frame: (height, width) px of `SIDES` that holds all prints; None takes the smallest one of each pair. It changes a
-        pair's result by no more than rounding.
+    frame: (height, width) px, with sides of `SIDES`, as large as all prints; None takes the smallest one for each pair.
+        It changes a pair's result by no more than rounding.
     """
 
     def __init__(self, frame: tuple[int, int] | None = None):
         self._frame = frame
-        self._features = Recent(REMEMBERED)
+        self._features = Recent(CACHE_BYTES)
 
     def align(self, a: RidgePrint, b: RidgePrint, guesses: np.ndarray | None = None) -> RidgeAlignment:
-        """One pair; `guesses` (K, 3, 3) as of `align_many`."""
-        return _aligned(a, b, *self._inputs(a, b, guesses))
+        """The alignment of one pair; `guesses` (K, 3, 3) as of `align_many`."""
+        return _align_pair(a, b, *self._inputs(a, b, guesses))
 
     def align_many(
         self, pairs: Iterable[tuple[RidgePrint, RidgePrint]], guesses: Iterable[np.ndarray] | None = None
     ) -> Iterator[RidgeAlignment]:
-        """Each pair (a, b), in order, as many at once as there are cores; taken in by and by.
+        """The alignment of each pair (a, b), in order; as many pairs are read and run in parallel as there are cores.
 
-        guesses: further ones of each pair, homographies (K, 3, 3) from B to A, px of the prints; the same K for all.
+        guesses: further guesses for each pair, homographies (K, 3, 3) from B to A, px of the prints; K is the same for
+            all pairs.
         """
         running: deque[Future[RidgeAlignment]] = deque()
         with ThreadPoolExecutor(CORES) as pool:
-            each = ((pair, None) for pair in pairs) if guesses is None else zip(pairs, guesses, strict=True)
-            for (a, b), more in each:
-                running.append(pool.submit(_aligned, a, b, *self._inputs(a, b, more)))
+            inputs = ((pair, None) for pair in pairs) if guesses is None else zip(pairs, guesses, strict=True)
+            for (a, b), extra in inputs:
+                running.append(pool.submit(_align_pair, a, b, *self._inputs(a, b, extra)))
                 if len(running) > CORES:
                     yield running.popleft().result()
             while running:
@@ -138,38 +133,42 @@ class Registrar:
     def _inputs(
         self, a: RidgePrint, b: RidgePrint, guesses: np.ndarray | None
     ) -> tuple[Features, Features, np.ndarray | None]:
+        """The features of a pair in one frame, and its guesses as float32."""
         frame = self._frame or frame_of((a, b))
         guesses = None if guesses is None else np.asarray(guesses, np.float32)
         return self.features(a, frame), self.features(b, frame), guesses
 
-    def features(self, shown: RidgePrint, frame: tuple[int, int]) -> Features:
-        """A print's features in a frame; those of the last prints are kept."""
-        return self._features.of(
-            shown, lambda: _features(*_in_frame(shown, frame), *padded_minutiae(shown.minutiae)), frame
+    def features(self, ridge_print: RidgePrint, frame: tuple[int, int]) -> Features:
+        """A print's features in a frame; those of the latest prints stay in memory."""
+        return self._features.get(
+            ridge_print,
+            lambda: _features(*_in_frame(ridge_print, frame), *padded_minutiae(ridge_print.minutiae)),
+            frame,
         )
 
 
-def _aligned(
+def _align_pair(
     a: RidgePrint, b: RidgePrint, features_a: Features, features_b: Features, guesses: np.ndarray | None
 ) -> RidgeAlignment:
+    """The alignment of a pair; guesses: further ones (K, 3, 3)."""
     elastic, agreement, guess = jax.device_get(_align(features_a, features_b, guesses))
-    to_a, to_b = partial(_carried, elastic, back=False), partial(_carried, elastic, back=True)
+    to_a, to_b = partial(_map_points, elastic, inverse=False), partial(_map_points, elastic, inverse=True)
     paired = pair_minutiae(a.minutiae, b.minutiae, a.ridges, b.ridges, to_a, to_b)
     return RidgeAlignment(elastic, False, agreement, paired, _source(int(guess)))
 
 
 def _source(guess: int) -> GuessSource:
-    """Where a guess comes from, by its place in the list."""
+    """The source of a guess, by its index."""
     if guess < OF_FLOW:
         return GuessSource.flow
-    return GuessSource.minutiae if guess < OF_FLOW + OF_MINUTIAE else GuessSource.module_1
+    return GuessSource.minutiae if guess < OF_FLOW + OF_MINUTIAE else GuessSource.module1
 
 
-def _in_frame(shown: RidgePrint, frame: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """A print's signal and mask, float32 of a frame that holds it."""
-    room = [(0, full - length) for full, length in zip(frame, shown.ridges.shape, strict=True)]
-    signal = np.where(shown.ridges, shown.enhanced / np.float32(127.5) - 1, 0)
-    return np.pad(signal.astype(np.float32), room), np.pad(shown.ridges.astype(np.float32), room)
+def _in_frame(ridge_print: RidgePrint, frame: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A print's signal in [-1, 1] and mask, (height, width) float32, padded to a frame."""
+    padding = [(0, full - length) for full, length in zip(frame, ridge_print.ridges.shape, strict=True)]
+    signal = np.where(ridge_print.ridges, ridge_print.enhanced / np.float32(127.5) - 1, 0)
+    return np.pad(signal.astype(np.float32), padding), np.pad(ridge_print.ridges.astype(np.float32), padding)
 
 
 @jax.jit
@@ -182,11 +181,11 @@ def _features(
 
 
 @jax.jit
-def _align(a: Features, b: Features, more: np.ndarray | None) -> tuple[ElasticMap, Agreement, jax.Array]:
-    """One pair's map, its agreement, and which guess it began from. more: further guesses (K, 3, 3)."""
+def _align(a: Features, b: Features, extra: np.ndarray | None) -> tuple[ElasticMap, Agreement, jax.Array]:
+    """A pair's map, its agreement, and the index of the guess it was refined from. extra: further guesses (K, 3, 3)."""
     of_flow, _ = search_orientation(a.spectra, b.spectra, OF_FLOW)
     of_minutiae, _ = search_minutiae(a.neighbourhoods, b.neighbourhoods, OF_MINUTIAE)
-    guesses = jnp.concatenate([of_flow, of_minutiae, *([] if more is None else [more])])
+    guesses = jnp.concatenate([of_flow, of_minutiae, *([] if extra is None else [extra])])
     candidates = first_level(a.ridges, b.ridges, guesses, CANDIDATES)
     maps = refine(a.ridges, b.ridges, candidates.maps, LEVELS[1:-1])
     agreements = jax.vmap(partial(agreement_of, a.ridges, b.ridges, spacing=2))(maps)
@@ -196,18 +195,18 @@ def _align(a: Features, b: Features, more: np.ndarray | None) -> tuple[ElasticMa
     return elastic, agreement_of(a.ridges, b.ridges, elastic), candidates.guess[best]
 
 
-def _carried(elastic: ElasticMap, points: np.ndarray, back: bool) -> np.ndarray:
-    """Where a map, or its inverse (`back`), takes points (..., 2), float32. One program serves any number of them."""
+def _map_points(elastic: ElasticMap, points: np.ndarray, inverse: bool) -> np.ndarray:
+    """Points (..., 2), mapped by an elastic map or by its inverse, float32."""
     flat = np.asarray(points, np.float32).reshape(-1, 2)
     count = -(-max(len(flat), 1) // POINTS) * POINTS
-    if count > POINTS:  # few numbers of points, so that few programs are compiled
+    if count > POINTS:  # padded to few different numbers, so that few programs are compiled
         count = POINTS * 2 ** int(np.ceil(np.log2(count / POINTS)))
-    room = np.zeros((count, 2), np.float32)
-    room[: len(flat)] = flat
-    return np.asarray(_carry(elastic, room, back))[: len(flat)].reshape(np.shape(points))
+    padded = np.zeros((count, 2), np.float32)
+    padded[: len(flat)] = flat
+    return np.asarray(_map_padded(elastic, padded, inverse))[: len(flat)].reshape(np.shape(points))
 
 
-@partial(jax.jit, static_argnames="back")
-def _carry(elastic: ElasticMap, points: jax.Array, back: bool) -> jax.Array:
-    there = elastic.inverse if back else elastic
-    return jnp.stack(there(points[:, 0], points[:, 1]), axis=-1)
+@partial(jax.jit, static_argnames="inverse")
+def _map_padded(elastic: ElasticMap, points: jax.Array, inverse: bool) -> jax.Array:
+    mapping = elastic.inverse if inverse else elastic
+    return jnp.stack(mapping(points[:, 0], points[:, 1]), axis=-1)

@@ -1,4 +1,4 @@
-"""A print as ridge agreement sees it: its enhanced ridges at 500 ppi, cut to where they are, and its minutiae."""
+"""A print as registration needs it: its enhanced ridges at 500 ppi, cropped to the ridge region, and its minutiae."""
 
 from __future__ import annotations
 
@@ -12,73 +12,64 @@ from ifvit.enhancement.minutiae import Minutiae
 from ifvit.image import ImageError, PpiFrom, Scan
 
 PPI = 500.0
-LARGEST_SIDE = 1536  # px at 500 ppi, 78 mm: a palm's worth; more is cut off around the middle of the ridges
+LARGEST_SIDE = 1536  # px at 500 ppi, 78 mm, the size of a palm; a larger print is cropped to its middle
 
 
 class RidgePrint(NamedTuple):
-    """The part of a print that shows ridges, at `PPI`.
+    """The region of a print (H, W) that shows ridges, at `PPI`."""
 
-    grey: uint8 (H, W), the print itself.
-    enhanced: uint8 (H, W), its ridges dark, white where there are none.
-    ridges: bool (H, W), where there are ridges.
-    minutiae: px of this part.
-    left, top: px of the print at `PPI`, where this part begins.
-    ppi: of the file; ppi_from: who says so.
-    inverted: the file has light ridges.
-    """
-
-    grey: np.ndarray
-    enhanced: np.ndarray
-    ridges: np.ndarray
-    minutiae: Minutiae
-    left: int
-    top: int
-    ppi: float
-    ppi_from: PpiFrom
-    inverted: bool
+    grey: np.ndarray  # uint8 (H, W), the print itself
+    enhanced: np.ndarray  # uint8 (H, W), dark ridges, white outside the ridges
+    ridges: np.ndarray  # bool (H, W), where there are ridges
+    minutiae: Minutiae  # px of this region
+    left: int  # px, x of the region's left edge in the print at `PPI`
+    top: int  # px, y of the region's upper edge in the print at `PPI`
+    ppi: float  # of the file
+    ppi_from: PpiFrom  # the source of `ppi`
+    inverted: bool  # the file has light ridges
 
     @property
     def area(self) -> float:
-        """Of the ridges, mm2."""
+        """The area of the ridges, mm2."""
         return float(self.ridges.sum()) * (25.4 / PPI) ** 2
 
     def to_file(self, points: np.ndarray) -> np.ndarray:
-        """Where points (..., 2) px of this part lie in the file's image, px."""
+        """Points (..., 2) px of this region as px of the file's image."""
         return (points + (self.left, self.top) + 0.5) * (self.ppi / PPI) - 0.5
 
     def from_file(self, points: np.ndarray) -> np.ndarray:
-        """Where points (..., 2) px of the file's image lie in this part, px."""
+        """Points (..., 2) px of the file's image as px of this region."""
         return (points + 0.5) * (PPI / self.ppi) - 0.5 - (self.left, self.top)
 
 
 def ridge_print(scan: Scan, ppi: float | None, enhancer: Enhancer) -> RidgePrint:
     """The print of a scan.
 
-    ppi: of the scan; None takes its file's tag, else 500.
+    ppi: of the scan; None takes that of the file's tags, else 500.
 
     Raises:
-        ImageError: it shows no ridges, or cannot have that ppi (the message names no file).
+        ImageError: it shows no ridges, or its ppi is impossible (the message names no file).
         EnhancementError: the enhancer's method is not installed.
     """
     used, ppi_from = image.choose_ppi(scan, ppi)
-    if why := misfit(scan.grey, used):
-        raise ImageError(why)
+    if reason := misfit(scan.grey, used):
+        raise ImageError(reason)
     grey = image.to_ppi(scan.grey, used, PPI)
     enhanced = enhancer.enhance(grey, PPI)
     if not enhanced.ridges.any():
         raise ImageError("no ridges found")
     rows, cols = (_extent(enhanced.ridges.any(axis)) for axis in (1, 0))
-    shown = Enhanced(enhanced.grey[rows, cols], enhanced.ridges[rows, cols])
-    shown = shown._replace(grey=np.where(shown.ridges, shown.grey, np.uint8(255)))
-    minutiae = enhancer.minutiae(grey[rows, cols], shown)
+    cropped = Enhanced(enhanced.grey[rows, cols], enhanced.ridges[rows, cols])
+    cropped = cropped._replace(grey=np.where(cropped.ridges, cropped.grey, np.uint8(255)))
+    minutiae = enhancer.minutiae(grey[rows, cols], cropped)
     return RidgePrint(
-        grey[rows, cols], *shown, minutiae, cols.start, rows.start, used, ppi_from, scan.inverted
+        grey[rows, cols], *cropped, minutiae, cols.start, rows.start, used, ppi_from, scan.inverted
     )  # fmt: skip
 
 
-def _extent(shown: np.ndarray) -> slice:
-    """From the first to the last True of bool (N,), at most `LARGEST_SIDE` long."""
-    places = np.flatnonzero(shown)
-    first, last = int(places[0]), int(places[-1]) + 1
+def _extent(mask: np.ndarray) -> slice:
+    """The range from the first to the last True of bool (N,), cropped to `LARGEST_SIDE` about its middle."""
+    indices = np.flatnonzero(mask)
+    first, last = int(indices[0]), int(indices[-1]) + 1
     cut = max(0, last - first - LARGEST_SIDE) // 2
     return slice(first + cut, min(last, first + cut + LARGEST_SIDE))

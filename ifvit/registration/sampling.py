@@ -1,4 +1,4 @@
-"""Images at points between their pixels, smoothed, or on a coarser lattice. Pure JAX.
+"""Images sampled between their pixels, blurred images, and interpolation from a coarse lattice. Pure JAX.
 
 A point is (x, y) px, pixel centres are whole numbers. A homography is float32 (3, 3), with lower right 1.
 """
@@ -11,18 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-LATTICE = 8  # px between the points at which a smooth map is computed before it is interpolated
-EXACT = jax.lax.Precision.HIGHEST  # of matrix products: float32 everywhere, the same figures on every device
+LATTICE = 8  # px between the points where a smooth map is computed; between them it is interpolated
+EXACT = jax.lax.Precision.HIGHEST  # of matrix products: float32, with the same results on every device
 
 
-def projected(homography: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Where a homography (3, 3) takes points (x, y)."""
+def project(homography: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The points (x, y), mapped by a homography (3, 3)."""
     to_x, to_y, scale = (row[0] * x + row[1] * y + row[2] for row in homography)
     return to_x / scale, to_y / scale
 
 
-def sampled(image: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    """Bilinear values of image (H, W) at points (x, y); 0 beyond it. All four neighbours by one index."""
+def sample(image: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    """The bilinear values of an image (H, W) at points (x, y); 0 outside. One index finds all four neighbours."""
     height, width = image.shape
     x, y = jnp.clip(x + 1, 0, width + 1), jnp.clip(y + 1, 0, height + 1)
     col, row = jnp.floor(x).astype(jnp.int32), jnp.floor(y).astype(jnp.int32)
@@ -38,8 +38,8 @@ def sampled(image: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
     return above * (1 - down) + below * down
 
 
-def blurred(image: jax.Array, sigma: float) -> jax.Array:
-    """An image (..., H, W) under a Gaussian of `sigma` px, 0 beyond the border: a matrix product along either axis."""
+def blur(image: jax.Array, sigma: float) -> jax.Array:
+    """An image (..., H, W) blurred by a Gaussian of `sigma` px, with 0 outside; a matrix product along each axis."""
     of_rows, of_cols = (_gaussian(length, sigma) for length in image.shape[-2:])
     return jnp.matmul(jnp.matmul(of_rows, image, precision=EXACT), of_cols, precision=EXACT)
 
@@ -47,21 +47,21 @@ def blurred(image: jax.Array, sigma: float) -> jax.Array:
 @lru_cache
 def _gaussian(length: int, sigma: float) -> np.ndarray:
     """The matrix (length, length) that blurs along an axis."""
-    place = np.arange(length)
-    reach = np.arange(-np.ceil(4 * sigma), np.ceil(4 * sigma) + 1)
-    kernel = np.exp(-0.5 * ((place[:, None] - place) / sigma) ** 2) / np.exp(-0.5 * (reach / sigma) ** 2).sum()
+    position = np.arange(length)
+    offset = np.arange(-np.ceil(4 * sigma), np.ceil(4 * sigma) + 1)
+    kernel = np.exp(-0.5 * ((position[:, None] - position) / sigma) ** 2) / np.exp(-0.5 * (offset / sigma) ** 2).sum()
     return kernel.astype(np.float32)
 
 
 def sample_points(frame: tuple[int, int], spacing: int) -> tuple[jax.Array, jax.Array]:
-    """The points (x, y), each (h, w) px, in the middle of each square of `spacing` px of a frame (H, W)."""
+    """The points x and y, each (h, w) px, at the centres of the squares of `spacing` px of a frame (H, W)."""
     along = (jnp.arange(side // spacing, dtype=jnp.float32) * spacing + (spacing - 1) / 2 for side in frame)
     y, x = jnp.meshgrid(*along, indexing="ij")
     return x, y
 
 
-def shown(mask: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    """Whether the pixel nearest to each point (x, y) is above .5 in mask (H, W); False beyond it."""
+def mask_at(mask: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    """Whether a mask (H, W) is above .5 at the pixel nearest to each point (x, y); False outside."""
     height, width = mask.shape
     col, row = (jnp.round(along).astype(jnp.int32) for along in (x, y))
     inside = (row >= 0) & (row < height) & (col >= 0) & (col < width)
@@ -70,15 +70,13 @@ def shown(mask: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def on_samples(lattice: jax.Array, frame: tuple[int, int], spacing: int) -> jax.Array:
-    """Values (N, h', w') on the lattice of every `LATTICE` px of a frame (H, W), and beyond its end, brought to the
-    points of `sample_points`: (N, h, w), bilinear.
-    """
+    """Values at `sample_points`, (N, h, w), by bilinear interpolation from values at `lattice_points`, (N, h', w')."""
     of_rows, of_cols = (_upsampling(side, spacing) for side in frame)
     return jnp.matmul(jnp.matmul(of_rows, lattice, precision=EXACT), of_cols.T, precision=EXACT)
 
 
 def lattice_points(frame: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
-    """The points (x, y) of the lattice, which covers a frame (H, W)."""
+    """The points x and y, each (h', w') px, of the lattice that covers a frame (H, W)."""
     along = (jnp.arange(side // LATTICE + 1, dtype=jnp.float32) * LATTICE for side in frame)
     y, x = jnp.meshgrid(*along, indexing="ij")
     return x, y
@@ -87,5 +85,5 @@ def lattice_points(frame: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
 @lru_cache
 def _upsampling(side: int, spacing: int) -> np.ndarray:
     """The matrix (samples, lattice points) of bilinear interpolation along an axis."""
-    at = (np.arange(side // spacing) * spacing + (spacing - 1) / 2) / LATTICE
-    return np.maximum(1 - np.abs(at[:, None] - np.arange(side // LATTICE + 1)), 0).astype(np.float32)
+    position = (np.arange(side // spacing) * spacing + (spacing - 1) / 2) / LATTICE
+    return np.maximum(1 - np.abs(position[:, None] - np.arange(side // LATTICE + 1)), 0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What was computed once, kept on disk: whole or absent, checked when it is read, and bounded."""
+"""A cache of arrays on disk. Its files are complete or absent and checked when they are read; their size is limited."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import numpy as np
 from ifvit.errors import UserError
 from ifvit.storage.files import outside_cause, write_whole
 
-ABANDONED_S = 3600.0  # after so long a half-written file belongs to nobody any more
+ABANDONED_S = 3600.0  # s; an unfinished file that is older was left by a killed process
 
 
 class CacheError(UserError):
-    """There is no folder to cache in; the message says what to set."""
+    """There is no folder for the cache; the message says what to set."""
 
 
 def cache_folder(cache_dir: str | None) -> Path:
-    """`cache_dir`, or the user's cache folder ($XDG_CACHE_HOME/ifvit, ~/.cache/ifvit).
+    """`cache_dir`, or by default the user's cache folder ($XDG_CACHE_HOME/ifvit, else ~/.cache/ifvit).
 
     Raises:
-        CacheError: there is none.
+        CacheError: the user has no home folder.
     """
     if cache_dir:
         return Path(cache_dir)
@@ -37,59 +37,59 @@ def cache_folder(cache_dir: str | None) -> Path:
 
 
 class Cache:
-    """Groups of arrays of one kind, a file `KIND-NAME.npz` each, in a folder that several runs, and other files, share.
+    """Groups of arrays, each in a file `KIND-NAME.npz`. Several runs may share the folder; it may have other files too.
 
-    Together they take at most `limit` bytes, and a 64th of it for each further process that writes at the same time:
-    what was not used for longest is removed. A damaged file counts as absent, and a folder that cannot be written is
-    done without; both are said on standard error.
+    The files of this kind take at most `limit` bytes, and a 64th of it more for each further process that writes at the
+    same time; the least recently used files are removed. A damaged file counts as absent. If the folder cannot be
+    written, nothing is cached. Both cases are reported on standard error.
     """
 
     def __init__(self, folder: Path, kind: str, limit: int):
         self._folder, self._kind, self._limit = folder, kind, limit
         self._writable = True
-        # To look through a folder of thousands of files at every write would take longer than the writing: room for
-        # this many bytes is made ahead.
-        self._ahead = limit // 64
-        self._room = 0
+        # Listing a folder of thousands of files takes longer than writing one, so it is not done at each write: space
+        # for this many bytes is freed each time.
+        self._spare = limit // 64  # bytes
+        self._free = 0  # bytes that can be written before the folder is listed again
 
     def read(self, name: str) -> dict[str, np.ndarray] | None:
-        """The arrays kept under `name`, or None."""
+        """The arrays stored under `name`; None if they are missing or damaged."""
         path, cause = self._path(name), None
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files}
-            whole = str(arrays.pop("digest")) == _digest(arrays)
+            intact = str(arrays.pop("digest")) == _digest(arrays)
         except FileNotFoundError:
             return None
-        except Exception as error:  # a damaged zip makes zipfile, zlib and NumPy raise almost anything
-            whole, cause = False, outside_cause(error)
-        if not whole:
+        except Exception as error:  # on a damaged file zipfile, zlib and NumPy raise errors of many classes
+            intact, cause = False, outside_cause(error)
+        if not intact:
             print(f"{path}: {f'cannot be read ({cause})' if cause else 'damaged'}, made anew", file=sys.stderr)
             return None
         _touch(path)
         return arrays
 
     def write(self, name: str, **arrays: np.ndarray) -> None:
-        """Keep the arrays under `name`: whole or not at all, so that concurrent runs and a kill leave no half file."""
+        """Store the arrays under `name`. The file is complete or absent, also after a kill or with concurrent runs."""
         if not self._writable:
             return
         try:
             path = self._path(name)
             write_whole(path, lambda file: np.savez(file, digest=_digest(arrays), **arrays))
             stat = _stat(path)
-            self._room -= stat.st_size if stat else 0
-            if self._room <= 0:
-                self._make_room()
-                self._room = self._ahead
+            self._free -= stat.st_size if stat else 0
+            if self._free <= 0:
+                self._remove_oldest()
+                self._free = self._spare
         except OSError as error:
-            self._writable = False  # said once, not for every file
+            self._writable = False  # one message, not one for each file
             print(f"{self._folder}: cannot be written ({error.strerror}), so nothing is cached", file=sys.stderr)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{self._kind}-{name}.npz"
 
-    def _make_room(self) -> None:
-        """Remove what was used longest ago until there is room ahead, and what a killed run left half."""
+    def _remove_oldest(self) -> None:
+        """Remove the least recently used files until `_spare` bytes are free, and unfinished files of killed runs."""
         now, files = time.time(), []
         for path in self._folder.glob(f".{self._kind}-*.npz-*.tmp"):
             if (stat := _stat(path)) and now - stat.st_mtime > ABANDONED_S:
@@ -99,7 +99,7 @@ class Cache:
                 files.append((stat.st_mtime, stat.st_size, path))
         total = sum(size for _, size, _ in files)
         for _, size, path in sorted(files):
-            if total <= self._limit - self._ahead:
+            if total <= self._limit - self._spare:
                 return
             path.unlink(missing_ok=True)
             total -= size
@@ -108,12 +108,12 @@ class Cache:
 def _stat(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
-    except FileNotFoundError:  # another run removed it
+    except FileNotFoundError:  # another run has removed it
         return None
 
 
 def _touch(path: Path) -> None:
-    """Say that it was used; a read-only cache cannot be told."""
+    """Set the time of last use to now; in a read-only cache nothing happens."""
     try:
         os.utime(path)
     except OSError:
@@ -121,6 +121,7 @@ def _touch(path: Path) -> None:
 
 
 def _digest(arrays: dict[str, np.ndarray]) -> str:
+    """A hash of the names, dtypes, shapes and bytes of the arrays."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())

@@ -1,21 +1,20 @@
-"""A run directory and the states saved in it: Orbax behind one small class.
+"""A run directory and the states saved in it. All calls to Orbax are in this file.
 
 run_dir/
-  config.json         the run's config, the fingerprint of its data and of their split
-  split.csv           which subjects train, validate or are kept for tests
-  merge_report.json   what the pretrained weights filled, when there were any
-  metrics.json        the latest validation, the untrained figures, the best step
-  states/STEP/        full training state after STEP updates, the latest two
-  best/STEP/          the state that validated best
-  tb/                 the curves, and what of the latest updates is not yet drawn
-  dense/              of a Module 2's run: the Module 1 that it began from, as config.json, split.csv and best/STEP
+  config.json         the run's config, and fingerprints of its data and of its split
+  split.csv           which subjects are used for training, for validation and for tests
+  merge_report.json   which parameters the pretrained weights filled; only with pretrained weights
+  metrics.json        the metrics of the latest validation and of the untrained network, and the best step
+  states/STEP/        the full training state after STEP updates; the latest two
+  best/STEP/          the state with the best validation
+  tb/                 the curves, and the latest updates that have no point in the curves yet
+  dense/              only in a run of Module 2: its Module 1, as config.json, split.csv and best/STEP
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -27,52 +26,20 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ifvit import backend
-from ifvit.errors import UserError
-from ifvit.program import EXIT_FAILED
-from ifvit.storage.files import outside_cause, write_whole
+from ifvit.errors import CheckpointError, UnsavedError
+from ifvit.storage.files import outside_cause
 
 KEEP_LATEST = 2
 KEEP_BEST = 1
-BESIDE = ("config.json", "merge_report.json", "metrics.json", "split.csv")
-CURVES = "tb"  # TensorBoard's events
-MODULE_1 = "dense"  # a run directory in a Module 2's run directory, copied with it
-
-
-class CheckpointError(UserError):
-    """A state cannot be saved or restored; the message names the folder and says what to do."""
-
-
-class UnsavedError(CheckpointError):
-    """A state could not be saved; those saved before are untouched."""
-
-    exit_status = EXIT_FAILED
-
-
-def write_json(path: Path, tree: Any) -> None:
-    """The tree as JSON, whole or not at all."""
-    write_whole(path, lambda file: file.write((json.dumps(tree, indent=2) + "\n").encode()))
-
-
-def read_json(path: Path) -> Any:
-    """The tree of a JSON file, or None where there is none.
-
-    Raises:
-        CheckpointError: the file is not JSON.
-    """
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path}: not valid JSON ({error}); restore the file or choose another run_dir"
-        ) from error
+RUN_FILES = ("config.json", "merge_report.json", "metrics.json", "split.csv")  # copied with a state
+CURVES = "tb"  # the folder of TensorBoard's events
+MODULE1_FOLDER = "dense"  # in the run directory of Module 2: the run directory of its Module 1
 
 
 def lock(run_dir: Path) -> Any:
-    """Hold the run directory for this process until it ends; keep the returned handle.
+    """Lock the run directory for this process. The lock ends with the process or with the returned handle.
 
-    Where the file system knows no locks the run goes on without one, and says so.
+    On a file system without locks the run goes on without one, with a message on standard error.
 
     Raises:
         CheckpointError: another process trains here, or the folder cannot be written.
@@ -93,42 +60,48 @@ def lock(run_dir: Path) -> Any:
 
 
 class Checkpoints:
-    """The states of one run directory. States are pytrees of arrays only."""
+    """The saved states of one run directory. A state is a pytree of arrays."""
 
     def __init__(self, run_dir: Path):
         backend.start()
-        self._run_dir = run_dir.resolve()  # Orbax wants absolute paths
+        self._run_dir = run_dir.resolve()  # Orbax needs absolute paths
         self._latest = _manager(self._run_dir / "states", KEEP_LATEST)
         self._best = _manager(self._run_dir / "best", KEEP_BEST)
 
     def latest_step(self) -> int | None:
-        """The number of updates of the newest saved state; None when nothing was saved."""
+        """The number of updates of the newest saved state; None if nothing was saved."""
         return self._latest.latest_step()
 
     def save(self, step: int, state: Any) -> None:
-        """Save the state after `step` updates; returns once it is copied off the device, and writes on meanwhile."""
+        """Save the state after `step` updates.
+
+        It returns when the state is copied from the device; a thread writes it to disk.
+
+        Raises:
+            UnsavedError: an earlier state, or this one, could not be written.
+        """
         self._save(self._latest, "states", step, state)
 
     def save_best(self, step: int, state: Any) -> None:
-        """Save the state as the best so far, in place of the one before."""
+        """Save the state as the best one; it replaces the earlier best one. Returns and raises as `save`."""
         self._save(self._best, "best", step, state)
 
     def _save(self, manager: ocp.CheckpointManager, name: str, step: int, state: Any) -> None:
         if step in manager.all_steps():
-            return  # a run that resumed comes by again, and one step of one run is one state
+            return  # after a resume the run reaches a saved step again; the state is the same
         try:
             manager.wait_until_finished()
             manager.save(step, args=ocp.args.StandardSave(state), force=True)
         except (MemoryError, jax.errors.JaxRuntimeError):
-            raise  # of the computation that makes the state, not of the disk
+            raise  # the computation of the state failed, not the disk
         except Exception as error:
             raise self._unsaved(name, step, error) from error
 
     def wait(self) -> None:
-        """Block until everything is on disk.
+        """Wait until all states are on disk.
 
         Raises:
-            CheckpointError: it could not be written.
+            UnsavedError: a state could not be written.
         """
         for name, manager in (("states", self._latest), ("best", self._best)):
             try:
@@ -137,7 +110,7 @@ class Checkpoints:
                 raise self._unsaved(name, manager.latest_step() or 0, error) from error
 
     def close(self) -> None:
-        """Wait, then release Orbax's threads."""
+        """Wait until all states are on disk, then end Orbax's threads. Raises as `wait`."""
         self.wait()
         self._latest.close()
         self._best.close()
@@ -151,10 +124,10 @@ class Checkpoints:
         )
 
     def restore(self, like: Any) -> Any:
-        """The latest state, in the shapes, dtypes and shardings of `like` (a pytree of jax.ShapeDtypeStruct).
+        """The latest state, with the shapes, dtypes and shardings of `like` (a pytree of jax.ShapeDtypeStruct).
 
         Raises:
-            CheckpointError: the state is damaged, or holds other arrays than `like`.
+            CheckpointError: the state is damaged, or has other arrays than `like`.
         """
         step = self.latest_step()
         folder = self._run_dir / "states" / str(step)
@@ -167,67 +140,72 @@ class Checkpoints:
             raise _unreadable(folder, error, "; move that folder away to go on from the state before it") from error
 
     def _compare(self, step: int, like: Any, folder: Path) -> None:
-        """Orbax casts dtypes without a word, so shapes and dtypes are compared before anything is restored."""
+        """Compare shapes and dtypes before the restore: Orbax casts dtypes without a message.
+
+        Raises:
+            CheckpointError: they differ, or there is no state in the folder.
+        """
         metadata = self._latest.item_metadata(step)
         metadata = getattr(metadata, "tree", metadata)
         if metadata is None:
             raise CheckpointError(f"{folder}: holds no state; move that folder away to go on from the one before it")
-        saved, wanted = _arrays(metadata), _arrays(like)
-        wrong = [
-            f"{k}: {saved.get(k)} saved, {wanted.get(k)} expected"
-            for k in sorted(saved.keys() | wanted.keys())
-            if saved.get(k) != wanted.get(k)
+        saved, expected = _arrays(metadata), _arrays(like)
+        differences = [
+            f"{k}: {saved.get(k)} saved, {expected.get(k)} expected"
+            for k in sorted(saved.keys() | expected.keys())
+            if saved.get(k) != expected.get(k)
         ]
-        if wrong:
-            more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-            raise CheckpointError(f"{folder}: another model's state: {'; '.join(wrong[:5])}{more}")
+        if differences:
+            more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""
+            raise CheckpointError(f"{folder}: another model's state: {'; '.join(differences[:5])}{more}")
 
 
 def read_variables(run_dir: Path) -> tuple[str, int, dict[str, Any]]:
-    """The model's variables in a run's best state, else in its latest: 'best' or 'latest', the step, and
-    {'params': …, 'batch_stats': …} of NumPy arrays.
+    """The model's variables of a run's best state, or of its latest state if there is no best one.
 
-    The run directory is only read; the devices that saved the state are not needed, nor is the optimiser's part.
+    Returns 'best' or 'latest', the step, and {'params': …, 'batch_stats': …} of NumPy arrays. The run directory is only
+    read. The optimiser's part is not read, and the devices that saved the state are not needed.
 
     Raises:
         CheckpointError: no state was saved yet, or it cannot be read.
-        BackendError: JAX has no device; the state was not looked at.
+        BackendError: JAX has no device; the state was not read.
     """
-    backend.start()  # Orbax needs one, and its failure must not pass for a damaged state
+    backend.start()  # Orbax needs a device; without one its error would look like a damaged state
     for which, saved in (("best", run_dir / "best"), ("latest", run_dir / "states")):
         if steps := saved_steps(saved):
             folder = saved / str(steps[-1])
             try:
                 return which, steps[-1], _variables_in(folder)
-            except Exception as error:  # Orbax lets through whatever its storage raises
+            except Exception as error:  # Orbax passes on any error of its storage
                 raise _unreadable(folder, error) from error
     raise CheckpointError(f"{run_dir}: the run saved no state yet; let it train to its first validation")
 
 
 def _variables_in(folder: Path) -> dict[str, Any]:
-    here = (folder / "default").resolve()  # where Orbax's manager puts a state; it wants absolute paths
+    """The variables of the state in a folder, as NumPy arrays."""
+    state_dir = (folder / "default").resolve()  # where Orbax's manager puts a state; it needs absolute paths
     reader = ocp.PyTreeCheckpointHandler()
-    tree = reader.metadata(here).tree
-    wanted = {name: _like(tree[name], np.zeros(())) for name in ("params", "batch_stats")}
-    how = ocp.args.PyTreeRestore(
-        item=wanted, restore_args=_like(wanted, ocp.RestoreArgs(restore_type=np.ndarray)), partial_restore=True
+    tree = reader.metadata(state_dir).tree
+    item = {name: _like(tree[name], np.zeros(())) for name in ("params", "batch_stats")}
+    arguments = ocp.args.PyTreeRestore(
+        item=item, restore_args=_like(item, ocp.RestoreArgs(restore_type=np.ndarray)), partial_restore=True
     )
-    return reader.restore(here, args=how)
+    return reader.restore(state_dir, args=arguments)
 
 
 def _like(tree: Any, leaf: Any) -> Any:
-    """A tree of the same nested keys with `leaf` in every place."""
+    """A tree with the same nested keys, and `leaf` for each of its leaves."""
     return {key: _like(value, leaf) for key, value in tree.items()} if isinstance(tree, dict) else leaf
 
 
 def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True)
-    # The handler is named so that the manager can tell the arrays' shapes before it restores any.
+    # With a handler the manager knows the arrays' shapes before it restores them.
     return ocp.CheckpointManager(folder, item_handlers=ocp.StandardCheckpointHandler(), options=options)
 
 
 def _arrays(tree: Any) -> dict[str, str]:
-    """'float32 (3, 4)' for each array by its path; the same for metadata, structs and dataclasses."""
+    """The dtype and shape of each array, as 'float32 (3, 4)', by its path; also of metadata, structs, dataclasses."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))
     return {
         "/".join(_plain(part) for part in path): f"{leaf.dtype} {tuple(leaf.shape)}"
@@ -245,12 +223,12 @@ def _first_line(error: Exception) -> str:
 
 
 def _unreadable(folder: Path, error: Exception, advice: str = "") -> CheckpointError:
-    """What to say of a state that cannot be restored; advice: what to do about one that is damaged."""
+    """The error for a state that cannot be restored; advice: what to do about a damaged one."""
     if cause := outside_cause(error):
         return CheckpointError(
             f"{folder}: cannot be read ({cause}); the state may be whole: see to that, and try again"
         )
-    # A newer Orbax may lay states out otherwise.
+    # A newer Orbax may have another file format.
     return CheckpointError(
         f"{folder}: cannot be restored, it is damaged or incomplete, or of a newer Orbax than {ocp.__version__} "
         f"({_first_line(error)}){advice}"
@@ -258,22 +236,22 @@ def _unreadable(folder: Path, error: Exception, advice: str = "") -> CheckpointE
 
 
 def copy_run(source: Path, run_dir: Path) -> int:
-    """Copy the latest and the best state of another run, its curves and what lies beside them into `run_dir`; the step.
+    """Copy a run into `run_dir`: its latest and its best state, its curves and `RUN_FILES`. Returns the latest step.
 
-    The source may be read-only. The latest state is put in place last, by a rename: a copy that is cut short is
-    started over. There must be one (`saved_steps`).
+    The source may be read-only. It has at least one state (`saved_steps`). The latest state gets its name last, by a
+    rename: if the copy is interrupted, `run_dir` has no latest state, and the copy is done again from the start.
 
     Raises:
-        OSError: it cannot be read or written.
+        OSError: a file cannot be read or written.
     """
     steps = saved_steps(source / "states")
-    for name in BESIDE:
+    for name in RUN_FILES:
         if (source / name).exists():
             shutil.copyfile(source / name, run_dir / name)
     for step in saved_steps(source / "best")[-1:]:
         _copy_tree(source / "best" / str(step), run_dir / "best" / str(step))
-    if (source / MODULE_1).is_dir():
-        copy_best(source / MODULE_1, run_dir / MODULE_1)
+    if (source / MODULE1_FOLDER).is_dir():
+        copy_best(source / MODULE1_FOLDER, run_dir / MODULE1_FOLDER)
     if (source / CURVES).is_dir():
         _copy_tree(source / CURVES, run_dir / CURVES)
     _copy_tree(source / "states" / str(steps[-1]), run_dir / "states" / str(steps[-1]))
@@ -281,27 +259,27 @@ def copy_run(source: Path, run_dir: Path) -> int:
 
 
 def copy_best(source: Path, run_dir: Path) -> None:
-    """Copy the state that `read_variables` reads, and what lies beside it, into a folder of its own.
+    """Copy the state that `read_variables` reads, and `RUN_FILES`, into another run directory.
 
     Raises:
-        OSError: it cannot be read or written.
+        OSError: a file cannot be read or written.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     which = next((name for name in ("best", "states") if saved_steps(source / name)), None)
     if which is None or source.resolve() == run_dir.resolve():
         return
     step = saved_steps(source / which)[-1]
-    for other in saved_steps(run_dir / "best"):  # of a run that was begun from another and left no state
-        shutil.rmtree(run_dir / "best" / str(other))
+    for old_step in saved_steps(run_dir / "best"):  # of an earlier start that saved no state of its own
+        shutil.rmtree(run_dir / "best" / str(old_step))
     _copy_tree(source / which / str(step), run_dir / "best" / str(step))
-    for name in BESIDE:
+    for name in RUN_FILES:
         (run_dir / name).unlink(missing_ok=True)
         if (source / name).exists():
             shutil.copyfile(source / name, run_dir / name)
 
 
 def digest_of(variables: Any) -> str:
-    """What a model's variables are, whatever file they came from: of every array its path, dtype, shape and bytes."""
+    """A hash of a model's variables: of the path, dtype, shape and bytes of each array, not of the file's format."""
     digest = hashlib.sha256()
     for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(variables), key=lambda item: str(item[0])):
         value = np.ascontiguousarray(leaf)
@@ -311,18 +289,18 @@ def digest_of(variables: Any) -> str:
 
 
 def saved_steps(folder: Path) -> list[int]:
-    """The steps saved in a folder, ascending. Folders that Orbax had not finished bear other names."""
+    """The steps saved in a folder, ascending. Folders that Orbax has not finished have other names."""
     return sorted(int(p.name) for p in folder.glob("*") if p.name.isdigit() and p.is_dir())
 
 
 def _copy_tree(source: Path, target: Path) -> None:
-    """A copy with ordinary permissions (those of a read-only folder would come along with shutil.copytree)."""
+    """Copy a folder, with default permissions: shutil.copytree would copy those of a read-only folder too."""
     partial = target.parent / f".copying-{target.name}"
     shutil.rmtree(partial, ignore_errors=True)
     for folder, _, files in os.walk(source):
-        here = partial / Path(folder).relative_to(source)
-        here.mkdir(parents=True)
+        target_folder = partial / Path(folder).relative_to(source)
+        target_folder.mkdir(parents=True)
         for file in files:
-            shutil.copyfile(Path(folder) / file, here / file)
-    shutil.rmtree(target, ignore_errors=True)  # of a copy that was cut short later on
+            shutil.copyfile(Path(folder) / file, target_folder / file)
+    shutil.rmtree(target, ignore_errors=True)  # of an earlier copy that was interrupted after this folder
     partial.rename(target)

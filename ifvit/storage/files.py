@@ -1,4 +1,4 @@
-"""A file stands in its place whole or not at all; and what a failed read says of it."""
+"""Files that are complete or absent, and the causes of failed reads."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-# What the system, not the file's content, is to blame for.
-_OF_THE_SYSTEM = {
+# Error numbers whose cause is the system, not the file's content.
+_SYSTEM_ERRORS = {
     errno.EACCES, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EPERM,
     errno.ESTALE, errno.ETIMEDOUT,
 }  # fmt: skip
 
 
 def outside_cause(error: BaseException) -> str | None:
-    """Why reading failed where the file may well be whole: no right to read it, no memory, a disk that fails.
+    """Why a read failed, if the file itself may be good: no permission, no memory, or a failing disk.
 
-    None where its content is to blame, or it is not there. TensorStore raises a ValueError that begins with the status.
+    None if the content is the cause, or the file does not exist. TensorStore raises a ValueError whose message begins
+    with a status such as PERMISSION_DENIED.
     """
     text = str(error)
     if isinstance(error, MemoryError) or text.startswith("RESOURCE_EXHAUSTED"):
         return "memory ran out"
-    if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+    if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
         return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
     if text.startswith("PERMISSION_DENIED"):
         return "Permission denied"
@@ -42,14 +43,16 @@ class WriteError(OSError):
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Make the file `path`, and its folder if need be, of what `write` writes.
+    """Write the file `path`, and make its folder if it is missing. The file is complete, or it is not changed.
 
-    It is written beside its place under another name that ends in .tmp, forced to disk, and renamed: a kill, a full
-    disk or another process that writes the same file leaves no half one, and an earlier file stays. A link stays a
-    link. What is no ordinary file, like a pipe or /dev/null, must not be replaced and is written into.
+    write: gets the open file and writes its content.
+
+    The content goes to a file beside it, whose name ends in .tmp, is forced to disk, and gets its name by a rename. So
+    a kill, a full disk or another process that writes the same file leave no incomplete file. A link stays a link. A
+    path that is not an ordinary file, such as a pipe or /dev/null, is not replaced: the content is written into it.
 
     Raises:
-        WriteError: it cannot be written; nothing is left behind.
+        WriteError: the file cannot be written; no temporary file stays.
     """
     try:
         if os.path.exists(path) and not os.path.isfile(path):
@@ -64,6 +67,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a temporary file beside `path` and rename it to `path`."""
     part = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with open(part, "xb") as file:
@@ -77,9 +81,9 @@ def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def obstacle(path: Path) -> str | None:
-    """Why no file can be made at `path`, as far as that can be seen without writing; None where nothing is seen.
+    """Why no file can be written at `path`, as far as this is known without writing; None if there is no obstacle.
 
-    A command that computes for long asks first.
+    A command that computes for a long time checks this first.
     """
     if os.path.isdir(path):
         return f"{path} is a folder; name a file"

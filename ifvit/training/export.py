@@ -6,7 +6,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ifvit.storage.checkpoint import CheckpointError, read_json, read_variables
+from ifvit.errors import CheckpointError
+from ifvit.storage.checkpoint import read_variables
+from ifvit.storage.json_files import read_json
 from ifvit.weights.errors import WeightsError
 from ifvit.weights.loftr import check_suffix, write_weights
 from ifvit.weights.merge import arrays_of

@@ -13,10 +13,11 @@ from typing import Any
 import jax
 
 from ifvit.config import Config, as_tree, identity, leaves
-from ifvit.errors import UserError
+from ifvit.errors import CheckpointError, UserError
 from ifvit.program import EXIT_FAILED
 from ifvit.progress import clock
-from ifvit.storage.checkpoint import CURVES, CheckpointError, read_json, write_json
+from ifvit.storage.checkpoint import CURVES
+from ifvit.storage.json_files import read_json, write_json
 from ifvit.training.curves import PICTURE, TRAIN, VALIDATION, Curves
 from ifvit.training.finished import written
 from ifvit.training.stage import ValidationResult

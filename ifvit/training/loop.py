@@ -21,7 +21,8 @@ from ifvit.data.loader import supply
 from ifvit.errors import DataError
 from ifvit.pictures import picture_files
 from ifvit.progress import clock
-from ifvit.storage.checkpoint import CURVES, Checkpoints, read_json, write_json
+from ifvit.storage.checkpoint import CURVES, Checkpoints
+from ifvit.storage.json_files import read_json, write_json
 from ifvit.training import curves, devices, run_dir
 from ifvit.training.dense_stage import DenseStage
 from ifvit.training.finished import FIGURES, outcome

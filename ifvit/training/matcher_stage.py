@@ -18,13 +18,14 @@ from ifvit.config import Config
 from ifvit.data.batches import Batches
 from ifvit.data.loader import RunData
 from ifvit.databases.synthetic_sets import has_synthetic
+from ifvit.errors import CheckpointError
 from ifvit.metrics import mean, term
 from ifvit.models.matcher import MatcherModel, from_dense
 from ifvit.pictures import charts
 from ifvit.program import command
 from ifvit.rates import Thresholds, auc, equal_error
 from ifvit.registration.module1 import Module1, load_dense
-from ifvit.storage.checkpoint import MODULE_1, CheckpointError, copy_best, read_variables
+from ifvit.storage.checkpoint import MODULE1_FOLDER, copy_best, read_variables
 from ifvit.training import run_dir
 from ifvit.training.dense_step import TrainStep
 from ifvit.training.finished import aligned, written
@@ -91,7 +92,7 @@ class MatcherStage:
                 variables = from_dense(self.model, network, self.module1.variables)
             except ValueError as error:
                 raise RunDirError(f"{source}: its state is not that of its config ({error})") from error
-        copy_best(run_dir.module1_dir(self.config), self.dir / MODULE_1)
+        copy_best(run_dir.module1_dir(self.config), self.dir / MODULE1_FOLDER)
         return variables | {"params": {**variables["params"], CLASSES: classes}}, self.resume()
 
     def resume(self) -> Start:

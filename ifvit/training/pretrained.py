@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from ifvit import backend, program
 from ifvit.config import Config
 from ifvit.models.dense import DenseModel
-from ifvit.storage import checkpoint
+from ifvit.storage.json_files import read_json, write_json
 from ifvit.training.dense_matches import select_matches
 from ifvit.training.state import init_variables
 from ifvit.weights.errors import WeightsError
@@ -92,7 +92,7 @@ def initial_variables(
         return variables, None
     variables, report = merge_pretrained(model, variables, read_pretrained(Path(path)), Path(path))
     print(report.text())
-    checkpoint.write_json(Path(config.run_dir) / REPORT, report.to_json())
+    write_json(Path(config.run_dir) / REPORT, report.to_json())
     return variables, report
 
 
@@ -104,7 +104,7 @@ def merged_params(report: MergeReport | None) -> frozenset[str]:
 
 def stored_report(config: Config) -> MergeReport | None:
     """The merge report in the run directory of a resumed run; None without pretrained weights."""
-    stored = checkpoint.read_json(Path(config.run_dir) / REPORT)
+    stored = read_json(Path(config.run_dir) / REPORT)
     return MergeReport.from_json(stored) if stored else None
 
 

@@ -12,10 +12,11 @@ from ifvit.config import Config, StageName, as_tree
 from ifvit.config.renamed import RENAMED, renamed_keys
 from ifvit.data.loader import RunData
 from ifvit.databases.records import name_list
-from ifvit.errors import UserError
+from ifvit.errors import CheckpointError, UserError
 from ifvit.storage import checkpoint
-from ifvit.storage.checkpoint import MODULE_1
+from ifvit.storage.checkpoint import MODULE1_FOLDER
 from ifvit.storage.files import write_whole
+from ifvit.storage.json_files import read_json, write_json
 from ifvit.training.taken import config_difference, foreign_content, has_any_state
 
 
@@ -100,7 +101,7 @@ def has_states(run_dir: Path) -> bool:
 
 def _difference(config: Config, folder: Path) -> str | None:
     """How the run in a folder differs from this config, in words; None if it does not."""
-    stored = checkpoint.read_json(folder / "config.json")
+    stored = read_json(folder / "config.json")
     if stored and (renamed := renamed_keys(stored["config"])):
         keys = ", ".join(f"{key} is called {RENAMED[key]} now" for key in renamed)
         print(f"{folder}: the config of an earlier version; {keys}", file=sys.stderr)
@@ -126,10 +127,10 @@ def _weight_differences(config: Config, stored: Mapping[str, Any]) -> list[str]:
 
 def module1_dir(config: Config) -> Path:
     """The run directory of the Module 1 that a run of Module 2 begins from, or the run's own copy of it."""
-    own = Path(config.run_dir) / MODULE_1
+    own = Path(config.run_dir) / MODULE1_FOLDER
     if has_states(Path(config.run_dir)) or config.init.matcher is None and config.init.dense is None:
         return own
-    return Path(config.init.matcher) / MODULE_1 if config.init.matcher else Path(config.init.dense)
+    return Path(config.init.matcher) / MODULE1_FOLDER if config.init.matcher else Path(config.init.dense)
 
 
 def weights_digest(config: Config) -> str | None:
@@ -141,7 +142,7 @@ def weights_digest(config: Config) -> str | None:
     if source:
         try:
             return checkpoint.digest_of(checkpoint.read_variables(Path(source))[2])
-        except checkpoint.CheckpointError:
+        except CheckpointError:
             return None
     path = config.dense.loftr_pretrained_ckpt
     if path is None or not Path(path).is_file():
@@ -157,7 +158,7 @@ def check_same_data(config: Config, data: RunData) -> None:
         RunDirTakenError: they differ.
     """
     run_dir = Path(config.run_dir)
-    stored = checkpoint.read_json(run_dir / "config.json")
+    stored = read_json(run_dir / "config.json")
     if not stored or not has_states(run_dir):
         return
     if stored["data"] != data.fingerprint:
@@ -182,7 +183,7 @@ def split_digest(data: RunData) -> str | None:
 def write_config(config: Config, data: RunData) -> None:
     """Write config.json and split.csv: the config, and the digests of data, split and weights."""
     path = Path(config.run_dir) / "config.json"
-    stored = checkpoint.read_json(path) if has_states(path.parent) else None
+    stored = read_json(path) if has_states(path.parent) else None
     weights = stored["weights"] if stored else weights_digest(config)
     if data.split:
         text = data.split.text().encode()
@@ -190,4 +191,4 @@ def write_config(config: Config, data: RunData) -> None:
     # Prepared prints may have been copied without their images: then the stored entries stay.
     databases = (stored or {}).get("databases", {}) | data.contents
     content = {"config": as_tree(config), "data": data.fingerprint, "split": split_digest(data), "weights": weights}
-    checkpoint.write_json(path, content | ({"databases": databases} if databases else {}))
+    write_json(path, content | ({"databases": databases} if databases else {}))

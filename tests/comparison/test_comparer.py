@@ -87,7 +87,7 @@ def test_with_a_run_the_order_changes_nothing_to_the_last_bit(of_run, seen):
         assert found.module2_result.score == back.module2_result.score
         np.testing.assert_array_equal(found.module2_result.matches.points_a, back.module2_result.matches.points_b)
         np.testing.assert_array_equal(found.guesses.matches.points_b, back.guesses.matches.points_a)
-        assert found.guess_counts[GuessSource.module_1] in (0, 3)
+        assert found.guess_counts[GuessSource.module1] in (0, 3)
 
 
 def test_cosines_are_weighed_as_fitted_and_a_higher_one_never_speaks_against(of_run, seen):

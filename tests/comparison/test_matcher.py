@@ -17,7 +17,7 @@ from ifvit.comparison.comparer import Comparer
 from ifvit.comparison.matcher import Matcher
 from ifvit.image import ImageError, scan_of
 from tests.helpers.comparisons import comparison, found
-from tests.helpers.image_doors import CASES, GREY
+from tests.helpers.image_cases import CASES, GREY
 
 
 class Quick(Matcher):
@@ -61,7 +61,7 @@ def test_a_ppi_is_a_number_above_0(matcher, files):
 
 
 def test_a_run_is_loaded_and_one_that_is_none_is_refused(runs):
-    from ifvit.storage.checkpoint import CheckpointError
+    from ifvit.errors import CheckpointError
 
     matcher, dense = ifvit.load(runs / "matcher"), ifvit.load(str(runs / "dense"))
     assert matcher.comparer.networks.module2 is not None and matcher.run == f"{runs / 'matcher'} (best, step 4)"

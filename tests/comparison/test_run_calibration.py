@@ -10,7 +10,8 @@ from ifvit.calibration import calibration
 from ifvit.comparison.comparer import Comparer
 from ifvit.comparison.run_calibration import FILES, Score, ScoreError, check_score, read_calibration, score_key
 from ifvit.comparison.run_networks import load_networks
-from ifvit.storage.checkpoint import CheckpointError, write_json
+from ifvit.errors import CheckpointError
+from ifvit.storage.json_files import write_json
 
 TABLE = calibration(np.linspace(0, 1, 400)).tree()
 

@@ -8,12 +8,12 @@ from ifvit.comparison.matcher_print import MatcherPrint, Print
 from ifvit.comparison.module2_inputs import align_images
 from ifvit.comparison.run_networks import RunNetworks, first_method, load_networks
 from ifvit.config import Enhancement
+from ifvit.errors import CheckpointError
 from ifvit.image import Scan
 from ifvit.registration.elastic import ElasticMap
 from ifvit.registration.module1 import Module1, load_dense
 from ifvit.registration.ridge_print import PPI
 from ifvit.registration.similarity import transform, turned_about
-from ifvit.storage.checkpoint import CheckpointError
 from tests.helpers.ridge_prints import disc, drawn, finger, laid
 
 RUN_PPI, CANVAS = 250.0, (160, 160)

@@ -43,13 +43,13 @@ def root(tmp_path_factory):
 
 def pairs_in(out):
     summary = read_info(out)
-    blocks = list(pair_blocks(out, summary.frame).held(summary.pairs))
+    blocks = list(pair_blocks(out, summary.frame).read_all(summary.pairs))
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def prints_in(out):
     summary = read_info(out)
-    blocks = list(print_blocks(out, summary.frame).held(summary.prints))
+    blocks = list(print_blocks(out, summary.frame).read_all(summary.prints))
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 

@@ -1,4 +1,4 @@
-"""The front: any size and resolution in, the same out; computed once, kept, and the same bits every time."""
+"""Enhancement at any size and resolution: computed once, cached, and the same bits every time."""
 
 import os
 import subprocess
@@ -121,20 +121,20 @@ def test_another_pixel_ppi_or_recipe_is_another_print(finger, folder, computed, 
 def test_a_corrupted_entry_is_made_anew(finger, folder, computed, capsys):
     first = Enhancer(GABOR, str(folder)).enhance(finger.worn, 500)
     (path,) = folder.iterdir()
-    whole = path.read_bytes()
-    for damaged in (whole[: len(whole) // 2], whole[:5000] + bytes(200) + whole[5200:], b""):
-        assert damaged != whole
+    content = path.read_bytes()
+    for damaged in (content[: len(content) // 2], content[:5000] + bytes(200) + content[5200:], b""):
+        assert damaged != content
         path.write_bytes(damaged)
         before = computed["enhance"]
         assert same(Enhancer(GABOR, str(folder)).enhance(finger.worn, 500), first)
         assert computed["enhance"] == before + 1 and "damaged" in capsys.readouterr().err
-        assert path.read_bytes() == whole
+        assert path.read_bytes() == content
 
 
 RACER = """
 import sys, time, hashlib
 import numpy as np
-from ifvit.recognition.enhancement import Enhancer
+from ifvit.enhancement.enhancer import Enhancer
 images = np.load(sys.argv[1])
 enhancer = Enhancer("gabor", sys.argv[2])
 print("ready", flush=True)
@@ -162,8 +162,8 @@ def test_two_processes_at_once(finger, folder, tmp_path):
     assert results[0][0] == results[1][0] and len(results[0][0].split()) == 6
     assert results[0][1] == results[1][1] == ""  # nothing was damaged
     assert sorted(path.suffix for path in folder.iterdir()) == [".npz"] * 6
-    held = list(Enhancer(GABOR, str(folder)).enhance_many(images, [500] * 6))
-    assert len(held) == 6 and os.listdir(folder).__len__() == 6
+    results = list(Enhancer(GABOR, str(folder)).enhance_many(images, [500] * 6))
+    assert len(results) == 6 and os.listdir(folder).__len__() == 6
 
 
 @pytest.mark.parametrize("method", [NONE, GABOR])

@@ -10,10 +10,10 @@ from ifvit.databases.protocols import Protocol
 from ifvit.databases.sources import find
 from ifvit.databases.splits import TRAIN, Split
 from ifvit.databases.yearless import contents
-from ifvit.errors import DataError
+from ifvit.errors import CheckpointError, DataError
 from ifvit.evaluation.task import LONGEST, joined_name, plan
 from ifvit.launch import compose_tree
-from ifvit.storage.checkpoint import CheckpointError, write_json
+from ifvit.storage.json_files import write_json
 
 
 @pytest.fixture

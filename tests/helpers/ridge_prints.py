@@ -1,4 +1,4 @@
-"""Prints by formula: what their minutiae are and how they lie on one another is known exactly.
+"""Prints by formula: what their minutiae are and how they are aligned is known exactly.
 
 Ridges are a wave of a phase that grows by a turn for each `PERIOD` px away from a core. A minutia adds the angle about
 its place to the phase, so that there is a ridge more on one side of it.

@@ -43,9 +43,9 @@ FINE = (
 def arrays_of(run_dir, step):
     """Every array of a saved state, by name."""
     manager = checkpoint.Checkpoints(run_dir)._latest
-    held = manager.restore(step)
+    arrays = manager.restore(step)
     manager.close()
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(held)}
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)}
 
 
 def same_bits(one, other):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from ifvit import image
-from tests.helpers.image_doors import UPRIGHT, directory, orientation, png, resolution
+from tests.helpers.image_cases import UPRIGHT, directory, orientation, png, resolution
 from tests.helpers.images import encoded, pillow, print_like, tiff
 
 GREY = print_like(96, 80)[0]

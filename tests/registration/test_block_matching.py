@@ -17,11 +17,11 @@ from ifvit.registration.block_matching import (
     propagate,
 )
 
-HOW = Matching(spacing=1, cell=6, cells=2, reach=3, stiffness=0.02, rounds=8)
-N = 2 * HOW.reach + 1
+LEVEL = Matching(spacing=1, cell=6, cells=2, reach=3, stiffness=0.02, rounds=8)
+N = 2 * LEVEL.reach + 1
 SHAPE = (26, 33)  # samples; what fills no cell is left over
-matched = jax.jit(partial(match_blocks, how=HOW))
-correlated = jax.jit(partial(correlations, how=HOW))
+matched = jax.jit(partial(match_blocks, level=LEVEL))
+correlated = jax.jit(partial(correlations, level=LEVEL))
 
 
 def waves(side, seed, x=0.0, y=0.0):
@@ -39,13 +39,13 @@ def test_correlations_are_those_of_a_slow_loop():
     mask_a, mask_b = rng.random(a.shape) < 0.8, rng.random(SHAPE) < 0.7
     a, b = a * mask_a, b * mask_b
     found, cover = correlated(a, mask_a, b, mask_b)
-    height, width = (length // HOW.cell * HOW.cell for length in SHAPE)
-    room = np.pad(b[:height, :width], HOW.reach)
-    side = HOW.cell * HOW.cells
-    rows, cols = ((length - side) // HOW.cell + 1 for length in (height, width))
+    height, width = (length // LEVEL.cell * LEVEL.cell for length in SHAPE)
+    room = np.pad(b[:height, :width], LEVEL.reach)
+    side = LEVEL.cell * LEVEL.cells
+    rows, cols = ((length - side) // LEVEL.cell + 1 for length in (height, width))
     assert found.shape == (2, rows, cols, N, N) and cover.shape == (2, rows, cols)
     for k, row, col in product(range(2), range(rows), range(cols)):
-        block = np.s_[row * HOW.cell : row * HOW.cell + side, col * HOW.cell : col * HOW.cell + side]
+        block = np.s_[row * LEVEL.cell : row * LEVEL.cell + side, col * LEVEL.cell : col * LEVEL.cell + side]
         assert cover[k, row, col] == pytest.approx((mask_a[k] & mask_b)[block].mean(), abs=1e-6)
         of_a = a[k][block]
         for dy, dx in product(range(N), range(N)):
@@ -145,5 +145,5 @@ def test_the_parabola_peaks_where_it_does():
 
 
 def test_where_the_blocks_lie():
-    how = Matching(spacing=3, cell=16, cells=2, reach=5, stiffness=0.01, rounds=1)
-    assert how.step == 48 and how.first == 47.5  # 32 samples, each in the middle of 3 px
+    level = Matching(spacing=3, cell=16, cells=2, reach=5, stiffness=0.01, rounds=1)
+    assert level.step == 48 and level.first == 47.5  # 32 samples, each in the middle of 3 px

@@ -9,18 +9,18 @@ from scipy.ndimage import map_coordinates
 from ifvit.registration.displacement import (
     LEAST_AREA,
     BlockGrid,
-    carried_on,
-    displaced,
+    displace,
     inverse,
+    remove_folds,
     smallest_area,
-    undisplaced,
-    without_folds,
+    smooth,
+    undo_displacement,
 )
 
 BLOCKS = BlockGrid(first=20.0, step=16.0)
 STEP = BLOCKS.step
 ROWS, COLS = 9, 11
-smoothed = jax.jit(without_folds, static_argnums=1)
+smoothed = jax.jit(remove_folds, static_argnums=1)
 
 
 def calm(seed, size=2.0):
@@ -46,7 +46,7 @@ def places(margin=30):
 
 def areas(field):
     """The area of each px under a displacement, by differences."""
-    x, y = displaced(jnp.asarray(field), BLOCKS, *places())
+    x, y = displace(jnp.asarray(field), BLOCKS, *places())
     (xy, xx), (yy, yx) = (np.gradient(np.asarray(along)) for along in (x, y))
     return (xx * yy - xy * yx)[1:-1, 1:-1]
 
@@ -54,7 +54,7 @@ def areas(field):
 def test_it_is_bilinear_between_the_blocks_and_constant_beyond():
     field, (x, y) = wild(0, 5.0), places()
     at = (y - BLOCKS.first) / STEP, (x - BLOCKS.first) / STEP
-    to_x, to_y = displaced(jnp.asarray(field), BLOCKS, x, y)
+    to_x, to_y = displace(jnp.asarray(field), BLOCKS, x, y)
     for place, found, values in ((x, to_x, field[..., 0]), (y, to_y, field[..., 1])):
         moved = map_coordinates(values, at, order=1, mode="nearest")
         np.testing.assert_allclose(found, place + moved, atol=1e-3)
@@ -65,7 +65,7 @@ def test_a_grid_may_be_narrow(shape):
     field = np.random.default_rng(0).normal(0, 1, (*shape, 2)).astype(np.float32)
     for row, col in np.ndindex(shape):
         x, y = (np.float32(BLOCKS.first + STEP * k) for k in (col, row))
-        np.testing.assert_allclose(displaced(jnp.asarray(field), BLOCKS, x, y), field[row, col] + (x, y), rtol=1e-6)
+        np.testing.assert_allclose(displace(jnp.asarray(field), BLOCKS, x, y), field[row, col] + (x, y), rtol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -115,8 +115,8 @@ def test_fields_of_several_candidates_are_apart():
 @pytest.mark.parametrize("field", [calm(1), calm(2, 4.0), np.asarray(smoothed(wild(5, 6.0), STEP))])
 def test_undisplaced_is_the_way_back(field):
     x, y = places()
-    there = displaced(jnp.asarray(field), BLOCKS, *undisplaced(jnp.asarray(field), BLOCKS, x, y))
-    back = undisplaced(jnp.asarray(field), BLOCKS, *displaced(jnp.asarray(field), BLOCKS, x, y))
+    there = displace(jnp.asarray(field), BLOCKS, *undo_displacement(jnp.asarray(field), BLOCKS, x, y))
+    back = undo_displacement(jnp.asarray(field), BLOCKS, *displace(jnp.asarray(field), BLOCKS, x, y))
     for to_x, to_y in (there, back):
         assert np.hypot(to_x - x, to_y - y).max() < 0.05
 
@@ -125,7 +125,7 @@ def test_the_inverse_takes_each_centre_back():
     field = jnp.asarray(calm(3, 4.0))
     y, x = np.mgrid[:ROWS, :COLS].astype(np.float32) * STEP + BLOCKS.first
     back = np.asarray(inverse(field, STEP))
-    to_x, to_y = displaced(field, BLOCKS, x + back[..., 0], y + back[..., 1])
+    to_x, to_y = displace(field, BLOCKS, x + back[..., 0], y + back[..., 1])
     assert np.hypot(to_x - x, to_y - y).max() < 0.01
     assert np.abs(back + field).max() < 2.5 and np.abs(back - field).max() > 4  # it goes against the displacement
 
@@ -134,7 +134,7 @@ def test_a_shift_is_carried_on_as_it_is():
     weight = np.random.default_rng(0).uniform(0, 1, (ROWS, COLS)).astype(np.float32)
     field = np.broadcast_to(np.float32((3.0, -2.0)), (ROWS, COLS, 2))
     for share in (weight, weight * 1e-6, np.eye(ROWS, COLS, dtype=np.float32)):
-        np.testing.assert_allclose(carried_on(field, share), field, rtol=1e-4)
+        np.testing.assert_allclose(smooth(field, share), field, rtol=1e-4)
 
 
 def test_a_block_of_no_weight_follows_the_nearest_that_has_some():
@@ -142,7 +142,7 @@ def test_a_block_of_no_weight_follows_the_nearest_that_has_some():
     weight = np.full((ROWS, COLS), 1e-6, np.float32)
     for (row, col), shift in (((4, 1), (3.0, 1.0)), ((4, 9), (-3.0, 1.0))):
         field[row, col], weight[row, col] = shift, 1.0
-    found = np.asarray(carried_on(field, weight))
+    found = np.asarray(smooth(field, weight))
     np.testing.assert_allclose(found[4, [0, 1, 2, 8, 9, 10], 0], [3, 3, 3, -3, -3, -3], atol=0.3)
     np.testing.assert_allclose(found[4, :, 1], 1, atol=0.3)
     assert (np.diff(found[4, :, 0]) <= 0.02).all()
@@ -150,7 +150,7 @@ def test_a_block_of_no_weight_follows_the_nearest_that_has_some():
 
 def test_a_sure_block_keeps_its_own_shift():
     field = calm(0)
-    found = np.asarray(carried_on(field, np.ones((ROWS, COLS), np.float32)))
+    found = np.asarray(smooth(field, np.ones((ROWS, COLS), np.float32)))
     assert np.abs(found - field)[1:-1, 1:-1].max() < 0.5
 
 

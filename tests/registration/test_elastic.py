@@ -30,7 +30,7 @@ SHOWN_A, SHOWN_B = disc(), disc(140, 148, 128)
 TO_A = laid(TURN, SHIFT, BEND)
 KEPT = 3
 first_levels = jax.jit(partial(first_level, keep=KEPT))
-settled = jax.jit(elastic._followed, static_argnums=1)
+settled = jax.jit(elastic._displacement_of, static_argnums=1)
 refined = jax.jit(partial(refine, levels=LEVELS[1:]))
 
 
@@ -110,8 +110,8 @@ def test_each_level_brings_it_nearer(ridges, guess):
 def test_a_map_has_a_displacement_of_each_level(ridges):
     a, b, _ = ridges
     found, _ = followed(a, b, off_by(0, 0, 0))
-    for field, how in zip(found.fields, LEVELS, strict=True):
-        count = SIDE // how.spacing // how.cell - how.cells + 1
+    for field, level in zip(found.fields, LEVELS, strict=True):
+        count = SIDE // level.spacing // level.cell - level.cells + 1
         assert field.shape == (count, count, 2)
 
 
@@ -148,8 +148,8 @@ def test_levels_are_taken_in_the_order_of_their_fields():
     """The homography last, before it the first level."""
     shift = np.float32((7.0, -3.0))
     fields = []
-    for how in LEVELS:
-        count = SIDE // how.spacing // how.cell - how.cells + 1
+    for level in LEVELS:
+        count = SIDE // level.spacing // level.cell - level.cells + 1
         fields.append(np.zeros((count, count, 2), np.float32))
     fields[0] += shift
     turn = homography(90.0, (0.0, 0.0))
@@ -162,12 +162,12 @@ def test_levels_on_one_another_do_not_fold(seed):
     """Sure blocks that contradict their neighbours at every level, even by more than it reaches."""
     rng = np.random.default_rng(seed)
     fields = []
-    for how in LEVELS:
-        count = SIDE // how.spacing // how.cell - how.cells + 1
-        shift = 4 * how.reach * rng.choice([-1.0, 1.0], (count, count, 2)).astype(np.float32)
+    for level in LEVELS:
+        count = SIDE // level.spacing // level.cell - level.cells + 1
+        shift = 4 * level.reach * rng.choice([-1.0, 1.0], (count, count, 2)).astype(np.float32)
         sure = np.ones((count, count), np.float32)
-        fields.append(settled(BlockMatches(shift, sure, sure), how))
-        assert float(displacement.smallest_area(fields[-1], how.step).min()) >= displacement.LEAST_AREA - 1e-5
+        fields.append(settled(BlockMatches(shift, sure, sure), level))
+        assert float(displacement.smallest_area(fields[-1], level.step).min()) >= displacement.LEAST_AREA - 1e-5
     found = ElasticMap(homography(30, (4, 9)), tuple(fields))
     assert np.abs(fields[0]).max() > 1
     assert smallest_area(found) > 0.02

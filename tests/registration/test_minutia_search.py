@@ -128,5 +128,5 @@ def test_a_neighbourhood_turns_with_its_print(of_a):
     alike = np.einsum("np,np->n", np.asarray(of_a.patch)[first], np.asarray(b.patch)[second])
     assert np.median(alike) > 0.7
     rings = np.asarray(of_a.rings)[first] - np.asarray(b.rings)[second]
-    both = (np.asarray(of_a.shown)[first] > 0.9) & (np.asarray(b.shown)[second] > 0.9)
+    both = (np.asarray(of_a.ring_weight)[first] > 0.9) & (np.asarray(b.ring_weight)[second] > 0.9)
     assert np.median(np.hypot(rings[:, 0], rings[:, 1])[both]) < 0.3

@@ -15,7 +15,7 @@ from ifvit.launch import compose_tree
 from ifvit.models.dense import DenseModel
 from ifvit.registration import module1_search
 from ifvit.registration.module1_search import GUESSES, NOWHERE, Module1Search, overlap_middle
-from ifvit.registration.module1_views import expected_places, search, turn_angles, view_turns
+from ifvit.registration.module1_views import expected_points, match_views, turn_angles, view_turns
 from ifvit.registration.similarity import transform
 
 FRAME = (128, 128)
@@ -50,9 +50,9 @@ class Compass:
 
         def log_p(image_a, image_b):
             a, b = self.turned(image_a), self.turned(image_b)
-            there = geometry.rotate(cells - MIDDLE, b - a) + MIDDLE + variables["shift"]
-            there = jnp.where(lost[order][:, None], cells[order], there)
-            square = ((there[:, None] - cells) ** 2).sum(-1)
+            points = geometry.rotate(cells - MIDDLE, b - a) + MIDDLE + variables["shift"]
+            points = jnp.where(lost[order][:, None], cells[order], points)
+            square = ((points[:, None] - cells) ** 2).sum(-1)
             seen = (jnp.abs(a) < self.reach) & (jnp.abs(b) < self.reach)
             return jnp.where(seen, -square / self.stride**2, -9.0)
 
@@ -121,8 +121,8 @@ def test_any_turn_of_either_print_is_guessed(registrar, degrees, upright):
     true = true_map(*angles)
     assert found.count == GUESSES and error(np.linalg.inv(found.homographies[1]), true) < 1.5
     # The matches are in px of the unturned prints.
-    there = transform(true, found.matches.points_a)[found.agree]
-    off = np.linalg.norm(there - found.matches.points_b[found.agree], axis=-1)
+    points = transform(true, found.matches.points_a)[found.agree]
+    off = np.linalg.norm(points - found.matches.points_b[found.agree], axis=-1)
     assert len(off) > 50 and np.median(off) < 1.6 and off.max() < registrar.tolerance + 1
 
 
@@ -183,13 +183,13 @@ def test_a_pair_has_the_same_bits_in_any_company(compass, dense):
 
 
 def test_one_program_for_a_frame(registrar, compass, dense):
-    before = search._cache_size()
+    before = match_views._cache_size()
     guess(registrar, print_of(0), print_of(1))
     guess(Module1Search(compass, {"shift": np.ones(2, np.float32)}, dense, FRAME, 500.0), print_of(0), print_of(1))
-    assert search._cache_size() - before <= 1
-    before = search._cache_size()
+    assert match_views._cache_size() - before <= 1
+    before = match_views._cache_size()
     guess(registrar, print_of(1), print_of(0))
-    assert search._cache_size() == before
+    assert match_views._cache_size() == before
 
 
 def test_what_does_not_fit_is_refused_at_once(compass, dense, registrar):
@@ -212,8 +212,8 @@ def test_views_turn_one_print_at_a_time():
 
 def test_a_print_is_seen_once_whatever_it_is_compared_with(monkeypatch, compass, dense):
     seen = []
-    see = module1_search.see
-    monkeypatch.setattr(module1_search, "see", lambda *args: seen.append(args) or see(*args))
+    print_views = module1_search.print_views
+    monkeypatch.setattr(module1_search, "print_views", lambda *args: seen.append(args) or print_views(*args))
     registrar = Module1Search(compass, {"shift": np.zeros(2, np.float32)}, dense, FRAME, 250.0, at_once=2)
     a, *others = [print_of(0.1 * k) for k in range(4)]
     list(registrar.guesses_many([(a, other) for other in others] + [(others[0], others[1])]))
@@ -223,12 +223,12 @@ def test_a_print_is_seen_once_whatever_it_is_compared_with(monkeypatch, compass,
 def test_places_lie_between_the_cells():
     """P as of a network that spreads it by the distance: the place is met, and a match at the border stays inside."""
     cells = geometry.cell_points((8, 8), 16)
-    there = np.array([[37.0, 52.0], [64.0, 64.0], [0.0, 111.0], [112.0, 112.0]])
-    log_p = -(((there[:, None] - np.asarray(cells)) / 16) ** 2).sum(-1) * 4
+    points = np.array([[37.0, 52.0], [64.0, 64.0], [0.0, 111.0], [112.0, 112.0]])
+    log_p = -(((points[:, None] - np.asarray(cells)) / 16) ** 2).sum(-1) * 4
     matched = np.stack([np.arange(4), np.argmax(log_p, axis=1)], -1)
-    found = expected_places(jnp.asarray(log_p)[None], jnp.asarray(matched)[None], (8, 8), 16)[0]
-    assert np.abs(found - there).max() < 3
-    np.testing.assert_allclose(found[1], there[1], atol=1e-3)
+    found = expected_points(jnp.asarray(log_p)[None], jnp.asarray(matched)[None], (8, 8), 16)[0]
+    assert np.abs(found - points).max() < 3
+    np.testing.assert_allclose(found[1], points[1], atol=1e-3)
     assert (found >= 0).all() and (found <= 112).all()
 
 

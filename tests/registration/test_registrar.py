@@ -120,7 +120,7 @@ def test_a_further_guess_is_followed_as_the_own_ones_are(no_guesses_of_ridges, p
     rough = homography(149.0, (18.0, -20.0))  # of TO_A: six degrees and some px off, as Module 1 may be
     nowhere = np.array([[1, 0, 1e6], [0, 1, 1e6], [0, 0, 1]])
     lost, found = Registrar(FRAME).align_many([(a, b), (a, b)], [np.stack([nowhere] * 2), np.stack([nowhere, rough])])
-    assert found.source is GuessSource.module_1 and found.agreement.mean > 0.9 > 0.1 > lost.agreement.mean
+    assert found.source is GuessSource.module1 and found.agreement.mean > 0.9 > 0.1 > lost.agreement.mean
     points, true = overlap
     assert np.median(errors(found.to_a(points), true)) < 2.0
 
@@ -173,7 +173,7 @@ def test_agreement_at_points_of_b(alone, prints, pair):
 def test_features_are_kept_of_the_last_prints(monkeypatch, prints):
     a, b, other = prints
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(Registrar().features(a, FRAME)))
-    monkeypatch.setattr(registrar, "REMEMBERED", 2 * size)
+    monkeypatch.setattr(registrar, "CACHE_BYTES", 2 * size)
     matcher = Registrar(FRAME)
     of_a, of_b = matcher.features(a, FRAME), matcher.features(b, FRAME)
     assert matcher.features(a, FRAME) is of_a

@@ -6,13 +6,13 @@ import pytest
 from scipy import ndimage
 
 from ifvit.registration.sampling import (
-    blurred,
+    blur,
     lattice_points,
+    mask_at,
     on_samples,
-    projected,
+    project,
+    sample,
     sample_points,
-    sampled,
-    shown,
 )
 
 IMAGE = np.random.default_rng(0).normal(0, 1, (24, 40)).astype(np.float32)
@@ -21,26 +21,26 @@ IMAGE = np.random.default_rng(0).normal(0, 1, (24, 40)).astype(np.float32)
 def test_samples_are_bilinear_and_nothing_lies_beyond():
     x, y = np.random.default_rng(1).uniform((-5, -5), (45, 29), (500, 2)).T.astype(np.float32)
     expected = ndimage.map_coordinates(np.pad(IMAGE, 8), (y + 8, x + 8), order=1)
-    np.testing.assert_allclose(sampled(jnp.asarray(IMAGE), x, y), expected, atol=1e-5)
+    np.testing.assert_allclose(sample(jnp.asarray(IMAGE), x, y), expected, atol=1e-5)
 
 
 def test_a_mask_is_that_of_the_nearest_pixel():
     mask = (IMAGE > 0).astype(np.float32)
     x, y = np.random.default_rng(1).uniform((-5, -5), (45, 29), (500, 2)).T.astype(np.float32)
     expected = np.pad(mask, 8)[np.rint(y).astype(int) + 8, np.rint(x).astype(int) + 8] > 0.5
-    np.testing.assert_array_equal(shown(jnp.asarray(mask), x, y), expected)
+    np.testing.assert_array_equal(mask_at(jnp.asarray(mask), x, y), expected)
 
 
 @pytest.mark.parametrize("sigma", [0.8, 2.0])
 def test_the_blur_is_gaussian(sigma):
     expected = ndimage.gaussian_filter(IMAGE, sigma, mode="constant", truncate=6)
-    np.testing.assert_allclose(blurred(jnp.asarray(IMAGE), sigma), expected, atol=2e-3)
+    np.testing.assert_allclose(blur(jnp.asarray(IMAGE), sigma), expected, atol=2e-3)
 
 
 def test_a_homography_divides():
     matrix = np.array([[2, 0.5, 1], [0.1, 1, -3], [0.001, 0.002, 1]], np.float32)
     x, y, scale = matrix @ (30, 20, 1)
-    np.testing.assert_allclose(projected(matrix, 30.0, 20.0), (x / scale, y / scale), rtol=1e-6)
+    np.testing.assert_allclose(project(matrix, 30.0, 20.0), (x / scale, y / scale), rtol=1e-6)
 
 
 @pytest.mark.parametrize("spacing", [1, 2, 3])

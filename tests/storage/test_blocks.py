@@ -16,7 +16,7 @@ KINDS = {"number": ArraySpec("<i4"), "square": ArraySpec("<f4", (2, 2)), "name":
 
 
 @pytest.fixture
-def held(tmp_path):
+def blocks(tmp_path):
     return Blocks(tmp_path, KINDS, 4)
 
 
@@ -30,34 +30,34 @@ class Work:
         return {"number": numbers, "square": squares, "name": [f"n{k}" for k in numbers]}
 
 
-def made(held, work, count=10, progress=None):
-    parts = list(held.made(count, work, progress or Progress("working", count)))
+def run(blocks, work, count=10, progress=None):
+    parts = list(blocks.read_or_compute(count, work, progress or Progress("working", count)))
     return {name: np.concatenate([part[name] for part in parts]) for name in KINDS}
 
 
-def test_nothing_is_made_twice(held, capsys):
+def test_nothing_is_made_twice(blocks, capsys):
     first, again = Work(), Work()
-    one = made(held, first)
+    one = run(blocks, first)
     assert first.asked == list(range(10)) and one["square"].shape == (10, 2, 2)
     progress = Progress("working", 10)
-    other = made(held, again, progress=progress)
+    other = run(blocks, again, progress=progress)
     assert again.asked == []
     for name in KINDS:
         np.testing.assert_array_equal(one[name], other[name])
         assert one[name].dtype == other[name].dtype == np.dtype(KINDS[name].dtype)
 
 
-def test_what_is_left_is_what_the_time_is_told_of(held, capsys, monkeypatch):
+def test_what_is_left_is_what_the_time_is_told_of(blocks, capsys, monkeypatch):
     """What lay there already is not counted: the rate would say that the rest is as fast."""
     monkeypatch.setattr("ifvit.progress.EVERY_S", 0.0)
-    made(held, Work())
-    held.path(1).unlink()
+    run(blocks, Work())
+    blocks.path(1).unlink()
     capsys.readouterr()
-    made(held, Work())
+    run(blocks, Work())
     assert "working: 4/6 " in capsys.readouterr().err
 
 
-def test_a_kill_costs_a_block(held):
+def test_a_kill_costs_a_block(blocks):
     class Killed(Work):
         def __call__(self, numbers):
             if numbers[0] == 8:
@@ -65,20 +65,20 @@ def test_a_kill_costs_a_block(held):
             return super().__call__(numbers)
 
     with pytest.raises(KeyboardInterrupt):
-        made(held, Killed())
+        run(blocks, Killed())
     work = Work()
-    assert made(held, work)["number"].tolist() == list(range(10)) and work.asked == [8, 9]
+    assert run(blocks, work)["number"].tolist() == list(range(10)) and work.asked == [8, 9]
 
 
-def test_a_full_disk_leaves_no_half_block(held, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_half_block(blocks, tmp_path, monkeypatch):
     def full(path, write):
         raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as patched, pytest.raises(OSError, match="No space"):
         patched.setattr(module, "write_whole", full)
-        made(held, Work())
+        run(blocks, Work())
     assert list(tmp_path.iterdir()) == []
-    assert made(held, Work())["number"].tolist() == list(range(10))
+    assert run(blocks, Work())["number"].tolist() == list(range(10))
 
 
 def written(**changed):
@@ -115,18 +115,18 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_damaged_block_is_made_again_and_never_believed(held, name):
-    one = made(held, Work())
-    held.path(1).write_bytes(HOSTILE[name])
+def test_a_damaged_block_is_made_again_and_never_believed(blocks, name):
+    one = run(blocks, Work())
+    blocks.path(1).write_bytes(HOSTILE[name])
     with pytest.raises(DataError, match="00001.npz: damaged, or no block"):
-        list(held.held(10))
+        list(blocks.read_all(10))
     work = Work()
-    np.testing.assert_array_equal(made(held, work)["number"], one["number"])
-    assert work.asked == [4, 5, 6, 7] and len(list(held.held(10))) == 3
+    np.testing.assert_array_equal(run(blocks, work)["number"], one["number"])
+    assert work.asked == [4, 5, 6, 7] and len(list(blocks.read_all(10))) == 3
 
 
-def test_a_block_that_may_not_be_read_is_neither_damaged_nor_made_again(held, monkeypatch):
-    made(held, Work())
+def test_a_block_that_may_not_be_read_is_neither_damaged_nor_made_again(blocks, monkeypatch):
+    run(blocks, Work())
     again = Work()
 
     def refused(path, *_):
@@ -134,23 +134,23 @@ def test_a_block_that_may_not_be_read_is_neither_damaged_nor_made_again(held, mo
 
     monkeypatch.setattr(module, "open", refused, raising=False)
     with pytest.raises(PermissionError, match="Permission denied: .*00000.npz"):
-        made(held, again)
+        run(blocks, again)
     assert again.asked == []
 
 
-def test_a_block_that_is_missing_is_named(held):
-    made(held, Work())
-    held.path(2).unlink()
+def test_a_block_that_is_missing_is_named(blocks):
+    run(blocks, Work())
+    blocks.path(2).unlink()
     with pytest.raises(DataError, match="00002.npz: is not there"):
-        list(held.held(10))
+        list(blocks.read_all(10))
 
 
-def test_the_digest_is_of_the_files(held):
-    made(held, Work())
+def test_the_digest_is_of_the_files(blocks):
+    run(blocks, Work())
     digests = [hashlib.sha256(), hashlib.sha256()]
-    list(held.held(10, digests[0]))
+    list(blocks.read_all(10, digests[0]))
     for number in range(3):
-        digests[1].update(held.path(number).read_bytes())
+        digests[1].update(blocks.path(number).read_bytes())
     assert digests[0].digest() == digests[1].digest()
 
 

@@ -14,7 +14,7 @@ def cache(tmp_path):
     return Cache(tmp_path / "cache", "kind", 10**6)
 
 
-def held(tmp_path):
+def file_names(tmp_path):
     return sorted(path.name for path in (tmp_path / "cache").iterdir())
 
 
@@ -26,7 +26,7 @@ def test_what_was_written_is_read(cache, tmp_path):
     for name, values in ARRAYS.items():
         np.testing.assert_array_equal(again[name], values)
         assert again[name].dtype == values.dtype
-    assert held(tmp_path) == ["kind-x.npz"]
+    assert file_names(tmp_path) == ["kind-x.npz"]
 
 
 def test_no_flipped_bit_gets_through(cache, tmp_path, capsys):
@@ -102,14 +102,14 @@ def test_it_is_bounded_and_what_was_used_last_stays(tmp_path):
         os.utime(tmp_path / "cache" / f"kind-{name}.npz", (then, then))
     assert cache.read("old") is not None  # used just now
     cache.write("latest", a=values)
-    assert held(tmp_path) == ["kind-latest.npz", "kind-new.npz", "kind-old.npz"]
+    assert file_names(tmp_path) == ["kind-latest.npz", "kind-new.npz", "kind-old.npz"]
 
 
 def test_it_looks_through_the_folder_only_now_and_then(tmp_path, monkeypatch):
     """Thousands of small files: at the first write, and each time that a 64th of the limit was written."""
     looks = []
-    look = Cache._make_room
-    monkeypatch.setattr(Cache, "_make_room", lambda cache: (looks.append(written), look(cache)))
+    look = Cache._remove_oldest
+    monkeypatch.setattr(Cache, "_remove_oldest", lambda cache: (looks.append(written), look(cache)))
     limit = 400_000  # of files of a little over 1,100 bytes: 6 are a 64th of it
     cache, values = Cache(tmp_path / "cache", "kind", limit), np.zeros(600, np.uint8)
     most = 0
@@ -128,7 +128,7 @@ def test_what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not(c
         (folder / name).write_text("half")
         os.utime(folder / name, (time.time() - age,) * 2)
     cache.write("x", **ARRAYS)
-    assert held(tmp_path) == [".kind-b.npz-2-cd.tmp", "kind-x.npz"]
+    assert file_names(tmp_path) == [".kind-b.npz-2-cd.tmp", "kind-x.npz"]
 
 
 def test_other_files_are_left_alone(tmp_path):
@@ -142,7 +142,7 @@ def test_other_files_are_left_alone(tmp_path):
     cache = Cache(folder, "kind", 10)
     cache.write("x", **ARRAYS)
     cache.write("y", **ARRAYS)
-    assert held(tmp_path) == strangers and cache.read("x") is None
+    assert file_names(tmp_path) == strangers and cache.read("x") is None
 
 
 def test_where_it_lies(monkeypatch, tmp_path):

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ifvit.errors import CheckpointError
 from ifvit.storage import checkpoint
-from ifvit.storage.checkpoint import CheckpointError, Checkpoints
+from ifvit.storage.checkpoint import Checkpoints
 
 
 def state(value=0.0, dtype=jnp.float32, width=3):
@@ -23,12 +24,12 @@ def like(**kwargs):
 
 @pytest.fixture
 def saved(tmp_path):
-    held = Checkpoints(tmp_path)
+    checkpoints = Checkpoints(tmp_path)
     for step in (2, 4, 6):
-        held.save(step, state(step))
-    held.save_best(4, state(4))
-    held.save_best(6, state(6))
-    held.close()
+        checkpoints.save(step, state(step))
+    checkpoints.save_best(4, state(4))
+    checkpoints.save_best(6, state(6))
+    checkpoints.close()
     return tmp_path
 
 
@@ -38,37 +39,37 @@ def test_the_latest_two_and_the_best_are_kept(saved):
 
 
 def test_a_restored_state_is_the_saved_one(saved):
-    held = Checkpoints(saved)
-    restored = held.restore(like())
-    assert held.latest_step() == 6 and restored["step"] == 6
+    checkpoints = Checkpoints(saved)
+    restored = checkpoints.restore(like())
+    assert checkpoints.latest_step() == 6 and restored["step"] == 6
     np.testing.assert_array_equal(restored["w"]["kernel"], np.full((2, 3), 6, np.float32))
-    held.close()
+    checkpoints.close()
 
 
 @pytest.mark.parametrize(
-    "other, said",
+    "other, message",
     [
         (dict(dtype=jnp.bfloat16), "w/kernel: float32 .* saved, bfloat16"),
         (dict(width=4), r"w/kernel: float32 \(2, 3\) saved, float32 \(2, 4\) expected"),
     ],
 )
-def test_another_models_state_is_refused(saved, other, said):
-    held = Checkpoints(saved)
-    with pytest.raises(CheckpointError, match=said):
-        held.restore(like(**other))
-    held.close()
+def test_another_models_state_is_refused(saved, other, message):
+    checkpoints = Checkpoints(saved)
+    with pytest.raises(CheckpointError, match=message):
+        checkpoints.restore(like(**other))
+    checkpoints.close()
 
 
 def test_a_damaged_state_is_named(saved):
     for path in (saved / "states" / "6").rglob("*"):
         if path.is_file() and path.stat().st_size > 50:
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    held = Checkpoints(saved)
+    checkpoints = Checkpoints(saved)
     with pytest.raises(CheckpointError, match="states/6.*move that folder away"):
-        held.restore(like())
+        checkpoints.restore(like())
     shutil.rmtree(saved / "states" / "6")
-    held = Checkpoints(saved)
-    assert held.restore(like())["step"] == 4
+    checkpoints = Checkpoints(saved)
+    assert checkpoints.restore(like())["step"] == 4
 
 
 def test_copy_from_a_read_only_run(saved, tmp_path_factory):
@@ -82,10 +83,10 @@ def test_copy_from_a_read_only_run(saved, tmp_path_factory):
         for path in [saved, *saved.rglob("*")]:
             os.chmod(path, 0o755)
     assert all(os.stat(path).st_mode & 0o200 for path in target.rglob("*"))
-    held = Checkpoints(target)
-    assert held.restore(like())["step"] == 6
-    held.save(8, state(8))
-    held.close()
+    checkpoints = Checkpoints(target)
+    assert checkpoints.restore(like())["step"] == 6
+    checkpoints.save(8, state(8))
+    checkpoints.close()
     assert checkpoint.saved_steps(target / "states") == [6, 8]
 
 
@@ -99,18 +100,6 @@ def test_a_copy_that_was_cut_short_is_started_over(saved, tmp_path):
     assert checkpoint.saved_steps(target / "states") == checkpoint.saved_steps(target / "best") == [6]
 
 
-def test_json_is_whole_or_untouched(tmp_path):
-    path = tmp_path / "a.json"
-    checkpoint.write_json(path, {"a": 1})
-    with pytest.raises(TypeError):
-        checkpoint.write_json(path, {"a": object()})
-    assert checkpoint.read_json(path) == {"a": 1}
-    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-    path.write_text('{"a":')
-    with pytest.raises(CheckpointError, match="a.json: not valid JSON"):
-        checkpoint.read_json(path)
-
-
 def test_one_process_a_run_directory(tmp_path):
     handle = checkpoint.lock(tmp_path)
     program = (
@@ -118,14 +107,14 @@ def test_one_process_a_run_directory(tmp_path):
         f"try: checkpoint.lock(Path({json.dumps(str(tmp_path))}))\n"
         "except checkpoint.CheckpointError as error: print(error)"
     )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert "another process trains" in said
+    message = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert "another process trains" in message
     handle.close()
     checkpoint.lock(tmp_path).close()
 
 
 @pytest.mark.parametrize(
-    "error, said",
+    "error, message",
     [
         (PermissionError(13, "Permission denied", "/r/_METADATA"), "cannot be read .Permission denied: /r/_METADATA"),
         (OSError(5, "Input/output error"), "cannot be read .Input/output error"),
@@ -137,17 +126,17 @@ def test_one_process_a_run_directory(tmp_path):
         (KeyError("tree_metadata"), "damaged or incomplete"),
     ],
 )
-def test_only_damage_is_called_damage(saved, monkeypatch, error, said):
+def test_only_damage_is_called_damage(saved, monkeypatch, error, message):
     def fails(*_, **__):
         raise error
 
     monkeypatch.setattr(checkpoint, "_variables_in", fails)
     monkeypatch.setattr(checkpoint.ocp.CheckpointManager, "restore", fails)
-    with pytest.raises(CheckpointError, match=said) as read:
+    with pytest.raises(CheckpointError, match=message) as read:
         checkpoint.read_variables(saved)
-    held = checkpoint.Checkpoints(saved)
-    with pytest.raises(CheckpointError, match=said) as restored:
-        held.restore(like())
-    held.close()
-    whole = "cannot be read" in said
-    assert all(("damaged" in str(raised.value)) != whole for raised in (read, restored))
+    checkpoints = checkpoint.Checkpoints(saved)
+    with pytest.raises(CheckpointError, match=message) as restored:
+        checkpoints.restore(like())
+    checkpoints.close()
+    outside_cause = "cannot be read" in message
+    assert all(("damaged" in str(raised.value)) != outside_cause for raised in (read, restored))

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
+from ifvit.errors import CheckpointError
 from ifvit.storage import checkpoint
-from ifvit.storage.checkpoint import CheckpointError
 from ifvit.training import curves, loop
 from ifvit.training.log import TrainLog
 from ifvit.training.loop import train

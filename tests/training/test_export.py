@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from ifvit.errors import CheckpointError
 from ifvit.models.dense import DenseModel
 from ifvit.storage import checkpoint
-from ifvit.storage.checkpoint import CheckpointError
+from ifvit.storage.json_files import write_json
 from ifvit.training.export import export
 from ifvit.training.loop import train
 from ifvit.training.state import init_variables
@@ -105,9 +106,9 @@ def test_runs_that_cannot_be_exported_are_refused_plainly(run_dir, tmp_path):
     shutil.rmtree(run_dir / "states")
     with pytest.raises(CheckpointError, match="saved no state"):
         export(run_dir, output)
-    stored = json.loads((run_dir / "config.json").read_text())
-    stored["config"]["dense"]["use_loftr"] = False
-    checkpoint.write_json(run_dir / "config.json", stored)
+    held = json.loads((run_dir / "config.json").read_text())
+    held["config"]["dense"]["use_loftr"] = False
+    write_json(run_dir / "config.json", held)
     with pytest.raises(WeightsError, match="plain encoder .dense.use_loftr=false."):
         export(run_dir, output)
     assert not output.exists()

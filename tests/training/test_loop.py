@@ -6,9 +6,8 @@ import stat
 import pytest
 
 from ifvit.data import finger_pool
-from ifvit.errors import DataError
+from ifvit.errors import CheckpointError, DataError
 from ifvit.storage import checkpoint
-from ifvit.storage.checkpoint import CheckpointError
 from ifvit.training import loop
 from ifvit.training.log import NotFiniteError
 from ifvit.training.loop import train

@@ -5,7 +5,7 @@ import pytest
 from ifvit.data.loader import RunData
 from ifvit.databases import splits
 from ifvit.databases.splits import Split
-from ifvit.storage import checkpoint
+from ifvit.storage.json_files import read_json, write_json
 from ifvit.training import run_dir
 from ifvit.training.run_dir import RunDirError
 
@@ -25,7 +25,7 @@ def saved_run(tiny, tmp_path):
     def make(*overrides):
         config = tiny(tmp_path / "run", *overrides)
         (tmp_path / "run" / "states" / "4").mkdir(parents=True)
-        checkpoint.write_json(
+        write_json(
             tmp_path / "run" / "config.json",
             {"config": run_dir.as_tree(config), "data": "these", "weights": run_dir.weights_digest(config)},
         )
@@ -85,8 +85,8 @@ def test_the_split_is_frozen_and_remembered(saved_run, tiny, tmp_path):
     run_dir.check_same_data(config, split)  # a run of before remembers no split
     run_dir.write_config(config, split)
     assert splits.read_split(tmp_path / "run" / "split.csv") == split.split
-    assert checkpoint.read_json(tmp_path / "run" / "config.json")["split"] == split.split.digest()
-    run_dir.check_same_data(config, split)
+    assert read_json(tmp_path / "run" / "config.json")["split"] == split.split.digest()
+    run_dir.same_data(config, split)
     with pytest.raises(RunDirError, match="another split .*go on with data.split=.*run/split.csv"):
         run_dir.check_same_data(config, supplied("these", anna="validate", bert="train"))
 
@@ -119,9 +119,9 @@ def test_what_databases_hold_is_remembered(saved_run, tiny, tmp_path):
     """Also where prepared prints went on without their images."""
     saved_run()
     config = tiny(tmp_path / "run")
-    for contents, stored in (({}, None), ({"a/DB1_A": "x"}, {"a/DB1_A": "x"}), ({}, {"a/DB1_A": "x"})):
-        run_dir.write_config(config, RunData("these", None, None, None, contents=contents))
-        assert checkpoint.read_json(tmp_path / "run" / "config.json").get("databases") == stored
+    for known, remembered in (({}, None), ({"a/DB1_A": "x"}, {"a/DB1_A": "x"}), ({}, {"a/DB1_A": "x"})):
+        run_dir.remember(config, RunData("these", None, None, None, contents=known))
+        assert read_json(tmp_path / "run" / "config.json").get("databases") == remembered
 
 
 def test_what_is_no_run_to_resume_from_is_answered_with_the_run_that_is_meant(saved_run, tiny, tmp_path):

@@ -1,4 +1,4 @@
-"""One image by each door, its path, Pillow and an array: the same pixels, ppi and polarity come in."""
+"""The same image as a file, as a Pillow image and as an array: the same pixels, ppi and polarity come in."""
 
 import io
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ifvit import image
-from tests.helpers.image_doors import (
+from tests.helpers.image_cases import (
     CASES,
 )
 
@@ -24,7 +24,7 @@ def test_there_are_enough():
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @pytest.mark.parametrize("name", CASES)
-def test_door_against_door(tmp_path, name):
+def test_all_inputs_give_the_same_scan(tmp_path, name):
     case = CASES[name]
     (tmp_path / "print").write_bytes(case.content)
     scan = image.read(tmp_path / "print")

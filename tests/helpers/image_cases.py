@@ -1,4 +1,4 @@
-"""Images by each door: as files of every kind, with what an array of their pixels is."""
+"""Images as files of every kind, each with the array of its pixels."""
 
 import io
 import struct
