@@ -42,14 +42,14 @@ class Distortion(NamedTuple):
 
     def __call__(self, points: jax.Array) -> jax.Array:
         """Where points (..., 2) of the bent finger lie on the finger at rest."""
-        return geometry.moved(partial(displacement, self), points)
+        return geometry.displace(partial(displacement, self), points)
 
     def inverse(self, points: jax.Array) -> jax.Array:
         """Where points (..., 2) of the finger at rest lie on the bent one."""
-        return geometry.undo(partial(displacement, self), points, NEWTON_STEPS)
+        return geometry.undo_displacement(partial(displacement, self), points, NEWTON_STEPS)
 
 
-def displacement(bent: Distortion, x: jax.Array, y: jax.Array) -> geometry.Bend:
+def displacement(bent: Distortion, x: jax.Array, y: jax.Array) -> geometry.Displacement:
     """The displacement at the points (x, y), each (...) px."""
     x, y = x - bent.centre[0], y - bent.centre[1]
     u, v = x / bent.axes[0], y / bent.axes[1]
@@ -62,7 +62,7 @@ def displacement(bent: Distortion, x: jax.Array, y: jax.Array) -> geometry.Bend:
     rise_x, rise_y = rise * u / bent.axes[0], rise * v / bent.axes[1]
     c, s = bent.turn[0] - 1, bent.turn[1]
     pulled_x, pulled_y = c * x - s * y + bent.slip[0], s * x + c * y + bent.slip[1]
-    return geometry.Bend(
+    return geometry.Displacement(
         x=pulled_x * brake,
         y=pulled_y * brake,
         xx=brake * c + pulled_x * rise_x,
