@@ -1,10 +1,10 @@
-"""What a score means: how often two different fingers reach it, by the impostor scores of one evaluation.
+"""Calibration: from a score to an upper bound of its FMR, by the impostor scores of one evaluation.
 
-The answer is never too low in the sense of a test: it is the upper end of the one-sided 95 % confidence interval of the
-FMR at that score. Where no impostor pair reaches a score, that is the rule of three: 3 / N of N pairs, not nothing
-(Hanley and Lippman-Hand, If nothing goes wrong, is everything all right?, JAMA 249, 1983). The interval takes pairs for
-independent. Pairs that share a finger are not quite, and other sensors or other people give other scores: the table
-holds for prints like those that it was made from.
+The bound is the upper end of the one-sided 95 % confidence interval of the FMR at that score. Where no impostor pair
+reaches a score, it is given by the rule of three: 3 / N for N pairs, and not 0 (Hanley and Lippman-Hand, If nothing
+goes wrong, is everything all right?, JAMA 249, 1983). The interval assumes independent pairs. Pairs that share a finger
+are not fully independent, and other sensors or other people give other scores: the table is valid for prints like
+those of the evaluation.
 """
 
 from __future__ import annotations
@@ -15,32 +15,27 @@ from typing import Any, NamedTuple
 import numpy as np
 
 NORMAL_95 = 1.66  # the standard normal's 95 % point, 1.645, raised until no bound lies below the exact one
-RULE_OF_THREE = 3.0  # -ln 0.05 = 2.996: none seen of N leaves a rate of 3 / N
+RULE_OF_THREE = 3.0  # -ln 0.05 = 2.996: the bound of a rate is 3 / N where none of N pairs was observed
 TABLE = ("impostors", "above", "fmr")
-STEP = 0.02  # of the bound: a row of the table that would change it by less is left out
+STEP = 0.02  # share of the bound: a row of the table that would lower it by less is left out
 
 
 class Calibration(NamedTuple):
-    """A table of upper bounds of the FMR.
+    """A table of upper bounds of the FMR: fmr[0] for scores <= above[0], fmr[k] for scores > above[k - 1]."""
 
-    impostors: how many pairs it was made from.
-    above: float (K,), scores, ascending. fmr: float (K + 1,) in (0, 1], never rising: fmr[0] holds up to and at
-        above[0], fmr[k] for scores greater than above[k - 1].
-    of: whose pairs they are: `databases`, a list of names, and `protocol`, among other entries; None if not known.
-    """
-
-    impostors: int
-    above: np.ndarray
-    fmr: np.ndarray
+    impostors: int  # the number of impostor pairs of the evaluation
+    above: np.ndarray  # (K,) float, scores, ascending
+    fmr: np.ndarray  # (K + 1,) float in (0, 1], never rising
+    # The evaluation: `databases`, a list of names, and `protocol`, among other entries; None if not known.
     of: Mapping[str, Any] | None = None
 
     def basis(self) -> str:
-        """What it rests on, in words."""
+        """The pairs that the table was computed from, in words."""
         whose = f" of {', '.join(self.of['databases'])} (protocol {self.of['protocol']})" if self.of else ""
         return counted(self.impostors, "impostor") + whose
 
     def fmr_at(self, score: float | np.ndarray) -> float | np.ndarray:
-        """The bound at a score, or at each of an array of any shape.
+        """The bound at a score, or at each score of an array of any shape.
 
         Raises:
             ValueError: a score is NaN.
@@ -52,47 +47,47 @@ class Calibration(NamedTuple):
 
     @property
     def least_fmr(self) -> float:
-        """The lowest FMR that the pairs tell from none."""
+        """The lowest FMR that so many pairs distinguish from 0."""
         return float(self.fmr.min())
 
     def tells(self, fmr: float) -> bool:
-        """Whether the pairs are enough to tell an FMR from none."""
+        """Whether the pairs are enough to distinguish an FMR from 0."""
         return self.least_fmr <= fmr
 
     def exceeds(self, score: float, fmr: float) -> bool:
-        """Whether more of the impostors reach the score than an FMR allows, however few they are."""
+        """Whether more impostor pairs reach the score than an FMR allows, even where the pairs are few."""
         allowed = _upper_bound(np.asarray(fmr * self.impostors), self.impostors)
         bound = self.fmr_at(score)
-        # The lowest bound, which a file may have rounded up, is of scores that none reaches.
+        # The lowest bound, which a file may have rounded up, belongs to scores that no impostor pair reaches.
         return bool(bound > self.least_fmr and bound * (1 - STEP) > allowed)
 
-    def tree(self) -> dict:
-        """The table as numbers and lists, for JSON; `from_tree` reads it. Whose pairs they are is not in it."""
+    def tree(self) -> dict[str, Any]:
+        """The table as numbers and lists, for JSON, without `of`. `from_tree` reads it."""
         return {"impostors": self.impostors, "above": self.above.tolist(), "fmr": self.fmr.tolist()}
 
 
 def calibration(impostor_scores: np.ndarray) -> Calibration:
-    """The table of N >= 1 impostor scores, float (N,) without NaN; failures to register have theirs too.
+    """The table of N >= 1 impostor scores, float (N,) without NaN; pairs that fail to register have scores too.
 
-    A row that changes the bound by less than 2 % is left out and the higher bound before it kept, so that millions of
-    scores make a table of some hundred rows that is still an upper bound.
+    A row that lowers the bound by less than 2 % is left out, and the higher bound before it is valid there too. So
+    millions of scores give a table of some hundred rows that is still an upper bound.
     """
     scores, counts = np.unique(impostor_scores, return_counts=True)
     total = len(impostor_scores)
     bounds = _upper_bound(total - np.concatenate([[0], np.cumsum(counts)]), total)
-    kept, last = [], bounds[0]
+    rows, last = [], bounds[0]
     for k, bound in enumerate(bounds[1:]):
         if bound <= (1 - STEP) * last:
-            kept.append(k)
+            rows.append(k)
             last = bound
-    return Calibration(total, scores[kept], np.concatenate([bounds[:1], bounds[1:][kept]]))
+    return Calibration(total, scores[rows], np.concatenate([bounds[:1], bounds[1:][rows]]))
 
 
-def from_tree(tree: Mapping) -> Calibration:
-    """The table back from what `Calibration.tree` made.
+def from_tree(tree: Mapping[str, Any]) -> Calibration:
+    """The table that `Calibration.tree` gave, without `of`.
 
     Raises:
-        ValueError: it is none, says in what way.
+        ValueError: the tree is no such table; the message names the problem.
     """
     if not isinstance(tree, Mapping) or set(tree) != set(TABLE):
         raise ValueError(f"a calibration table has {', '.join(sorted(TABLE))} and nothing else")
@@ -109,26 +104,26 @@ def from_tree(tree: Mapping) -> Calibration:
 
 
 def least_rate(pairs: int) -> float:
-    """The lowest rate that so many pairs tell from none, in (0, 1], by the rule of three."""
+    """The lowest rate that so many pairs distinguish from 0, in (0, 1], by the rule of three."""
     return min(1.0, RULE_OF_THREE / pairs)
 
 
 def pairs_needed(rate: float) -> int:
-    """How many pairs tell a rate from none."""
+    """The number of pairs that distinguish a rate from 0, by the rule of three."""
     return round(RULE_OF_THREE / rate)
 
 
 def counted(pairs: int, kind: str) -> str:
-    """So many pairs of a kind, in words."""
+    """A number of pairs of a kind, in words, such as '3 impostor pairs'."""
     return f"{pairs} {kind} pair{'' if pairs == 1 else 's'}"
 
 
 def _upper_bound(count: np.ndarray, total: int) -> np.ndarray:
-    """The one-sided 95 % upper bound of a rate of which `count` (...) of `total` were seen.
+    """The one-sided 95 % upper bound (...) of a rate, where `count` (...) of `total` were observed.
 
     Byar's approximation of the Poisson distribution's bound (Breslow and Day, Statistical methods in cancer research
-    II, IARC 1987, 2.3), which for rates is itself no less than the binomial distribution's.
+    II, IARC 1987, 2.3), which for rates is not less than the binomial distribution's bound.
     """
-    more = count + 1.0
-    byar = more * (1 - 1 / (9 * more) + NORMAL_95 / (3 * np.sqrt(more))) ** 3
+    next_count = count + 1.0
+    byar = next_count * (1 - 1 / (9 * next_count) + NORMAL_95 / (3 * np.sqrt(next_count))) ** 3
     return np.minimum(1.0, np.maximum(byar, RULE_OF_THREE) / total)

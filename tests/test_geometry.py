@@ -25,8 +25,8 @@ def test_a_warp_and_its_inverse_meet(seed):
 def test_a_warp_never_folds():
     @jax.jit
     def determinant(key):
-        one = random_warp(key, FRAME, SETTINGS)
-        return jax.vmap(lambda p: jnp.linalg.det(jax.jacfwd(one)(p)))(geometry.pixel_grid(*FRAME).reshape(-1, 2)[::37])
+        warp = random_warp(key, FRAME, SETTINGS)
+        return jax.vmap(lambda p: jnp.linalg.det(jax.jacfwd(warp)(p)))(geometry.pixel_grid(*FRAME).reshape(-1, 2)[::37])
 
     for seed in range(30):
         assert determinant(jax.random.key(seed)).min() > 0.5

@@ -43,11 +43,11 @@ def test_negative_against_a_loop(log_p, alpha, gamma):
 
 def test_sums_are_per_sample(log_p):
     """A (B,) against (B, 1) broadcast once gave every sample the others' losses."""
-    whole = losses.positive(log_p, LABELS)
-    assert whole.total.shape == whole.count.shape == (3,)
+    loss = losses.positive(log_p, LABELS)
+    assert loss.total.shape == loss.count.shape == (3,)
     alone = losses.positive(log_p[:1], LABELS[:1])
-    np.testing.assert_allclose(whole.total[0], alone.total[0])
-    np.testing.assert_allclose(whole.mean(), (whole.total[0] + whole.total[2]) / 4)
+    np.testing.assert_allclose(loss.total[0], alone.total[0])
+    np.testing.assert_allclose(loss.mean(), (loss.total[0] + loss.total[2]) / 4)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 2.0])
@@ -81,15 +81,15 @@ def test_nothing_to_sum_is_zero(log_p):
 OFFSET = jnp.array([[[0.5, 0.0], [0.0, 0.0], [0.2, 0.2], [0.0, 0.0]], [[0.1, 0.0], [0.0, 0.3], [0.0, 0.0], [0.0, 0.0]]])
 TARGET = jnp.array([[[0.0, 0.0], [0.5, 0.5], [0.2, 1.5], [9.0, 0.0]], [[0.0, 0.0], [0.0, 0.0], [jnp.nan, 0.0], [0, 0]]])
 SPREAD = jnp.array([[0.5, 1.0, 0.1, 0.1], [0.4, 0.2, 1.0, 1.0]])
-HELD = jnp.array([[True, True, True, True], [True, True, False, False]])
+HAS_TARGET = jnp.array([[True, True, True, True], [True, True, False, False]])
 
 
 def test_fine_against_a_loop():
-    """Matches outside the window (|target| >= 1) and places not held count nothing, nor does a target of nan."""
-    got = losses.fine(OFFSET, SPREAD, TARGET, HELD)
+    """Matches outside the window (|target| >= 1) and those without a target count nothing, nor does a target of nan."""
+    got = losses.fine(OFFSET, SPREAD, TARGET, HAS_TARGET)
     np.testing.assert_array_equal(got.count, [2, 2])
     for k in range(2):
-        rows = [m for m in range(4) if HELD[k, m] and np.abs(TARGET[k, m]).max() < 1]
+        rows = [m for m in range(4) if HAS_TARGET[k, m] and np.abs(TARGET[k, m]).max() < 1]
         sure = [1 / float(SPREAD[k, m]) for m in rows]
         errors = [float(((OFFSET[k, m] - TARGET[k, m]) ** 2).sum()) for m in rows]
         total = sum(s / np.mean(sure) * e for s, e in zip(sure, errors, strict=True))
@@ -98,7 +98,7 @@ def test_fine_against_a_loop():
 
 def test_fine_gradient_moves_the_offset_and_not_the_spread():
     def loss(offset, spread):
-        return losses.fine(offset, spread, TARGET, HELD).mean()
+        return losses.fine(offset, spread, TARGET, HAS_TARGET).mean()
 
     by_offset, by_spread = jax.grad(loss, argnums=(0, 1))(OFFSET, SPREAD)
     assert np.isfinite(by_offset).all() and (np.abs(by_offset).sum(-1) > 0).tolist() == [
@@ -108,7 +108,7 @@ def test_fine_gradient_moves_the_offset_and_not_the_spread():
     assert not by_spread.any()
 
 
-def test_fine_with_nothing_held_is_zero():
+def test_fine_without_targets_is_zero():
     empty = losses.fine(OFFSET, SPREAD, TARGET, jnp.zeros((2, 4), bool))
     assert empty.mean() == 0
     slope = jax.grad(lambda o: losses.fine(o, SPREAD, TARGET, jnp.zeros((2, 4), bool)).mean())(OFFSET)

@@ -25,7 +25,7 @@ def test_on_paper():
     # FMR of 5    1   3/5  2/5  1/5   0    0      impostor 1 1 2 3 4
     rates = rates_of([2, 4, 4, 5], [1, 1, 2, 3, 4])
     assert rates.thresholds.tolist() == [1, 2, 3, 4, 5, inf]
-    assert rates.missed.tolist() == [0, 0, 1, 1, 3, 4]
+    assert rates.rejected.tolist() == [0, 0, 1, 1, 3, 4]
     assert rates.accepted.tolist() == [5, 3, 2, 1, 0, 0]
     # t1 = 3, sum 13/20; t2 = 4, sum 9/20: the smaller is t2's, [FMR, FNMR] = [1/5, 1/4]
     assert [float(v) for v in equal_error(rates)] == pytest.approx([0.225, 0.2, 0.25, 4])

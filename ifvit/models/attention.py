@@ -3,18 +3,26 @@
 import jax
 import jax.numpy as jnp
 
-_LINEAR_EPS = 1e-6  # LoFTR: keeps a query whose keys are all padded from dividing by zero
+_LINEAR_EPS = 1e-6  # LoFTR: a query whose keys are all padded must not divide by zero
 _MASKED_LOGIT = -1e9  # finite: a row of -inf alone would become NaN in the softmax
 _EXACT = jax.lax.Precision.HIGHEST  # sums over all tokens: no TF32 on devices that would choose it
 
 
-def linear_attention(q, k, v, q_mask=None, kv_mask=None):
+def linear_attention(
+    q: jax.Array, k: jax.Array, v: jax.Array, q_mask: jax.Array | None = None, kv_mask: jax.Array | None = None
+) -> jax.Array:
     """Attend with the feature map elu(x) + 1, in time linear in the number of tokens.
 
-    q (B, N, H, D), k and v (B, M, H, D); q_mask (B, N) and kv_mask (B, M) are floats, 1 = real, 0 = padded.
-    Returns (B, N, H, D) in the dtype of v; sums are float32. Values are divided by M (padded tokens counted,
-    as LoFTR does) while they are summed. Source: Katharopoulos et al. 2020, in the form of LoFTR (Sun et al.
-    2021).
+    Values are divided by M while they are summed; M counts padded tokens too, as in LoFTR. Sums are float32.
+    Source: Katharopoulos et al. 2020, in the form of LoFTR (Sun et al. 2021).
+
+    Args:
+        q: (B, N, H, D), the queries of N tokens in H heads.
+        k, v: (B, M, H, D), the keys and values of M tokens.
+        q_mask, kv_mask: float (B, N) and (B, M), 1 = real, 0 = padded; None: all are real.
+
+    Returns:
+        (B, N, H, D) in the dtype of v.
     """
     dtype, length = v.dtype, v.shape[1]
     q, k, v = (x.astype(jnp.float32) for x in (q, k, v))
@@ -30,11 +38,12 @@ def linear_attention(q, k, v, q_mask=None, kv_mask=None):
     return (message / (weight[..., None] + _LINEAR_EPS) * length).astype(dtype)
 
 
-def full_attention(q, k, v, q_mask=None, kv_mask=None):
-    """Attend with softmax(q k^T / sqrt(D)).
+def full_attention(
+    q: jax.Array, k: jax.Array, v: jax.Array, q_mask: jax.Array | None = None, kv_mask: jax.Array | None = None
+) -> jax.Array:
+    """Attend with softmax(q k^T / sqrt(D)). Arguments and result have the shapes of `linear_attention`.
 
-    Shapes and masks as in `linear_attention`. Padded keys get a large negative logit; padded queries return
-    0. Returns (B, N, H, D) in the dtype of v; logits, softmax and sums are float32.
+    Padded keys get a large negative logit; padded queries give 0. Logits, softmax and sums are float32.
     """
     dtype = v.dtype
     q, k, v = (x.astype(jnp.float32) for x in (q, k, v))

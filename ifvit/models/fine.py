@@ -1,57 +1,60 @@
 """LoFTR's fine stage (Sun et al. 2021): from matched cells to points between the pixels of B."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-WINDOW = 5  # fine cells a side
+WINDOW = 5  # side of a window, in fine cells
 RADIUS = WINDOW // 2
 _SMALLEST_VARIANCE = 1e-10
 _EXACT = jax.lax.Precision.HIGHEST
 
 
 class Refined(NamedTuple):
-    """Where M matches of each pair lie, more finely than in cells; rows of padding hold no meaning.
+    """Points between the pixels for M matches (i in A, j in B) of each pair. Rows of padding have no meaning."""
 
-    points_b (B, M, 2) px, to the pixel of cell i in A; offset (B, M, 2), points_b from the pixel of cell j, (x, y)
-    as a share of the window's reach, in [-1, 1]; spread (B, M), the heatmap's standard deviations in x and y, summed,
-    in the same unit. All float32.
-    """
-
-    points_b: jax.Array
+    points_b: jax.Array  # (B, M, 2) float32, (x, y) px: the point of B that the pixel of cell i in A shows
+    # (B, M, 2) float32, (x, y) in [-1, 1]: points_b minus the pixel of cell j, as a share of the window's reach
     offset: jax.Array
-    spread: jax.Array
+    spread: jax.Array  # (B, M) float32: sum of the heatmap's standard deviations in x and y, in the unit of offset
 
 
-def windows(fine_map, cells, ratio):
-    """The fine features around each cell: fine_map (B, H, W, C), cells (B, M) row-major -> (B, M, WINDOW**2, C).
+def windows(fine_map: jax.Array, cells: jax.Array, ratio: int) -> jax.Array:
+    """The window of fine features around each coarse cell, (B, M, WINDOW**2, C), its places row-major.
 
-    `ratio` fine cells to a coarse one; windows are centred on fine cell ratio * (row, column), the same pixel, and
-    zero beyond the map.
+    A window is centred on the fine cell ratio * (row, column), which stands for the same pixel as the coarse cell.
+    It is zero beyond the map.
+
+    Args:
+        fine_map: (B, H, W, C).
+        cells: (B, M) int, row-major indices of coarse cells.
+        ratio: fine cells per coarse cell along each axis.
     """
     columns, channels = fine_map.shape[2] // ratio, fine_map.shape[3]
     padded = jnp.pad(fine_map, ((0, 0), (RADIUS, RADIUS), (RADIUS, RADIUS), (0, 0)))
 
-    def cut(one_map, cell):
+    def cut(image_map: jax.Array, cell: jax.Array) -> jax.Array:
         corner = (cell // columns * ratio, cell % columns * ratio, 0)
-        return jax.lax.dynamic_slice(one_map, corner, (WINDOW, WINDOW, channels))
+        return jax.lax.dynamic_slice(image_map, corner, (WINDOW, WINDOW, channels))
 
-    cut_out = jax.vmap(jax.vmap(cut, in_axes=(None, 0)))(padded, cells)
-    return cut_out.reshape(*cells.shape, WINDOW**2, channels)
+    cutouts = jax.vmap(jax.vmap(cut, in_axes=(None, 0)))(padded, cells)
+    return cutouts.reshape(*cells.shape, WINDOW**2, channels)
 
 
 class FinePreprocess(nn.Module):
-    """Tell a window of fine features what its coarse cell knows: both are concatenated and projected.
+    """Concatenate the token of the coarse cell to each place of its window of fine features, and project the result.
 
-    Call: window (B, M, W, C) and its cells' tokens (B, M, D) -> (B, M, W, C).
+    Call: windows (B, M, W, C) and the tokens (B, M, D) of their cells -> (B, M, W, C).
     """
 
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, window, token):
+    def __call__(self, window: jax.Array, token: jax.Array) -> jax.Array:
         width = window.shape[-1]
         init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # as LoFTR
         context = nn.Dense(width, dtype=self.dtype, kernel_init=init, name="down_proj")(token)
@@ -60,11 +63,18 @@ class FinePreprocess(nn.Module):
         return nn.Dense(width, dtype=self.dtype, kernel_init=init, name="merge_feat")(both)
 
 
-def expectation(centre_a, window_b):
-    """Where in its window the middle of A's lies in B: centre_a (..., C), window_b (..., WINDOW**2, C).
+def expectation(centre_a: jax.Array, window_b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The expected place in B's window of the centre of A's window.
 
-    Returns the mean (..., 2) of the softmax heatmap's place (x, y), the window's edges being at -1 and 1, and the sum
-    (...) of its two standard deviations. float32.
+    The heatmap is the softmax of the similarities between A's centre and the places of B's window, whose edges are
+    at -1 and 1.
+
+    Args:
+        centre_a: (..., C), the features at the centre of A's window.
+        window_b: (..., WINDOW**2, C).
+
+    Returns:
+        The mean (x, y) of the heatmap (..., 2) and the sum of its two standard deviations (...), float32.
     """
     centre_a, window_b = centre_a.astype(jnp.float32), window_b.astype(jnp.float32)
     logits = jnp.einsum("...c,...wc->...w", centre_a, window_b, precision=_EXACT) / centre_a.shape[-1] ** 0.5

@@ -1,8 +1,8 @@
-"""Module 2: two prints laid on one another in, a vector of each and the correspondences out.
+"""Module 2: two aligned prints in, a vector of each and the match probabilities out.
 
-Two branches, each a Module 1 with one layer more: the global one sees the enhanced overlap of the pair, the local one a
-piece of the prints themselves about the overlap's middle. Because of cross-attention, and of the shared overlap, a
-print's vector is one of the pair. Source: Qiu et al. 2024 (IFViT).
+There are two branches, each a Module 1 with one more layer. The global branch gets the enhanced overlap of the pair,
+the local branch a piece of the prints themselves about the middle of the overlap. The vector of a print depends on the
+other print of the pair, because of cross-attention and of the overlap. Source: Qiu et al. 2024 (IFViT).
 """
 
 from __future__ import annotations
@@ -16,38 +16,34 @@ import jax.numpy as jnp
 from ifvit.models.dense import DenseModel
 
 BRANCHES = ("global_branch", "local_branch")
-SHARED = "both_branches"  # the one copy of the weights, when they are shared
+SHARED = "both_branches"  # name of the single copy of the weights, where the branches share them
 TINY = 1e-12  # in a norm, so that a vector of zeros has a gradient
 
 
 class BranchInput(NamedTuple):
-    """What a branch sees of B pairs, A laid on B.
+    """The input of a branch for B pairs, A aligned with B."""
 
-    image_a, image_b: float32 (B, H, W) in [0, 1]; cells: float32 (B, h, w), 1 where the overlap is: these tokens make
-    the vector; mask: float32 (B, h, w), 1 = real, 0 = padding, or None where nothing is.
-    """
-
-    image_a: jax.Array
-    image_b: jax.Array
-    cells: jax.Array
-    mask: jax.Array | None = None
+    image_a: jax.Array  # (B, H, W) float32 in [0, 1]
+    image_b: jax.Array  # (B, H, W) float32 in [0, 1]
+    cells: jax.Array  # (B, h, w) float32, 1 in the overlap: the vector is the mean over the tokens of these cells
+    mask: jax.Array | None = None  # (B, h, w) float32, 1 = real, 0 = padding; None: no cell is padding
 
 
 class BranchOutput(NamedTuple):
-    """vector_a, vector_b float32 (B, D) of length 1; log_p float32 (B, N, N)."""
+    """The output of a branch for B pairs."""
 
-    vector_a: jax.Array
-    vector_b: jax.Array
-    log_p: jax.Array
+    vector_a: jax.Array  # (B, D) float32 of length 1
+    vector_b: jax.Array  # (B, D) float32 of length 1
+    log_p: jax.Array  # (B, N, N) float32, log of the match probability
 
     @property
     def cosine(self) -> jax.Array:
-        """How alike the vectors of each pair are, (B,) in [-1, 1]."""
+        """The cosine similarity of the vectors of each pair, (B,) in [-1, 1]."""
         return jnp.sum(self.vector_a * self.vector_b, axis=-1)
 
 
 class MatcherOutput(NamedTuple):
-    """What each branch says."""
+    """The outputs of both branches."""
 
     of_global: BranchOutput
     of_local: BranchOutput
@@ -58,25 +54,25 @@ class MatcherOutput(NamedTuple):
 
 
 class Branch(DenseModel):
-    """Module 1 and, over the mean of its tokens, a fully connected layer to a vector of `vector` numbers.
+    """Module 1, followed by a fully connected layer from the mean of its tokens to a vector of `vector` numbers.
 
     Its variables are Module 1's and params/embed.
     """
 
     vector: int = 256
 
-    def setup(self):
+    def setup(self) -> None:
         super().setup()
         self.embed = nn.Dense(self.vector, dtype=self.dtype)
 
-    def __call__(self, seen: BranchInput, train: bool = False) -> BranchOutput:
-        output = super().__call__(seen.image_a, seen.image_b, seen.mask, seen.mask, train)
-        cells = seen.cells.reshape(len(seen.cells), -1)
+    def __call__(self, inputs: BranchInput, train: bool = False) -> BranchOutput:
+        output = super().__call__(inputs.image_a, inputs.image_b, inputs.mask, inputs.mask, train)
+        cells = inputs.cells.reshape(len(inputs.cells), -1)
         vector_a, vector_b = (self._vector(tokens, cells) for tokens in (output.coarse_a, output.coarse_b))
         return BranchOutput(vector_a, vector_b, output.log_p)
 
-    def _vector(self, tokens, cells):
-        """The vector (B, D) of tokens (B, N, C), of which those of `cells` (B, N) count."""
+    def _vector(self, tokens: jax.Array, cells: jax.Array) -> jax.Array:
+        """The vector (B, D) of the mean of tokens (B, N, C), weighted by `cells` (B, N)."""
         weight = cells / jnp.maximum(cells.sum(-1, keepdims=True), 1)
         mean = jnp.einsum("bn,bnc->bc", weight, tokens.astype(jnp.float32))
         vector = self.embed(mean).astype(jnp.float32)
@@ -84,23 +80,24 @@ class Branch(DenseModel):
 
 
 class MatcherModel(nn.Module):
-    """Both branches. Call: of_global, of_local `BranchInput`s; `train` as of `DenseModel`. Returns `MatcherOutput`.
+    """Both branches of Module 2.
 
-    branch: how each is built. With `shared` one copy of the weights serves both.
-    Variables: {params, batch_stats}/{global_branch, local_branch}, or /both_branches, each as of `Branch`.
+    Call: of_global and of_local, a `BranchInput` each; `train` as for `DenseModel`. Returns `MatcherOutput`.
+    Variables: {params, batch_stats}/{global_branch, local_branch}, or /both_branches where they are shared, each as in
+    `Branch`.
     """
 
-    branch: Branch
-    shared: bool = False
+    branch: Branch  # the template of both branches
+    shared: bool = False  # whether both branches use the same weights
 
     @classmethod
     def from_config(cls, dense: Any, matcher: Any, dtype: Any) -> MatcherModel:
-        """Build it from a config of Module 1 and one with `vector` and `shared`."""
+        """Build the model from Module 1's config and Module 2's, which has `vector` and `shared`."""
         return cls(Branch.from_config(dense, dtype).clone(vector=matcher.vector), matcher.shared)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the branches among the variables."""
+        """The names of the branches in the variables."""
         return (SHARED,) if self.shared else BRANCHES
 
     @nn.compact
@@ -110,10 +107,12 @@ class MatcherModel(nn.Module):
 
 
 def from_dense(model: MatcherModel, variables: dict[str, Any], dense: dict[str, Any]) -> dict[str, Any]:
-    """The matcher's variables with all of a Module 1's, {'params', 'batch_stats'}, in place of each branch's own.
+    """The matcher's variables, in which each branch has the values of the Module 1 variables `dense`.
+
+    dense: {'params', 'batch_stats'} of a Module 1. A branch's own `embed` stays.
 
     Raises:
-        ValueError: names or shapes do not fit; names the first of them.
+        ValueError: names, shapes or dtypes do not fit; the message names the first three.
     """
     for kind in ("params", "batch_stats"):
         for name in model.names:
@@ -121,20 +120,24 @@ def from_dense(model: MatcherModel, variables: dict[str, Any], dense: dict[str, 
             _check_same(own, dense[kind], f"{kind}/{name}")
     return {
         kind: {
-            name: jax.tree.map(jnp.asarray, dict(dense[kind])) | {k: v for k, v in held[name].items() if k == "embed"}
+            name: jax.tree.map(jnp.asarray, dict(dense[kind])) | {k: v for k, v in tree[name].items() if k == "embed"}
             for name in model.names
         }
-        for kind, held in variables.items()
+        for kind, tree in variables.items()
     }
 
 
-def _check_same(own: Any, other: Any, where: str) -> None:
-    held, given = (
-        {jax.tree_util.keystr(path): f"{leaf.dtype} {leaf.shape}" for path, leaf in jax.tree.leaves_with_path(tree)}
-        for tree in (own, other)
+def _check_same(expected: Any, tree: Any, path: str) -> None:
+    """Raise `ValueError`, which names `path`, unless both trees have the same names, shapes and dtypes."""
+    forms, tree_forms = (
+        {jax.tree_util.keystr(keys): f"{leaf.dtype} {leaf.shape}" for keys, leaf in jax.tree.leaves_with_path(arrays)}
+        for arrays in (expected, tree)
     )
-    wrong = [f"{k}: {given.get(k)} given, {held.get(k)} expected" for k in sorted(held.keys() | given.keys())
-             if held.get(k) != given.get(k)]  # fmt: skip
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise ValueError(f"{where}: {'; '.join(wrong[:3])}{more}")
+    problems = [
+        f"{name}: {tree_forms.get(name)} given, {forms.get(name)} expected"
+        for name in sorted(forms.keys() | tree_forms.keys())
+        if forms.get(name) != tree_forms.get(name)
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ValueError(f"{path}: {'; '.join(problems[:3])}{more}")

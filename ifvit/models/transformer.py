@@ -1,9 +1,12 @@
-"""The transformer that lets two token maps look at each other: LoFTR's encoder, and a plain one beside it."""
+"""The transformer over the tokens of two images, with self and cross attention: LoFTR's encoder and a plain one."""
+
+from __future__ import annotations
 
 import math
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ifvit.models.attention import ATTENTIONS, full_attention
@@ -12,13 +15,16 @@ _TEMPERATURE = 10000.0  # Vaswani et al. 2017
 _PLAIN_MLP_RATIO = 4  # ViT
 
 
-def position_code(height, width, channels, temp_bug_fix):
-    """Sine/cosine code of each cell's place, (height, width, channels) float32, added once to the coarse map.
+def position_code(height: int, width: int, channels: int, temp_bug_fix: bool) -> jax.Array:
+    """The sine/cosine code of each cell's place, (height, width, channels) float32, added once to the coarse map.
 
-    Channels 4k, 4k+1 are sin, cos of x w_k and 4k+2, 4k+3 of y w_k, with x and y counted from 1. With
-    `temp_bug_fix` w_k = 10000^(-2k / (C/2)); without it the exponent's factor is floor(-ln(10000) / C / 2),
-    the operator-precedence slip under which LoFTR's original weights (outdoor_ds, indoor_ds) were trained.
-    Raises ValueError when `channels` is not divisible by 4.
+    Channels 4k and 4k+1 are the sine and cosine of x w_k, channels 4k+2 and 4k+3 those of y w_k; x and y count
+    from 1. With `temp_bug_fix` w_k = 10000^(-2k / (C/2)). Without it the exponent's factor is
+    floor(-ln(10000) / C / 2): an error of operator precedence in LoFTR, with which its original weights
+    (outdoor_ds, indoor_ds) were trained.
+
+    Raises:
+        ValueError: `channels` is not divisible by 4.
     """
     if channels % 4:
         raise ValueError(f"the position code needs a width divisible by 4, got {channels}")
@@ -31,21 +37,22 @@ def position_code(height, width, channels, temp_bug_fix):
     return jnp.stack(waves, axis=-1).reshape(height, width, channels)
 
 
-def _dense(features, dtype, name, use_bias=False):
-    # LoFTR resets every matrix of its transformer to Xavier uniform.
+def _dense(features: int, dtype: Any, name: str, use_bias: bool = False) -> nn.Dense:
+    # LoFTR initialises every matrix of its transformer with Xavier uniform.
     init = nn.initializers.xavier_uniform()
     return nn.Dense(features, use_bias=use_bias, dtype=dtype, kernel_init=init, name=name)
 
 
-def _split_heads(x, num_heads):
-    return x.reshape(*x.shape[:2], num_heads, -1)  # (B, N, H, D)
+def _split_heads(x: jax.Array, num_heads: int) -> jax.Array:
+    """(B, N, C) -> (B, N, H, C/H)."""
+    return x.reshape(*x.shape[:2], num_heads, -1)
 
 
 class LoFTRLayer(nn.Module):
-    """LoFTR's encoder layer: attention, then an MLP on [token, message]; normalised messages are added.
+    """LoFTR's encoder layer: attention, then an MLP on [token, message], whose normalised output is added to the token.
 
-    `attention` is 'linear' or 'full'. Call: x (B, N, C) attends to source (B, M, C); masks (B, N) and (B, M)
-    floats, 1 = real. Returns (B, N, C). Source: Sun et al. 2021.
+    Call: x (B, N, C) attends to source (B, M, C); masks float (B, N) and (B, M), 1 = real, or None. Returns (B, N, C).
+    `attention` is 'linear' or 'full'. Source: Sun et al. 2021.
     """
 
     num_heads: int
@@ -54,7 +61,13 @@ class LoFTRLayer(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x, source, x_mask=None, source_mask=None):
+    def __call__(
+        self,
+        x: jax.Array,
+        source: jax.Array,
+        x_mask: jax.Array | None = None,
+        source_mask: jax.Array | None = None,
+    ) -> jax.Array:
         width = x.shape[-1]
         q = _split_heads(_dense(width, self.dtype, "q_proj")(x), self.num_heads)
         k = _split_heads(_dense(width, self.dtype, "k_proj")(source), self.num_heads)
@@ -69,9 +82,9 @@ class LoFTRLayer(nn.Module):
 
 
 class PlainLayer(nn.Module):
-    """A standard pre-norm encoder layer: softmax attention and a GELU MLP, each with its residual.
+    """A standard pre-norm encoder layer: softmax attention and a GELU MLP, each with a residual connection.
 
-    Called as `LoFTRLayer`. Its submodules bear other names, so that LoFTR's weights cannot half fit.
+    Called as `LoFTRLayer`. Its submodules have other names, so that LoFTR's weights never fit a part of it.
     """
 
     num_heads: int
@@ -79,12 +92,18 @@ class PlainLayer(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x, source, x_mask=None, source_mask=None):
+    def __call__(
+        self,
+        x: jax.Array,
+        source: jax.Array,
+        x_mask: jax.Array | None = None,
+        source_mask: jax.Array | None = None,
+    ) -> jax.Array:
         width = x.shape[-1]
         norm = nn.LayerNorm(epsilon=self.norm_eps, dtype=self.dtype, name="attention_norm")
         queries, keys = norm(x), norm(source)
         q = _split_heads(_dense(width, self.dtype, "query", use_bias=True)(queries), self.num_heads)
-        # No bias here: it adds the same to all logits of a query, which the softmax takes out again.
+        # No bias here: it would add the same number to all logits of a query, which does not change their softmax.
         k = _split_heads(_dense(width, self.dtype, "key")(keys), self.num_heads)
         v = _split_heads(_dense(width, self.dtype, "value", use_bias=True)(keys), self.num_heads)
         message = full_attention(q, k, v, x_mask, source_mask).reshape(x.shape)
@@ -95,25 +114,32 @@ class PlainLayer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Run layers named `layers_0`, `layers_1`… over the tokens of two images, one set of weights for both.
+    """Layers `layers_0`, `layers_1`… over the tokens of two images; both images share the weights.
 
-    `layer_kinds` holds 'self' (each image on itself) or 'cross' (sequential: A attends to B, then B attends
-    to the updated A). `plain` chooses `PlainLayer` and a final norm, without which a pre-norm stream would
-    never be normalised. Call: tokens_a (B, N, C), tokens_b (B, M, C), masks (B, N) and (B, M) floats or None;
-    returns both, same shapes. Raises ValueError on an unknown layer kind or attention, or a width other than
-    `d_model`.
+    Call: tokens_a (B, N, C), tokens_b (B, M, C), masks float (B, N) and (B, M), 1 = real, or None. Returns both
+    images' tokens, in the same shapes.
+
+    Raises:
+        ValueError: on an unknown layer kind or attention, or where C is not `d_model`.
     """
 
+    # Each 'self' (an image attends to itself) or 'cross' (A attends to B, then B attends to the updated A).
     layer_kinds: tuple[str, ...]
     num_heads: int
     d_model: int
-    plain: bool = False
-    attention: str = "linear"
+    plain: bool = False  # `PlainLayer` and a final norm, without which the residual stream would not be normalised
+    attention: str = "linear"  # of `LoFTRLayer`, 'linear' or 'full'
     norm_eps: float = 1e-5
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, tokens_a, tokens_b, mask_a=None, mask_b=None):
+    def __call__(
+        self,
+        tokens_a: jax.Array,
+        tokens_b: jax.Array,
+        mask_a: jax.Array | None = None,
+        mask_b: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
         self._check(tokens_a, tokens_b)
         a, b = tokens_a, tokens_b
         for index, kind in enumerate(self.layer_kinds):
@@ -128,12 +154,12 @@ class Transformer(nn.Module):
             a, b = norm(a), norm(b)
         return a, b
 
-    def _layer(self, name):
+    def _layer(self, name: str) -> PlainLayer | LoFTRLayer:
         if self.plain:
             return PlainLayer(self.num_heads, self.norm_eps, self.dtype, name=name)
         return LoFTRLayer(self.num_heads, self.attention, self.norm_eps, self.dtype, name=name)
 
-    def _check(self, tokens_a, tokens_b):
+    def _check(self, tokens_a: jax.Array, tokens_b: jax.Array) -> None:
         unknown = set(self.layer_kinds) - {"self", "cross"}
         if unknown:
             raise ValueError(f"layer kinds are 'self' and 'cross', got {sorted(unknown)}")

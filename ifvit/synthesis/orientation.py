@@ -1,15 +1,17 @@
-"""The flow of a finger's ridges: its class, its singularities, and the orientation field they imply.
+"""The ridge flow of a finger: its class, its singularities, and its orientation field.
 
-Everything here is drawn in the *finger frame*: a 512 x 736 (W x H) window at 500 ppi, x right, y down, in px.
-It is 26 x 37 mm: a fingertip from nail to nail, its last joint, and the beginning of the second phalanx below.
-A finger is the same finger at any resolution; `frame_coordinates` says where the pixels of an image lie in
-that frame. Orientation is the direction of the ridge, rad, modulo pi, from the x axis towards the y axis.
+All places are in the *finger frame*: a window of 512 x 736 px (W x H) at 500 ppi, x to the right, y down. It is 26 x 37
+mm: a fingertip from nail to nail, its last joint, and the beginning of the second phalanx below. A finger is the same
+at any resolution; `frame_coordinates` gives the places of an image's pixels in the frame. Orientation is the direction
+of the ridge, rad, modulo pi, from the x axis towards the y axis.
 
-The field is the zero-pole model of Sherlock and Monro (1993) with the piecewise-linear corrections of Vizcaya
-and Gerhardt (1996), which bend the flow round a singularity without moving it; the arch is the formula of
+The field is the zero-pole model of Sherlock and Monro (1993) with the piecewise-linear corrections of Vizcaya and
+Gerhardt (1996), which bend the flow round a singularity without a shift of the singularity. The arch is the formula of
 SFinGe (Cappelli, in Maltoni et al., Handbook of Fingerprint Recognition). Towards the last joint the ridges run more
-and more across the finger, as they do on skin; below it they are nearly straight.
+and more across the finger, as on skin; below it they are nearly straight.
 """
+
+from __future__ import annotations
 
 from enum import IntEnum
 from typing import NamedTuple
@@ -22,20 +24,20 @@ FRAME_WIDTH, FRAME_HEIGHT, FRAME_PPI = 512, 736, 500
 # The part of the frame that the classical models describe, px: its left and upper edge, its width and height.
 PATTERN_LEFT, PATTERN_TOP, PATTERN_WIDTH, PATTERN_HEIGHT = 56, 96, 400, 480
 CENTRE = (PATTERN_LEFT + PATTERN_WIDTH / 2, PATTERN_TOP + 0.45 * PATTERN_HEIGHT)  # of the pattern, before jitter
-# The middle of the pad, which a finger that is put down straight presses hardest.
+# (x, y), px: the middle of the pad, where the pressure is largest if the finger is put down straight.
 PAD = (PATTERN_LEFT + PATTERN_WIDTH / 2, PATTERN_TOP + PATTERN_HEIGHT / 2)
-# y, px, of the crease of the last joint: 28 to 33 mm below the tip.
+# (lowest, highest) y, px, of the crease of the last joint: 28 to 33 mm below the tip.
 JOINT = (560.0, 640.0)
-TILT = 0.12  # rad, within +-, of the ridges and creases at the joint against the x axis
+TILT = 0.12  # rad, largest absolute angle between the x axis and the ridges and creases at the joint
 
 KNOTS = 8  # corrections per turn
 BEND = 0.35  # rad, largest correction at a knot before smoothing
 BEND_SMOOTHING = 0.7  # knots, sigma of the circular smoothing
-ARCH_STEEPNESS = (0.6, 1.4)
+ARCH_STEEPNESS = (0.6, 1.4)  # (lowest, highest)
 
 
 class Pattern(IntEnum):
-    """The classes of ridge flow; a double loop counts as a whorl in the usual five-class statistics."""
+    """The class of ridge flow. A double loop counts as a whorl in the usual five-class statistics."""
 
     ARCH = 0
     TENTED_ARCH = 1
@@ -45,15 +47,15 @@ class Pattern(IntEnum):
     DOUBLE_LOOP = 5
 
 
-# Per cent of fingers in nature (Wilson, Candela and Watson 1994), a third of the 27.9 % whorls being double
-# loops.
+# Natural frequency of each class, per cent (Wilson, Candela and Watson 1994); a third of the 27.9 % whorls are taken as
+# double loops.
 NATURAL_MIX = np.array([3.7, 2.9, 33.8, 31.7, 18.6, 9.3])
 
-# Pairs of loop and delta of each class.
+# Number of pairs of a loop and a delta of each class.
 PAIRS = np.array([0, 1, 1, 1, 2, 2])
 
-# Offsets from the centre, px, of up to two loops and two deltas, as (x, y). Loops also move apart by `spread`
-# along y: the second in each row goes down, the first up. Unused places are zero.
+# Offsets (x, y) from the centre, px, of up to two loops and two deltas. A random spread along y is added to the second
+# loop of each row and subtracted from the first. Unused entries are zero.
 LOOP_OFFSET = np.array(
     [
         [[0, 0], [0, 0]],
@@ -78,42 +80,42 @@ DELTA_OFFSET = np.array(
     np.float32,
 )  # (classes, 2, xy)
 
-PATTERN_JITTER = 25.0  # px, the whole pattern in the frame
-LOOP_JITTER = 5.0  # px, each loop: two loops must not change places
-# px, each delta, (x, y); the delta of a tented arch has to stay under its loop, or it becomes one of the
-# loops.
+# Largest random shifts in x and y, px.
+PATTERN_JITTER = 25.0  # of all singularities together
+LOOP_JITTER = 5.0  # of each loop: two loops must not change places
+# (x, y), of each delta. The delta of a tented arch has to stay under its loop; elsewhere it would be a loop's pattern.
 DELTA_JITTER = np.array([[0, 0], [5, 20], [20, 20], [20, 20], [20, 20], [20, 20]], np.float32)
 
 
 class Finger(NamedTuple):
-    """What decides a finger's ridge flow; its shapes are fixed, so fingers of any class share one program."""
+    """The parameters of a finger's ridge flow. Shapes are fixed, so fingers of all classes share one program."""
 
     pattern: jax.Array  # () int32, a Pattern
     present: jax.Array  # (2,) float32, 1 where the n-th loop and delta exist, else 0
     loops: jax.Array  # (2, 2) float32, (x, y) in the finger frame, px at 500 ppi
-    deltas: jax.Array  # (2, 2) float32, likewise
+    deltas: jax.Array  # (2, 2) float32, (x, y) in the finger frame, px at 500 ppi
     loop_bends: jax.Array  # (2, 8) float32, rad, corrections at the knots -pi, -3pi/4, ... 3pi/4
-    delta_bends: jax.Array  # (2, 8) float32, likewise
-    steepness: jax.Array  # () float32, how high an arch rises; used by arches only
+    delta_bends: jax.Array  # (2, 8) float32, rad, corrections at the same knots
+    steepness: jax.Array  # () float32, the steepness of an arch; used by arches only
     joint: jax.Array  # () float32, y of the crease of the last joint in the middle of the finger, px
     tilt: jax.Array  # () float32, rad, direction of the ridges at the joint
 
 
 def draw_pattern(key: jax.Array) -> jax.Array:
-    """A Pattern () int32 with its natural frequency."""
+    """Draw a Pattern () int32 with its natural frequency."""
     edges = np.cumsum(NATURAL_MIX / NATURAL_MIX.sum())[:-1]
     return jnp.sum(jax.random.uniform(key) >= jnp.asarray(edges, jnp.float32), dtype=jnp.int32)
 
 
 def draw_finger(key: jax.Array, pattern: jax.Array | int | None = None) -> Finger:
-    """A random finger, of the given Pattern or, by default, of one drawn with its natural frequency."""
+    """Draw a random finger of the given Pattern; None: of a Pattern drawn with its natural frequency."""
     keys = jax.random.split(key, 9)
     pattern = draw_pattern(keys[0]) if pattern is None else jnp.asarray(pattern, jnp.int32)
 
     centre = jnp.asarray(CENTRE) + PATTERN_JITTER * _symmetric(keys[1], (2,))
     low, high = jnp.asarray(LOOP_SPREAD)[pattern]
     spread = jax.random.uniform(keys[2], (), minval=low, maxval=high)
-    # Double loops turn either way: mirror half of them. The others' tables are symmetric, or name a side.
+    # Double loops turn either way: mirror half of them. The offsets of the other classes are symmetric, or of one side.
     mirrored = (pattern == Pattern.DOUBLE_LOOP) & jax.random.bernoulli(keys[3])
     side = jnp.where(mirrored, -1.0, 1.0)
     loops = jnp.asarray(LOOP_OFFSET)[pattern] * jnp.stack([side, jnp.ones(())])  # (2, xy)
@@ -132,10 +134,10 @@ def draw_finger(key: jax.Array, pattern: jax.Array | int | None = None) -> Finge
 
 
 def frame_coordinates(height: int, width: int, ppi: float) -> tuple[jax.Array, jax.Array]:
-    """Where the pixels of a (height, width) image at `ppi` lie in the finger frame: x, y, each (H, W), px.
+    """The places in the finger frame of the pixels of a (height, width) image at `ppi`: x, y, each (H, W), px.
 
-    The centre of the image is the centre of the frame, and lengths are true: an image that covers less than
-    the frame (1.02 x 1.47 inch) sees the middle of the finger; nothing is squashed to fit.
+    The centre of the image is the centre of the frame, and lengths keep their scale: an image that is smaller than the
+    frame (1.02 x 1.47 inch) shows the middle of the finger.
     """
     scale = FRAME_PPI / ppi
     x = (jnp.arange(width) - (width - 1) / 2) * scale + (FRAME_WIDTH - 1) / 2
@@ -144,7 +146,7 @@ def frame_coordinates(height: int, width: int, ppi: float) -> tuple[jax.Array, j
 
 
 def orientation_field(finger: Finger, x: jax.Array, y: jax.Array) -> jax.Array:
-    """Ridge direction in [0, pi), rad, at the finger-frame places (x, y), each of any one shape (...)."""
+    """The ridge direction (...) in [0, pi), rad, at places (x, y) of the finger frame, each (...) px."""
     flow = jnp.zeros_like(x)
     for n in range(2):
         loop = _bent_angle(x, y, finger.loops[n], finger.loop_bends[n])
@@ -152,32 +154,32 @@ def orientation_field(finger: Finger, x: jax.Array, y: jax.Array) -> jax.Array:
         flow = flow + 0.5 * finger.present[n] * (loop - delta)
     flow = jnp.where(finger.pattern == Pattern.ARCH, _arch(finger.steepness, x, y), flow)
     lowest = jnp.max(jnp.where(finger.present > 0, finger.deltas[:, 1], PATTERN_TOP + 0.55 * PATTERN_HEIGHT))
-    # Below the lowest delta no branch cut of an angle is left, so that the flow, which is known modulo pi only, can be
-    # scaled: no singularity comes in.
+    # Below the lowest delta no angle has a branch cut. There the flow, which is known modulo pi only, can be scaled
+    # without a new singularity.
     near = jnp.clip((y - lowest) / (finger.joint - lowest), 0, 1)
     near = near * near * (3 - 2 * near)  # 0 at the delta, 1 at the joint
     return jnp.mod(flow + near * (finger.tilt - flow), jnp.pi)
 
 
 def _arch(steepness: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    """Ridges that rise and fall across the finger, most at 0.55 of the pattern's height."""
+    """The flow (...), rad, of ridges that rise and fall across the finger, most at 0.55 of the pattern's height."""
     rise = steepness * (1.25 - 2.2 * jnp.abs((y - PATTERN_TOP) / PATTERN_HEIGHT - 0.55))
-    across = jnp.clip((x - PATTERN_LEFT) / PATTERN_WIDTH, 0, 1)  # beyond the pattern the slope stays as at its edge
+    across = jnp.clip((x - PATTERN_LEFT) / PATTERN_WIDTH, 0, 1)  # beyond the pattern the slope is that at its edge
     return -jnp.arctan(jnp.maximum(0, rise) * jnp.cos(jnp.pi * across))
 
 
 def _bent_angle(x: jax.Array, y: jax.Array, place: jax.Array, bends: jax.Array) -> jax.Array:
-    """g(arg(z - place)): the angle round a singularity plus its correction, which is linear between knots."""
+    """The angle (...), rad, round a singularity at `place` (2,), plus its correction: `bends` (8,) at the knots."""
     angle = jnp.arctan2(y - place[1], x - place[0])
     knot = (angle + jnp.pi) * (KNOTS / (2 * jnp.pi))  # 0..8
-    # Hat functions instead of a gather: eight fused multiply-adds, and the eighth knot is the zeroth.
+    # Hat functions instead of a gather: eight fused multiply-adds. The eighth knot is the zeroth.
     away = jnp.abs(knot[..., None] - jnp.arange(KNOTS))
     hats = jnp.maximum(0, 1 - jnp.minimum(away, KNOTS - away))  # (..., 8)
     return angle + hats @ bends
 
 
 def _smooth_knots(values: jax.Array) -> jax.Array:
-    """Circular Gaussian smoothing along the last axis (..., 8), so that neighbouring knots do not jump."""
+    """Circular Gaussian smoothing along the last axis (..., 8), so that neighbouring knots differ little."""
     away = np.arange(KNOTS)
     away = np.minimum(away, KNOTS - away)
     weights = np.exp(-0.5 * (away / BEND_SMOOTHING) ** 2)
@@ -186,4 +188,5 @@ def _smooth_knots(values: jax.Array) -> jax.Array:
 
 
 def _symmetric(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Uniform in [-1, 1)."""
     return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)

@@ -1,4 +1,4 @@
-"""LoFTR's pretrained weights: read them safely, name them, merge them into a model, and write them again."""
+"""LoFTR's pretrained weights: read them safely, rename them, merge them into a model, and write them again."""
 
 from ifvit.weights.errors import WeightsError
 from ifvit.weights.loftr import (

@@ -1,4 +1,4 @@
-"""Put a file in its place whole or not at all."""
+"""Write a weights file completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from ifvit.storage import files
 from ifvit.weights.errors import WeightsError
 
 
-def write_whole(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
-    """Make the file `path`, and its folder if need be, of what `write` writes.
+def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
+    """Create the file `path`, and its folder if it is missing, with the bytes that `write` writes to the open file.
 
-    Raises `WeightsError` when it cannot be written; nothing is left behind then, and an earlier file stays.
+    Raises:
+        WeightsError: it cannot be written; then an earlier file stays, and no part of the new one remains.
     """
     path = Path(path)
     if not path.name:

@@ -1,4 +1,4 @@
-"""The one error of this room, the place where a file's name is put in front of it, and lists that stay short."""
+"""The error of this package, the context that puts a file's name in front of it, and short lists for messages."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ LONGEST = 120  # characters of an item in a message's list
 
 
 class WeightsError(UserError, ValueError):
-    """Weights cannot be read, named, written or merged.
+    """Weights cannot be read, renamed, written or merged.
 
-    Its text is one plain message: the file, key or shape, what was expected, and what to do.
+    The message names the file, key or shape, what was expected, and what to do.
     """
 
 
 @contextmanager
-def naming(path: str | PathLike[str]) -> Iterator[None]:
-    """Turn anything that goes wrong inside into one `WeightsError` that begins with `path`."""
+def prefix_errors(path: str | PathLike[str]) -> Iterator[None]:
+    """Turn every exception within the block into a `WeightsError` whose message begins with `path`."""
     try:
         yield
     except WeightsError as err:
@@ -31,16 +31,16 @@ def naming(path: str | PathLike[str]) -> Iterator[None]:
         raise WeightsError(f"{path}: cannot be read ({reason}). Check the path and your rights there") from err
     except MemoryError as err:
         raise WeightsError(f"{path}: memory ran out while it was read; the file may be whole") from err
-    except Exception as err:  # a damaged or hostile file may break any library call on the way
+    except Exception as err:  # a damaged or hostile file may break any library call
         raise WeightsError(
             f"{path}: cannot be read: the file is damaged, incomplete or not what its name says "
             f"({type(err).__name__}: {str(err)[:200]}). Download or copy it again."
         ) from err
 
 
-def listed(items: Iterable[str], most: int = 4, separator: str = ", ") -> str:
-    """The first few items, each cut short and without what acts on a terminal, and how many more there are."""
+def short_list(items: Iterable[str], limit: int = 4, separator: str = ", ") -> str:
+    """The first `limit` items, each cut to LONGEST and without control characters, and the number of further items."""
     items = list(items)
-    shown = [printable(item[:LONGEST]) for item in items[:most]]
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return separator.join(shown) + more
+    texts = [printable(item[:LONGEST]) for item in items[:limit]]
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return separator.join(texts) + more

@@ -1,9 +1,9 @@
-"""The table of names: what becomes of every tensor of a LoFTR checkpoint, read both ways.
+"""The table of names: for every tensor of a LoFTR checkpoint its array name in this program, and back.
 
-Theirs is LoFTR's (and kornia's) name, ours the one in a converted `.npz`: `layers.{i}.0/q_proj/kernel`,
-`fine_transformer/layers.{i}.0/norm1/scale`, `backbone/layer1.0/conv1/kernel`, `backbone/bn1/mean`, … A tensor meets
-exactly one rule or is an error. Linear kernels of ours are (in, out), convolution kernels (height, width, in, out).
-docs/weights.md shows the table.
+LoFTR's name is the one in a checkpoint of LoFTR (and of kornia). The array name is the one in a converted `.npz`:
+`layers.{i}.0/q_proj/kernel`, `fine_transformer/layers.{i}.0/norm1/scale`, `backbone/layer1.0/conv1/kernel`,
+`backbone/bn1/mean`, … Exactly one rule matches a tensor; anything else is an error. Linear kernels of this program are
+(in, out), convolution kernels (height, width, in, out). docs/weights.md shows the table.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ COUNTER = "a counter of training batches, not needed"
 POSITION = "the position code is computed, not learned"
 GROUPS = ("transformer", "backbone", "fine")
 
-# What may stand for a field of a template.
+# Field of a template -> the pattern of its values.
 FIELDS = {
-    "i": "0|[1-9][0-9]?",  # the number of a layer or block, written in one way only
+    "i": "0|[1-9][0-9]?",  # the number of a layer or block, without leading zeros
     "stage": "[1-4]",
     "linear": r"q_proj|k_proj|v_proj|merge|mlp\.0|mlp\.2",
     "norm": "norm1|norm2",
@@ -34,29 +34,31 @@ LINEAR, CONV, VECTOR = (1, 0), (2, 3, 1, 0), (0,)
 
 
 class Rule(NamedTuple):
-    """The tensors named `theirs` are our arrays `ours`, or are dropped; both are templates of the same `FIELDS`."""
+    """A rule for the tensors of one template of LoFTR's names. Both templates have the same `FIELDS`."""
 
-    theirs: str
-    ours: str | None  # None drops the tensor
+    loftr_template: str
+    array_template: str | None  # None drops the tensor
     axes: tuple[int, ...] = ()  # the transposition from PyTorch's layout; its length is the number of axes
     reason: str = ""  # why a dropped tensor is not needed
 
-    def our_name(self, theirs: str) -> str:
-        """Ours of one of this rule's tensors."""
-        return self.ours.format_map(_fields(self.theirs, theirs))
+    def array_name(self, loftr_name: str) -> str:
+        """The array name of a tensor that this rule matches."""
+        return self.array_template.format_map(_fields(self.loftr_template, loftr_name))
 
 
-def _layers(theirs: str, ours: str) -> tuple[Rule, ...]:
+def _layers(loftr: str, array: str) -> tuple[Rule, ...]:
+    """The rules of transformer layers; loftr, array: the prefixes of their names."""
     return (
-        Rule(f"{theirs}.{{i}}.{{linear}}.weight", f"{ours}.{{i}}.0/{{linear}}/kernel", LINEAR),
-        Rule(f"{theirs}.{{i}}.{{norm}}.weight", f"{ours}.{{i}}.0/{{norm}}/scale", VECTOR),
-        Rule(f"{theirs}.{{i}}.{{norm}}.bias", f"{ours}.{{i}}.0/{{norm}}/bias", VECTOR),
+        Rule(f"{loftr}.{{i}}.{{linear}}.weight", f"{array}.{{i}}.0/{{linear}}/kernel", LINEAR),
+        Rule(f"{loftr}.{{i}}.{{norm}}.weight", f"{array}.{{i}}.0/{{norm}}/scale", VECTOR),
+        Rule(f"{loftr}.{{i}}.{{norm}}.bias", f"{array}.{{i}}.0/{{norm}}/bias", VECTOR),
     )
 
 
-def _batch_norm(theirs: str, ours: str) -> tuple[Rule, ...]:
-    leaves = (Rule(f"{theirs}.{old}", f"{ours}/{new}", VECTOR) for old, new in BATCH_NORM.items())
-    return (*leaves, Rule(f"{theirs}.num_batches_tracked", None, reason=COUNTER))
+def _batch_norm(loftr: str, array: str) -> tuple[Rule, ...]:
+    """The rules of a batch normalisation; loftr, array: the prefixes of its names."""
+    leaves = (Rule(f"{loftr}.{old}", f"{array}/{new}", VECTOR) for old, new in BATCH_NORM.items())
+    return (*leaves, Rule(f"{loftr}.num_batches_tracked", None, reason=COUNTER))
 
 
 RULES: tuple[Rule, ...] = (
@@ -78,41 +80,45 @@ RULES: tuple[Rule, ...] = (
 
 @cache
 def _pattern(template: str) -> re.Pattern[str]:
+    """The pattern of a template, with a group for each field."""
     parts = string.Formatter().parse(template)
     return re.compile("".join(re.escape(text) + (f"(?P<{f}>{FIELDS[f]})" if f else "") for text, f, _, _ in parts))
 
 
 def _fields(template: str, name: str) -> dict[str, str] | None:
+    """Field -> value of a name that matches the template; None if it does not."""
     match = _pattern(template).fullmatch(name)
     return match and match.groupdict()
 
 
-def matching_rules(theirs: str) -> list[Rule]:
-    """Every rule that LoFTR's name (without wrappers' prefixes) meets: one, for a LoFTR tensor."""
-    return [rule for rule in RULES if _fields(rule.theirs, theirs) is not None]
+def matching_rules(loftr_name: str) -> list[Rule]:
+    """The rules that match LoFTR's name (without wrappers): one rule for a tensor of LoFTR."""
+    return [rule for rule in RULES if _fields(rule.loftr_template, loftr_name) is not None]
 
 
-def rule_of(ours: str) -> Rule | None:
-    """The rule that gives our array `ours`; None if that is no name of ours."""
-    return next((rule for rule in RULES if rule.ours and _fields(rule.ours, ours) is not None), None)
+def rule_of(name: str) -> Rule | None:
+    """The rule that gives the array name `name`; None if it is no array name."""
+    return next(
+        (rule for rule in RULES if rule.array_template and _fields(rule.array_template, name) is not None), None
+    )
 
 
-def source_name(ours: str) -> str | None:
-    """LoFTR's name of our array `ours`; None if that is no name of ours."""
-    rule = rule_of(ours)
-    return rule and rule.theirs.format_map(_fields(rule.ours, ours))
+def source_name(name: str) -> str | None:
+    """LoFTR's name of the array `name`; None if that is no array name."""
+    rule = rule_of(name)
+    return rule and rule.loftr_template.format_map(_fields(rule.array_template, name))
 
 
-def counter_of(ours: str) -> str | None:
-    """LoFTR's name of the counter that PyTorch keeps beside a normalisation's mean; None for other arrays."""
-    return source_name(ours).replace("running_mean", "num_batches_tracked") if ours.endswith("/mean") else None
+def counter_of(name: str) -> str | None:
+    """LoFTR's name of the counter that PyTorch stores beside a normalisation's mean; None for other arrays."""
+    return source_name(name).replace("running_mean", "num_batches_tracked") if name.endswith("/mean") else None
 
 
-def group_of(ours: str) -> str:
-    """The part of the network that our array belongs to, one of `GROUPS`."""
-    if ours.startswith("backbone/"):
+def group_of(name: str) -> str:
+    """The part of the network that the array `name` belongs to, one of `GROUPS`."""
+    if name.startswith("backbone/"):
         return "backbone"
-    return "fine" if ours.startswith("fine_") else "transformer"
+    return "fine" if name.startswith("fine_") else "transformer"
 
 
 def layer_kind(i: int) -> str:
@@ -120,18 +126,18 @@ def layer_kind(i: int) -> str:
     return "cross" if i % 2 else "self"
 
 
-def model_path(ours: str) -> tuple[str, ...]:
-    """The place of our array in the model's variables, such as ('params', 'transformer', 'layers_0', …)."""
-    *modules, leaf = ours.split("/")
-    if group_of(ours) == "transformer":
+def model_path(name: str) -> tuple[str, ...]:
+    """The path of the array `name` in the model's variables, such as ('params', 'transformer', 'layers_0', …)."""
+    *modules, leaf = name.split("/")
+    if group_of(name) == "transformer":
         modules.insert(0, "transformer")
     collection = "batch_stats" if leaf in ("mean", "var") else "params"
     return (collection, *(re.sub(r"^(layers\.\d+)\.0$", r"\1", m).replace(".", "_") for m in modules), leaf)
 
 
 def array_name(path: tuple[str, ...]) -> str | None:
-    """Our name of the array at a place in the model's variables, the inverse of `model_path`; None if it has none."""
+    """The array name of a path in the model's variables, the inverse of `model_path`; None if it has none."""
     modules = [re.sub(r"_(\d+)$", r".\1", module) for module in path[1:-1]]
     modules = [f"{module}.0" if re.match(r"layers\.\d+$", module) else module for module in modules]
-    ours = "/".join([*(modules[1:] if modules[:1] == ["transformer"] else modules), path[-1]])
-    return ours if rule_of(ours) and model_path(ours) == path else None
+    name = "/".join([*(modules[1:] if modules[:1] == ["transformer"] else modules), path[-1]])
+    return name if rule_of(name) and model_path(name) == path else None

@@ -1,4 +1,4 @@
-"""Write and read `.npz` files of named floating-point arrays: whole or not at all, never with a pickle."""
+"""Write and read `.npz` files of named floating-point arrays: completely or not at all, never with a pickle."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ifvit.weights.atomic import write_whole
+from ifvit.weights.atomic import write_atomically
 from ifvit.weights.errors import WeightsError
 
-MAX_BYTES = 2**30  # all arrays of a file together, unpacked; LoFTR's whole network is 46 MB
+MAX_BYTES = 2**30  # of all arrays of a file, unpacked; LoFTR's network has 46 MB
 _HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], comment: str = "") -> None:
-    """Write `arrays` to `path`, whole or not at all (`write_whole`, errors too).
+    """Write `arrays` to `path`, completely or not at all; raises as `write_atomically`.
 
-    comment: a text for the archive's comment, which `np.load` passes over; ASCII of at most 65,535 characters.
+    comment: for the archive, ignored by `np.load`; ASCII of at most 65,535 characters.
     """
 
     def write(file: BinaryIO) -> None:
-        # Not np.savez(**arrays): an array called "file" would be taken for its first argument.
+        # Not np.savez(**arrays): an array with the name "file" would become its first argument.
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             archive.comment = comment.encode("ascii")
             for name, array in arrays.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
-    write_whole(path, write)
+    write_atomically(path, write)
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], bytes]:
-    """Name -> array of a `.npz` file, checked before it is unpacked, and the archive's comment. Names stay as they are.
+    """Name -> array of a `.npz` file, checked before it is unpacked, and the archive's comment.
 
-    Raises `WeightsError` (without the file's name) for arrays that are not floating point, that would need a
-    pickle, or that are too large; a damaged archive may raise any other exception.
+    Raises:
+        WeightsError: an array is not floating point, needs a pickle, or is too large; the message has no file name.
+        Exception: of any class, where the archive is damaged.
     """
     arrays = {}
     with zipfile.ZipFile(path) as archive:
@@ -59,7 +60,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], bytes]:
 
 
 def _array(name: str, data: bytes) -> np.ndarray:
-    """The array in one member. Parsed here because NumPy allocates what the header claims before it reads."""
+    """The array of an archive member. It is parsed here, because NumPy allocates the header's size before it reads."""
     member = io.BytesIO(data)
     version = np.lib.format.read_magic(member)
     if version not in _HEADER_READERS:

@@ -1,4 +1,4 @@
-"""What weights are that are not LoFTR's, in few words, by the names of their tensors."""
+"""Recognise the weights of other architectures by the names of their tensors, for error messages."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from ifvit.weights.errors import listed
+from ifvit.weights.errors import short_list
 
 EXPECTED = "loftr_coarse.layers.0.q_proj.weight or backbone.conv1.weight"
-# Patterns that are all found among the names of one architecture only.
+# Architecture -> patterns. Only the names of this architecture match all of them.
 ARCHITECTURES = {
     "EfficientLoFTR's": (r"\brbr_dense\.", r"\bloftr_coarse\."),
     "SuperGlue's": (r"\bkenc\.encoder\.", r"\bgnn\.layers\.\d+\.attn\."),
@@ -22,19 +22,22 @@ ARCHITECTURES = {
 
 
 def likeness(names: Iterable[str]) -> str:
-    """How many tensors there are, whose they are where that is sure, what most are named like; what was expected."""
+    """The tensors in words: their number, their architecture where it is certain, the most frequent names.
+
+    The text ends with the expected names.
+    """
     names = list(names)
-    guess = architecture(names)
-    whose = f", by their names {guess}" if guess else ""
+    owner = architecture(names)
+    ownership = f", by their names {owner}" if owner else ""
     parts = [name.split(".") for name in names]
     above = len(os.path.commonprefix(parts)) if len(parts) > 1 else 0
     kinds = Counter(".".join(name[above : above + 2]) for name in parts).most_common()
-    common = listed((f"{kind[:40]} ({count})" for kind, count in kinds), 3)
-    return f"{len(names)} tensors{whose}, named like {common}. Expected are names like {EXPECTED}"
+    common = short_list((f"{kind[:40]} ({count})" for kind, count in kinds), 3)
+    return f"{len(names)} tensors{ownership}, named like {common}. Expected are names like {EXPECTED}"
 
 
 def architecture(names: Iterable[str]) -> str | None:
-    """Whose tensors of such names are; None where that is not sure."""
+    """The architecture of tensors with such names, a key of ARCHITECTURES; None where it is not certain."""
     names = list(names)
     for owner, patterns in ARCHITECTURES.items():
         if all(any(re.search(pattern, name) for name in names) for pattern in patterns):

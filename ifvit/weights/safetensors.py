@@ -6,20 +6,20 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
-from ifvit.weights.atomic import write_whole
-from ifvit.weights.errors import WeightsError, naming
+from ifvit.weights.atomic import write_atomically
+from ifvit.weights.errors import WeightsError, prefix_errors
 from ifvit.weights.npz import MAX_BYTES
 from ifvit.weights.tensors import DTYPES
 
 MAX_HEADER_BYTES = 2**22  # LoFTR's is 22 kB
-_LENGTH_BYTES = 8  # the header's length, little-endian, before the header
-_NAMES = {
+_LENGTH_BYTES = 8  # of the header's length, little-endian, which stands before the header
+_NAMES = {  # dtype in the header -> NumPy's name
     "F64": "float64",
     "F32": "float32",
     "F16": "float16",
@@ -36,16 +36,16 @@ _NAMES = {
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether the file begins as a `.safetensors` file does."""
-    with naming(path), open(path, "rb") as file:
+    """Whether the file begins like a `.safetensors` file."""
+    with prefix_errors(path), open(path, "rb") as file:
         return file.read(_LENGTH_BYTES + 1)[_LENGTH_BYTES:] == b"{"
 
 
 def write_safetensors(
     path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
-    """Write `tensors` to `path`, whole or not at all (`write_whole`, errors too), marked as PyTorch's layout."""
-    # The library writes out the memory behind an array as it lies.
+    """Write `tensors` in PyTorch's layout to `path`, completely or not at all; raises as `write_atomically`."""
+    # The library writes the memory of an array without regard to its strides.
     data = save({name: np.asarray(t, order="C") for name, t in tensors.items()}, {"format": "pt", **metadata})
     header, body = _ordered_header(data)
 
@@ -53,11 +53,14 @@ def write_safetensors(
         file.write(header)
         file.write(body)
 
-    write_whole(path, write)
+    write_atomically(path, write)
 
 
 def _ordered_header(data: bytes) -> tuple[bytes, memoryview]:
-    """The header with its metadata in order, which the library shuffles: the same weights make the same file."""
+    """The header and the body of a file, with the metadata sorted.
+
+    The library writes the metadata in random order; sorted, the same weights give the same file.
+    """
     end = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
     header = json.loads(data[_LENGTH_BYTES:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -67,48 +70,51 @@ def _ordered_header(data: bytes) -> tuple[bytes, memoryview]:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Name -> array (bfloat16 and float8 as ml_dtypes has them) and the metadata of a `.safetensors` file.
+    """Name -> array of a `.safetensors` file (bfloat16 and float8 as in ml_dtypes), and its metadata.
 
-    Raises `WeightsError`, naming the file, for whatever cannot be read safely and completely.
+    Raises:
+        WeightsError: the file cannot be read safely and completely; the message names it.
     """
-    with naming(path):
+    with prefix_errors(path):
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise WeightsError(f"is {size:,} bytes; at most {MAX_BYTES:,} are read. This is no LoFTR file")
         data = path.read_bytes()
         metadata = _metadata(data)
         try:
-            held = deserialize(data)
+            entries = deserialize(data)
         except SafetensorError as err:
             raise WeightsError(
                 f"the .safetensors file is damaged or cut short ({str(err)[:200]}). Download or copy it again"
             ) from err
-        return {name: _array(name, view) for name, view in held}, metadata
+        return {name: _array(name, view) for name, view in entries}, metadata
 
 
 def _metadata(data: bytes) -> dict[str, str]:
-    """The header's metadata, once it is sure that the header is of reasonable size and names nothing twice."""
+    """The header's metadata. Checks first that the header has a reasonable size and no name twice."""
     length = int.from_bytes(data[:_LENGTH_BYTES], "little")
     if len(data) < _LENGTH_BYTES or length > len(data) - _LENGTH_BYTES:
         raise WeightsError("is no .safetensors file, or cut short within its header. Download or copy it again")
     if length > MAX_HEADER_BYTES:
         raise WeightsError(f"its header is {length:,} bytes; at most {MAX_HEADER_BYTES:,} are read. No LoFTR file")
-    # The library keeps the last of two entries of one name without a word.
-    header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length], object_pairs_hook=_no_doubles)
-    held = header.get("__metadata__") if isinstance(header, dict) else None
-    return held if isinstance(held, dict) else {}
+    # Of two entries with one name the library uses the last without an error.
+    header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length], object_pairs_hook=_unique_keys)
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    return metadata if isinstance(metadata, dict) else {}
 
 
-def _no_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    seen: dict[str, object] = {}
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A dictionary of the pairs. Raises `WeightsError` where a key occurs twice."""
+    tree: dict[str, object] = {}
     for name, value in pairs:
-        if name in seen:
+        if name in tree:
             raise WeightsError(f"its header holds {name!r} twice. Save the file again")
-        seen[name] = value
-    return seen
+        tree[name] = value
+    return tree
 
 
-def _array(name: str, view: Mapping) -> np.ndarray:
+def _array(name: str, view: Mapping[str, Any]) -> np.ndarray:
+    """The array of an entry. Raises `WeightsError` where its dtype is not floating point."""
     dtype = DTYPES.get(_NAMES.get(view["dtype"], ""))
     if dtype is None:
         raise WeightsError(f"{name!r} is of type {view['dtype']}; floating point of 8 to 64 bits was expected")

@@ -1,4 +1,4 @@
-"""What a tensor in a PyTorch pickle is made of: dtypes, storages, views, and the calls that rebuild them."""
+"""The parts of a tensor in a PyTorch pickle: dtypes, storages, views, and the calls that rebuild them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ifvit.weights.errors import WeightsError
 
-STORAGES = {
+STORAGES = {  # PyTorch's storage class -> dtype
     "DoubleStorage": "float64",
     "FloatStorage": "float32",
     "HalfStorage": "float16",
@@ -34,47 +34,47 @@ DTYPES: dict[str, np.dtype] = {name: np.dtype(name) for name in _NUMPY.split()} 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Foreign:
-    """An object of a class this reader does not know, whose full name is `name`. It holds nothing."""
+    """Stands for an object of a class that this reader does not know. It has no content."""
 
-    name: str
+    name: str  # full name of the class
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A block of numbers in the archive: entry `data/{key}`, `size` elements of `dtype`."""
+    """A block of numbers in the archive."""
 
-    key: str
+    key: str  # of the archive's entry data/{key}
     dtype: np.dtype
-    size: int
+    size: int  # elements of dtype
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A strided view into a storage, in elements of `dtype`. Its bounds are checked when it is read."""
+    """A strided view into a storage. Its bounds are checked when it is read."""
 
     storage: Storage
     dtype: np.dtype
-    offset: int
+    offset: int  # elements of dtype
     shape: tuple[int, ...]
-    strides: tuple[int, ...]
+    strides: tuple[int, ...]  # elements of dtype
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dtype:
-    """Stands for `torch.float32` and, as a persistent id has it, for `torch.FloatStorage`."""
+    """Stands for a dtype such as `torch.float32`, and for a storage class such as `torch.FloatStorage`."""
 
     dtype: np.dtype
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Maker:
-    """Stands for a known function or class; `make` is ours."""
+    """Stands for a function or class that this reader knows."""
 
-    make: Callable[..., object]
+    make: Callable[..., object]  # this reader's replacement of it
 
 
 def rebuild_tensor(storage: object, offset: object, shape: object, strides: object, *rest: object) -> object:
-    """The arguments of torch._utils._rebuild_tensor_v2; `rest`: requires_grad, hooks and perhaps metadata."""
+    """Replaces torch._utils._rebuild_tensor_v2. rest: requires_grad, hooks and, in some files, metadata."""
     return _tensor(storage, None, offset, shape, strides, rest[2:])
 
 
@@ -88,7 +88,7 @@ def rebuild_tensor_v3(
     dtype: object,
     *metadata: object,
 ) -> object:
-    """The arguments of torch._utils._rebuild_tensor_v3, which names its dtype beside an untyped storage."""
+    """Replaces torch._utils._rebuild_tensor_v3, which has a dtype and an untyped storage."""
     return _tensor(storage, dtype, offset, shape, strides, metadata)
 
 
@@ -100,23 +100,24 @@ def _tensor(
     strides: object,
     metadata: tuple[object, ...],
 ) -> object:
+    """The tensor, or a `Foreign` where a part of it is one. Raises `WeightsError` for impossible arguments."""
     if foreign := next((x for x in (storage, dtype, shape, strides) if isinstance(x, Foreign)), None):
         return foreign
     if any(metadata):  # marks a lazy negative or conjugate: the stored numbers are not the tensor's
         return Foreign("a lazily negated or conjugated tensor")
     if not isinstance(storage, Storage) or not (dtype is None or isinstance(dtype, Dtype)):
         raise WeightsError("the pickle rebuilds a tensor from something that is not a storage")
-    numbers_ok = type(offset) is int and all(
+    are_integers = type(offset) is int and all(
         type(t) is tuple and len(t) <= 32 and all(type(n) is int and 0 <= n < 2**62 for n in t)
         for t in (shape, strides)
     )
-    if not numbers_ok or len(shape) != len(strides) or not 0 <= offset < 2**62:
+    if not are_integers or len(shape) != len(strides) or not 0 <= offset < 2**62:
         raise WeightsError("the pickle rebuilds a tensor with an impossible offset, shape or stride")
     return Tensor(storage, dtype.dtype if dtype else storage.dtype, offset, shape, strides)
 
 
 def rebuild_parameter(data: object, *rest: object) -> object:
-    """A torch.nn.Parameter is its tensor: the gradient flag, hooks and attributes in `rest` are dropped."""
+    """Replaces torch._utils._rebuild_parameter: a parameter is its tensor. rest: gradient flag, hooks, attributes."""
     if not isinstance(data, Tensor | Foreign):
         raise WeightsError("the pickle rebuilds a parameter from something that is not a tensor")
     return data

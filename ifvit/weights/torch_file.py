@@ -1,7 +1,7 @@
-"""Read the tensors of a zip-format PyTorch checkpoint without PyTorch, running no code from it.
+"""Read the tensors of a zip-format PyTorch checkpoint without PyTorch. No code of the file is run.
 
-Such a file is a zip archive of uncompressed entries: `{root}/data.pkl` describes the objects,
-`{root}/data/{key}` are the raw numbers of the storages it refers to.
+Such a file is a zip archive of uncompressed entries: `{root}/data.pkl` describes the objects, and `{root}/data/{key}`
+are the raw numbers of its storages.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from pathlib import Path
 
 import numpy as np
 
-from ifvit.weights.errors import WeightsError, listed, naming
+from ifvit.weights.errors import WeightsError, prefix_errors, short_list
 from ifvit.weights.tensors import Foreign, Storage, Tensor
 from ifvit.weights.unpickle import MAX_PICKLE_BYTES, read_pickle
 from ifvit.weights.wrappers import is_loftr
 
-# All tensors together, in elements: LoFTR has 11.6 million. An expanded tensor may be far larger than its
-# file.
+# Elements of all tensors together: LoFTR has 11.6 million. An expanded tensor may be far larger than its file.
 MAX_ELEMENTS = 2**28
-MAX_TENSORS = 100_000  # LoFTR has some 300; an optimiser and an average add thrice as many
+MAX_TENSORS = 100_000  # LoFTR has some 300; an optimiser and an average add three times as many
 LONGEST_NAME, DEEPEST = 1000, 8  # characters of a dotted name; dictionaries above a tensor
-_OLD_FORMAT = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # the pickled number old files begin with
+_OLD_FORMAT = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # the start of old files: a pickled number
 
 
 class TorchFile:
-    """A checkpoint that is open: `tensors` by their dotted names, the keys of the dictionaries above them included.
+    """An open checkpoint.
 
-    Where a name is LoFTR's, whatever else stands there is kept too, for `read` to refuse.
+    tensors: dotted name -> tensor; the name starts with the keys of the dictionaries above the tensor. An object of
+    another class is included where its name is LoFTR's, so that `read` refuses it.
     """
 
     def __init__(self, archive: zipfile.ZipFile, file_bytes: int):
@@ -40,24 +40,29 @@ class TorchFile:
         self.tensors = _tensors(read_pickle(archive.read(self._entries["data.pkl"])))
 
     def read(self, tensors: Mapping[str, object]) -> dict[str, np.ndarray]:
-        """Name -> contiguous array of some of the tensors; bfloat16 and float8 as ml_dtypes has them.
+        """Read some of the tensors: name -> contiguous array; bfloat16 and float8 as in ml_dtypes.
 
-        Only the storages that they need are read. Raises `WeightsError` for whatever cannot be read completely.
+        Only the storages of these tensors are read.
+
+        Raises:
+            WeightsError: an object is not a tensor, or a tensor cannot be read completely.
         """
-        if bad := [problem for name, value in tensors.items() if (problem := _problem(name, value))]:
-            raise WeightsError(f"a tensor was expected under each of LoFTR's names: {listed(bad, separator='; ')}")
+        if problems := [problem for name, value in tensors.items() if (problem := _problem(name, value))]:
+            text = short_list(problems, separator="; ")
+            raise WeightsError(f"a tensor was expected under each of LoFTR's names: {text}")
         _check_total(tensors)
         return _read_tensors(self._archive, self._entries, tensors)
 
 
 @contextmanager
 def open_torch(path: Path) -> Iterator[TorchFile]:
-    """The checkpoint `path`, open to be read.
+    """Open the checkpoint `path`.
 
-    Raises `WeightsError`, naming the file, for whatever cannot be read safely; also within the block.
+    Raises:
+        WeightsError: the file cannot be read safely, also within the block; the message names the file.
     """
     check_file(path)
-    with naming(path):
+    with prefix_errors(path):
         _refuse_other_formats(path)
         try:
             archive = zipfile.ZipFile(path)
@@ -68,14 +73,14 @@ def open_torch(path: Path) -> Iterator[TorchFile]:
 
 
 def read_state_dict(path: str | PathLike[str]) -> dict[str, np.ndarray]:
-    """Dotted name -> array of every tensor in a PyTorch file, in the file's order; errors as `open_torch`."""
+    """Dotted name -> array of every tensor in a PyTorch file, in the file's order; raises as `open_torch`."""
     with open_torch(Path(path)) as file:
         return file.read(file.tensors)
 
 
 def check_file(path: Path) -> None:
-    """Raise `WeightsError` unless `path` is an ordinary file with something in it."""
-    with naming(path):
+    """Raise `WeightsError` unless `path` is an ordinary file and not empty."""
+    with prefix_errors(path):
         if not path.exists():
             raise WeightsError("no such file. Give the path of the weights file as it is on this machine")
         if path.is_dir():
@@ -87,7 +92,7 @@ def check_file(path: Path) -> None:
 
 
 def _refuse_other_formats(path: Path) -> None:
-    """Say plainly what a file is that is not a zip archive."""
+    """Raise a `WeightsError` that names the format of a file that is not a zip archive."""
     with open(path, "rb") as file:
         head = file.read(512)
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
@@ -115,7 +120,7 @@ def _refuse_other_formats(path: Path) -> None:
 
 
 def _entries(archive: zipfile.ZipFile, file_bytes: int) -> dict[str, zipfile.ZipInfo]:
-    """The archive's entries by name below its root folder, once it is sure that reading them is bounded."""
+    """Name below the archive's root folder -> entry. Checks first that the size of the entries is bounded."""
     infos = archive.infolist()
     names = [info.filename for info in infos]
     pickles = [name for name in names if name == "data.pkl" or name.endswith("/data.pkl")]
@@ -146,9 +151,9 @@ def _entries(archive: zipfile.ZipFile, file_bytes: int) -> dict[str, zipfile.Zip
             "are read. Save the state dict alone with torch.save"
         )
     order = entries.get("byteorder")
-    if order is not None and (found := archive.read(order)[:32]) != b"little":
+    if order is not None and (byte_order := archive.read(order)[:32]) != b"little":
         raise WeightsError(
-            f"its numbers are stored in byte order {found!r}; only 'little' is read. Save it again on "
+            f"its numbers are stored in byte order {byte_order!r}; only 'little' is read. Save it again on "
             "an ordinary (little-endian) machine"
         )
     return entries
@@ -157,51 +162,53 @@ def _entries(archive: zipfile.ZipFile, file_bytes: int) -> dict[str, zipfile.Zip
 def _tensors(top: object) -> dict[str, object]:
     """Dotted name -> tensor in the nested dictionaries of the file's top-level object.
 
-    A dictionary that is reached twice, as a hostile file could make it endlessly, is looked at once; names that are
-    longer, or lie deeper, than any network's are passed over.
+    A dictionary is searched once, even where it occurs several times: a hostile file could make it contain itself.
+    Names that are longer or deeper than those of any network are ignored.
     """
-    found: dict[str, object] = {}
+    tensors: dict[str, object] = {}
     objects: dict[str, Foreign] = {"its top level": top} if isinstance(top, Foreign) else {}
-    seen: set[int] = set()
+    visited: set[int] = set()
 
-    def look(tree: dict, above: str, depth: int) -> None:
-        seen.add(id(tree))
+    def visit(tree: dict, above: str, depth: int) -> None:
+        visited.add(id(tree))
         for key, value in tree.items():
             if type(key) is not str or len(above) + len(key) > LONGEST_NAME:
                 continue
             name = above + key
             if isinstance(value, Tensor) or (not isinstance(value, dict) and is_loftr(name)):
-                found[name] = value
-                if len(found) > MAX_TENSORS:
+                tensors[name] = value
+                if len(tensors) > MAX_TENSORS:
                     raise WeightsError(f"holds more than {MAX_TENSORS:,} tensors. This is not a LoFTR checkpoint")
-            elif isinstance(value, dict) and depth < DEEPEST and id(value) not in seen:
-                look(value, f"{name}.", depth + 1)
+            elif isinstance(value, dict) and depth < DEEPEST and id(value) not in visited:
+                visit(value, f"{name}.", depth + 1)
             elif isinstance(value, Foreign):
                 objects[repr(name)] = value
 
     if isinstance(top, dict):
-        look(top, "", 1)
-    if not any(isinstance(value, Tensor) for value in found.values()):
-        raise WeightsError(_nothing(top, objects))
-    return found
+        visit(top, "", 1)
+    if not any(isinstance(value, Tensor) for value in tensors.values()):
+        raise WeightsError(_content_without_tensors(top, objects))
+    return tensors
 
 
-def _nothing(top: object, objects: Mapping[str, Foreign]) -> str:
-    """What is in a file without a tensor."""
+def _content_without_tensors(top: object, objects: Mapping[str, Foreign]) -> str:
+    """The content of a file without a tensor, in words."""
     if objects:
-        whole = listed(f"{where} ({value.name})" for where, value in objects.items())
-        return f"holds no tensors but whole objects: {whole}. Save the network's state_dict() with torch.save"
-    found = f"a {type(top).__name__}" if top or not isinstance(top, dict) else "empty"
-    return f"its top level is {found} without tensors; a state dict (name -> tensor) was expected there or below a key"
+        text = short_list(f"{place} ({value.name})" for place, value in objects.items())
+        return f"holds no tensors but whole objects: {text}. Save the network's state_dict() with torch.save"
+    kind = f"a {type(top).__name__}" if top or not isinstance(top, dict) else "empty"
+    return f"its top level is {kind} without tensors; a state dict (name -> tensor) was expected there or below a key"
 
 
 def _problem(name: str, value: object) -> str | None:
+    """The reason why a value cannot be read as a tensor; None if it is a tensor."""
     if isinstance(value, Foreign):
         return f"{name!r} depends on {value.name}, which this reader refuses to build"
     return None if isinstance(value, Tensor) else f"{name!r} is a {type(value).__name__}"
 
 
 def _check_total(tensors: dict[str, Tensor]) -> None:
+    """Raise `WeightsError` where the tensors have more than MAX_ELEMENTS elements together."""
     total = sum(math.prod(tensor.shape) for tensor in tensors.values())
     if total > MAX_ELEMENTS:
         largest = max(tensors, key=lambda name: math.prod(tensors[name].shape))
@@ -214,7 +221,8 @@ def _check_total(tensors: dict[str, Tensor]) -> None:
 def _read_tensors(
     archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo], tensors: dict[str, Tensor]
 ) -> dict[str, np.ndarray]:
-    storages: dict[str, bytes] = {}  # shared ones are read once
+    """Name -> contiguous array of the tensors, from the archive's entries."""
+    storages: dict[str, bytes] = {}  # key -> bytes; a shared storage is read once
     arrays = {}
     for name, tensor in tensors.items():
         key = tensor.storage.key
@@ -229,6 +237,7 @@ def _read_tensors(
 
 
 def _check_storage(name: str, storage: Storage, stored_bytes: int) -> None:
+    """Raise `WeightsError` unless the storage of the tensor `name` has the declared size."""
     declared = storage.size * storage.dtype.itemsize
     if declared != stored_bytes:
         raise WeightsError(
@@ -238,11 +247,11 @@ def _check_storage(name: str, storage: Storage, stored_bytes: int) -> None:
 
 
 def _strided_array(name: str, tensor: Tensor, raw: bytes) -> np.ndarray:
-    """A contiguous copy of `tensor`, whose storage is `raw`: transposed, offset or expanded."""
+    """A contiguous copy of `tensor`, which may be a transposed, shifted or expanded view of its storage `raw`."""
     shape, dtype = tensor.shape, tensor.dtype
     if 0 in shape:
         return np.zeros(shape, dtype)
-    # An axis of length 1 is never stepped along, so its stride may be anything.
+    # The stride of an axis of length 1 is never used, so it may have any value.
     strides = [0 if n == 1 else s for n, s in zip(shape, tensor.strides, strict=True)]
     available = len(raw) // dtype.itemsize
     last = tensor.offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))

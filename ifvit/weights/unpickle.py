@@ -1,9 +1,9 @@
-"""Read the pickle inside a PyTorch checkpoint as data: no name in it is imported and nothing in it is run.
+"""Read the pickle inside a PyTorch checkpoint as data: no name in it is imported and no code in it is run.
 
-A pickle is a small program that may name any function and call it. Here a name is never looked up. The few
-that a tensor needs stand for our own constructors, names from modules that run things are refused at once,
-and every other name, such as a hyper-parameter's class, becomes a `Foreign`: an inert mark that stays itself
-whatever the pickle does with it.
+A pickle is a small program that can name any function and call it. Here a name is never imported. The few names that a
+tensor needs stand for constructors of this reader. Names from modules that can run code are refused at once. Every
+other name, such as the class of a hyper-parameter, becomes a `Foreign`: a placeholder that no operation of the pickle
+changes.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from ifvit.weights.tensors import (
     rebuild_tensor_v3,
 )
 
-# A byte of pickle can make an object of some 70 bytes, so this bounds the memory too (about 1 GiB). The
-# pickle of LoFTR with its optimiser is well under 1 MiB: the numbers themselves lie outside it.
+# A byte of a pickle can create an object of some 70 bytes, so this bounds the memory too (about 1 GiB). The pickle of
+# LoFTR with its optimiser has well under 1 MiB: the numbers themselves are outside it.
 MAX_PICKLE_BYTES = 16 * 2**20
 
 _REFUSED = (
@@ -43,9 +43,9 @@ _CONTAINERS_AND_NUMBERS = (
     "set frozenset dict list tuple int float bool complex str bytes bytearray slice range object long unicode xrange"
 )
 _PLAIN_FUNCTIONS = "type Ellipsis NotImplemented abs len max min round sum"
-# Names from those modules that hyper-parameters are made of. They too become `Foreign`: a state dict needs none of them
-# (its own dict, list and tuple have opcodes), and a real `range`, `list` or `bytearray` could be told to fill the
-# memory. What a `partial` would call is named in the pickle too, and refused there.
+# Names from those modules that occur in hyper-parameters. They too become `Foreign`: a state dict needs none of them
+# (its own dict, list and tuple have opcodes), and a pickle could make a real `range`, `list` or `bytearray` fill the
+# memory. The function that a `partial` would call is a name in the pickle too, and is refused there.
 HARMLESS_NAMES = frozenset(
     f"{module}.{name}"
     for module in ("builtins", "__builtin__")
@@ -66,7 +66,7 @@ def _refusal(full: str) -> WeightsError:
 
 
 def _attribute(owner: object, name: object, *_: object) -> Foreign:
-    """What stands for `getattr(owner, name)`, by which a pickle names a class within a class."""
+    """Replaces `getattr(owner, name)`, with which a pickle names a class within a class."""
     if not isinstance(owner, Foreign) or type(name) is not str:
         return Foreign("builtins.getattr")
     if owner.name.rpartition(".")[2] in REFUSED_MODULES:  # a module that is reached through another
@@ -80,8 +80,9 @@ def _size(shape: object) -> object:
     return shape
 
 
-_KNOWN: dict[tuple[str, str], object] = {
-    # Always made empty by torch.save; given items, Python's own would hash whatever keys they have.
+# (module, name) in the pickle -> the object of this reader that stands for it.
+_REPLACEMENTS: dict[tuple[str, str], object] = {
+    # torch.save always creates it empty. With items, Python's own would hash their keys, of any kind.
     ("collections", "OrderedDict"): Maker(lambda: OrderedDict()),
     ("builtins", "getattr"): Maker(_attribute),
     ("__builtin__", "getattr"): Maker(_attribute),
@@ -91,16 +92,19 @@ _KNOWN: dict[tuple[str, str], object] = {
     ("torch._utils", "_rebuild_parameter"): Maker(rebuild_parameter),
     ("torch._utils", "_rebuild_parameter_with_state"): Maker(rebuild_parameter),
 }
-_KNOWN |= {("torch", name): Dtype(dtype) for name, dtype in DTYPES.items()}
-_KNOWN |= {(m, name): Dtype(DTYPES[kind]) for m in ("torch", "torch.storage") for name, kind in STORAGES.items()}
+_REPLACEMENTS |= {("torch", name): Dtype(dtype) for name, dtype in DTYPES.items()}
+_REPLACEMENTS |= {(m, name): Dtype(DTYPES[kind]) for m in ("torch", "torch.storage") for name, kind in STORAGES.items()}
 
 
 def _key(key: object) -> object:
     """A dictionary key that is safe to hash.
 
-    Hashing a tuple descends into it: one nested a million deep overflows the C stack, one built of shared
-    halves takes for ever. So tuples may only be short and flat, and integers, whose hash is not kept, of
-    machine size.
+    The hash of a tuple visits its items: a tuple nested a million deep overflows the C stack, and one of shared halves
+    takes endless time. So tuples have to be short and flat. Integers, whose hash Python does not store, have to fit
+    into 64 bits.
+
+    Raises:
+        WeightsError: the key is not safe.
     """
     kind = type(key)
     if kind in (str, bytes, float, bool, type(None), Foreign, Dtype, Maker):
@@ -113,18 +117,18 @@ def _key(key: object) -> object:
 
 
 class _Reader(pickle._Unpickler):
-    """Python's own unpickler with every opcode that could call, import, hash or allocate freely replaced.
+    """Python's own unpickler, with replacements for all opcodes that could call, import, hash or allocate freely.
 
-    The pure Python one is meant: its memo is a dict, while the C one's is an array as long as the largest
-    index, which a 5-byte opcode can set to four thousand million. It also lets single opcodes be replaced.
+    It is the pure Python unpickler. Its memo is a dict; the memo of the C unpickler is an array as long as the largest
+    index, which a 5-byte opcode can set to four thousand million. Only the Python one lets opcodes be replaced.
     """
 
     dispatch = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module: str, name: str) -> object:
-        """What a name in the pickle stands for. Refuses the ones that run things; never imports."""
-        if (module, name) in _KNOWN:
-            return _KNOWN[module, name]
+        """The object that a name in the pickle stands for. Names that can run code are refused; none is imported."""
+        if (module, name) in _REPLACEMENTS:
+            return _REPLACEMENTS[module, name]
         full = f"{module}.{name}"
         roots = {module.partition(".")[0], *name.split(".")[:-1]}
         if roots & REFUSED_MODULES and full not in HARMLESS_NAMES:
@@ -132,7 +136,7 @@ class _Reader(pickle._Unpickler):
         return self.foreign.setdefault(full, Foreign(full[:200]))
 
     def persistent_load(self, pid: object) -> object:
-        """The storage a persistent id names: ('storage', type, key, device, number of elements)."""
+        """The storage of a persistent id: ('storage', type, key, device, number of elements)."""
         if type(pid) is not tuple or len(pid) < 5 or pid[0] != "storage":
             raise WeightsError("the pickle refers to something outside it that is not a PyTorch storage")
         kind, key, size = pid[1], pid[2], pid[4]
@@ -167,7 +171,7 @@ class _Reader(pickle._Unpickler):
         self._call(self.find_class(module, name), self.pop_mark())
 
     def _build(self) -> None:
-        del self.stack[-1]  # attributes, such as a state dict's _metadata: nothing here has a use for them
+        del self.stack[-1]  # attributes, such as a state dict's _metadata, which this reader does not use
 
     def _put(self, items: list) -> None:
         target = self.stack[-1]
@@ -211,7 +215,7 @@ class _Reader(pickle._Unpickler):
         self._empty_set()
 
     def _byte_array(self) -> None:
-        # Python's own allocates whatever length it is told before it reads.
+        # Python's own allocates the length in the pickle, of any size, before it reads.
         length = int.from_bytes(self.read(8), "little")
         self.append(self.read(min(length, MAX_PICKLE_BYTES)))
 
@@ -231,7 +235,7 @@ class _Reader(pickle._Unpickler):
         (pickle.APPENDS + pickle.ADDITEMS, _append_many),
         (pickle.EMPTY_SET, _empty_set),
         (pickle.FROZENSET, _frozen_set),
-        # EXT takes what other code of this process registered.
+        # EXT uses classes that other code of this process registered.
         (pickle.EXT1 + pickle.EXT2 + pickle.EXT4, _no_such_opcode),
         (pickle.NEXT_BUFFER + pickle.READONLY_BUFFER, _no_such_opcode),  # buffers that are not in the file
         (pickle.BYTEARRAY8, _byte_array),
@@ -242,10 +246,11 @@ class _Reader(pickle._Unpickler):
 
 
 def read_pickle(data: bytes) -> object:
-    """The object in `data`, made of plain containers, numbers, `Tensor` and `Foreign`.
+    """The object in `data`, of plain containers, numbers, `Tensor` and `Foreign`.
 
-    Raises `WeightsError` for a refused name or a pickle no PyTorch wrote; a damaged one may raise any other
-    exception.
+    Raises:
+        WeightsError: a name is refused, or PyTorch never writes such a pickle.
+        Exception: of any class, where the pickle is damaged.
     """
     if len(data) > MAX_PICKLE_BYTES:
         raise WeightsError(f"its pickle is {len(data):,} bytes; at most {MAX_PICKLE_BYTES:,} are read")

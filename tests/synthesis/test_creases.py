@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ifvit.synthesis.creases import CREASE_PPI, DEEPEST, RASTER, Lines, draw_creases, drawn
+from ifvit.synthesis.creases import CREASE_PPI, DEEPEST, RASTER, Lines, draw_creases, line_depth
 from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_WIDTH, Finger, draw_finger, frame_coordinates
 
 COUNT = 40
@@ -37,7 +37,7 @@ def line(**changes):
 
 
 def test_a_line_lies_where_it_says():
-    depth = np.asarray(drawn(line()))
+    depth = np.asarray(line_depth(line()))
     there = depth > 0
     assert np.abs(Y[there] - 368).max() < 10 < np.abs(Y[there] - 368).max() + 2
     assert np.abs(X[there] - 256).max() < 100 < np.abs(X[there] - 256).max() + 5
@@ -46,23 +46,23 @@ def test_a_line_lies_where_it_says():
 
 
 def test_a_line_turns_bends_and_fades():
-    depth = np.asarray(drawn(line(angle=np.pi / 2)))
+    depth = np.asarray(line_depth(line(angle=np.pi / 2)))
     assert np.abs(X[depth > 0] - 256).max() < 10 and np.abs(Y[depth > 0] - 368).max() > 90
     # x + iy of the line turns from x to y.
-    depth = np.asarray(drawn(line(angle=0.5)))
+    depth = np.asarray(line_depth(line(angle=0.5)))
     slope = np.polyfit(X[depth > 0], Y[depth > 0], 1)[0]
     assert slope == pytest.approx(np.tan(0.5), abs=0.03)
-    depth = np.asarray(drawn(line(bend=0.002)))
+    depth = np.asarray(line_depth(line(bend=0.002)))
     far = (depth > 0) & (np.abs(X - 256) > 80)
     assert np.mean(Y[far]) == pytest.approx(368 + 0.002 * 88**2, abs=3)
-    assert np.asarray(drawn(line(depth=0.4))).max() == pytest.approx(0.4, abs=0.01)
-    assert not np.asarray(drawn(line(depth=0.0))).any()
+    assert np.asarray(line_depth(line(depth=0.4))).max() == pytest.approx(0.4, abs=0.01)
+    assert not np.asarray(line_depth(line(depth=0.0))).any()
 
 
 def test_where_lines_cross_the_deepest_counts():
     both = jax.tree.map(lambda *values: jnp.concatenate(values), line(depth=0.5), line(angle=np.pi / 2))
-    single = np.maximum(drawn(line(depth=0.5)), drawn(line(angle=np.pi / 2)))
-    np.testing.assert_allclose(drawn(both), single, atol=1e-6)
+    single = np.maximum(line_depth(line(depth=0.5)), line_depth(line(angle=np.pi / 2)))
+    np.testing.assert_allclose(line_depth(both), single, atol=1e-6)
 
 
 def test_every_finger_has_a_crease_from_side_to_side_at_its_joint(fingers, creases):

@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from ifvit.synthesis.master import grow_fingers
-from ifvit.synthesis.minutiae import MOST, TipKind, find_minutiae
+from ifvit.synthesis.minutiae import MAX_MINUTIAE, TipKind, find_minutiae
 
 PERIOD = 9.0
 WAVENUMBER = 2 * np.pi / PERIOD
@@ -17,13 +17,13 @@ MARGIN = 16  # px; nearer to the frame's edge the detector and a skeleton may se
 MATCH = 0.7  # periods
 FINGERS = 5
 
-find = jax.jit(find_minutiae, static_argnames="most")
+find = jax.jit(find_minutiae, static_argnames="limit")
 
 
-def minutiae_of(wave, theta, period=PERIOD, most=MOST):
+def minutiae_of(wave, theta, period=PERIOD, limit=MAX_MINUTIAE):
     shape = wave.shape
     fields = (np.broadcast_to(np.asarray(field, np.float32), shape) for field in (wave, theta, period))
-    return jax.tree.map(np.asarray, find(*fields, most=most))
+    return jax.tree.map(np.asarray, find(*fields, limit=limit))
 
 
 def real(minutiae):
@@ -132,7 +132,12 @@ def several():
 def test_padding_is_behind_and_zero():
     wave, places = several()
     minutiae = minutiae_of(wave, 0.0)
-    assert [values.shape for values in minutiae] == [(MOST, 2), (MOST,), (MOST,), (MOST,)]
+    assert [values.shape for values in minutiae] == [
+        (MAX_MINUTIAE, 2),
+        (MAX_MINUTIAE,),
+        (MAX_MINUTIAE,),
+        (MAX_MINUTIAE,),
+    ]
     assert [values.dtype for values in minutiae] == [np.float32, np.float32, np.int32, bool]
     assert minutiae.real[:6].all() and not minutiae.real[6:].any()
     for values in minutiae:
@@ -146,9 +151,9 @@ def test_overflow_keeps_those_nearest_to_the_centre():
     everything = minutiae_of(wave, 0.0)
     radius = np.linalg.norm(everything.points[:6] - (SIDE - 1) / 2, axis=1)
     assert (np.diff(radius) > -1).all()  # px: squares are ordered, places lie anywhere in them
-    for most in (6, 4, 1):
-        for few, many in zip(minutiae_of(wave, 0.0, most=most), everything, strict=True):
-            np.testing.assert_array_equal(few, many[:most])
+    for limit in (6, 4, 1):
+        for few, many in zip(minutiae_of(wave, 0.0, limit=limit), everything, strict=True):
+            np.testing.assert_array_equal(few, many[:limit])
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +245,6 @@ def test_angles_point_into_the_ridge_or_valley(fingers, found):
 def test_density_is_that_of_skin(fingers, found):
     """About .26 per mm2 in nature, by common counts; a few fingers stray, and wide pads have fewer."""
     count = found.real.sum(1)
-    assert count.max() < MOST / 1.5
+    assert count.max() < MAX_MINUTIAE / 1.5
     height, width = (size / 19.685 - 1 for size in fingers.wave.shape[1:])  # mm, without the border
     assert 0.12 < count.mean() / (height * width) < 0.34

@@ -176,8 +176,8 @@ def test_the_document_has_the_table():
     layouts = {LINEAR: "(in, out)", CONV: "(height, width, in, out)"}
     rows = []
     for rule in RULES:
-        ours = f"`{rule.ours}`" if rule.ours else "not converted"
-        rows.append(f"| `{rule.theirs}` | {ours} | {rule.reason or layouts.get(rule.axes, 'as it is')} |")
+        array = f"`{rule.array_template}`" if rule.array_template else "not converted"
+        rows.append(f"| `{rule.loftr_template}` | {array} | {rule.reason or layouts.get(rule.axes, 'as it is')} |")
     counters = [row for row in rows if row.endswith(f"{COUNTER} |")]
     assert len(counters) == 3
     document = (REPOSITORY / "docs" / "weights.md").read_text()
