@@ -19,8 +19,8 @@ import numpy as np
 from ifvit.comparison.matcher_print import Print
 from ifvit.comparison.module2_inputs import BranchImages, CanvasImages, align_images, branch_inputs
 from ifvit.comparison.score import Cosines
-from ifvit.config import ConfigError, Enhancement, MatcherConfig, StageName, matcher_of
-from ifvit.errors import CheckpointError
+from ifvit.config import Enhancement, MatcherConfig, StageName
+from ifvit.config.run_config import open_run
 from ifvit.models.matcher import MatcherModel
 from ifvit.models.matching import extract_matches
 from ifvit.registration.elastic import ElasticMap, stacked
@@ -29,7 +29,6 @@ from ifvit.registration.module1_search import Guesses
 from ifvit.registration.ridge_print import PPI
 from ifvit.registration.similarity import PointMatches
 from ifvit.storage.checkpoint import MODULE1_FOLDER, digest_of, read_variables
-from ifvit.storage.json_files import read_json
 
 
 class Module2(NamedTuple):
@@ -178,17 +177,10 @@ def load_networks(run_dir: Path) -> RunNetworks:
     Raises:
         CheckpointError: it is no run directory, has no state yet, or is damaged.
     """
-    stored = read_json(run_dir / "config.json")
-    try:
-        stage, config = stored["config"].get("stage"), None
-        if stage == StageName.matcher:
-            config = matcher_of(stored["config"])
-    except (TypeError, KeyError, AttributeError, ConfigError) as error:
-        raise CheckpointError(
-            f"{run_dir}: no run directory (it has no config.json of a run); give the run_dir of a training run"
-        ) from error
-    if config is None:
+    run = open_run(run_dir)
+    if run.stage is not StageName.matcher:
         return RunNetworks(load_dense(run_dir))
+    config = run.matcher()
     module1 = load_dense(run_dir / MODULE1_FOLDER)
     model = MatcherModel.from_config(module1.dense, config, jnp.float32)
     which, step, variables = read_variables(run_dir)

@@ -5,17 +5,16 @@ These keys need not be typed again. A typed key must have the run's value.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ifvit.config.build import ADDED, ConfigError, nearest_keys
-from ifvit.config.renamed import upgraded
+from ifvit.config.run_config import open_run
 from ifvit.config.schema import StageName
+from ifvit.errors import CheckpointError
 
 SEEN = ("ppi", "image_size", "ridge_mask")  # keys of data that belong to the network
-LARGEST = 2**24  # bytes of a run's config, at most
 
 
 def inherit_network(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -63,13 +62,9 @@ def _config_of(tree: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any]] | None
         path = Path(place) / "config.json"
         if path.is_file():
             try:
-                if path.stat().st_size > LARGEST:
-                    raise ValueError("too large")
-                run = upgraded(json.loads(path.read_text())["config"])
-                if not isinstance(run["data"], Mapping) or not isinstance(run["dense"], Mapping):
-                    raise TypeError("no config")
-            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-                raise ConfigError([f"{path}: not a run's config.json ({error})"]) from error
+                run = open_run(path.parent).tree
+            except CheckpointError as error:
+                raise ConfigError([str(error)]) from error
             key = "init.matcher" if init.get("matcher") else "init.dense"
             stage = StageName.matcher if init.get("matcher") else StageName.dense
             if place == str(run_dir) and run.get("stage") != stage:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ifvit.config import StageName, identity
-from ifvit.config.renamed import upgraded
-from ifvit.errors import UserError
+from ifvit.config.run_config import open_run
+from ifvit.errors import CheckpointError, UserError
 
 LARGEST = 2**26  # bytes of a JSON file
 LARGEST_FIGURE = 2**53  # of a figure; the mean of larger numbers may overflow
@@ -134,10 +134,10 @@ def read_run(folder: Path) -> Run:
         RunError: a file is damaged.
     """
     try:
-        tree = upgraded(_read(folder / RUN)["config"])
+        tree = open_run(folder).tree
         config, stage = identity(tree), StageName(tree["stage"])
         seed = int(config.pop("seed"))
-    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
+    except (AttributeError, CheckpointError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise RunError(f"{folder / 'config.json'}: not a run's config.json ({error}); give another folder") from error
     metrics, figures = _read(folder / "metrics.json") or {}, {}
     try:

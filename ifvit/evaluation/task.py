@@ -11,15 +11,15 @@ from typing import NamedTuple
 from ifvit import program
 from ifvit.calibration import counted
 from ifvit.config import DataConfig, Enhancement, Source
+from ifvit.config.run_config import open_run
 from ifvit.databases.protocols import PairList, Protocol, protocol_pairs
 from ifvit.databases.records import Record, by_identity
 from ifvit.databases.sources import find
 from ifvit.databases.splits import read_split
 from ifvit.databases.synthetic_sets import any_synthetic
 from ifvit.databases.yearless import as_known
-from ifvit.errors import CheckpointError, DataError
+from ifvit.errors import DataError
 from ifvit.storage.checkpoint import MODULE1_FOLDER
-from ifvit.storage.json_files import read_json
 
 USUAL = {Source.fvc: Protocol.fvc, Source.sd4: Protocol.sd4}
 LONGEST = 60  # characters of a folder's name
@@ -81,10 +81,8 @@ def plan(
         DataError: no image is found, the data do not suit the protocol, or the run trained or validated on a subject.
         CheckpointError: `run_dir` is not a run directory.
     """
-    if run_dir is not None and read_json(run_dir / "config.json") is None:
-        raise CheckpointError(
-            f"{run_dir}: no run directory (it has no config.json of a run); give the run_dir of a training run"
-        )
+    if run_dir is not None:
+        open_run(run_dir)  # an error before the images are read
     records = [record for part in find(data).values() for record in part]
     if not records:
         raise DataError(
@@ -105,9 +103,8 @@ def refuse_seen(run_dir: Path | None, records: Sequence[Record]) -> None:
     for folder in () if run_dir is None else (run_dir, run_dir / MODULE1_FOLDER):
         table = folder / "split.csv"
         if table.exists():
-            run = read_json(folder / "config.json")
-            known = run.get("databases") if isinstance(run, dict) else None
-            read_split(table, "split.csv").refuse_seen(as_known(records, known), "the data")
+            databases = open_run(folder).content.get("databases")
+            read_split(table, "split.csv").refuse_seen(as_known(records, databases), "the data")
 
 
 def joined_name(names: Sequence[str]) -> str:

@@ -8,13 +8,11 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from ifvit.config import ConfigError, DenseConfig, Enhancement, StageName, dense_of
-from ifvit.config.renamed import upgraded
-from ifvit.errors import CheckpointError
+from ifvit.config import DenseConfig, Enhancement, StageName
+from ifvit.config.run_config import open_run
 from ifvit.models.dense import DenseModel
 from ifvit.registration.module1_search import Module1Search
 from ifvit.storage.checkpoint import MODULE1_FOLDER, digest_of, read_variables
-from ifvit.storage.json_files import read_json
 
 
 class Module1(NamedTuple):
@@ -45,20 +43,11 @@ def load_dense(run_dir: Path) -> Module1:
         CheckpointError: it is no run directory, has no state yet, or its state is damaged.
         BackendError: JAX has no device.
     """
-    stored = read_json(run_dir / "config.json")
-    try:
-        tree = upgraded(stored["config"])
-        if tree.get("stage") == StageName.matcher:
-            return load_dense(run_dir / MODULE1_FOLDER)
-        data, dense = tree["data"], dense_of(tree)
-        size, ppi = data["image_size"], float(data["ppi"])
-        frame = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-        enhancement = Enhancement(data.get("ridge_mask", "none"))
-    except (TypeError, KeyError, ValueError, AttributeError, ConfigError) as error:
-        raise CheckpointError(
-            f"{run_dir}: no run directory (it has no config.json of a run); give the run_dir of a training run"
-        ) from error
+    run = open_run(run_dir)
+    if run.stage is StageName.matcher:
+        return load_dense(run_dir / MODULE1_FOLDER)
+    dense = run.dense()
     which, step, variables = read_variables(run_dir)
     # float32, also after a training in bfloat16: the same results on every device.
     model = DenseModel.from_config(dense, jnp.float32)
-    return Module1(which, step, model, variables, dense, frame, ppi, enhancement)
+    return Module1(which, step, model, variables, dense, run.frame(), run.ppi(), run.ridge_mask())

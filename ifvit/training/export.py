@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
-from ifvit.errors import CheckpointError
+from ifvit.config.run_config import open_run
 from ifvit.storage.checkpoint import read_variables
-from ifvit.storage.json_files import read_json
 from ifvit.weights.errors import WeightsError
 from ifvit.weights.loftr import check_suffix, write_weights
 from ifvit.weights.merge import arrays_of
@@ -30,7 +28,7 @@ def export(run_dir: Path, output: str | PathLike[str]) -> str:
         CheckpointError: it is no run directory, contains no state, or its state is damaged.
     """
     check_suffix(output)
-    dense = _dense_config(run_dir)
+    dense = open_run(run_dir).tree["dense"]
     if not dense.get("use_loftr"):
         raise WeightsError(
             f"{run_dir}: its model has the plain encoder (dense.use_loftr=false), for which LoFTR has no names; "
@@ -48,14 +46,3 @@ def export(run_dir: Path, output: str | PathLike[str]) -> str:
         f"the {state_name} state of {run_dir}, step {step}: {len(arrays)} arrays, {parameters:,} parameters; "
         f"dense.temp_bug_fix={str(origin.temp_bug_fix).lower()} goes with them\nwritten to {output}"
     )
-
-
-def _dense_config(run_dir: Path) -> dict[str, Any]:
-    """The keys under `dense` of the run's config, which an earlier version may have written."""
-    stored = read_json(run_dir / "config.json")
-    try:
-        return stored["config"]["dense"]
-    except (TypeError, KeyError) as error:
-        raise CheckpointError(
-            f"{run_dir}: no run directory (it has no config.json of a run); give the run_dir of a training run"
-        ) from error

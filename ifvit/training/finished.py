@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from ifvit import table_text
 from ifvit.config import Config, StageName, as_tree, identity
+from ifvit.config.run_config import open_run
+from ifvit.errors import CheckpointError
 
 # The figures of a validation by stage, the objective first: key in metrics.json -> (title, number format).
 FIGURES = {
@@ -33,13 +35,13 @@ def finished(config: Config) -> Finished | None:
     """
     folder, steps = Path(config.run_dir), config.trainer.max_steps
     try:
-        run, metrics = (json.loads((folder / name).read_text()) for name in ("config.json", "metrics.json"))
+        run, metrics = open_run(folder), json.loads((folder / "metrics.json").read_text())
         start_time = (folder / "config.json").stat().st_mtime
-        is_same = identity(run["config"]) == identity(as_tree(config)) and metrics["step"] == steps
+        is_same = identity(run.tree) == identity(as_tree(config)) and metrics["step"] == steps
         has_newer_weights = any(_last_write(Path(path)) > start_time for path in _weight_paths(config))
         value = float(metrics[config.stage.objective])
         lines = outcome(config.stage, metrics)
-    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+    except (CheckpointError, OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return None
     if not is_same or has_newer_weights or not math.isfinite(value) or not (folder / "states" / str(steps)).is_dir():
         return None
