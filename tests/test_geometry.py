@@ -63,11 +63,11 @@ def test_cell_labels_against_brute_force(stride):
     points, rng = geometry.pixel_grid(*FRAME), np.random.default_rng(0)
     maps = [(warp(s).inverse(points), rng.random(FRAME) < 0.8, warp(s)(points)) for s in range(5)]
     map_ab, valid, map_ba = (jnp.stack(part) for part in zip(*maps, strict=True))
-    found = geometry.cell_labels(map_ab, valid & geometry.inside(map_ab, *FRAME), map_ba, stride)
+    labels = geometry.cell_labels(map_ab, valid & geometry.inside(map_ab, *FRAME), map_ba, stride)
     for k in range(5):
         inside = np.asarray(geometry.inside(map_ab[k], *FRAME))
         expected = brute_force_labels(np.asarray(map_ab[k]), maps[k][1] & inside, np.asarray(map_ba[k]), stride)
-        assert found[k].tolist() == expected
+        assert labels[k].tolist() == expected
         assert max(expected) >= 0
 
 

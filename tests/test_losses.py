@@ -117,9 +117,9 @@ def test_fine_without_targets_is_zero():
 
 def test_the_embedding_loss_by_hand():
     cosine, genuine = jnp.array([0.9, -0.2, 0.9, 0.3]), jnp.array([True, True, False, False])
-    found = losses.embedding(cosine, genuine, 0.4)
-    np.testing.assert_allclose(found.total, [0.1, 1.2, 0.5, 0.0], atol=1e-6)
-    np.testing.assert_array_equal(found.count, 1)
+    loss = losses.embedding(cosine, genuine, 0.4)
+    np.testing.assert_allclose(loss.total, [0.1, 1.2, 0.5, 0.0], atol=1e-6)
+    np.testing.assert_array_equal(loss.count, 1)
 
 
 def test_the_embedding_loss_draws_mates_together_and_others_apart_down_to_the_margin():
@@ -145,9 +145,9 @@ def test_arcface_by_hand():
     vectors = rng.normal(size=(5, 6))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     classes, labels = rng.normal(size=(4, 6)), np.array([0, 3, 1, 2, 2])
-    wanted = arcface_by_hand(vectors, classes, labels, 16.0, 0.4)
-    found = losses.arcface(jnp.array(vectors), jnp.array(classes), jnp.array(labels), scale=16.0, margin=0.4)
-    np.testing.assert_allclose(found.total, wanted, rtol=1e-4)
+    expected = arcface_by_hand(vectors, classes, labels, 16.0, 0.4)
+    loss = losses.arcface(jnp.array(vectors), jnp.array(classes), jnp.array(labels), scale=16.0, margin=0.4)
+    np.testing.assert_allclose(loss.total, expected, rtol=1e-4)
 
 
 def test_arcface_by_hand_where_the_margin_would_pass_half_a_turn():
@@ -158,9 +158,9 @@ def test_arcface_by_hand_where_the_margin_would_pass_half_a_turn():
         for c, lowered in ((np.array([-1.0, 0.05]), 0.4 * np.sin(0.4)), (np.array([0.3, 1.0]), 0.0))
     )
     assert np.arccos(true + 0.4 * np.sin(0.4)) + 0.4 > np.pi and true < -1
-    wanted = np.log(np.exp(4 * true) + np.exp(4 * other)) - 4 * true
-    found = losses.arcface(vectors, classes, jnp.array([0]), scale=4.0, margin=0.4)
-    np.testing.assert_allclose(found.total, wanted, rtol=1e-5)
+    expected = np.log(np.exp(4 * true) + np.exp(4 * other)) - 4 * true
+    loss = losses.arcface(vectors, classes, jnp.array([0]), scale=4.0, margin=0.4)
+    np.testing.assert_allclose(loss.total, expected, rtol=1e-5)
 
 
 def test_arcface_never_rewards_a_worse_angle():
@@ -168,8 +168,8 @@ def test_arcface_never_rewards_a_worse_angle():
     angle = np.linspace(0.05, np.pi - 0.01, 60)
     vectors = jnp.array(np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1))
     classes = jnp.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # every vector is as far from the second
-    found = losses.arcface(vectors, classes, jnp.zeros(60, int), scale=8.0, margin=0.4)
-    assert (np.diff(found.total) > 0).all()
+    loss = losses.arcface(vectors, classes, jnp.zeros(60, int), scale=8.0, margin=0.4)
+    assert (np.diff(loss.total) > 0).all()
 
 
 def test_arcface_teaches_vectors_and_classes():
@@ -187,5 +187,5 @@ def test_arcface_teaches_vectors_and_classes():
 
 @pytest.mark.parametrize("label", [-1, 3])
 def test_a_label_beyond_the_classes_stops_a_run(label):
-    found = losses.arcface(jnp.ones((1, 2)) / 2**0.5, jnp.eye(3, 2) + 1, jnp.array([label]), scale=64.0, margin=0.4)
-    assert np.isnan(found.total).all()
+    loss = losses.arcface(jnp.ones((1, 2)) / 2**0.5, jnp.eye(3, 2) + 1, jnp.array([label]), scale=64.0, margin=0.4)
+    assert np.isnan(loss.total).all()

@@ -108,8 +108,8 @@ def test_cell_is_centred_on_its_pixel(kind, random_variables):
         gradient = sum(map(jax.jit(jax.grad(cell)), (image + 1e-3 * ramp, image - 1e-3 * ramp)))
     else:
         gradient = jax.jit(jax.grad(cell))(image)
-    seen = np.flatnonzero(np.asarray(gradient[0, :, :, 0]).max(axis=1))
-    assert (seen[0], seen[-1]) == (128 - reach, 128 + reach)
+    field = np.flatnonzero(np.asarray(gradient[0, :, :, 0]).max(axis=1))
+    assert (field[0], field[-1]) == (128 - reach, 128 + reach)
 
 
 def test_batch_norm_momentum_and_eps(rng, random_variables):

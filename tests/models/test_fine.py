@@ -28,8 +28,8 @@ def test_windows_are_centred_on_the_cells_pixel(rng):
             row, column = RATIO * (cell // 5), RATIO * (cell % 5)
             for k in range(WINDOW**2):
                 y, x = row + k // WINDOW - RADIUS, column + k % WINDOW - RADIUS
-                held = 0 <= y < fine_map.shape[1] and 0 <= x < fine_map.shape[2]
-                np.testing.assert_array_equal(got[pair, m, k], fine_map[pair, y, x] if held else 0)
+                inside = 0 <= y < fine_map.shape[1] and 0 <= x < fine_map.shape[2]
+                np.testing.assert_array_equal(got[pair, m, k], fine_map[pair, y, x] if inside else 0)
 
 
 def test_expectation_of_one_place_is_that_place():

@@ -13,7 +13,7 @@ from ifvit.models.matcher import Branch, BranchInput, MatcherModel, from_dense
 NARROW = {"stem_width": 4, "stage_widths": (4, 8, 8), "d_model": 8, "num_heads": 2, "num_layers": 2}
 
 
-def seen(side, seed=0, cells=None):
+def branch_input(side, seed=0, cells=None):
     a, b = jax.random.uniform(jax.random.key(seed), (2, 2, side, side))
     shape = (2, side // 16, side // 16)
     return BranchInput(a, b, jnp.ones(shape) if cells is None else cells, jnp.ones(shape))
@@ -22,7 +22,7 @@ def seen(side, seed=0, cells=None):
 @pytest.fixture(scope="module", params=[False, True], ids=["two branches", "shared"])
 def matcher(request):
     model = MatcherModel(Branch(**NARROW, vector=6), request.param)
-    return model, model.init(jax.random.key(1), seen(64), seen(48))
+    return model, model.init(jax.random.key(1), branch_input(64), branch_input(48))
 
 
 def dense_variables(**other):
@@ -33,7 +33,7 @@ def dense_variables(**other):
 
 def test_vectors_have_length_one(matcher):
     model, variables = matcher
-    output = model.apply(variables, seen(64), seen(48))
+    output = model.apply(variables, branch_input(64), branch_input(48))
     for branch, cells in zip(output, (16, 9), strict=True):
         for vector in (branch.vector_a, branch.vector_b):
             assert vector.shape == (2, 6)
@@ -46,23 +46,24 @@ def test_vectors_have_length_one(matcher):
 
 def test_names_of_the_branches(matcher):
     model, variables = matcher
-    wanted = {"both_branches"} if model.shared else {"global_branch", "local_branch"}
-    assert set(variables["params"]) == set(variables["batch_stats"]) == wanted
+    branches = {"both_branches"} if model.shared else {"global_branch", "local_branch"}
+    assert set(variables["params"]) == set(variables["batch_stats"]) == branches
     assert set(variables["params"][model.names[0]]) == {"backbone", "transformer", "embed"}
 
 
 def test_only_the_cells_that_count_make_the_vector(matcher):
     model, variables = matcher
     half = jnp.zeros((2, 4, 4)).at[:, :2].set(1)
-    whole, upper = (
-        model.apply(variables, seen(64, cells=cells), seen(48)).of_global for cells in (jnp.ones((2, 4, 4)), half)
+    full, upper = (
+        model.apply(variables, branch_input(64, cells=cells), branch_input(48)).of_global
+        for cells in (jnp.ones((2, 4, 4)), half)
     )
     branch = variables["params"][model.names[0]]
     tokens = DenseModel(**NARROW).apply(
         {"params": {k: v for k, v in branch.items() if k != "embed"},
-         "batch_stats": variables["batch_stats"][model.names[0]]}, *seen(64)[:2],
+         "batch_stats": variables["batch_stats"][model.names[0]]}, *branch_input(64)[:2],
     ).coarse_a  # fmt: skip
-    for output, count in ((whole, 16), (upper, 8)):
+    for output, count in ((full, 16), (upper, 8)):
         mean = tokens[:, :count].mean(1) @ branch["embed"]["kernel"] + branch["embed"]["bias"]
         np.testing.assert_allclose(output.vector_a, mean / jnp.linalg.norm(mean, axis=-1, keepdims=True), atol=1e-5)
 
@@ -70,16 +71,16 @@ def test_only_the_cells_that_count_make_the_vector(matcher):
 def test_each_branch_begins_as_module_1_to_the_bit(matcher):
     model, variables = matcher
     dense = dense_variables()
-    made = from_dense(model, variables, dense)
+    merged = from_dense(model, variables, dense)
     for kind in ("params", "batch_stats"):
         for name in model.names:
-            own = {key: value for key, value in made[kind][name].items() if key != "embed"}
+            own = {key: value for key, value in merged[kind][name].items() if key != "embed"}
             assert jax.tree.structure(own) == jax.tree.structure(dict(dense[kind]))
             for mine, given in zip(jax.tree.leaves(own), jax.tree.leaves(dense[kind]), strict=True):
                 assert np.asarray(mine).tobytes() == np.asarray(given).tobytes()
     for name in model.names:
         np.testing.assert_array_equal(
-            made["params"][name]["embed"]["kernel"], variables["params"][name]["embed"]["kernel"]
+            merged["params"][name]["embed"]["kernel"], variables["params"][name]["embed"]["kernel"]
         )
 
 
@@ -109,24 +110,27 @@ def test_a_fine_stage_comes_along():
     wide = {"backbone": "resnet_fpn_8_2", "stem_width": 4, "stage_widths": (4, 8, 8), "fine": "loftr"}
     model = MatcherModel(Branch(**NARROW | wide, vector=6), True)
     image = jnp.zeros((1, 32, 32))
-    one = BranchInput(image, image, jnp.ones((1, 4, 4)))
+    inputs = BranchInput(image, image, jnp.ones((1, 4, 4)))
 
     def filled(value, init, *inputs):
         shapes = jax.eval_shape(init, jax.random.key(0), *inputs)
         return jax.tree.map(lambda x: jnp.full(x.shape, value, x.dtype), shapes)
 
-    variables, dense = filled(1, model.init, one, one), filled(2, DenseModel(**NARROW | wide).init, image, image)
-    made = from_dense(model, variables, dense)["params"]["both_branches"]
-    assert {"fine_preprocess", "fine_transformer", "backbone", "transformer", "embed"} == set(made)
-    assert all((leaf == 2).all() for leaf in jax.tree.leaves(made["fine_transformer"]))
-    assert all((leaf == 1).all() for leaf in jax.tree.leaves(made["embed"]))
+    variables, dense = (
+        filled(1, model.init, inputs, inputs),
+        filled(2, DenseModel(**NARROW | wide).init, image, image),
+    )
+    merged = from_dense(model, variables, dense)["params"]["both_branches"]
+    assert {"fine_preprocess", "fine_transformer", "backbone", "transformer", "embed"} == set(merged)
+    assert all((leaf == 2).all() for leaf in jax.tree.leaves(merged["fine_transformer"]))
+    assert all((leaf == 1).all() for leaf in jax.tree.leaves(merged["embed"]))
 
 
 def test_padding_is_in_no_attention_and_no_p(matcher):
     model, variables = matcher
     real = jnp.ones((2, 3, 3)).at[:, 2].set(0)
-    padded = seen(48)._replace(mask=real)
-    usual, masked = (model.apply(variables, seen(64), local).of_local for local in (seen(48), padded))
+    padded = branch_input(48)._replace(mask=real)
+    usual, masked = (model.apply(variables, branch_input(64), local).of_local for local in (branch_input(48), padded))
     np.testing.assert_allclose(jnp.exp(masked.log_p[:, 6:, :6]), 0, atol=1e-6)
     np.testing.assert_allclose(jnp.exp(masked.log_p[:, :6, 6:]), 0, atol=1e-6)
     assert jnp.abs(masked.vector_a - usual.vector_a).max() > 1e-5
@@ -135,15 +139,15 @@ def test_padding_is_in_no_attention_and_no_p(matcher):
 def test_a_vector_of_nothing_is_a_number_and_teaches(matcher):
     """No token and no bias: without a bound in the norm the gradient would be no number."""
     model, variables = matcher
-    none = seen(64)._replace(cells=jnp.zeros((2, 4, 4)))
+    none = branch_input(64)._replace(cells=jnp.zeros((2, 4, 4)))
 
     def alike(params):
-        return model.apply(variables | {"params": params}, none, seen(48)).of_global.cosine.sum()
+        return model.apply(variables | {"params": params}, none, branch_input(48)).of_global.cosine.sum()
 
     gradient = jax.grad(alike)(variables["params"])
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
 def test_models_of_one_config_are_equal_so_that_nothing_is_compiled_twice():
-    one, other = (MatcherModel(Branch(**NARROW, vector=6)) for _ in range(2))
-    assert one == other and hash(one) == hash(other)
+    model, other = (MatcherModel(Branch(**NARROW, vector=6)) for _ in range(2))
+    assert model == other and hash(model) == hash(other)

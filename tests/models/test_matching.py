@@ -29,13 +29,13 @@ def brute_force(p, grid_a, grid_b, threshold, border, mask_a=None, mask_b=None):
             top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
         return top + border <= row < bottom - border and left + border <= column < right - border
 
-    found = [
+    matches = [
         (i, j, p[i, j])
         for i, j in np.ndindex(p.shape)
         if p[i, j] > threshold and p[i, j] == p[i].max() == p[:, j].max()
         if allowed(i, grid_a, mask_a) and allowed(j, grid_b, mask_b)
     ]
-    return sorted(found, key=lambda match: -match[2])
+    return sorted(matches, key=lambda match: -match[2])
 
 
 def check(matches, expected, max_matches):
@@ -76,11 +76,11 @@ def test_masked_cells_take_no_probability(rng):
     a, b = (jnp.asarray(rng.normal(size=(1, n, 8)), jnp.float32) for n in (6, 4))
     mask_a, mask_b = jnp.array([[[1.0, 1, 0], [1, 1, 0]]]), jnp.array([[1.0, 1, 1, 0]])
     p = np.exp(log_dual_softmax(a, b, 0.1, mask_a, mask_b))[0]
-    kept = np.array([0, 1, 3, 4])
-    np.testing.assert_allclose(p[kept, :3], np.exp(log_dual_softmax(a[:, kept], b[:, :3], 0.1))[0], atol=1e-6)
-    assert p[[2, 5], :3].max() == p[kept, 3].max() == 0
+    real = np.array([0, 1, 3, 4])
+    np.testing.assert_allclose(p[real, :3], np.exp(log_dual_softmax(a[:, real], b[:, :3], 0.1))[0], atol=1e-6)
+    assert p[[2, 5], :3].max() == p[real, 3].max() == 0
     only_a = np.exp(log_dual_softmax(a, b, 0.1, mask_a))[0]
-    np.testing.assert_allclose(only_a[kept], np.exp(log_dual_softmax(a[:, kept], b, 0.1))[0], atol=1e-6)
+    np.testing.assert_allclose(only_a[real], np.exp(log_dual_softmax(a[:, real], b, 0.1))[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("border", [0, 1])
@@ -118,8 +118,8 @@ def test_threshold_is_exclusive_and_ties_give_one_match():
     p = jnp.full((1, 4, 4), 0.25)
     options = dict(border=0, max_matches=4)
     log_p = jnp.log(p)
-    one = extract_matches(log_p, (2, 2), (2, 2), threshold=0.2, **options)
-    np.testing.assert_array_equal(one.cells[0], [[0, 0], [-1, -1], [-1, -1], [-1, -1]])
+    matches = extract_matches(log_p, (2, 2), (2, 2), threshold=0.2, **options)
+    np.testing.assert_array_equal(matches.cells[0], [[0, 0], [-1, -1], [-1, -1], [-1, -1]])
     none = extract_matches(log_p, (2, 2), (2, 2), threshold=float(jnp.exp(log_p[0, 0, 0])), **options)
     assert (none.cells == -1).all() and (none.confidence == 0).all()
 

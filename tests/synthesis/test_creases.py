@@ -38,9 +38,9 @@ def line(**changes):
 
 def test_a_line_lies_where_it_says():
     depth = np.asarray(line_depth(line()))
-    there = depth > 0
-    assert np.abs(Y[there] - 368).max() < 10 < np.abs(Y[there] - 368).max() + 2
-    assert np.abs(X[there] - 256).max() < 100 < np.abs(X[there] - 256).max() + 5
+    inside = depth > 0
+    assert np.abs(Y[inside] - 368).max() < 10 < np.abs(Y[inside] - 368).max() + 2
+    assert np.abs(X[inside] - 256).max() < 100 < np.abs(X[inside] - 256).max() + 5
     middle = depth[np.argmin(np.abs(Y[:, 0] - 368)), np.argmin(np.abs(X[0] - 256))]
     assert middle == pytest.approx(1, abs=0.02) == depth.max()
 

@@ -56,10 +56,10 @@ def test_it_never_folds(bends):
 
 def test_the_derivatives_are_those_of_the_map(bends):
     """Against automatic differentiation, also in the sticking ellipse and far outside."""
-    some = POINTS[::37, ::29].reshape(-1, 2)
+    points = POINTS[::37, ::29].reshape(-1, 2)
     for bent in bends[:4]:
-        slopes = jax.vmap(jax.jacfwd(bent))(some) - jnp.eye(2)
-        bend = displacement(bent, some[:, 0], some[:, 1])
+        slopes = jax.vmap(jax.jacfwd(bent))(points) - jnp.eye(2)
+        bend = displacement(bent, points[:, 0], points[:, 1])
         ours = jnp.stack([jnp.stack([bend.xx, bend.xy], -1), jnp.stack([bend.yx, bend.yy], -1)], -2)
         np.testing.assert_allclose(ours, slopes, atol=1e-4)
 
@@ -74,8 +74,8 @@ def test_the_middle_sticks_and_the_outside_moves(bends):
 
 def test_no_strength_no_bend():
     still = draw(jax.random.split(jax.random.key(1), 3), 0.0)
-    one: Distortion = jax.tree.map(lambda leaf: leaf[0], still)
-    np.testing.assert_array_equal(one(POINTS), POINTS)
+    distortion: Distortion = jax.tree.map(lambda leaf: leaf[0], still)
+    np.testing.assert_array_equal(distortion(POINTS), POINTS)
 
 
 def test_strength_scales_it():

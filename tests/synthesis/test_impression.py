@@ -60,20 +60,20 @@ def shown(finger, impression, points=POINTS, ppi=FRAME_PPI):
 
 
 def test_the_maps_undo_each_other(impressions):
-    for one in impressions:
-        assert np.abs(one.from_finger(one.to_finger(POINTS)) - POINTS).max() < 0.05
-        assert np.abs(one.to_finger(one.from_finger(POINTS)) - POINTS).max() < 0.05
+    for impression in impressions:
+        assert np.abs(impression.from_finger(impression.to_finger(POINTS)) - POINTS).max() < 0.05
+        assert np.abs(impression.to_finger(impression.from_finger(POINTS)) - POINTS).max() < 0.05
 
 
 def test_the_map_between_two_does_not_fold(impressions):
     """det J > 1/2 everywhere, by differences of half a pixel, for all pairs."""
     h = 0.5
 
-    def area(one, other):
-        def there(offset):
-            return other.from_finger(one.to_finger(POINTS[::4, ::4] + jnp.array(offset)))
+    def area(impression, other):
+        def mapped(offset):
+            return other.from_finger(impression.to_finger(POINTS[::4, ::4] + jnp.array(offset)))
 
-        dx, dy = (there((h, 0)) - there((-h, 0))) / (2 * h), (there((0, h)) - there((0, -h))) / (2 * h)
+        dx, dy = (mapped((h, 0)) - mapped((-h, 0))) / (2 * h), (mapped((0, h)) - mapped((0, -h))) / (2 * h)
         return dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]
 
     area = jax.jit(area)
@@ -84,28 +84,28 @@ def test_the_map_between_two_does_not_fold(impressions):
 def test_ridges_lie_where_the_map_says(finger, impressions):
     """A's clean ridges, carried over to B by the map, are B's."""
     for a, b in zip(impressions, impressions[1:], strict=False):
-        there = a.from_finger(b.to_finger(POINTS))
-        both = np.asarray(touched(b, POINTS) & touched(a, there))
-        carried = geometry.sample(clean(finger.wave, a, POINTS), there, 0.0)
-        ours = np.asarray(clean(finger.wave, b, POINTS))
+        points_a = a.from_finger(b.to_finger(POINTS))
+        both = np.asarray(touched(b, POINTS) & touched(a, points_a))
+        carried = geometry.sample(clean(finger.wave, a, POINTS), points_a, 0.0)
+        ridges_b = np.asarray(clean(finger.wave, b, POINTS))
         assert both.mean() > 0.1
-        assert np.corrcoef(np.asarray(carried)[both], ours[both])[0, 1] > 0.97
+        assert np.corrcoef(np.asarray(carried)[both], ridges_b[both])[0, 1] > 0.97
 
 
 def test_the_fingers_minutiae_are_found_on_the_impression(finger, impressions):
     """Found anew on its clean ridges, they lie within a third of a period of where the map puts the finger's."""
     of_finger = find_minutiae(finger.wave, finger.theta, finger.period)
-    for one in impressions[:3]:
-        held = one.to_finger(POINTS)
-        wave = geometry.sample(finger.wave, held, 0.0)
+    for impression in impressions[:3]:
+        places = impression.to_finger(POINTS)
+        wave = geometry.sample(finger.wave, places, 0.0)
         # The flow's direction turns with the finger; what the skin's distortion adds is a few degrees.
-        x, y = (jnp.round(held[..., k]).astype(int) for k in (0, 1))
+        x, y = (jnp.round(places[..., k]).astype(int) for k in (0, 1))
         at = jnp.clip(y, 0, FRAME_HEIGHT - 1), jnp.clip(x, 0, FRAME_WIDTH - 1)
-        found = find_minutiae(wave, finger.theta[at] + one.angle, finger.period[at])
-        carried = np.asarray(one.from_finger(of_finger.points))
-        inner = np.asarray(of_finger.real) & np.asarray(depth(one, carried) > 20)
+        minutiae = find_minutiae(wave, finger.theta[at] + impression.angle, finger.period[at])
+        carried = np.asarray(impression.from_finger(of_finger.points))
+        inner = np.asarray(of_finger.real) & np.asarray(depth(impression, carried) > 20)
         inner &= ((carried > 20) & (carried < np.array([IMAGE_WIDTH, IMAGE_HEIGHT]) - 20)).all(-1)
-        distance, _ = cKDTree(np.asarray(found.points)[np.asarray(found.real)]).query(carried[inner])
+        distance, _ = cKDTree(np.asarray(minutiae.points)[np.asarray(minutiae.real)]).query(carried[inner])
         assert inner.sum() > 15
         assert (distance < 3).mean() > 0.9 and np.median(distance) < 0.5
 
@@ -113,7 +113,7 @@ def test_the_fingers_minutiae_are_found_on_the_impression(finger, impressions):
 def test_contact_is_one_piece_of_natural_size():
     for sensor, low, high in ((Sensor.optical, 0.25, 0.6), (Sensor.inked, 0.5, 0.85)):
         settings = dataclasses.replace(SETTINGS, rotation_deg=0.0, shift_mm=0.0, sensors=(sensor,))
-        masks = np.stack([touched(one, POINTS) for one in drawn(settings, 20)])
+        masks = np.stack([touched(impression, POINTS) for impression in drawn(settings, 20)])
         area = masks.mean((1, 2))
         assert low < area.min() and area.max() < high and area.std() > 0.01
         for mask in masks:
@@ -122,32 +122,37 @@ def test_contact_is_one_piece_of_natural_size():
 
 def test_depth_counts_px_along_the_shorter_axis(impressions):
     """0 on the outline; half the shorter axis in the middle, but for the bends of the outline; in between even."""
-    for one in impressions:
-        inside = np.asarray(depth(one, POINTS)) > 0
+    for impression in impressions:
+        inside = np.asarray(depth(impression, POINTS)) > 0
         edge = inside ^ ndimage.binary_erosion(inside)
         edge[[0, -1]] = edge[:, [0, -1]] = False
-        assert np.abs(np.asarray(depth(one, POINTS))[edge]).max() < 3
-        assert float(depth(one, one.middle)) == pytest.approx(float(one.contact.half.min()), rel=0.15)
-        along = one.heading if one.contact.half[0] < one.contact.half[1] else one.heading[::-1] * np.array([-1, 1])
-        ahead = depth(one, one.middle + np.array([[20.0], [40.0], [60.0]]) * along)
+        assert np.abs(np.asarray(depth(impression, POINTS))[edge]).max() < 3
+        smallest = float(impression.contact.half.min())
+        assert float(depth(impression, impression.middle)) == pytest.approx(smallest, rel=0.15)
+        heading, half = impression.heading, impression.contact.half
+        along = heading if half[0] < half[1] else heading[::-1] * np.array([-1, 1])
+        ahead = depth(impression, impression.middle + np.array([[20.0], [40.0], [60.0]]) * along)
         np.testing.assert_allclose(np.diff(ahead), -20, atol=1)
 
 
 def test_pose_stays_within_the_settings():
     many = drawn(SETTINGS, 200, seed=3)
-    angle = np.degrees([one.angle for one in many])
+    angle = np.degrees([impression.angle for impression in many])
     assert np.abs(angle).max() <= 30 and np.abs(angle).max() > 27
     turned = dataclasses.replace(SETTINGS, distortion=0.0, rotation_deg=90.0)
-    for one in drawn(turned, 3):  # the middle of the contact stays, what is right of it goes down for a positive angle
-        np.testing.assert_allclose(one.from_finger(one.contact.centre), one.middle, atol=1e-3)
-        right = one.from_finger(one.contact.centre + jnp.array([10.0, 0.0])) - one.middle
-        np.testing.assert_allclose(right, 10 * np.array([np.cos(one.angle), np.sin(one.angle)]), atol=1e-3)
+    # The middle of the contact stays; what is right of it goes down for a positive angle.
+    for impression in drawn(turned, 3):
+        np.testing.assert_allclose(impression.from_finger(impression.contact.centre), impression.middle, atol=1e-3)
+        right = impression.from_finger(impression.contact.centre + jnp.array([10.0, 0.0])) - impression.middle
+        np.testing.assert_allclose(
+            right, 10 * np.array([np.cos(impression.angle), np.sin(impression.angle)]), atol=1e-3
+        )
 
 
 def pressed(**changes):
     """Where on the finger 400 impressions are pressed, (N, 2) mm from the middle of the pad, and their half sizes."""
     many = drawn(dataclasses.replace(SETTINGS, **changes), 400, seed=6)
-    centre, half = (np.stack([getattr(one.contact, name) for one in many]) for name in ("centre", "half"))
+    centre, half = (np.stack([getattr(impression.contact, name) for impression in many]) for name in ("centre", "half"))
     return (centre - np.array(PAD)) / PX_PER_MM, centre, half
 
 
@@ -167,25 +172,25 @@ def test_nothing_touches_beyond_the_finger():
 
 
 def test_the_image_is_about_the_contact_wherever_it_is():
-    for one in drawn(SETTINGS, 50, seed=7):
-        room = np.maximum(np.array([IMAGE_WIDTH, IMAGE_HEIGHT]) / 2 - one.contact.half, 0)
-        assert (np.abs(one.middle - MIDDLE) <= 0.6 * room + 2 * PX_PER_MM + 1e-3).all()
+    for impression in drawn(SETTINGS, 50, seed=7):
+        room = np.maximum(np.array([IMAGE_WIDTH, IMAGE_HEIGHT]) / 2 - impression.contact.half, 0)
+        assert (np.abs(impression.middle - MIDDLE) <= 0.6 * room + 2 * PX_PER_MM + 1e-3).all()
 
 
 def test_pressed_elsewhere_the_skin_is_bent_alike(impressions):
-    one = impressions[0]
-    other = one.pressed_at(one.contact.centre + jnp.array([30.0, -50.0]))
-    np.testing.assert_allclose(other.middle, one.middle)
-    moved = other.to_finger(POINTS) - one.to_finger(POINTS)
+    impression = impressions[0]
+    other = impression.pressed_at(impression.contact.centre + jnp.array([30.0, -50.0]))
+    np.testing.assert_allclose(other.middle, impression.middle)
+    moved = other.to_finger(POINTS) - impression.to_finger(POINTS)
     np.testing.assert_allclose(moved, np.broadcast_to([30.0, -50.0], moved.shape), atol=1e-3)
 
 
 def test_dark_ridges_on_a_light_ground(finger):
-    for one in drawn(PLAIN, 3):
-        image = shown(finger, one)
-        ridges = np.asarray(clean(finger.wave, one, POINTS))
-        deep = np.asarray(depth(one, POINTS)) > 25
-        ground = np.asarray(depth(one, POINTS)) < -25
+    for impression in drawn(PLAIN, 3):
+        image = shown(finger, impression)
+        ridges = np.asarray(clean(finger.wave, impression, POINTS))
+        deep = np.asarray(depth(impression, POINTS)) > 25
+        ground = np.asarray(depth(impression, POINTS)) < -25
         assert image.min() >= 0 and image.max() <= 1
         assert image[deep & (ridges > 0.8)].max() < 0.35
         assert image[deep & (ridges < -0.8)].min() > 0.75
@@ -194,10 +199,11 @@ def test_dark_ridges_on_a_light_ground(finger):
 
 def test_moisture_thickens_ridges(finger):
     """Dry skin shows fewer dark pixels, wet skin more: one sigmoid, shifted."""
-    (one,) = drawn(PLAIN, 1)
-    deep = np.asarray(depth(one, POINTS)) > 25
+    (impression,) = drawn(PLAIN, 1)
+    deep = np.asarray(depth(impression, POINTS)) > 25
     dark = [
-        (shown(finger, one._replace(moisture=jnp.float32(m))) < 0.5)[deep].mean() for m in (-0.4, -0.2, 0, 0.2, 0.4)
+        (shown(finger, impression._replace(moisture=jnp.float32(m))) < 0.5)[deep].mean()
+        for m in (-0.4, -0.2, 0, 0.2, 0.4)
     ]
     assert (np.diff(dark) > 0.02).all() and 0.4 < dark[2] < 0.6
 
@@ -208,10 +214,10 @@ def test_wear_and_noise_take_the_ridges_away_from_the_ideal(finger, name, streng
     for strength in strengths:
         settings = dataclasses.replace(PLAIN, **{name: strength})
         each = []
-        for one in drawn(settings, 3):
-            deep = np.asarray(depth(one, POINTS)) > 10
-            ridges = np.asarray(clean(finger.wave, one, POINTS))
-            each.append(-np.corrcoef(shown(finger, one)[deep], ridges[deep])[0, 1])
+        for impression in drawn(settings, 3):
+            deep = np.asarray(depth(impression, POINTS)) > 10
+            ridges = np.asarray(clean(finger.wave, impression, POINTS))
+            each.append(-np.corrcoef(shown(finger, impression)[deep], ridges[deep])[0, 1])
         fit.append(np.mean(each))
     assert fit[0] > 0.95 and fit[0] > fit[1] + 0.005 and fit[1] > fit[2] + 0.005
 
@@ -223,15 +229,15 @@ CUTS = jnp.zeros(RASTER, jnp.uint8).at[:, 120:124].set(DEEPEST // 4).at[130:140]
 
 def test_creases_belong_to_the_finger(finger):
     """What creases change in an impression, carried over by the map, is what they change in the other."""
-    a, b = (one._replace(**LIGHTLY) for one in drawn(PLAIN, 2))
+    a, b = (impression._replace(**LIGHTLY) for impression in drawn(PLAIN, 2))
     changed = []
-    for one in (a, b):
-        before, after = (shown(finger._replace(creases=cuts), one) for cuts in (0 * CUTS, CUTS))
+    for impression in (a, b):
+        before, after = (shown(finger._replace(creases=cuts), impression) for cuts in (0 * CUTS, CUTS))
         assert (after >= before).all()  # ink goes
         changed.append(after - before)
-    there = a.from_finger(b.to_finger(POINTS))
-    both = np.asarray((depth(a, there) > 20) & (depth(b, POINTS) > 20) & geometry.inside(there, 480, 400))
-    carried = np.asarray(geometry.sample(jnp.asarray(changed[0]), there, 0.0))
+    points_a = a.from_finger(b.to_finger(POINTS))
+    both = np.asarray((depth(a, points_a) > 20) & (depth(b, POINTS) > 20) & geometry.inside(points_a, 480, 400))
+    carried = np.asarray(geometry.sample(jnp.asarray(changed[0]), points_a, 0.0))
     assert both.mean() > 0.1 and changed[1][both].max() > 0.5
     assert np.corrcoef(carried[both], changed[1][both])[0, 1] > 0.95
 
@@ -264,14 +270,14 @@ def test_no_creases_and_no_breaks_is_a_finger_without(finger):
 
 def test_dry_skin_breaks_and_wet_skin_does_not(finger):
     many = drawn(SETTINGS, 100, seed=8)
-    moisture, breaks = (np.array([getattr(one, name) for one in many]) for name in ("moisture", "breaks"))
+    moisture, breaks = (np.array([getattr(impression, name) for impression in many]) for name in ("moisture", "breaks"))
     assert ((breaks > 0) == (moisture < 0.2 * (2 * DRY - 1))).all() and 0.9 * BREAKS < breaks.max() <= BREAKS
     assert np.corrcoef(moisture[breaks > 0], breaks[breaks > 0])[0, 1] < -0.99
-    (one,) = drawn(PLAIN, 1)
-    ridges = (np.asarray(depth(one, POINTS)) > 25) & (np.asarray(clean(finger.wave, one, POINTS)) > 0.8)
+    (impression,) = drawn(PLAIN, 1)
+    ridges = (np.asarray(depth(impression, POINTS)) > 25) & (np.asarray(clean(finger.wave, impression, POINTS)) > 0.8)
     pieces = []
     for strength in (0.0, 1.0, 2.0):
-        dark = (shown(finger, one._replace(breaks=jnp.float32(BREAKS * strength))) < 0.5) & ridges
+        dark = (shown(finger, impression._replace(breaks=jnp.float32(BREAKS * strength))) < 0.5) & ridges
         pieces.append(ndimage.label(dark)[1])
     assert pieces[1] > 2 * pieces[0] and pieces[2] > pieces[1]
 
@@ -279,26 +285,29 @@ def test_dry_skin_breaks_and_wet_skin_does_not(finger):
 def test_each_sensor_has_its_look(finger):
     def ground(sensor):
         settings = dataclasses.replace(SETTINGS, sensors=(sensor,))
-        return [np.median(shown(finger, one)[np.asarray(depth(one, POINTS)) < -30]) for one in drawn(settings, 4)]
+        return [
+            np.median(shown(finger, impression)[np.asarray(depth(impression, POINTS)) < -30])
+            for impression in drawn(settings, 4)
+        ]
 
     assert min(ground(Sensor.optical)) > 0.9 and max(ground(Sensor.capacitive)) < 0.85
     settings = dataclasses.replace(SETTINGS, sensors=(Sensor.capacitive, Sensor.inked))
-    which = np.array([int(one.sensor) for one in drawn(settings, 60)])
+    which = np.array([int(impression.sensor) for impression in drawn(settings, 60)])
     assert set(which) == {0, 1} and 0.25 < which.mean() < 0.75
 
 
 def test_resolution_changes_the_pixels_not_the_print(finger):
-    (one,) = drawn(PLAIN, 1)
-    fine = shown(finger, one)
-    coarse = shown(finger, one, frame_points(240, 200, 250), 250.0)
+    (impression,) = drawn(PLAIN, 1)
+    fine = shown(finger, impression)
+    coarse = shown(finger, impression, frame_points(240, 200, 250), 250.0)
     halved = fine.reshape(240, 2, 200, 2).mean((1, 3))
     assert np.corrcoef(halved.ravel(), coarse.ravel())[0, 1] > 0.98
 
 
 def test_a_key_is_an_impression(finger):
-    one, same = (shown(finger, drawn(SETTINGS, 1, seed=4)[0]) for _ in range(2))
-    np.testing.assert_array_equal(one, same)
-    assert np.abs(one - shown(finger, drawn(SETTINGS, 1, seed=5)[0])).mean() > 0.02
+    image, same = (shown(finger, drawn(SETTINGS, 1, seed=4)[0]) for _ in range(2))
+    np.testing.assert_array_equal(image, same)
+    assert np.abs(image - shown(finger, drawn(SETTINGS, 1, seed=5)[0])).mean() > 0.02
 
 
 # Means of grey, per cent, over tiles of 80 x 80 px, of impression 1 of finger 1 (keys below); rows from the top.
@@ -317,7 +326,7 @@ def test_a_key_is_the_finger_and_impression_it_was():
     finger = grow_finger(jax.random.key(1))
     image = shown(finger, draw_impression(jax.random.key(1), SETTINGS))
     tiles = 100 * image.reshape(6, 80, 5, 80).mean((1, 3))
-    wanted = np.array([[float(v) for v in line.split()] for line in GOLDEN.split("\n") if line])
+    expected = np.array([[float(v) for v in line.split()] for line in GOLDEN.split("\n") if line])
     np.testing.assert_allclose(
-        tiles, wanted, atol=0.3, err_msg="raise RECIPE in ifvit/data/finger_pool.py, then renew these"
+        tiles, expected, atol=0.3, err_msg="raise RECIPE in ifvit/data/finger_pool.py, then renew these"
     )

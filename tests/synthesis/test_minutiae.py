@@ -63,10 +63,10 @@ def test_a_dislocation_is_one_minutia_at_its_tip(charge, psi):
     (along, across), phase = tip(charge, psi)
     for alpha, centre in ((0.0, (60, 60)), (0.7, (58.3, 61.8)), (np.pi / 2, (60.5, 60.5)), (2.9, (63.4, 59.1))):
         points, angle, kind = real(minutiae_of(dislocation(charge, psi, alpha, centre), alpha))
-        there = np.array(centre) + along * np.array([np.cos(alpha), np.sin(alpha)])
-        there = there + across * np.array([-np.sin(alpha), np.cos(alpha)])
+        place = np.array(centre) + along * np.array([np.cos(alpha), np.sin(alpha)])
+        place = place + across * np.array([-np.sin(alpha), np.cos(alpha)])
         assert len(points) == 1
-        assert np.linalg.norm(points[0] - there) < 0.25
+        assert np.linalg.norm(points[0] - place) < 0.25
         assert kind[0] == (TipKind.ENDING if charge * np.cos(phase) > 0 else TipKind.BIFURCATION)
         assert 0 <= angle[0] < 2 * np.pi
         assert np.cos(angle[0] - alpha) == pytest.approx(charge, abs=1e-5)
@@ -76,10 +76,10 @@ def test_the_side_of_the_flow_does_not_matter():
     """A direction modulo pi jumps from pixel to pixel where it is near 0; the place and the angle do not."""
     wave = dislocation(1, 0.4, 0.0, (60.2, 59.7))
     theta = np.random.default_rng(3).normal(0, 0.02, wave.shape) + np.pi * (np.indices(wave.shape).sum(0) % 2)
-    found, plain = minutiae_of(wave, theta), minutiae_of(wave, 0.0)
-    assert found.real.sum() == plain.real.sum() == 1
-    np.testing.assert_allclose(found.points[0], plain.points[0], atol=0.5)
-    assert np.cos(found.angle[0] - plain.angle[0]) > 0.99
+    finger_minutiae, plain = minutiae_of(wave, theta), minutiae_of(wave, 0.0)
+    assert finger_minutiae.real.sum() == plain.real.sum() == 1
+    np.testing.assert_allclose(finger_minutiae.points[0], plain.points[0], atol=0.5)
+    assert np.cos(finger_minutiae.angle[0] - plain.angle[0]) > 0.99
 
 
 def test_whole_ridges_have_none():
@@ -162,14 +162,14 @@ def fingers():
 
 
 @pytest.fixture(scope="module")
-def found(fingers):
+def finger_minutiae(fingers):
     singly = [minutiae_of(*fields) for fields in zip(fingers.wave, fingers.theta, fingers.period, strict=True)]
     return jax.tree.map(lambda *values: np.stack(values), *singly)
 
 
-def test_a_finger_does_not_depend_on_its_batch(fingers, found):
+def test_a_finger_does_not_depend_on_its_batch(fingers, finger_minutiae):
     batched = jax.jit(jax.vmap(find_minutiae))(fingers.wave, fingers.theta, fingers.period)
-    for name, values in found._asdict().items():
+    for name, values in finger_minutiae._asdict().items():
         np.testing.assert_array_equal(np.asarray(getattr(batched, name)), values, err_msg=name)
 
 
@@ -213,12 +213,12 @@ def comparable(points, theta, period):
     return points[inside & ((turn * period)[y, x] < 0.4)]
 
 
-def test_grown_fingers_have_those_of_their_skeletons(fingers, found):
+def test_grown_fingers_have_those_of_their_skeletons(fingers, finger_minutiae):
     """Ridge ends are ends of the ridges' skeleton; bifurcations are ends of the valleys' skeleton."""
     hits = {TipKind.ENDING: np.zeros(4), TipKind.BIFURCATION: np.zeros(4)}
     for n in range(FINGERS):
         wave, theta, period = fingers.wave[n], fingers.theta[n], fingers.period[n]
-        points, _, kinds = real(jax.tree.map(lambda values, n=n: values[n], found))
+        points, _, kinds = real(jax.tree.map(lambda values, n=n: values[n], finger_minutiae))
         for kind, image in ((TipKind.ENDING, wave >= 0), (TipKind.BIFURCATION, wave < 0)):
             ends, mine, near = skeleton_ends(image), points[kinds == kind], MATCH * period.mean()
             for at, ours, theirs in ((0, ends, mine), (2, mine, ends)):
@@ -229,11 +229,11 @@ def test_grown_fingers_have_those_of_their_skeletons(fingers, found):
         assert recalled / ends > 0.95 and precise / mine > 0.95, kind
 
 
-def test_angles_point_into_the_ridge_or_valley(fingers, found):
+def test_angles_point_into_the_ridge_or_valley(fingers, finger_minutiae):
     """From a tip inwards the wave keeps its sign for half a period; outwards it has the other."""
     right = []
     for n in range(FINGERS):
-        points, angle, kinds = real(jax.tree.map(lambda values, n=n: values[n], found))
+        points, angle, kinds = real(jax.tree.map(lambda values, n=n: values[n], finger_minutiae))
         sign = np.where(kinds == TipKind.ENDING, 1, -1)
         for way in (1, -1):
             ahead = points + way * 3 * np.stack([np.cos(angle), np.sin(angle)], -1)
@@ -242,9 +242,9 @@ def test_angles_point_into_the_ridge_or_valley(fingers, found):
     assert np.mean(np.concatenate(right)) > 0.95
 
 
-def test_density_is_that_of_skin(fingers, found):
+def test_density_is_that_of_skin(fingers, finger_minutiae):
     """About .26 per mm2 in nature, by common counts; a few fingers stray, and wide pads have fewer."""
-    count = found.real.sum(1)
+    count = finger_minutiae.real.sum(1)
     assert count.max() < MAX_MINUTIAE / 1.5
     height, width = (size / 19.685 - 1 for size in fingers.wave.shape[1:])  # mm, without the border
     assert 0.12 < count.mean() / (height * width) < 0.34

@@ -28,14 +28,14 @@ def test_perlin_is_the_sum_over_the_four_nodes_of_each_cell():
                 total += weights[0] * weights[1] * way
         return total * 2**0.5
 
-    wanted = [[value(r * rows / height, c * columns / width) for c in range(width)] for r in range(height)]
-    np.testing.assert_allclose(perlin(key, height, width, rows, columns), wanted, atol=1e-6)
+    expected = [[value(r * rows / height, c * columns / width) for c in range(width)] for r in range(height)]
+    np.testing.assert_allclose(perlin(key, height, width, rows, columns), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("sigma", [0.6, 1.2, 3.0])
 def test_grains_have_unit_variance_and_the_size_asked_for(sigma):
     noise = jax.random.normal(jax.random.key(1), (40, 48, 64))
-    draws = np.asarray(jax.vmap(lambda one: grains(one, sigma))(noise))
+    draws = np.asarray(jax.vmap(lambda image: grains(image, sigma))(noise))
     assert draws.std() == pytest.approx(1, abs=0.02) and draws.mean() == pytest.approx(0, abs=0.02)
     # White noise blurred by sigma correlates with itself as exp(-d^2 / 4 sigma^2).
     for axis in (1, 2):

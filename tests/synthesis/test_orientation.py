@@ -41,14 +41,14 @@ def fingers():
     return {pattern: draw(KEYS, int(pattern)) for pattern in Pattern}
 
 
-def one(fingers, n):
+def finger_of(fingers, n):
     return jax.tree.map(lambda a: a[n], fingers)
 
 
 @pytest.mark.parametrize("pattern", Pattern)
 def test_index_is_half_at_loops_and_minus_half_at_deltas(fingers, pattern):
     for n in range(len(KEYS)):
-        finger = one(fingers[pattern], n)
+        finger = finger_of(fingers[pattern], n)
         assert int(finger.pattern) == pattern
         assert int(finger.present.sum()) == PAIRS[pattern]
         for place in range(PAIRS[pattern]):
@@ -61,7 +61,7 @@ def test_there_are_no_other_singularities(fingers, pattern):
     """Loops and deltas balance: no turn round the whole pattern, and none round a place apart from them."""
     centre = jnp.array([FRAME_WIDTH / 2, FRAME_HEIGHT / 2])
     for n in range(len(KEYS)):
-        finger = one(fingers[pattern], n)
+        finger = finger_of(fingers[pattern], n)
         assert poincare_index(finger, centre, 400.0) == pytest.approx(0, abs=0.01)
         assert poincare_index(finger, jnp.array([256.0, 60.0]), 20.0) == pytest.approx(0, abs=0.01)
         assert poincare_index(finger, jnp.array([256.0, 615.0]), 120.0) == pytest.approx(0, abs=0.01)
@@ -72,7 +72,7 @@ def test_ridges_run_across_the_finger_at_the_joint(fingers, pattern):
     """They have its direction from the joint down, and come to it without a jump."""
     x, y = frame_coordinates(FRAME_HEIGHT, FRAME_WIDTH, FRAME_PPI)
     for n in range(len(KEYS)):
-        finger = one(fingers[pattern], n)
+        finger = finger_of(fingers[pattern], n)
         assert JOINT[0] <= finger.joint <= JOINT[1] and abs(finger.tilt) <= TILT
         theta = np.asarray(orientation_field(finger, x, y))
         off = np.abs(np.angle(np.exp(2j * (theta - float(finger.tilt))))) / 2
@@ -85,7 +85,7 @@ def test_loops_open_to_their_side(fingers):
     """Below its core a left loop's ridges run down to the left, a right loop's down to the right."""
     for pattern, sign in ((Pattern.LEFT_LOOP, -1), (Pattern.RIGHT_LOOP, 1)):
         for n in range(len(KEYS)):
-            finger = one(fingers[pattern], n)
+            finger = finger_of(fingers[pattern], n)
             x, y = finger.loops[0]
             theta = orientation_field(finger, x, y + 40.0)
             assert sign * np.cos(theta) > 0 and np.sin(theta) > 0
@@ -100,7 +100,7 @@ def test_singularities_lie_in_the_frame(fingers):
 
 
 def test_arch_rises_to_the_middle_and_falls(fingers):
-    finger = one(fingers[Pattern.ARCH], 0)
+    finger = finger_of(fingers[Pattern.ARCH], 0)
     y = jnp.full(3, PATTERN_TOP + 0.55 * PATTERN_HEIGHT)
     left, middle, right = np.tan(orientation_field(finger, jnp.array([76.0, 256.0, 436.0]), y))
     assert left < -0.5 and abs(middle) < 1e-3 and right > 0.5  # y points down
@@ -114,7 +114,7 @@ def test_classes_come_as_often_as_in_nature():
 
 
 def test_a_finger_is_the_same_at_any_resolution(fingers):
-    finger = one(fingers[Pattern.WHORL], 1)
+    finger = finger_of(fingers[Pattern.WHORL], 1)
     coarse = orientation_field(finger, *frame_coordinates(72, 50, 50))
     x, y = frame_coordinates(720, 500, 500)
     fine = orientation_field(finger, x, y)

@@ -10,7 +10,7 @@ import pytest
 from ifvit.weights import WeightsError, convert, convert_state_dict, layer_kind, load_arrays, read_npz, write_npz
 from tests.helpers.torch_zip import official_state, whole_state, write_torch_zip
 
-OTHERS = {
+OTHER_PARTS = {
     "pos_encoding.pe": np.zeros((1, 4, 2, 2), np.float32),
     "coarse_matching.bin_score": np.float32(1).reshape(()),
 }
@@ -18,7 +18,7 @@ OTHERS = {
 
 def small_state(prefix: str = "") -> dict[str, np.ndarray]:
     """A narrow LoFTR with everything an official file may hold."""
-    state = whole_state(np.random.default_rng(0), narrow=True, layers=4) | OTHERS
+    state = whole_state(np.random.default_rng(0), narrow=True, layers=4) | OTHER_PARTS
     return {prefix + name: value for name, value in state.items()}
 
 
@@ -41,7 +41,7 @@ def test_layouts():
 
 def test_what_is_left_out_and_why():
     converted = convert_state_dict(small_state())
-    assert set(OTHERS) <= converted.dropped.keys()
+    assert set(OTHER_PARTS) <= converted.dropped.keys()
     counters = [name for name in converted.dropped if name.endswith("num_batches_tracked")]
     assert len(counters) == sum(name.endswith("num_batches_tracked") for name in small_state())
     assert len(converted.arrays) + len(converted.dropped) == len(small_state())

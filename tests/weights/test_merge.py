@@ -50,7 +50,7 @@ def model(*parts: dict[str, np.ndarray], dtype: object = np.float32) -> dict:
     return variables
 
 
-def whole() -> dict[str, np.ndarray]:
+def complete_arrays() -> dict[str, np.ndarray]:
     """A narrow LoFTR with everything an official file holds."""
     return convert_state_dict(whole_state(np.random.default_rng(3), narrow=True)).arrays
 
@@ -194,7 +194,7 @@ EIGHT = ("self", "cross") * 4
 
 
 def test_the_whole_file_goes_into_the_whole_model_and_back():
-    arrays = whole()
+    arrays = complete_arrays()
     variables = model(arrays)
     del variables["params"]["head"]
     merged, report = put(variables, arrays, kinds=EIGHT, backbone="resnet_fpn_8_2")
@@ -216,7 +216,7 @@ def test_the_whole_file_goes_into_the_whole_model_and_back():
 
 
 def test_a_model_without_a_fine_stage_skips_it_by_name():
-    arrays = whole()
+    arrays = complete_arrays()
     coarse = coarse_only(part(arrays, "backbone/")) | part(arrays, "layers.")
     merged, report = put(model(coarse), arrays, kinds=EIGHT, backbone="resnet_fpn_8_2")
     assert report.skipped.keys() == arrays.keys() - coarse.keys()
@@ -228,7 +228,7 @@ def test_a_model_without_a_fine_stage_skips_it_by_name():
 
 
 @pytest.mark.parametrize(
-    ("lost", "said"),
+    ("lost", "text"),
     [
         (("fine_",), "fresh: 25 model arrays"),
         (
@@ -238,11 +238,11 @@ def test_a_model_without_a_fine_stage_skips_it_by_name():
         (("backbone/",), "backbone, the backbone's top-down path"),
     ],
 )
-def test_parts_that_the_file_lacks_stay_fresh_and_are_said(lost, said):
-    arrays = whole()
+def test_parts_that_the_file_lacks_stay_fresh_and_are_reported(lost, text):
+    arrays = complete_arrays()
     file = {name: array for name, array in arrays.items() if not name.startswith(lost)}
     merged, report = put(model(arrays), file, kinds=EIGHT, backbone="resnet_fpn_8_2")
-    assert said in report.text()
+    assert text in report.text()
     assert len(report.fresh) == 1 + len(arrays) - len(file)
     if "fine_" in lost:
         assert not merged["params"]["fine_preprocess"]["down_proj"]["kernel"].any()
@@ -253,7 +253,7 @@ def test_parts_that_the_file_lacks_stay_fresh_and_are_said(lost, said):
     ["fine_preprocess/merge_feat/bias", "fine_transformer/layers.1.0/norm2/scale", "backbone/layer1_outconv/kernel"],
 )
 def test_half_a_part_is_a_problem(name):
-    arrays = whole()
+    arrays = complete_arrays()
     path = name.replace(".0/", "/").replace(".", "_")
     with pytest.raises(WeightsError, match=f"params/{path}: the model has it, the file does not"):
         file = {key: array for key, array in arrays.items() if key != name}
@@ -261,7 +261,7 @@ def test_half_a_part_is_a_problem(name):
 
 
 def test_a_third_fine_layer_and_another_fine_width_are_problems():
-    arrays = whole()
+    arrays = complete_arrays()
     extra = {name.replace("layers.1", "layers.2"): a for name, a in part(arrays, "fine_transformer/layers.1").items()}
     wide = {"fine_preprocess/down_proj/bias": np.zeros(5, np.float32)}
     with pytest.raises(WeightsError) as caught:
@@ -279,10 +279,10 @@ def test_arrays_without_a_name_of_loftrs_are_named():
 def test_notes_are_kept_and_printed_and_earlier_reports_load():
     _, report = put(model(transformer(4)), transformer(4), notes=["mind this"])
     assert report.text().endswith("  warning: mind this")
-    held = json.loads(json.dumps(report.to_json()))
-    assert MergeReport.from_json(held) == report
-    del held["notes"], held["arrays"]["fine"]
-    assert MergeReport.from_json(held).groups == {"transformer": (40, 40), "backbone": (0, 0)}
+    tree = json.loads(json.dumps(report.to_json()))
+    assert MergeReport.from_json(tree) == report
+    del tree["notes"], tree["arrays"]["fine"]
+    assert MergeReport.from_json(tree).groups == {"transformer": (40, 40), "backbone": (0, 0)}
 
 
 def test_the_real_student(shared_dir):

@@ -15,7 +15,7 @@ NOT_NEEDED = {
 
 
 @pytest.fixture(scope="module")
-def whole():
+def full_state():
     return whole_state(np.random.default_rng(0), narrow=True)
 
 
@@ -36,9 +36,9 @@ def test_the_layout_of_an_official_file():
     assert len(state) == 211 and sum(array.size for array in state.values()) == 11_568_177
 
 
-def test_every_tensor_meets_exactly_one_rule_and_every_rule_is_met(whole):
+def test_every_tensor_meets_exactly_one_rule_and_every_rule_is_met(full_state):
     met = set()
-    for name in [*whole, *sixteen(whole), *NOT_NEEDED]:
+    for name in [*full_state, *sixteen(full_state), *NOT_NEEDED]:
         rules = matching_rules(name)
         assert len(rules) == 1, name
         met |= set(rules)
@@ -68,8 +68,8 @@ def test_near_misses_meet_no_rule():
         assert matching_rules(name) == [], name
 
 
-def test_names_there_and_back(whole):
-    for state in (whole, sixteen(whole)):
+def test_names_there_and_back(full_state):
+    for state in (full_state, sixteen(full_state)):
         sources = convert_state_dict(state).sources
         assert len(sources) == len(state) - sum("num_batches" in name for name in state)
         for ours, theirs in sources.items():
@@ -99,16 +99,18 @@ def test_model_paths():
     assert array_name(("params", "backbone", "bn1", "mean")) is None  # statistics lie elsewhere
 
 
-def test_a_state_dict_comes_back_bit_for_bit(whole):
-    back = state_dict(convert_state_dict(whole).arrays)
-    assert back.keys() == whole.keys()
+def test_a_state_dict_comes_back_bit_for_bit(full_state):
+    back = state_dict(convert_state_dict(full_state).arrays)
+    assert back.keys() == full_state.keys()
     for name, array in back.items():
-        assert array.shape == whole[name].shape and array.dtype == whole[name].dtype and array.flags.c_contiguous
-        np.testing.assert_array_equal(array, 0 if name.endswith("num_batches_tracked") else whole[name])
+        assert (
+            array.shape == full_state[name].shape and array.dtype == full_state[name].dtype and array.flags.c_contiguous
+        )
+        np.testing.assert_array_equal(array, 0 if name.endswith("num_batches_tracked") else full_state[name])
 
 
-def test_each_missing_tensor_is_refused_by_its_name(whole):
-    for state in (whole, sixteen(whole)):
+def test_each_missing_tensor_is_refused_by_its_name(full_state):
+    for state in (full_state, sixteen(full_state)):
         for lost in state:
             if not lost.endswith("num_batches_tracked"):
                 with pytest.raises(WeightsError) as caught:
@@ -131,9 +133,9 @@ def test_each_missing_tensor_is_refused_by_its_name(whole):
         ("backbone.layer2_", ["backbone.layer2_outconv.weight"]),
     ],
 )
-def test_missing_parts_are_named(whole, lost, named):
+def test_missing_parts_are_named(full_state, lost, named):
     with pytest.raises(WeightsError) as caught:
-        convert_state_dict({name: v for name, v in whole.items() if not name.startswith(lost)})
+        convert_state_dict({name: v for name, v in full_state.items() if not name.startswith(lost)})
     assert all(name in str(caught.value) for name in named)
 
 
@@ -147,28 +149,28 @@ def test_missing_parts_are_named(whole, lost, named):
         ("loftr_coarse.layers.6.", "loftr_coarse.layers.7."),
     ],
 )
-def test_whole_parts_may_be_absent(whole, lost):
-    kept = {name: v for name, v in whole.items() if not name.startswith(lost)}
-    assert len(convert_state_dict(kept).arrays) == sum("num_batches" not in name for name in kept)
+def test_whole_parts_may_be_absent(full_state, lost):
+    state = {name: v for name, v in full_state.items() if not name.startswith(lost)}
+    assert len(convert_state_dict(state).arrays) == sum("num_batches" not in name for name in state)
 
 
 @pytest.mark.parametrize("name", ["backbone.layer1_outconv.weight", "backbone.layer4_outconv2.0.weight"])
-def test_a_convolution_that_this_fpn_does_not_have_is_named(whole, name):
-    state = {n: a for n, a in sixteen(whole).items()} | {name: np.zeros((2, 2, 1, 1), np.float32)}
+def test_a_convolution_that_this_fpn_does_not_have_is_named(full_state, name):
+    state = {n: a for n, a in sixteen(full_state).items()} | {name: np.zeros((2, 2, 1, 1), np.float32)}
     with pytest.raises(WeightsError, match=f"no place in a ResNet-FPN.*{name}"):
         convert_state_dict(state)
 
 
-def test_one_unknown_tensor_is_refused_by_its_name(whole):
+def test_one_unknown_tensor_is_refused_by_its_name(full_state):
     for name in ("loftr_fine.layers.0.q_proj.bias", "fine_matching.scale", "backbone.bn2.weight"):
         with pytest.raises(WeightsError, match=f"{name}: not a name of LoFTR's"):
-            convert_state_dict(whole | {name: np.zeros(3, np.float32)})
+            convert_state_dict(full_state | {name: np.zeros(3, np.float32)})
 
 
-def test_a_layer_far_beyond_the_others_is_refused_in_few_words(whole):
+def test_a_layer_far_beyond_the_others_is_refused_in_few_words(full_state):
     far = {"loftr_coarse.layers.99.q_proj.weight": np.zeros((8, 8), np.float32)}
     with pytest.raises(WeightsError, match="and 915 more") as caught:
-        convert_state_dict(whole | far)
+        convert_state_dict(full_state | far)
     assert len(str(caught.value)) < 400
 
 

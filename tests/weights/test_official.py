@@ -74,30 +74,30 @@ def test_an_official_file_is_told_by_its_content_and_still_after_conversions(sma
     for name in names:
         weights = read_weights(tmp_path / name)
         assert weights.origin == Provenance("outdoor_ds.ckpt", blob_id(small), True)
-        said = describe(name, weights.origin, weights.arrays, {})
-        assert said.startswith(f"{name}, made from outdoor_ds.ckpt: LoFTR's official indoor_ds_new.ckpt, byte for byte")
-        assert "needs dense.temp_bug_fix=true\n" in said  # not what the name says
+        text = describe(name, weights.origin, weights.arrays, {})
+        assert text.startswith(f"{name}, made from outdoor_ds.ckpt: LoFTR's official indoor_ds_new.ckpt, byte for byte")
+        assert "needs dense.temp_bug_fix=true\n" in text  # not what the name says
 
 
 def test_another_file_is_told_by_its_name_and_said_to_be(small):
     weights = read_weights(small)
-    said = describe(small.name, weights.origin, weights.arrays, {})
-    assert said.startswith("outdoor_ds.ckpt: not byte for byte one of the official files known here")
-    assert f"(git blob id {blob_id(small)})" in said
-    assert "needs dense.temp_bug_fix=false, going by the name outdoor_ds.ckpt alone" in said
-    assert said.endswith("holds 2 transformer layers")
+    text = describe(small.name, weights.origin, weights.arrays, {})
+    assert text.startswith("outdoor_ds.ckpt: not byte for byte one of the official files known here")
+    assert f"(git blob id {blob_id(small)})" in text
+    assert "needs dense.temp_bug_fix=false, going by the name outdoor_ds.ckpt alone" in text
+    assert text.endswith("holds 2 transformer layers")
     (warning,) = warnings(weights.origin, weights.arrays, **CONFIG | {"temp_bug_fix": True})
     assert "going by the name outdoor_ds.ckpt alone; the config has true" in warning
 
 
 def test_what_a_file_holds(arrays):
-    said = describe("x.npz", Provenance("x.npz", "0" * 40), arrays, {})
-    assert "may need dense.temp_bug_fix=false" in said
-    assert said.endswith("8 transformer layers, the backbone resnet_fpn_8_2 with its fine map, the fine stage")
+    text = describe("x.npz", Provenance("x.npz", "0" * 40), arrays, {})
+    assert "may need dense.temp_bug_fix=false" in text
+    assert text.endswith("8 transformer layers, the backbone resnet_fpn_8_2 with its fine map, the fine stage")
     transport = official_state(np.random.default_rng(0), layers=2, width=8, prefix="")
     converted = convert_state_dict(transport | {"coarse_matching.bin_score": np.ones(())})
-    said = describe("x", Provenance("x"), converted.arrays, converted.dropped)
-    assert said.endswith("optimal transport (an _ot file)")
+    text = describe("x", Provenance("x"), converted.arrays, converted.dropped)
+    assert text.endswith("optimal transport (an _ot file)")
 
 
 def test_warnings_of_a_config_that_does_not_suit(arrays):
@@ -150,8 +150,8 @@ def test_names_cannot_harm_a_terminal_or_fill_a_file():
 def test_files_without_a_provenance_or_with_a_strangers_are_read(arrays, tmp_path):
     write_npz(tmp_path / "plain.npz", arrays)
     write_npz(tmp_path / "odd.npz", arrays, "packed by somebody")
-    held = official_state(np.random.default_rng(0), layers=1, width=8)
-    save_file(held, tmp_path / "odd.safetensors", {"ifvit": "{", "format": "np"})
+    state = official_state(np.random.default_rng(0), layers=1, width=8)
+    save_file(state, tmp_path / "odd.safetensors", {"ifvit": "{", "format": "np"})
     for name in ("plain.npz", "odd.npz", "odd.safetensors"):
         assert read_weights(tmp_path / name).origin == Provenance(name, blob_id(tmp_path / name))
 

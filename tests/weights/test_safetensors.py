@@ -15,7 +15,7 @@ from ifvit.weights.official import Provenance
 from ifvit.weights.safetensors import MAX_HEADER_BYTES, read_safetensors, write_safetensors
 from tests.helpers.torch_zip import whole_state, write_torch_zip
 
-ONE = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+ENTRY = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +29,9 @@ def write_raw(path, header, data=b"\0" * 4, length=None):
     return path
 
 
-def same(one, other):
-    assert one.keys() == other.keys()
-    for name, array in one.items():
+def same(arrays, other):
+    assert arrays.keys() == other.keys()
+    for name, array in arrays.items():
         assert array.shape == other[name].shape and array.dtype == other[name].dtype
         np.testing.assert_array_equal(array, other[name])
 
@@ -49,8 +49,8 @@ def test_any_kind_becomes_any_other(state, tmp_path):
 
 def test_other_programs_find_loftrs_names_shapes_and_types(state, tmp_path):
     write_weights(tmp_path / "w.safetensors", convert_state_dict(state).arrays, Provenance("x"))
-    held = load_file(tmp_path / "w.safetensors")
-    same(held, {name: np.zeros((), np.int64) if "num_batches" in name else array for name, array in state.items()})
+    stored = load_file(tmp_path / "w.safetensors")
+    same(stored, {name: np.zeros((), np.int64) if "num_batches" in name else array for name, array in state.items()})
     _, metadata = read_safetensors(tmp_path / "w.safetensors")
     assert metadata["format"] == "pt"
 
@@ -77,9 +77,9 @@ def test_other_precisions_become_float32(state, tmp_path, dtype):
 def test_transposed_and_fortran_arrays_are_written_right(tmp_path):
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     write_safetensors(tmp_path / "w.safetensors", {"t": array.T, "s": np.asfortranarray(array)[:, ::2]}, {})
-    held = load_file(tmp_path / "w.safetensors")
-    np.testing.assert_array_equal(held["t"], array.T)
-    np.testing.assert_array_equal(held["s"], array[:, ::2])
+    stored = load_file(tmp_path / "w.safetensors")
+    np.testing.assert_array_equal(stored["t"], array.T)
+    np.testing.assert_array_equal(stored["s"], array[:, ::2])
 
 
 def test_content_decides_not_the_suffix(state, tmp_path):
@@ -91,17 +91,17 @@ def test_content_decides_not_the_suffix(state, tmp_path):
 
 
 HOSTILE = {
-    "twice": b'{"a":%s,"a":%s}' % (json.dumps(ONE).encode(), json.dumps(ONE | {"dtype": "I32"}).encode()),
-    "overlap": {"a": ONE, "b": ONE},
-    "data missing": {"a": ONE | {"shape": [2], "data_offsets": [0, 8]}},
-    "data left over": {"a": ONE | {"shape": [0], "data_offsets": [0, 0]}},
-    "beyond": {"a": ONE | {"data_offsets": [2**40, 2**40 + 4]}},
-    "huge shape": {"a": ONE | {"shape": [2**40, 2**40]}},
-    "negative shape": {"a": ONE | {"shape": [-1]}},
-    "unknown type": {"a": ONE | {"dtype": "Q7"}},
-    "a type we do not read": {"a": ONE | {"dtype": "U32"}},
-    "metadata of numbers": {"a": ONE, "__metadata__": {"x": 3}},
-    "metadata a list": {"a": ONE, "__metadata__": []},
+    "twice": b'{"a":%s,"a":%s}' % (json.dumps(ENTRY).encode(), json.dumps(ENTRY | {"dtype": "I32"}).encode()),
+    "overlap": {"a": ENTRY, "b": ENTRY},
+    "data missing": {"a": ENTRY | {"shape": [2], "data_offsets": [0, 8]}},
+    "data left over": {"a": ENTRY | {"shape": [0], "data_offsets": [0, 0]}},
+    "beyond": {"a": ENTRY | {"data_offsets": [2**40, 2**40 + 4]}},
+    "huge shape": {"a": ENTRY | {"shape": [2**40, 2**40]}},
+    "negative shape": {"a": ENTRY | {"shape": [-1]}},
+    "unknown type": {"a": ENTRY | {"dtype": "Q7"}},
+    "a type we do not read": {"a": ENTRY | {"dtype": "U32"}},
+    "metadata of numbers": {"a": ENTRY, "__metadata__": {"x": 3}},
+    "metadata a list": {"a": ENTRY, "__metadata__": []},
     "nested deep": b'{"a":' * 100_000,
     "no text": b"{\xff\xfe}",
     "not closed": b'{"a":',
@@ -125,16 +125,16 @@ def test_a_file_of_nothing_is_refused(tmp_path):
 @pytest.mark.parametrize("length", [2**63, 2**40, 200, 0])
 def test_a_header_of_another_length_than_it_says_is_refused(tmp_path, length):
     with pytest.raises(WeightsError, match=r"w\.safetensors: "):
-        read_weights(write_raw(tmp_path / "w.safetensors", {"a": ONE}, length=length))
+        read_weights(write_raw(tmp_path / "w.safetensors", {"a": ENTRY}, length=length))
 
 
 def test_sizes_are_bounded(tmp_path, monkeypatch):
-    long = json.dumps({"a": ONE}).encode() + b" " * MAX_HEADER_BYTES
+    long = json.dumps({"a": ENTRY}).encode() + b" " * MAX_HEADER_BYTES
     with pytest.raises(WeightsError, match=r"its header is .* at most"):
         read_weights(write_raw(tmp_path / "w.safetensors", long))
     monkeypatch.setattr("ifvit.weights.safetensors.MAX_BYTES", 50)
     with pytest.raises(WeightsError, match="at most 50 are read"):
-        read_weights(write_raw(tmp_path / "w.safetensors", {"a": ONE}))
+        read_weights(write_raw(tmp_path / "w.safetensors", {"a": ENTRY}))
 
 
 def test_a_damaged_file_is_refused_or_read(state, tmp_path):

@@ -181,8 +181,8 @@ def test_names_that_run_things_are_refused(tmp_path, module, name):
 def test_a_foreign_name_is_never_imported(tmp_path, monkeypatch):
     (tmp_path / "loads_itself.py").write_text("raise AssertionError('imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    found = read_pickle(PickleWriter().dump(Call(Global("loads_itself", "Thing"), (1,), state={"x": 1})))
-    assert isinstance(found, Foreign) and found.name == "loads_itself.Thing"
+    value = read_pickle(PickleWriter().dump(Call(Global("loads_itself", "Thing"), (1,), state={"x": 1})))
+    assert isinstance(value, Foreign) and value.name == "loads_itself.Thing"
 
 
 HONEST = {
@@ -241,10 +241,10 @@ def test_dictionaries_that_hold_one_another_are_looked_at_once(tmp_path):
 def test_long_names_and_many_tensors_are_bounded(tmp_path):
     long = {"n" * LONGEST_NAME: {"a": WEIGHT}, "b": WEIGHT}
     assert list(read_state_dict(write_torch_zip(tmp_path / "file.pt", long))) == ["b"]
-    one = PickleWriter()
-    tensor = one.encode(WEIGHT) + pickle.BINPUT + b"\x01"
-    items = b"".join(one.encode(f"{n}") + pickle.BINGET + b"\x01" for n in range(MAX_TENSORS))
-    many = Raw(pickle.EMPTY_DICT + pickle.MARK + one.encode("a") + tensor + items + pickle.SETITEMS)
+    writer = PickleWriter()
+    tensor = writer.encode(WEIGHT) + pickle.BINPUT + b"\x01"
+    items = b"".join(writer.encode(f"{n}") + pickle.BINGET + b"\x01" for n in range(MAX_TENSORS))
+    many = Raw(pickle.EMPTY_DICT + pickle.MARK + writer.encode("a") + tensor + items + pickle.SETITEMS)
     path = write_torch_zip(tmp_path / "file.pt", many, replace={"data/0": WEIGHT.tobytes()})
     assert "more than 100,000 tensors" in refusal(path)
 
@@ -354,11 +354,11 @@ OTHER_FILES = {
 }
 
 
-@pytest.mark.parametrize("said", OTHER_FILES)
-def test_other_files_are_called_by_their_name(tmp_path, said):
+@pytest.mark.parametrize("description", OTHER_FILES)
+def test_other_files_are_called_by_their_name(tmp_path, description):
     path = tmp_path / "weights.ckpt"
-    path.write_bytes(OTHER_FILES[said])
-    assert said in refusal(path)
+    path.write_bytes(OTHER_FILES[description])
+    assert description in refusal(path)
 
 
 def test_no_file_a_folder_and_a_converted_file(tmp_path):
@@ -372,15 +372,15 @@ def test_no_file_a_folder_and_a_converted_file(tmp_path):
 def test_a_damaged_file_is_refused_or_read_rightly(tmp_path):
     """Truncations and a thousand flipped bits: the error is always ours, and what is read is always right."""
     path = write_torch_zip(tmp_path / "whole.pt", {"state_dict": {"a": WEIGHT}, "epoch": 1})
-    whole = path.read_bytes()
+    content = path.read_bytes()
     damaged = tmp_path / "damaged.pt"
-    for length in range(0, len(whole), 7):
-        damaged.write_bytes(whole[:length])
+    for length in range(0, len(content), 7):
+        damaged.write_bytes(content[:length])
         refusal(damaged)
     draw = random.Random(0)
     read_rightly = 0
     for _ in range(1000):
-        copy = bytearray(whole)
+        copy = bytearray(content)
         copy[draw.randrange(len(copy))] ^= 1 << draw.randrange(8)
         damaged.write_bytes(copy)
         try:
@@ -395,11 +395,11 @@ def test_a_damaged_file_is_refused_or_read_rightly(tmp_path):
 def test_a_damaged_pickle_is_refused_or_read(tmp_path):
     """As above with valid checksums, so that the damage reaches the unpickler."""
     value = {"state_dict": {"a": WEIGHT, "b": View(np.zeros(9, np.float32), (3, 3), (1, 3))}, "epoch": 1}
-    whole = PickleWriter().dump(value)
+    content = PickleWriter().dump(value)
     draw = random.Random(1)
     refused = 0
     for _ in range(1000):
-        copy = bytearray(whole)
+        copy = bytearray(content)
         copy[draw.randrange(len(copy))] = draw.randrange(256)
         try:
             replace = {"data.pkl": bytes(copy)}

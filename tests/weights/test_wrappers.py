@@ -157,7 +157,7 @@ def efficient_loftr():
     return {f"matcher.{name}": np.ones((2, 2), np.float32) for name in names}
 
 
-OTHERS = {
+OTHER_NETWORKS = {
     "EfficientLoFTR's": efficient_loftr(),
     "SuperGlue's": {f"{n}.weight": np.ones(2, np.float32) for n in
                     ("kenc.encoder.0", "gnn.layers.0.attn.merge", "final_proj")},
@@ -166,11 +166,11 @@ OTHERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("owner", OTHERS)
+@pytest.mark.parametrize("owner", OTHER_NETWORKS)
 @pytest.mark.parametrize("prefix", ["", "loftr_coarse"])
 def test_another_architecture_is_said_in_one_line(tmp_path, owner, prefix):
-    text = refusal(file_of(tmp_path, {"state_dict": OTHERS[owner]}), prefix)
-    assert f"{len(OTHERS[owner])} tensors, by their names {owner}" in text and LAYER in text
+    text = refusal(file_of(tmp_path, {"state_dict": OTHER_NETWORKS[owner]}), prefix)
+    assert f"{len(OTHER_NETWORKS[owner])} tensors, by their names {owner}" in text and LAYER in text
 
 
 def test_an_unknown_architecture_is_not_guessed(tmp_path):
