@@ -12,9 +12,9 @@ from ifvit.comparison.score import WEIGHTS_WITH_NETWORKS, Cosines, ridge_score, 
 from ifvit.config import Enhancement
 from ifvit.image import ImageError, Scan
 from ifvit.registration.registrar import GuessSource, frame_of
-from tests.helpers.ridge_prints import FRAME, disc, drawn, finger, laid
+from tests.helpers.ridge_prints import FRAME, disc, drawn, finger, map_to_a
 
-TO_A = laid(40.0, (6.0, -8.0), bend=2.0)
+TO_A = map_to_a(40.0, (6.0, -8.0), bend=2.0)
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from ifvit.registration.elastic import ElasticMap
 from ifvit.registration.module1 import Module1, load_dense
 from ifvit.registration.ridge_print import PPI
 from ifvit.registration.similarity import transform, turned_about
-from tests.helpers.ridge_prints import disc, drawn, finger, laid
+from tests.helpers.ridge_prints import disc, drawn, finger, map_to_a
 
 RUN_PPI, CANVAS = 250.0, (160, 160)
-TO_A = laid(25.0, (12.0, -9.0))  # in the images, which are at 500 ppi
+TO_A = map_to_a(25.0, (12.0, -9.0))  # in the images, which are at 500 ppi
 
 
 class Module1(Module1):

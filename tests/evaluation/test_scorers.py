@@ -26,7 +26,7 @@ from ifvit.evaluation.task import refuse_seen
 from ifvit.image import ImageError
 from ifvit.launch import compose_tree
 from tests.helpers.comparisons import comparison, found, module2_result
-from tests.helpers.ridge_prints import disc, drawn, finger, laid
+from tests.helpers.ridge_prints import disc, drawn, finger, map_to_a
 
 MATES = comparison(found(module2_result=module2_result()))
 OTHERS = comparison(found(mean=0.3, paired=2, alone=14, module2_result=module2_result(0.9, 0.9)))
@@ -210,7 +210,7 @@ def fvc(tmp_path_factory):
     folder = tmp_path_factory.mktemp("set")
     (folder / "DB1_B").mkdir()
     for number, seed in ((1, 3), (2, 5)):
-        first, second = drawn(finger(seed)), drawn(finger(seed), laid(20.0, (5.0, 4.0)), disc(140, 148, 125))
+        first, second = drawn(finger(seed)), drawn(finger(seed), map_to_a(20.0, (5.0, 4.0)), disc(140, 148, 125))
         for impression, shown in ((1, first), (2, second)):
             Image.fromarray(shown.grey).save(folder / "DB1_B" / f"{number}_{impression}.tif")
     Image.fromarray(np.full((120, 120), 255, np.uint8)).save(folder / "DB1_B" / "1_3.tif")

@@ -1,4 +1,4 @@
-"""A small FVC tree of drawn prints, and in place of a trained Module 1 one that lays pairs by what their images are."""
+"""A small FVC tree of drawn prints, and a stand-in for a trained Module 1 that aligns pairs by their content."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def cause_of(a: np.ndarray, b: np.ndarray, genuine: bool) -> str:
 
 
 class Aligner(Comparer):
-    """Lays pairs, counted in `asked`, as `homography_of` says and `cause_of` judges; networks and ridges stay out."""
+    """Aligns pairs, listed in `asked`, by `homography_of` and `cause_of`, without networks and ridges."""
 
     def __init__(self, trained: Module1, cache_dir: str | None, stop: int | None = None):
         super().__init__(RunNetworks(trained), Enhancement.gabor, cache_dir)
@@ -79,9 +79,7 @@ class Aligner(Comparer):
 
 
 class Module1(Module1):
-    """A Module 1 of 64x64 px at 250 ppi that guesses nothing; the pairs are laid by its aligner, which stops before
-    pair `stop`.
-    """
+    """A Module 1 of 64x64 px at 250 ppi without guesses; its aligner aligns the pairs, and stops before pair `stop`."""
 
     stop: int | None = None
     aligner: Aligner
@@ -92,9 +90,9 @@ class Module1(Module1):
 
 def module1(weight: float = 1.0, stop: int | None = None, **changes) -> Module1:
     variables = {"params": {"w": np.full(2, weight, np.float32)}, "batch_stats": {}}
-    made = Module1("best", 1, None, variables, None, (SIDE, SIDE), 250.0, Enhancement.none)._replace(**changes)
-    made.stop = stop
-    return made
+    trained = Module1("best", 1, None, variables, None, (SIDE, SIDE), 250.0, Enhancement.none)._replace(**changes)
+    trained.stop = stop
+    return trained
 
 
 def data_of(root: Path, *more: str):

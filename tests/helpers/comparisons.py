@@ -13,10 +13,10 @@ from ifvit.registration.minutia_pairing import PairedMinutiae
 from ifvit.registration.module1_search import GUESSES, Guesses
 from ifvit.registration.registrar import GuessSource, RidgeAlignment
 from ifvit.registration.similarity import PointMatches
-from tests.helpers.ridge_prints import SIDE, disc, drawn, finger, homography, laid
+from tests.helpers.ridge_prints import SIDE, disc, drawn, finger, homography, map_to_a
 
 TURN, SHIFT = 40.0, (6.0, -8.0)
-TO_A = laid(TURN, SHIFT)
+TO_A = map_to_a(TURN, SHIFT)
 POINTS = np.array([[60.0, 60.0], [90.0, 200.0], [150.0, 120.0]])  # px of a canvas at 250 ppi
 
 

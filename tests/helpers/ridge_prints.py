@@ -73,7 +73,7 @@ def disc(x: float = MIDDLE, y: float = MIDDLE, radius: float = 132.0) -> np.ndar
     return np.hypot(*np.moveaxis(pixels() - (x, y), -1, 0)) < radius
 
 
-def laid(turn_deg: float = 0.0, shift: tuple[float, float] = (0.0, 0.0), bend: float = 0.0) -> Map:
+def map_to_a(turn_deg: float = 0.0, shift: tuple[float, float] = (0.0, 0.0), bend: float = 0.0) -> Map:
     """A map from B to A: a turn about the middle, then a shift, px; and a smooth bend of at most `bend` px an axis."""
     c, s = np.cos(np.deg2rad(turn_deg)), np.sin(np.deg2rad(turn_deg))
 
@@ -86,8 +86,8 @@ def laid(turn_deg: float = 0.0, shift: tuple[float, float] = (0.0, 0.0), bend: f
 
 
 def homography(turn_deg: float, shift: tuple[float, float]) -> np.ndarray:
-    """The matrix of `laid` without a bend, float32 (3, 3)."""
-    corner, right, down = laid(turn_deg, shift)(np.array([(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)]))
+    """The matrix of `map_to_a` without a bend, float32 (3, 3)."""
+    corner, right, down = map_to_a(turn_deg, shift)(np.array([(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)]))
     return np.array([*np.stack([right - corner, down - corner, corner], axis=-1), (0, 0, 1)], np.float32)
 
 

@@ -7,7 +7,7 @@ import pytest
 from ifvit.registration.agreement import CELL, LEAST_AREA, agreement_of
 from ifvit.registration.elastic import ElasticMap
 from ifvit.registration.registrar import Registrar
-from tests.helpers.ridge_prints import FRAME, both_show, disc, drawn, finger, homography, laid
+from tests.helpers.ridge_prints import FRAME, both_show, disc, drawn, finger, homography, map_to_a
 
 SAME = ElasticMap(np.eye(3, dtype=np.float32), ())
 SHOWN_B = disc(130, 150, 110)
@@ -50,14 +50,14 @@ def test_it_falls_with_the_distance_from_the_ridge(px, low, high):
 
 
 def test_the_map_takes_points_of_b_to_a(a):
-    to_a = laid(25, (14, -6))
+    to_a = map_to_a(25, (14, -6))
     b = ridges(finger(3), to_a, SHOWN_B)
     assert agreement(a, b, ElasticMap(homography(25, (14, -6)), ())).mean > 0.95
     assert agreement(a, b, ElasticMap(homography(-25, (-14, 6)), ())).mean < 0.3
 
 
 def test_area_and_share_are_what_counting_says(a):
-    to_a = laid(25, (-60, 40))
+    to_a = map_to_a(25, (-60, 40))
     found = agreement(a, ridges(finger(3), to_a, SHOWN_B), ElasticMap(homography(25, (-60, 40)), ()))
     both = both_show(disc(), SHOWN_B, to_a)
     assert float(found.area) == pytest.approx(both.sum(), rel=0.005)

@@ -1,4 +1,4 @@
-"""A pair whose map is known is laid on one another exactly, from a rough guess; no map ever folds."""
+"""A pair whose map is known is aligned exactly, from a rough guess; no map ever folds."""
 
 from functools import partial
 
@@ -20,14 +20,14 @@ from tests.helpers.ridge_prints import (
     errors,
     finger,
     homography,
-    laid,
+    map_to_a,
     pixels,
     ridge_errors,
 )
 
 TURN, SHIFT, BEND = 20.0, (10.0, -14.0), 3.0  # degrees, px, px an axis
 SHOWN_A, SHOWN_B = disc(), disc(140, 148, 128)
-TO_A = laid(TURN, SHIFT, BEND)
+TO_A = map_to_a(TURN, SHIFT, BEND)
 KEPT = 3
 first_levels = jax.jit(partial(first_level, keep=KEPT))
 settled = jax.jit(elastic._displacement_of, static_argnums=1)
@@ -154,7 +154,7 @@ def test_levels_are_taken_in_the_order_of_their_fields():
     fields[0] += shift
     turn = homography(90.0, (0.0, 0.0))
     found = carried(ElasticMap(turn, tuple(fields)), pixels())
-    np.testing.assert_allclose(found, laid(90.0)(pixels() + shift), atol=1e-2)
+    np.testing.assert_allclose(found, map_to_a(90.0)(pixels() + shift), atol=1e-2)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -5,7 +5,7 @@ import pytest
 
 from ifvit.enhancement.minutiae import BORDER, Minutiae
 from ifvit.registration.minutia_pairing import ANGLE, DISTANCE, pair_minutiae
-from tests.helpers.ridge_prints import laid
+from tests.helpers.ridge_prints import map_to_a
 
 SIDE = 200  # px
 EVERYWHERE = np.ones((SIDE, SIDE), bool)
@@ -83,7 +83,7 @@ def test_what_the_map_takes_out_of_the_other_print_does_not_count():
 
 
 def test_the_map_turns_directions_too():
-    to_a, to_b = laid(90.0), laid(-90.0)
+    to_a, to_b = map_to_a(90.0), map_to_a(-90.0)
     b = np.array([(120.0, 100.0), (80.0, 130.0)])
     on_a = to_a(b)
     rows_b = [(*b[0], 10, 1), (*b[1], -60, 3)]

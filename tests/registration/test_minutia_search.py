@@ -10,7 +10,7 @@ from ifvit.enhancement.minutiae import Minutiae
 from ifvit.registration.minutia_search import MOST, neighbourhoods, padded_minutiae, search_minutiae
 from ifvit.registration.orientation_search import orientation_field
 from ifvit.registration.registrar import Registrar
-from tests.helpers.ridge_prints import FRAME, both_show, disc, drawn, errors, finger, laid, pixels, turned_apart
+from tests.helpers.ridge_prints import FRAME, both_show, disc, drawn, errors, finger, map_to_a, pixels, turned_apart
 
 COUNT = 4
 SHIFT = (12.0, -9.0)  # px
@@ -51,7 +51,7 @@ def of_a():
 
 @pytest.mark.parametrize("turn_deg", range(0, 360, 30))
 def test_any_turn_is_found_at_once(of_a, turn_deg):
-    to_a = laid(turn_deg + 2, SHIFT)
+    to_a = map_to_a(turn_deg + 2, SHIFT)
     guesses, votes = map(np.asarray, searched(of_a, seen(drawn(finger(3), to_a))))
     px, turn = off(guesses[0], to_a, disc())
     assert px < 8 and turn < np.deg2rad(4)
@@ -60,14 +60,14 @@ def test_any_turn_is_found_at_once(of_a, turn_deg):
 
 
 def test_a_bent_print_is_found(of_a):
-    to_a = laid(40, SHIFT, bend=3.0)
+    to_a = map_to_a(40, SHIFT, bend=3.0)
     px, turn = off(np.asarray(searched(of_a, seen(drawn(finger(3), to_a)))[0][0]), to_a, disc())
     assert px < 10 and turn < np.deg2rad(6)
 
 
 def test_a_small_overlap_is_found(of_a):
     """Of 11 mm of a finger 5 are enough here."""
-    to_a, shown = laid(40, SHIFT), disc(120, 150, 55)
+    to_a, shown = map_to_a(40, SHIFT), disc(120, 150, 55)
     px, turn = off(np.asarray(searched(of_a, seen(drawn(finger(3), to_a, shown)))[0][0]), to_a, shown)
     assert px < 10 and turn < np.deg2rad(6)
 
@@ -75,7 +75,7 @@ def test_a_small_overlap_is_found(of_a):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_order_does_not_matter_and_others_may_be_missing(of_a, seed):
     """Two fifths of them."""
-    to_a = laid(75, SHIFT)
+    to_a = map_to_a(75, SHIFT)
     b = drawn(finger(3), to_a)
     left = np.random.default_rng(seed).permutation(len(b.minutiae.points))[: len(b.minutiae.points) * 3 // 5]
     px, turn = off(np.asarray(searched(of_a, seen(b, part_of(b.minutiae, left)))[0][0]), to_a, disc())
@@ -83,14 +83,14 @@ def test_the_order_does_not_matter_and_others_may_be_missing(of_a, seed):
 
 
 def test_shuffled_minutiae_give_the_same_guess(of_a):
-    b = drawn(finger(3), laid(75, SHIFT))
+    b = drawn(finger(3), map_to_a(75, SHIFT))
     shuffled = part_of(b.minutiae, np.random.default_rng(0).permutation(len(b.minutiae.points)))
     first, second = (np.asarray(searched(of_a, seen(b, minutiae))[0][0]) for minutiae in (b.minutiae, shuffled))
     np.testing.assert_allclose(first, second, rtol=1e-4, atol=0.02)
 
 
 def test_another_finger_has_few_votes(of_a):
-    _, own = searched(of_a, seen(drawn(finger(3), laid(30, SHIFT))))
+    _, own = searched(of_a, seen(drawn(finger(3), map_to_a(30, SHIFT))))
     for seed in (5, 6):
         _, votes = searched(of_a, seen(drawn(finger(seed))))
         assert float(votes[0]) < 0.3 * float(own[0])
@@ -118,7 +118,7 @@ def test_padding_says_what_is_there():
 
 def test_a_neighbourhood_turns_with_its_print(of_a):
     """The same ridges are seen around a minutia whichever way the print lies."""
-    to_a = laid(50)
+    to_a = map_to_a(50)
     b = seen(drawn(finger(3), to_a))
     apart = errors(np.asarray(of_a.points)[:, None], to_a(np.asarray(b.points)))
     first, second = np.nonzero((apart < 2.5) & np.outer(of_a.present, b.present))

@@ -19,7 +19,7 @@ from tests.helpers.ridge_prints import (
     errors,
     finger,
     homography,
-    laid,
+    map_to_a,
     pixels,
 )
 
@@ -45,7 +45,7 @@ def of_a():
 
 @pytest.mark.parametrize("turn_deg", range(0, 360, 30))
 def test_any_turn_is_found(of_a, turn_deg):
-    to_a = laid(turn_deg + 2, SHIFT)  # between the turns that are tried, too
+    to_a = map_to_a(turn_deg + 2, SHIFT)  # between the turns that are tried, too
     guesses, values = map(np.asarray, searched(of_a, spectra(drawn(finger(3), to_a))))
     both = both_show(disc(), disc(), to_a)
     turned = np.rad2deg(np.arctan2(guesses[:, 1, 0], guesses[:, 0, 0]))
@@ -59,7 +59,7 @@ def test_any_turn_is_found(of_a, turn_deg):
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (8.0, 4.0), (-40.0, 28.0)])
 def test_the_best_guess_is_the_true_one(of_a, shift):
     """By the parabola through the scores to a part of a cell."""
-    guesses, values = map(np.asarray, searched(of_a, spectra(drawn(finger(3), laid(0, shift)))))
+    guesses, values = map(np.asarray, searched(of_a, spectra(drawn(finger(3), map_to_a(0, shift)))))
     assert errors(carried(guesses[0], pixels()), pixels() + shift)[disc()].mean() < 10
     assert (np.diff(values) <= 0).all() and 0.6 < values[0] <= 1.0
 
@@ -104,7 +104,7 @@ def test_guesses_differ_where_the_print_is():
 
 
 def test_the_guesses_of_a_search_differ(of_a):
-    guesses, values = map(np.asarray, searched(of_a, spectra(drawn(finger(3), laid(60.0)))))
+    guesses, values = map(np.asarray, searched(of_a, spectra(drawn(finger(3), map_to_a(60.0)))))
     at = np.array([(144.0, 144.0), (72, 144), (216, 144), (144, 58), (144, 230)])
     places = [carried(guess, at) for guess, value in zip(guesses, values, strict=True) if value > 0]
     for k, place in enumerate(places):

@@ -17,12 +17,12 @@ from tests.helpers.ridge_prints import (
     errors,
     finger,
     homography,
-    laid,
+    map_to_a,
     pixels,
     ridge_errors,
 )
 
-TO_A = laid(155.0, (10.0, -14.0), bend=3.0)
+TO_A = map_to_a(155.0, (10.0, -14.0), bend=3.0)
 SHOWN_A, SHOWN_B = disc(), disc(140, 148, 128)
 EVERY = np.s_[::4, ::4]  # of the pixels
 
