@@ -134,7 +134,7 @@ def test_a_corrupted_entry_is_made_anew(finger, folder, computed, capsys):
 RACER = """
 import sys, time, hashlib
 import numpy as np
-from ifvit.recognition.enhancement import Enhancer
+from ifvit.enhancement.enhancer import Enhancer
 images = np.load(sys.argv[1])
 enhancer = Enhancer("gabor", sys.argv[2])
 print("ready", flush=True)

@@ -17,7 +17,7 @@ pathlib.Path({ready!r}).touch()
 """
 PROGRAM = """
 import os, signal, sys, time
-from ifvit.interruptions import Interruptions
+from ifvit.sweep.interruptions import Interruptions
 
 with Interruptions() as interruptions:
     try:
