@@ -168,13 +168,14 @@ def test_synthesize_refuses_in_plain_words(words, said, capsys):
 
 STOPPED = """
 import atexit, os, sys
-from ifvit import __main__, cli_pair
+from ifvit import __main__
+from ifvit.cli import pair
 
 def stopped(arguments):
     print("begun", end="")
     raise KeyboardInterrupt
 
-cli_pair._compare = stopped
+pair._compare = stopped
 atexit.register(os._exit, 139)  # what JAX's threads do to an interpreter that ends under them
 sys.argv[1:] = ["compare", "a.png", "b.png", "--run", "run"]
 __main__.console_script()
@@ -246,7 +247,7 @@ def test_a_full_disk_costs_the_sheet_and_not_the_report(tmp_path, monkeypatch, c
 )
 def test_a_leading_tilde_is_the_home_folder_for_every_command(argv, key, monkeypatch, capsys):
     monkeypatch.setenv("HOME", "/home/ada")
-    arguments = cli._parser().parsed([word.replace("PATH", "~/x") for word in argv])
+    arguments = cli._parser().parse([word.replace("PATH", "~/x") for word in argv])
     assert str(getattr(arguments, key)) == "/home/ada/x"
     for path, line in (
         ("~nobody-at-all", "there is no user nobody-at-all"),
@@ -310,18 +311,18 @@ def test_a_slip_is_answered_with_what_was_meant(argv, line, capsys):
     ],
 )  # fmt: skip
 def test_options_may_stand_between_overrides(argv, run_dir, overrides):
-    arguments = cli._parser().parsed(argv)
+    arguments = cli._parser().parse(argv)
     assert str(getattr(arguments, "out", None) or arguments.weights) == "o"
     assert arguments.overrides == overrides and str(getattr(arguments, "run_dir", None)) == str(run_dir)
 
 
 def test_roots_may_stand_around_options():
-    arguments = cli._parser().parsed(["data", "check", "a", "--ppi", "500", "b", "--json", "c"])
+    arguments = cli._parser().parse(["data", "check", "a", "--ppi", "500", "b", "--json", "c"])
     assert [str(root) for root in arguments.roots] == ["a", "b"] and arguments.ppi == 500
 
 
 def test_a_value_that_looks_like_no_option_is_left_to_its_option():
-    arguments = cli._parser().parsed(["compare", "a", "b", "--picture", "-- x.png"])
+    arguments = cli._parser().parse(["compare", "a", "b", "--picture", "-- x.png"])
     assert str(arguments.picture) == "-- x.png"
 
 

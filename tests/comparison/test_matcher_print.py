@@ -47,7 +47,7 @@ def loaded(monkeypatch):
         def masks(self, prints):
             return [np.ones(grey.shape, bool) for grey in prints]
 
-    monkeypatch.setattr(enhancement, "Networks", Networks)
+    monkeypatch.setattr(enhancement, "PyfingNetworks", Networks)
     monkeypatch.setattr(enhancement, "pyfing_version", lambda: "0")
     return loads
 
