@@ -155,7 +155,7 @@ def test_synthetic_fingers_that_are_renewed_resume_bit_for_bit(tiny, tmp_path, m
 
     def run(name, *more):
         grown = ("data=synthetic", "data.fingers=4", "data.renew=2", f"data.cache_dir={tmp_path / name}-cache")
-        return train(tiny(tmp_path / name, *grown, "data.root=null", *more))
+        return train(tiny(tmp_path / name, *grown, "data.root=null", "data.file_ppi=null", *more))
 
     run("whole")
     run("cut", "trainer.max_hours=1e-9")
