@@ -61,9 +61,10 @@ parity: .venv-parity/.made  ## hold the models against PyTorch and kornia (downl
 pictures: setup  ## draw the pictures of docs/synthesis.md
 	$(VENV)/bin/python docs/pictures.py
 
-lint: setup  ## check style
+lint: setup  ## check style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 clean:  ## remove the environments and caches; checkpoints stay
 	rm -rf .venv .venv-oldest .venv-extras .venv-parity .pytest_cache .ruff_cache build dist
