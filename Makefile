@@ -6,7 +6,7 @@ VENV := .venv
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-oldest test-extras parity pictures lint clean
+.PHONY: help setup train test test-quick test-oldest test-extras parity pictures lint clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ train: setup  ## train Module 1 on synthetic fingers, small enough for two CPU c
 
 test: setup  ## run the tests, two at a time
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-quick: setup  ## run the tests that take no training, no rendering and little compilation: under two minutes
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 # What computes with JAX, and a run of either stage; all other tests do nothing that depends on its version.
 RUN := ::test_what_a_run_leaves

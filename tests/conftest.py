@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -28,6 +29,14 @@ os.environ |= {
 
 # Under nohup this process ignores SIGHUP, and so would every one that a test starts.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs():
+    """Forget a module's compiled programs after it: kept, a worker grows to 5 GB. The next finds them on disk."""
+    yield
+    if jax := sys.modules.get("jax"):
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

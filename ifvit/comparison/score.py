@@ -1,6 +1,6 @@
 """The score of a pair: the log-likelihood ratio of "the same finger" over "different fingers", from its evidence.
 
-Logistic regression on pairs of synthetic fingers alone (`benchmarks/ridge_score.py` fits and prints the weights): real
+Logistic regression on pairs of synthetic fingers alone (`benchmarks/score.py` fits and prints the weights): real
 prints had no part in it. Both kinds of pairs count alike, so the sum is the logarithm of a likelihood ratio; base 10.
 Of different fingers at most one in 10^s reaches a score s, if prints are like those of the fit (the expectation of a
 likelihood ratio under the other hypothesis is 1, so by Markov's inequality it exceeds k in at most 1 / k of cases).

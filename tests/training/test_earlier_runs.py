@@ -1,4 +1,4 @@
-"""Run directories of an earlier version: tests/fixtures/earlier_runs.tar.xz, written before keys and modules were renamed.
+"""Runs of an earlier version, tests/fixtures/earlier_runs.tar.xz, written before keys and modules were renamed.
 
 Two runs of four steps on synthetic fingers: dense (Module 1) and matcher (Module 2, which began from dense).
 """

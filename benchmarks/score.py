@@ -1,8 +1,8 @@
 """Fit the weights of `ifvit.comparison.score` on synthetic fingers, and print the EER of the fit.
 
     python -m ifvit synthesize --fingers 60 --impressions 6 --seed 2000 --out fingers
-    python benchmarks/ridge_score.py fingers                   # WEIGHTS
-    python benchmarks/ridge_score.py fingers --run RUN_DIR     # WEIGHTS_WITH_NETWORKS, of a run of stage=matcher
+    python benchmarks/score.py fingers                   # WEIGHTS
+    python benchmarks/score.py fingers --run RUN_DIR     # WEIGHTS_WITH_NETWORKS, of a run of stage=matcher
 
 Every two impressions of a finger are a genuine pair, the first impressions of every two fingers an impostor pair. The
 run must not have been trained on these fingers. Takes some ten minutes on two cores. The evidence is stored beside the
