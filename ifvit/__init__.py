@@ -56,7 +56,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 _MODULE_OF = {
     "BackendError": "ifvit.backend",
-    "CheckpointError": "ifvit.storage.checkpoint",
+    "CheckpointError": "ifvit.errors",
     "Comparison": "ifvit.comparison.result",
     "EnhancementError": "ifvit.enhancement.errors",
     "ImageError": "ifvit.image",
