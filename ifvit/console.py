@@ -19,6 +19,11 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
+def printable_lines(text: str) -> str:
+    """As `printable`, with the text's line breaks."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 class _GuardedStream:
     """A stream that stores the error of its first failed write in `write_error`. Later writes are discarded."""
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
-from ifvit.console import printable
+from ifvit.console import printable_lines
 
 EXIT_REFUSED = 2  # the user must change the command, the config or a file
 EXIT_FAILED = 1
@@ -47,7 +47,7 @@ def with_commands(text: str) -> str:
 def refuse(problems: Sequence[str]) -> None:
     """Print each problem on a line (a command in it may be on another line), and end the process."""
     for problem in problems:
-        print("error:", "\n".join(map(printable, problem.split("\n"))), file=sys.stderr)
+        print("error:", printable_lines(problem), file=sys.stderr)
     raise SystemExit(EXIT_REFUSED)
 
 

@@ -148,10 +148,11 @@ def exit_on_error(stop_line: str) -> Iterator[None]:
         raise Stopped from None
     except OSError as error:
         resumes = ". What was computed is kept: type the same command again, and it goes on"
-        print(f"error: {error}{resumes if stop_line == RESUMES else ''}", file=sys.stderr)
+        text = console.printable_lines(str(error))
+        print(f"error: {text}{resumes if stop_line == RESUMES else ''}", file=sys.stderr)
         raise SystemExit(EXIT_FAILED) from error
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {console.printable_lines(str(error))}", file=sys.stderr)
         raise SystemExit(error.exit_status) from error
     if problem := console.undelivered():
         print(f"error: {problem}: what this command found was not delivered", file=sys.stderr)

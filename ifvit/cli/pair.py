@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ifvit.cli.common import at_least, check_output, json_text, typed_path
 from ifvit.console import printable
+from ifvit.errors import UserError
 
 
 def add_pair_commands(commands: argparse._SubParsersAction) -> None:
@@ -119,6 +120,9 @@ def _report(arguments: argparse.Namespace, answer: Callable[[], _Answer]) -> Non
         result = answer()
     except OSError as error:
         refuse([printable(str(error))])
+    except UserError as error:  # its message is one line, so a line break can only be a file name's
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        raise SystemExit(error.exit_status) from error
     if not arguments.json:
         print(result.text, flush=True)
     picture, problem = _save_picture(result, arguments.picture)
