@@ -10,7 +10,7 @@ those of the evaluation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -33,6 +33,12 @@ class Calibration(NamedTuple):
         """The pairs that the table was computed from, in words."""
         whose = f" of {', '.join(self.of['databases'])} (protocol {self.of['protocol']})" if self.of else ""
         return counted(self.impostors, "impostor") + whose
+
+    @overload
+    def fmr_at(self, score: float) -> float: ...
+
+    @overload
+    def fmr_at(self, score: np.ndarray) -> np.ndarray: ...
 
     def fmr_at(self, score: float | np.ndarray) -> float | np.ndarray:
         """The bound at a score, or at each score of an array of any shape.

@@ -7,10 +7,10 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ifvit import console, program
 from ifvit.config import expand_home, nearest_keys
@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
     commands: the parsers of its commands, by name; empty where it takes arguments itself.
     """
 
-    def __init__(self, *args, **settings):
+    def __init__(self, *args: Any, **settings: Any):
         super().__init__(*args, **({"allow_abbrev": False} | settings))
         self.commands: dict[str, Parser] = {}
 
@@ -49,7 +49,9 @@ class Parser(argparse.ArgumentParser):
             self.error(f"{argv[0]}: there is no such command; {suggestion(argv[0], self.commands)}")
         return self.commands[argv[0]].parse(argv[1:])
 
-    def parse_intermixed_args(self, args: Sequence[str], namespace: None = None) -> argparse.Namespace:
+    def parse_intermixed_args(  # type: ignore[override]  # only as `parse` calls it
+        self, args: Sequence[str], namespace: None = None
+    ) -> argparse.Namespace:
         """Parse options before, between and behind the overrides."""
         check_options(self, args)
         arguments, rest = self.parse_known_intermixed_args(args, namespace)
@@ -57,7 +59,7 @@ class Parser(argparse.ArgumentParser):
             self.error(f"{' '.join(rest)}: not expected here")
         return arguments
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         """Print the message with the help's command, and end the process."""
         refuse([f"{message} (see {self.prog} --help)"])
 
@@ -74,7 +76,7 @@ def check_options(parser: argparse.ArgumentParser, args: Sequence[str]) -> None:
         refuse([f"{text}: there is no such option; {hint}" for text, hint in zip(unknown, hints, strict=True)])
 
 
-def suggestion(text: str, names: Sequence[str]) -> str:
+def suggestion(text: str, names: Collection[str]) -> str:
     """The names that are nearest to an unknown text, as a sentence; all names where none is near."""
     matches = [name for name in names if name.startswith(text)] or difflib.get_close_matches(text, names, n=1)
     return f"did you mean {' or '.join(matches)}?" if matches else f"known are {', '.join(names)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import re
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ TAKES = {
     "synthesize": ("data.impression.",),
 }  # fmt: skip
 # Training's options, which are Hydra's, without those that take a file; each with its values, None where it has none.
-TRAIN_OPTIONS = {
+TRAIN_OPTIONS: dict[str, Sequence[str] | None] = {
     "--help": None, "--multirun": None, "--run": None, "--resolve": None, "--cfg": ("job", "hydra", "all"),
     "--info": ("config", "defaults", "defaults-tree", "plugins", "searchpath", "all"),
     "--config-dir": (), "--config-path": (), "--config-name": (), "--package": (),
@@ -48,6 +48,7 @@ def candidates(words: Sequence[str], parser: Parser) -> list[str]:
         parser = parser.commands[names[-1]]
     options, words = (TRAIN_OPTIONS, ()) if names == ["train"] else _arguments(parser)
     values = options.get(words_before[-1]) if words_before else None
+    options_here: Iterable[str]
     if values is not None:
         options_here = values
     elif word.startswith("-"):
@@ -62,7 +63,8 @@ def candidates(words: Sequence[str], parser: Parser) -> list[str]:
 
 def _arguments(parser: Parser) -> tuple[dict[str, Sequence[str] | None], Sequence[str]]:
     """The options of a command, each with its values (None where it takes none), and its commands or other words."""
-    options, words = {}, list(parser.commands)
+    options: dict[str, Sequence[str] | None] = {}
+    words = list(parser.commands)
     for action in parser._actions:
         if not action.option_strings:
             words += action.choices or ()

@@ -112,11 +112,13 @@ def _pairs(arguments: argparse.Namespace) -> None:
     prepare_process()
     from ifvit.databases.discovery import recognise
     from ifvit.databases.doctor import check_roots
+    from ifvit.databases.findings import Finding
     from ifvit.databases.protocols import Protocol, protocol_pairs
-    from ifvit.databases.records import check_unique
+    from ifvit.databases.records import Record, check_unique
     from ifvit.storage.files import write_whole
 
-    findings, records = [], []
+    findings: list[Finding] = []
+    records: list[Record] = []
     check_roots(arguments.roots)
     for root in arguments.roots:
         records += recognise(root, findings, _source(arguments.source))
@@ -160,8 +162,8 @@ def _prepare(arguments: argparse.Namespace) -> None:
         counts = report["pairs"][kind]
         causes = ", ".join(f"{count} {cause}" for cause, count in counts.items() if cause != REGISTERED)
         print(f"{kind}: {counts.get(REGISTERED, 0)} of {sum(counts.values())} pairs registered ({causes or 'all'})")
-    keys = {"init.dense": arguments.run_dir, "data.root": out, "data.split": out / "split.csv"}
-    typed = [program.command("train stage=matcher data=prepared"), *(shell_override(*key) for key in keys.items())]
+    paths = {"init.dense": arguments.run_dir, "data.root": out, "data.split": out / "split.csv"}
+    typed = [program.command("train stage=matcher data=prepared"), *(shell_override(*path) for path in paths.items())]
     count = report["prints"]["listed"] - report["prints"]["unusable"]
     print(f"{count} prints in {out}; to train on them:\n  {' '.join(typed)}")
 

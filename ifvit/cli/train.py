@@ -58,7 +58,7 @@ def _flags(argv: Sequence[str]) -> argparse.Namespace:
     """Hydra's flags and the overrides, in any order."""
     parser = get_args_parser()
     parser.allow_abbrev = False
-    parser.error = lambda message: refuse([message])
+    parser.error = lambda message: refuse([message])  # type: ignore[method-assign]  # the parser is Hydra's own
     check_options(parser, argv)
     flags = parser.parse_intermixed_args(list(argv))
     question = "--cfg" if flags.cfg else "--info" if flags.info else None

@@ -141,7 +141,9 @@ def _topic(topic: str, folders: Sequence[Path]) -> Iterator[str]:
     if topic in choices:
         yield f"{topic}=CHOICE  {_OF_GROUPS.get(topic, '')}".rstrip()
         for name in choices[topic]:
-            yield _wrap(f"  {name:<18} {summary(choice_file(folders, topic, name))}".rstrip(), 21)
+            path = choice_file(folders, topic, name)
+            assert path is not None
+            yield _wrap(f"  {name:<18} {summary(path)}".rstrip(), 21)
         if selection:
             yield "\nIts keys, with the values that they have when none is typed"
     yield from _key_lines(selection)
@@ -150,6 +152,7 @@ def _topic(topic: str, folders: Sequence[Path]) -> Iterator[str]:
 def _choice(group: str, choice: str, folders: Sequence[Path]) -> Iterator[str]:
     """The first comment of a choice's file, and the keys that it sets."""
     path = choice_file(folders, group, choice)
+    assert path is not None
     yield f"{group}={choice}  ({path})"
     yield from (f"  {program.with_commands(line)}" for line in header(path))
     # The first line of a file tells whether its keys are full ones.

@@ -53,6 +53,7 @@ def _convert(arguments: argparse.Namespace) -> None:
     from ifvit.weights.official import describe
 
     result = convert(arguments.source, arguments.output, arguments.prefix)
+    assert result.origin is not None  # of weights from a file
     print(result.table())
     print(describe(arguments.source.name, result.origin, result.arrays, result.dropped))
     print(f"written to {arguments.output}")

@@ -118,8 +118,12 @@ class Comparer:
         with ThreadPoolExecutor() as pool:
             ridge_prints = pool.map(self._ridge_print, scans, ppis)
             for ridge_side, network_side in zip(ridge_prints, self._matcher_prints(scans, ppis), strict=True):
-                errors = (result for result in (ridge_side, network_side) if isinstance(result, ImageError))
-                yield next(errors, None) or Print(ridge_side, network_side)
+                if isinstance(ridge_side, ImageError):
+                    yield ridge_side
+                elif isinstance(network_side, ImageError):
+                    yield network_side
+                else:
+                    yield Print(ridge_side, network_side)
 
     def _ridge_print(self, scan: Scan, ppi: float | None) -> RidgePrint | ImageError:
         try:

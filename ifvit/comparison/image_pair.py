@@ -69,7 +69,8 @@ class ImagePair:
     @property
     def matches(self) -> PointMatches | None:
         """Module 2's matches, best first; None without a Module 2."""
-        return self.compared.module2_result and self._in_files(self.compared.module2_result.matches)
+        result = self.compared.module2_result
+        return None if result is None else self._in_files(result.matches)
 
     @cached_property
     def homography(self) -> np.ndarray | None:
@@ -131,6 +132,7 @@ class ImagePair:
     def registration_tree(self) -> list[dict[str, Any]]:
         """Module 1's matches, each with whether it agrees with its guess, for JSON."""
         guesses = self.compared.guesses
+        assert guesses is not None
         matches = matches_tree(self._in_files(guesses.matches))
         return [match | {"inlier": bool(agrees)} for match, agrees in zip(matches, guesses.agree, strict=True)]
 
@@ -161,8 +163,9 @@ class ImagePair:
         if self.compared.module2_result is None:
             return NO_PLACES
         matches = self.compared.module2_result.matches
-        a, b = self.print_a, self.print_b
-        return a.to_ridges(matches.points_a, self.network_ppi), b.to_ridges(matches.points_b, self.network_ppi)
+        a, b, ppi = self.print_a, self.print_b, self.network_ppi
+        assert ppi is not None
+        return a.to_ridges(matches.points_a, ppi), b.to_ridges(matches.points_b, ppi)
 
     def _prints(self) -> tuple[tuple[str, RidgePrint], ...]:
         return ("a", self.print_a.of_ridges), ("b", self.print_b.of_ridges)
@@ -181,11 +184,9 @@ class ImagePair:
 
     def _in_files(self, matches: PointMatches) -> PointMatches:
         """Matches in px of the canvases, converted to px of the images."""
-        a, b = (print_.of_networks.canvas for print_ in (self.print_a, self.print_b))
-        return PointMatches(
-            a.to_file(matches.points_a, self.network_ppi), b.to_file(matches.points_b, self.network_ppi),
-            matches.confidence,
-        )  # fmt: skip
+        a, b, ppi = self.print_a.network_side.canvas, self.print_b.network_side.canvas, self.network_ppi
+        assert ppi is not None
+        return PointMatches(a.to_file(matches.points_a, ppi), b.to_file(matches.points_b, ppi), matches.confidence)
 
 
 def description(print_: RidgePrint) -> str:

@@ -64,9 +64,10 @@ class Matcher:
     def __repr__(self) -> str:
         """The sources of evidence, the score and its calibration."""
         parts = "ridges and minutiae"
-        if (networks := self.comparer.networks) is not None:
+        networks, run = self.comparer.networks, self.run
+        if networks is not None and run is not None:
             modules = "Module 1" if networks.module2 is None else "Modules 1 and 2"
-            parts = f"ridges, minutiae and {modules} of {printable(self.run)}"
+            parts = f"ridges, minutiae and {modules} of {printable(run)}"
         calibrated = "" if self.calibration is None else f", calibrated by {self.calibration.basis()}"
         return f"<Matcher by {parts}; enhancement {self.comparer.enhancer.method}, score {self.score}{calibrated}>"
 
@@ -146,12 +147,13 @@ class Matcher:
         for print_ in prints:
             if isinstance(print_, ImageError):
                 raise print_
-        return tuple(prints)
+        of_a, of_b = prints
+        return of_a, of_b
 
     def _print(self, source: Image, ppi: float | None) -> Any:
         """The print of an image, or the ImageError that says why there is none. The message names a file."""
         try:
-            if not _is_file(source):
+            if not isinstance(source, (str, PathLike)):
                 return self.comparer.print_of(image.scan_of(source), ppi)
             scan = image.read(Path(source))
         except ImageError as error:
@@ -181,7 +183,8 @@ def _is_file(source: Image) -> bool:
 
 def _names(a: Image, b: Image) -> tuple[str, str]:
     """The images' paths, or A and B."""
-    return tuple(str(source) if _is_file(source) else name for source, name in ((a, "A"), (b, "B")))
+    name_a, name_b = (str(source) if _is_file(source) else name for source, name in ((a, "A"), (b, "B")))
+    return name_a, name_b
 
 
 def _name_error(result: Any, source: Image, name: str) -> Any:

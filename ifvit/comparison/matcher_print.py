@@ -6,7 +6,7 @@ For `Comparer`, which compares prints, and for `data.prepare`, which writes the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -36,6 +36,12 @@ class Print(NamedTuple):
     of_ridges: RidgePrint  # at 500 ppi
     of_networks: MatcherPrint | None = None  # None without a run
 
+    @property
+    def network_side(self) -> MatcherPrint:
+        """What the networks read of it, where there is a run."""
+        assert self.of_networks is not None
+        return self.of_networks
+
     def content(self) -> tuple[bytes, ...]:
         """The bytes of its images."""
         ridges, networks = self.of_ridges, self.of_networks
@@ -51,7 +57,7 @@ class Print(NamedTuple):
     def to_ridges(self, points: np.ndarray, ppi: float) -> np.ndarray:
         """Points (..., 2) of the canvas, px at its `ppi`, as points of the print's ridges, px at 500 ppi."""
         ridges = self.of_ridges
-        return ridges.from_file(self.of_networks.canvas.to_file(points, ppi))
+        return ridges.from_file(self.network_side.canvas.to_file(points, ppi))
 
     def to_canvas(self, points: np.ndarray, ppi: float) -> np.ndarray:
         """The inverse of `to_ridges`."""
@@ -95,12 +101,13 @@ def _mask_enhancer(module1: Module1, enhancer: Enhancer) -> Enhancer | None:
 
 def _enhance(
     greys: list[np.ndarray], ppis: list[float], enhancer: Enhancer, mask_enhancer: Enhancer | None
-) -> tuple[list[Enhanced | None], list[np.ndarray | None]]:
+) -> tuple[Sequence[Enhanced | None], Sequence[np.ndarray | None]]:
     """The enhanced image of each print (None with `none`) and its ridge mask (None without a mask enhancer)."""
+    if mask_enhancer is enhancer:  # of a method other than `none`, which finds no mask
+        prints = list(enhancer.enhance_many(greys, ppis))
+        return prints, [print_.ridges for print_ in prints]
     nothing = [None] * len(greys)
     enhanced = nothing if enhancer.method is Enhancement.none else list(enhancer.enhance_many(greys, ppis))
-    if mask_enhancer is enhancer:
-        return enhanced, [print_.ridges for print_ in enhanced]
     return enhanced, nothing if mask_enhancer is None else list(mask_enhancer.ridges_many(greys, ppis))
 
 

@@ -96,8 +96,8 @@ def branch_inputs(images: BranchImages, stride: int) -> tuple[BranchInput, Branc
     multiples of the stride.
     """
     overlap = images.overlap
-    enhanced = (jnp.where(overlap, image, 0.0) for image in (images.enhanced_a, images.enhanced_b))
-    of_global = BranchInput(*enhanced, _overlap_cells(overlap, stride))
+    enhanced_a, enhanced_b = (jnp.where(overlap, image, 0.0) for image in (images.enhanced_a, images.enhanced_b))
+    of_global = BranchInput(enhanced_a, enhanced_b, _overlap_cells(overlap, stride))
     box = local_box(overlap)
     height, width = local_sides(overlap.shape[1:])
     pad = [(0, 0), *((0, -side % stride) for side in (height, width))]
@@ -112,7 +112,7 @@ def branch_inputs(images: BranchImages, stride: int) -> tuple[BranchInput, Branc
     return of_global, of_local, box
 
 
-def local_sides(frame: tuple[int, int]) -> tuple[int, int]:
+def local_sides(frame: tuple[int, ...]) -> tuple[int, int]:
     """(height, width) px of the local input in a frame (height, width)."""
     return min(ROI_SIDE, frame[0]), min(ROI_SIDE, frame[1])
 
@@ -134,7 +134,7 @@ def cut(images: jax.Array, box: Box) -> jax.Array:
     sides = local_sides(images.shape[1:3])
 
     def cut_image(image: jax.Array, top: jax.Array, left: jax.Array) -> jax.Array:
-        start = (top, left, *([0] * (image.ndim - 2)))
+        start: tuple[jax.Array | int, ...] = (top, left, *([0] * (image.ndim - 2)))
         return jax.lax.dynamic_slice(image, start, (*sides, *image.shape[2:]))
 
     return jax.vmap(cut_image)(images, *box)

@@ -194,7 +194,8 @@ def _evidence_row(pair: AlignedImages, width: int) -> np.ndarray:
 def overlay(pair: AlignedImages, zoom: float) -> np.ndarray:
     """The ridges of A, mapped to B, and of B; pale outside the overlap. uint8 RGB."""
     ink_a, ink_b = (((255 - print_.enhanced) * print_.ridges).astype(np.float32) for print_ in (pair.a, pair.b))
-    ink_a_in_b = cv2.remap(ink_a, *np.moveaxis(pair.to_a.astype(np.float32), -1, 0), cv2.INTER_LINEAR, borderValue=0)
+    x, y = np.moveaxis(pair.to_a.astype(np.float32), -1, 0)
+    ink_a_in_b = cv2.remap(ink_a, x, y, cv2.INTER_LINEAR, borderValue=0)
     # The step from paper to ink takes one pixel of the picture, so that edges are smooth and valleys are white.
     a, b = (np.clip((marks.enlarge(ink, zoom) - 127) / 40 + 0.5, 0, 1)[..., None] for ink in (ink_a_in_b, ink_b))
     layers = ((a * b, COMMON), (a * (1 - b), marks.ONLY_A), (b * (1 - a), marks.ONLY_B))
@@ -218,11 +219,13 @@ def _places_key(count: int) -> list[tuple[np.ndarray, str]]:
 
 def _pale_swatch() -> np.ndarray:
     """The colours of A and of B outside the overlap."""
-    halves = [
-        captions.swatch(tuple(round(255 + PALE * (part - 255)) for part in colour), CAPTION)
-        for colour in (marks.ONLY_A, marks.ONLY_B)
-    ]
-    return captions.beside(halves)
+    return captions.beside([captions.swatch(_pale(colour), CAPTION) for colour in (marks.ONLY_A, marks.ONLY_B)])
+
+
+def _pale(colour: captions.Colour) -> captions.Colour:
+    """A colour as it is drawn outside the overlap."""
+    red, green, blue = (round(255 + PALE * (part - 255)) for part in colour)
+    return red, green, blue
 
 
 def _agreement_colours(local: np.ndarray) -> np.ndarray:

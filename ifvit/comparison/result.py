@@ -42,22 +42,28 @@ class Comparison(ImagePair):
         fused: the log-likelihood ratio, base 10, of the same finger over different fingers (`ridge_score`).
         cosines: the weighted mean of Module 2's cosines, [-1, 1].
         """
-        return self.compared.score if self.score_of is Score.fused else self.compared.module2_result.score
+        if self.score_of is Score.fused:
+            return self.compared.score
+        assert self.compared.module2_result is not None
+        return self.compared.module2_result.score
 
     @property
     def score_global(self) -> float | None:
         """The cosine of Module 2's global vectors, [-1, 1]; None without a Module 2."""
-        return self.compared.module2_result and self.compared.module2_result.cosines.of_global
+        result = self.compared.module2_result
+        return None if result is None else float(result.cosines.of_global)
 
     @property
     def score_local(self) -> float | None:
         """The cosine of Module 2's local vectors, [-1, 1]; None without a Module 2."""
-        return self.compared.module2_result and self.compared.module2_result.cosines.of_local
+        result = self.compared.module2_result
+        return None if result is None else float(result.cosines.of_local)
 
     @property
     def score_cosines(self) -> float | None:
         """The mean of both cosines, weighted as the run says; None without a Module 2."""
-        return self.compared.module2_result and self.compared.module2_result.score
+        result = self.compared.module2_result
+        return None if result is None else result.score
 
     @property
     def reason(self) -> str | None:
@@ -164,13 +170,14 @@ class Comparison(ImagePair):
         if self.compared.guesses is None:
             return {}
         tree = {"registration": self.registration_tree()}
-        if self.matches is None:
+        result, matches = self.compared.module2_result, self.matches
+        if result is None or matches is None:
             return tree
         return tree | {
-            "score_cosines": round(self.score_cosines, 6),
-            "score_global": round(self.score_global, 6),
-            "score_local": round(self.score_local, 6),
-            "matches": matches_tree(self.matches),
+            "score_cosines": round(result.score, 6),
+            "score_global": round(float(result.cosines.of_global), 6),
+            "score_local": round(float(result.cosines.of_local), 6),
+            "matches": matches_tree(matches),
         }
 
     def text(self, fmr: float = FMR) -> str:
@@ -216,7 +223,7 @@ class Comparison(ImagePair):
             few = run_calibration is not None and not run_calibration.tells(fmr)
             cause = answer.why if basis in (Basis.fit, Basis.score) else "these pairs"
             lines.append(f"decided by {cause}{', few but enough for a no' if few and basis is Basis.run else ''}")
-            if few and basis is not Basis.run:
+            if run_calibration is not None and few and basis is not Basis.run:
                 lines.append(f"{too_few(run_calibration, fmr)}, so they do not decide")
         if answer.accepted is None:
             fused = replace(self, score_of=Score.fused, calibration=None)

@@ -54,7 +54,7 @@ def check_score(comparer: Comparer, score: Score) -> None:
 
 def score_key(comparer: Comparer, score: Score) -> dict[str, Any]:
     """Everything that a score is computed from, for JSON."""
-    key = {"judge": f"ridges {RECIPE}", "enhancement": str(comparer.enhancer.method)}
+    key: dict[str, Any] = {"judge": f"ridges {RECIPE}", "enhancement": str(comparer.enhancer.method)}
     networks = comparer.networks
     if networks is None:
         return key
@@ -65,6 +65,7 @@ def score_key(comparer: Comparer, score: Score) -> dict[str, Any]:
         "module_2": None if module2 is None else module2.digest(),
     }
     if score is Score.cosines:
+        assert module2 is not None
         return key | {"global_weight": module2.config.global_weight, "local_weight": module2.config.local_weight}
     return key | {"weights": (WEIGHTS if module2 is None else WEIGHTS_WITH_NETWORKS).tolist()}
 
@@ -98,7 +99,7 @@ def _basis_of(basis: Any) -> dict[str, Any] | None:
     """The data that a calibration file names as its basis; None where it names none, or not in the expected form."""
     if not isinstance(basis, dict) or not isinstance(basis.get("databases"), list):
         return None
-    words = {name: basis.get(name) for name in ("databases", "protocol")}
+    words: dict[str, Any] = {name: basis.get(name) for name in ("databases", "protocol")}
     if not all(isinstance(word, str) and word.isprintable() for word in [*words["databases"], words["protocol"]]):
         return None
     kinds = {"images": int, "genuine": int, "content": str}

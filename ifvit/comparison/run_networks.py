@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from ifvit.comparison.module2_inputs import BranchImages, CanvasImages, align_im
 from ifvit.comparison.score import Cosines
 from ifvit.config import Enhancement, MatcherConfig, StageName
 from ifvit.config.run_config import open_run
-from ifvit.models.matcher import MatcherModel
+from ifvit.models.matcher import MatcherModel, MatcherOutput
 from ifvit.models.matching import extract_matches
 from ifvit.registration.elastic import ElasticMap, stacked
 from ifvit.registration.module1 import Module1, load_dense
@@ -96,7 +96,7 @@ class RunNetworks:
 
     def guesses_many(self, pairs: Iterable[tuple[Print, Print]]) -> Iterator[Guesses]:
         """Module 1's guesses of each pair, in order; px of the canvases."""
-        return self._registrar.guesses_many((a.of_networks.canvas, b.of_networks.canvas) for a, b in pairs)
+        return self._registrar.guesses_many((a.network_side.canvas, b.network_side.canvas) for a, b in pairs)
 
     def on_ridges(self, homographies: np.ndarray, a: Print, b: Print) -> np.ndarray:
         """Homographies (K, 3, 3) from B's canvas to A's, converted to the prints' ridges at 500 ppi."""
@@ -111,6 +111,7 @@ class RunNetworks:
         self, pairs: Sequence[tuple[Print, Print]], elastics: Sequence[ElasticMap]
     ) -> list[Module2Result]:
         """Module 2's output for at most `at_once` pairs (a, b), each with the map from B's ridges to A's."""
+        assert self.module2 is not None
         missing = self.at_once - len(pairs)
         batch, maps = [*pairs, *[pairs[-1]] * missing], [*elastics, *[elastics[-1]] * missing]
         sides = (self._images(side) for side in zip(*batch, strict=True))
@@ -118,34 +119,36 @@ class RunNetworks:
         scores = _score_pairs(self.module2.model, self.module1.dense, self._variables, images)
         map_ba, scores = jax.device_get((map_ba, scores))
         of_pairs = (DeviceScores(*(values[k] for values in scores)) for k in range(len(pairs)))
-        return [self._module2_result(map_ba[k], pair_scores) for k, pair_scores in enumerate(of_pairs)]
+        return [self._module2_result(self.module2, map_ba[k], pair_scores) for k, pair_scores in enumerate(of_pairs)]
 
     def _images(self, prints: Sequence[Print]) -> CanvasImages:
         """The canvases of prints, in one batch."""
-        network_sides = [print_.of_networks for print_ in prints]
-        return CanvasImages(
+        network_sides = [print_.network_side for print_ in prints]
+        arrays = (
             np.stack([print_.canvas.grey for print_ in network_sides]),
             np.stack([print_.enhanced for print_ in network_sides]),
             np.stack([print_.canvas.ridges for print_ in network_sides]),
             np.array([print_.canvas.background for print_ in network_sides], np.uint8),
             np.stack([print_.to_ridges(np.zeros(2), self.module1.ppi) for print_ in prints]).astype(np.float32),
         )
+        # Compiled programs take NumPy arrays in the place of JAX's.
+        return CanvasImages(*(cast(jax.Array, values) for values in arrays))
 
-    def _module2_result(self, map_ba: np.ndarray, scores: DeviceScores) -> Module2Result:
+    def _module2_result(self, module2: Module2, map_ba: np.ndarray, scores: DeviceScores) -> Module2Result:
         """The result of one pair. map_ba: (H, W, 2), the point of A's canvas at each pixel of B's."""
         present = scores.cells[:, 0] >= 0
-        stride = self.module2.model.branch.stride
+        stride = module2.model.branch.stride
         columns = self.module1.frame[1] // stride
         # A's cells are those of the aligned image, so they are pixels of B's canvas too.
         cells = scores.cells[present].T
         cells_a, points_b = (stride * np.stack([side % columns, side // columns], -1) for side in cells)
         points_a = map_ba[cells_a[:, 1], cells_a[:, 0]]
         matches = PointMatches(
-            points_a.astype(np.float64), points_b.astype(np.float64), scores.confidence[present].astype(float)
+            points_a.astype(np.float64), points_b.astype(np.float64), np.asarray(scores.confidence[present], float)
         )
-        cosines, config = Cosines(float(scores.of_global), float(scores.of_local)), self.module2.config
-        score = config.global_weight * cosines.of_global + config.local_weight * cosines.of_local
-        return Module2Result(cosines, score, matches)
+        of_global, of_local = float(scores.of_global), float(scores.of_local)
+        score = module2.config.global_weight * of_global + module2.config.local_weight * of_local
+        return Module2Result(Cosines(of_global, of_local), score, matches)
 
 
 def first_method(*methods: Enhancement) -> Enhancement:
@@ -157,9 +160,10 @@ def first_method(*methods: Enhancement) -> Enhancement:
 def _score_pairs(model: MatcherModel, dense: Any, variables: Any, images: BranchImages) -> DeviceScores:
     """Both branches on N aligned pairs. dense: Module 1's config, with the threshold of matches."""
     of_global, of_local, _ = branch_inputs(images, model.branch.stride)
-    output = model.apply(variables, of_global, of_local, train=False)
-    cells = of_global.cells.reshape(len(images.overlap), -1) > 0
-    grid = of_global.cells.shape[1:]
+    output = cast(MatcherOutput, model.apply(variables, of_global, of_local, train=False))
+    count, height, width = of_global.cells.shape
+    grid = height, width
+    cells = of_global.cells.reshape(count, -1) > 0
     matches = extract_matches(
         jnp.where(cells[:, :, None] & cells[:, None, :], output.of_global.log_p, -jnp.inf),
         grid,

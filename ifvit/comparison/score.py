@@ -23,17 +23,17 @@ FULL_AREA = 40_000.0  # px at 500 ppi; the evidence of a larger overlap is not m
 class Evidence(NamedTuple):
     """The evidence of an alignment; each field is a number or an array (N,)."""
 
-    mean: np.ndarray  # of the local agreement over the overlap, [-1, 1]
-    area: np.ndarray  # of the overlap, px at 500 ppi
-    paired: np.ndarray  # pairs of minutiae
-    alone: np.ndarray  # minutiae in the overlap without a partner, in both prints together
+    mean: float | np.ndarray  # of the local agreement over the overlap, [-1, 1]
+    area: float | np.ndarray  # of the overlap, px at 500 ppi
+    paired: int | np.ndarray  # pairs of minutiae
+    alone: int | np.ndarray  # minutiae in the overlap without a partner, in both prints together
 
 
 class Cosines(NamedTuple):
     """The cosines of Module 2's vectors of a pair, [-1, 1]; each field is a number or an array (N,)."""
 
-    of_global: np.ndarray
-    of_local: np.ndarray
+    of_global: float | np.ndarray
+    of_local: float | np.ndarray
 
 
 def terms(evidence: Evidence, cosines: Cosines | None = None) -> np.ndarray:

@@ -188,8 +188,8 @@ def nearest_keys(path: str) -> str:
     matches = difflib.get_close_matches(path, keys, n=1, cutoff=0.75)
     matches = matches or [key for key, last_part in names.items() if last_part == name]
     if not matches and not group:
-        (name,) = difflib.get_close_matches(name, names.values(), n=1, cutoff=0.75) or [None]
-        matches = [key for key, last_part in names.items() if last_part == name]
+        nearest = difflib.get_close_matches(name, names.values(), n=1, cutoff=0.75)
+        matches = [key for key, last_part in names.items() if last_part in nearest]
     if matches:
         return f"did you mean {' or '.join(matches)}?"
     beside = [key for key in keys if key.rpartition(".")[0] == group] if group else []
@@ -211,7 +211,7 @@ def typed_keys(cls: type = Config, prefix: str = "") -> Iterator[tuple[str, Any]
     for name, hint in typing.get_type_hints(cls).items():
         if hint is Parts:
             yield from typed_keys(PartConfig, f"{prefix}{name}.NAME.")
-        elif dataclasses.is_dataclass(hint):
+        elif isinstance(hint, type) and dataclasses.is_dataclass(hint):
             yield from typed_keys(hint, f"{prefix}{name}.")
         else:
             yield prefix + name, hint
@@ -275,7 +275,7 @@ def _value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
     """The value of a key, of type `hint`; problems are added to the list."""
     if hint is Parts:
         return _parts(value, path, problems)
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _build(hint, value, path, problems)
     ok, converted = _convert(hint, value)
     if not ok:

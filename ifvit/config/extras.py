@@ -13,7 +13,7 @@ MODULES = {"enhance": ("pyfing", "keras"), "parquet": ("pyarrow",), "wsq": ("wsq
 def missing_extras(config: Config) -> list[str]:
     """A line for every key that asks for an extra that is not installed."""
     data = config.data
-    enhancements = {}
+    enhancements: dict[str, Enhancement] = {}
     # Prepared prints are enhanced already.
     if any(part.source is not Source.prepared for part in data.parts.values()):
         enhancements |= {"data.ridge_mask": data.ridge_mask}

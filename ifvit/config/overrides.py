@@ -157,6 +157,7 @@ def _pieces(value: str) -> list[str]:
     pieces, start = [], 0
     while True:
         piece = _PIECE.match(value, start)
+        assert piece is not None  # it may be empty
         pieces.append(piece[0])
         start = piece.end() + 1
         if start > len(value):

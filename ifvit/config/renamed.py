@@ -19,15 +19,15 @@ def upgraded(tree: Mapping[str, Any]) -> Mapping[str, Any]:
     old_keys = renamed_keys(tree)
     if not old_keys:
         return tree
-    tree = copy.deepcopy(dict(tree))
+    result = copy.deepcopy(dict(tree))
     for old in old_keys:
-        value = _group(tree, old).pop(old.rpartition(".")[2])
-        group = tree
+        value = _group(result, old).pop(old.rpartition(".")[2])
+        group = result
         *names, last = RENAMED[old].split(".")
         for name in names:
             group = group.setdefault(name, {})
         group.setdefault(last, value)
-    return tree
+    return result
 
 
 def renamed_keys(tree: Mapping[str, Any]) -> list[str]:

@@ -183,7 +183,7 @@ class PartConfig:
 class Parts(dict[str, PartConfig]):
     """The parts of a mixture by name. Hashable, so that a config can be a static argument of a compiled function."""
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> int:  # type: ignore[override]  # that of a dict is None
         return hash(tuple(self.items()))
 
 

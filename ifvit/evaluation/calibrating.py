@@ -25,6 +25,7 @@ def store_calibration(scorer: Scorer, scores: np.ndarray, of: Mapping[str, Any],
 
     scores: float (N,), of impostor pairs. of: where the scores come from, as in `Calibration.of`.
     """
+    assert scorer.run_dir is not None
     path, stored = scorer.run_dir / FILES[scorer.score_of], scorer.calibration()
     measured = calibration(scores)._replace(of=of)
     if stored is not None and not replace and not _is_better(stored, measured):
@@ -53,11 +54,11 @@ def _is_better(stored: Calibration, measured: Calibration) -> bool:
     """Whether the measured calibration replaces the stored one."""
     if measured.impostors != stored.impostors:
         return measured.impostors > stored.impostors
-    same = all((stored.of or {}).get(name) == measured.of.get(name) for name in ("databases", "protocol"))
+    same = all((stored.of or {}).get(name) == (measured.of or {}).get(name) for name in ("databases", "protocol"))
     return same and _same_images(stored, measured)
 
 
 def _same_images(stored: Calibration, measured: Calibration) -> bool:
     """Whether both rest on the same images. Calibrations of earlier versions do not say it and count as the same."""
     stored_content = (stored.of or {}).get("content")
-    return stored_content in (None, measured.of.get("content"))
+    return stored_content in (None, (measured.of or {}).get("content"))

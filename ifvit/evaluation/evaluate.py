@@ -141,13 +141,14 @@ def _draw_worst(evaluation: Evaluation) -> list[WorstPair]:
         numbers = int(task.pairs.first[k]), int(task.pairs.second[k])
         pair = tuple(evaluation.gallery[number] for number in numbers)
         if None not in pair:
-            files = tuple(str(task.records[number].path) for number in numbers)
-            usable.append((kind, files, pair))
+            file_a, file_b = (str(task.records[number].path) for number in numbers)
+            usable.append((kind, (file_a, file_b), pair))
     progress = Progress("drawing the worst pairs", len(usable))
     pictures = evaluation.scorer.draw([files for _, files, _ in usable], [pair for *_, pair in usable])
     worst = []
     for (kind, files, _), (caption, picture) in zip(usable, pictures, strict=True):
-        names = tuple("/".join(Path(file).parts[-2:]) for file in files)  # files in two folders may have the same name
-        worst.append(WorstPair(kind, names, caption, picture))
+        # Files in two folders may have the same name.
+        name_a, name_b = ("/".join(Path(file).parts[-2:]) for file in files)
+        worst.append(WorstPair(kind, (name_a, name_b), caption, picture))
         progress.step()
     return worst

@@ -212,13 +212,15 @@ class _Process:
         self._process.communicate()
 
     def _answer(self, *parts: bytes) -> bytes:
+        requests, answers = self._process.stdin, self._process.stdout
+        assert requests is not None and answers is not None  # both are pipes
         started = time.monotonic()
         watch = threading.Timer(TIME_LIMIT, self._process.kill)
         watch.start()
         try:
             if parts:
-                send(self._process.stdin, *parts)
-            status, answer = receive(self._process.stdout, TEMPLATE_BYTES)
+                send(requests, *parts)
+            status, answer = receive(answers, TEMPLATE_BYTES)
         except (EOFError, OSError, ValueError) as error:  # it ended, or answered nonsense
             timed_out = time.monotonic() - started >= TIME_LIMIT
             self.end()
@@ -325,4 +327,5 @@ def _scores(
 
     progress = Progress("comparing pairs (bozorth3)", len(pairs))
     blocks = list(Blocks(folder, SCORES, PAIRS).read_or_compute(len(pairs), compute_block, progress))
-    return tuple(np.concatenate([block[name] for block in blocks]) for name in SCORES)
+    score, failed = (np.concatenate([block[name] for block in blocks]) for name in SCORES)
+    return score, failed

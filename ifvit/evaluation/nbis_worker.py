@@ -10,21 +10,21 @@ import os
 import signal
 import struct
 import sys
-from typing import BinaryIO
+from typing import IO
 
 MEMORY = 2**32  # bytes of address space: 2**26 px take 1.2 GB
 MAX_BYTES = 2**28  # of a part of a message
 SUCCESS, FAILURE = b"+", b"-"
 
 
-def send(stream: BinaryIO, *parts: bytes) -> None:
+def send(stream: IO[bytes], *parts: bytes) -> None:
     """Write a message of up to 255 parts."""
     lengths = [struct.pack(">I", len(part)) for part in parts]
     stream.write(bytes([len(parts)]) + b"".join(map(bytes.__add__, lengths, parts)))
     stream.flush()
 
 
-def receive(stream: BinaryIO, max_bytes: int = MAX_BYTES) -> list[bytes]:
+def receive(stream: IO[bytes], max_bytes: int = MAX_BYTES) -> list[bytes]:
     """The parts of the next message, of at most `max_bytes` each.
 
     Raises:
@@ -39,7 +39,7 @@ def receive(stream: BinaryIO, max_bytes: int = MAX_BYTES) -> list[bytes]:
     return parts
 
 
-def _read_exactly(stream: BinaryIO, count: int) -> bytes:
+def _read_exactly(stream: IO[bytes], count: int) -> bytes:
     content = stream.read(count)
     if len(content) < count:
         raise EOFError("the other side has ended")

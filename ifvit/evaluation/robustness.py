@@ -117,7 +117,7 @@ def move_print(grey: np.ndarray, ppi: float, angle: float, shift: float, directi
     grey = cv2.warpAffine(grey, translation, (width, height), flags=cv2.INTER_CUBIC, borderValue=ground)
     if not angle:
         return grey
-    rotation = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
+    rotation: np.ndarray = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
     cosine, sine = np.abs(rotation[0, :2])
     # Without 1e-6 a rounding error may add a pixel, and a rotation by 90 degrees would interpolate.
     size = [int(np.ceil(side - 1e-6)) for side in (width * cosine + height * sine, width * sine + height * cosine)]

@@ -61,7 +61,7 @@ class Spread(NamedTuple):
     figure: Figure
     mean: float
     deviation: float | None  # standard deviation; None for one run
-    count: int  # of the runs that have the figure
+    count: int  # type: ignore[assignment]  # of the runs that have the figure; hides tuple.count, which nothing uses
     runs: int  # of the group
     unsure: bool  # whether the pairs of a run are too few for it
 
@@ -90,11 +90,11 @@ def table(folders: Sequence[Path], form: str, names: Sequence[str] = ()) -> str:
     if form == "csv":
         titles = [f"{_title(column, columns)} {column.figure.title}" for column in columns]
         heading = [f"{title}{suffix}" for title in titles for suffix in ("", " deviation", " runs")]
-        figures = [heading, *([number for spread in row for number in _csv_numbers(spread)] for row in rows)]
-        return table_text.csv_text(_join_columns(_description_columns(groups), figures))
+        numbers = [[number for spread in row for number in _csv_numbers(spread)] for row in rows]
+        return table_text.csv_text(_join_columns(_description_columns(groups), [heading, *numbers]))
     heading = [f"{_title(column, columns)} {column.figure.heading()}" for column in columns]
-    figures = [heading, *([NO_FIGURE if spread is None else spread.text() for spread in row] for row in rows)]
-    text = table_text.TEXT[form](_join_columns(_description_columns(groups), figures))
+    figures = [[NO_FIGURE if spread is None else spread.text() for spread in row] for row in rows]
+    text = table_text.TEXT[form](_join_columns(_description_columns(groups), [heading, *figures]))
     unsure = any(spread and spread.unsure for row in rows for spread in row)
     return text + NOTE[form] if unsure else text
 
@@ -117,7 +117,7 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
             shared_name([run.folder.resolve() for run in group]),
             group[0].config,
             tuple(sorted(run.seed for run in group)),
-            tuple(sorted({run.steps for run in group} - {None})),
+            tuple(sorted({run.steps for run in group if run.steps is not None})),
             tuple(run.figures for run in group),
         )
         for group in groups.values()

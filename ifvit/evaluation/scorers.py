@@ -70,12 +70,15 @@ class Scorer:
                     yield print_
 
     def _prints(self, records: Sequence[Record], scans: list[Scan | ImageError]) -> Iterator[Print | ImageError]:
-        readable = [k for k, scan in enumerate(scans) if not isinstance(scan, ImageError)]
-        results = self.comparer.prints_of([scans[k] for k in readable], [records[k].ppi for k in readable])
+        readable = {k: scan for k, scan in enumerate(scans) if not isinstance(scan, ImageError)}
+        results = self.comparer.prints_of(list(readable.values()), [records[k].ppi for k in readable])
         prints = dict(zip(readable, results, strict=True))
-        for k, record in enumerate(records):
-            print_ = prints.get(k, scans[k])
-            yield ImageError(f"{record.path}: {print_}") if k in prints and isinstance(print_, ImageError) else print_
+        for k, (record, scan) in enumerate(zip(records, scans, strict=True)):
+            if isinstance(scan, ImageError):
+                yield scan
+                continue
+            print_ = prints[k]
+            yield ImageError(f"{record.path}: {print_}") if isinstance(print_, ImageError) else print_
 
     def print_of(self, scan: Scan, ppi: float) -> Print:
         """The print of an image.
@@ -131,6 +134,7 @@ def _larger(frame: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
 
 def _score_text(networks: RunNetworks | None, score_of: Score) -> str:
     if score_of is Score.cosines:
+        assert networks is not None and networks.module2 is not None
         config = networks.module2.config
         return f"{config.global_weight:g} x cosine of the global + {config.local_weight:g} x of the local vectors"
     cosines = "" if networks is None or networks.module2 is None else ", and of Module 2's cosines"

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -305,7 +305,7 @@ def _percent(rate: float) -> str:
     return f"{100 * rate:.2f} %"
 
 
-def _json_value(value: object) -> object:
+def _json_value(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _json_value(item) for name, item in value.items()}
     if isinstance(value, Calibration):

@@ -39,8 +39,8 @@ def agreement_of(a: Ridges, b: Ridges, to_a: ElasticMap, spacing: int = 1) -> Ag
     a, b: in frames whose sides are multiples of `CELL`.
     spacing: px between the samples, 1 or 2; 2 takes a quarter of the time, and its mean differs by some hundredths.
     """
-    in_a = to_a.on_samples(b.mask.shape, spacing)
-    in_b = sample_points(b.mask.shape, spacing)
+    in_a = to_a.on_samples(b.frame, spacing)
+    in_b = sample_points(b.frame, spacing)
     overlap = (mask_at(a.mask, *in_a) & mask_at(b.mask, *in_b)).astype(jnp.float32)
     ridges_a = sample(a.for_spacing(spacing), *in_a) * overlap
     ridges_b = sample(b.for_spacing(spacing), *in_b) * overlap

@@ -14,7 +14,7 @@ each axis.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -122,7 +122,7 @@ def _products_of_few(a: jax.Array, b: jax.Array, cell: int, n: int) -> jax.Array
 def _over_cells(values: jax.Array, cells: int, axis: int) -> jax.Array:
     """The sums over `cells` neighbours along an axis."""
     count = values.shape[axis] - cells + 1
-    return sum(jax.lax.slice_in_dim(values, k, k + count, axis=axis) for k in range(cells))
+    return cast(jax.Array, sum(jax.lax.slice_in_dim(values, k, k + count, axis=axis) for k in range(cells)))
 
 
 def _blocks(values: jax.Array, level: Matching) -> jax.Array:

@@ -10,7 +10,7 @@ likewise (`BlockGrid`).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -86,7 +86,8 @@ def _box_mean(values: jax.Array) -> jax.Array:
     """The means over 3x3 blocks of (..., R, C, N); outside, the values of the border are repeated."""
     rows, cols = values.shape[-3:-1]
     padded = jnp.pad(values, [(0, 0)] * (values.ndim - 3) + [(1, 1), (1, 1), (0, 0)], mode="edge")
-    return sum(padded[..., i : i + rows, j : j + cols, :] for i in range(3) for j in range(3)) / 9
+    total = sum(padded[..., i : i + rows, j : j + cols, :] for i in range(3) for j in range(3))
+    return cast(jax.Array, total) / 9
 
 
 def undo_displacement(field: jax.Array, blocks: BlockGrid, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -114,5 +115,5 @@ def smooth(field: jax.Array, weight: jax.Array) -> jax.Array:
     are too far for the one before it.
     """
     weighted = jnp.stack([field[..., 0] * weight, field[..., 1] * weight, weight])
-    x, y, total = sum(share * blur(weighted, width) for width, share in WIDTHS)
+    x, y, total = cast(jax.Array, sum(share * blur(weighted, width) for width, share in WIDTHS))
     return jnp.stack([x, y], axis=-1) / jnp.maximum(total, 1e-12)[..., None]

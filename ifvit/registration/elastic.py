@@ -11,7 +11,7 @@ A map goes from points of B to points of A, (x, y) px at 500 ppi; both prints ar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +56,12 @@ class Ridges(NamedTuple):
     # (2, H / 8, W / 8) float32, sums over cells of the squared gradient and of the squared signal; their ratio is the
     # square of the ridges' angular frequency.
     waves: jax.Array
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """(height, width) px."""
+        height, width = self.mask.shape
+        return height, width
 
     def for_spacing(self, spacing: int) -> jax.Array:
         """The signal (H, W), smoothed so that it can be sampled `spacing` px apart without aliasing."""
@@ -117,7 +123,9 @@ def stacked(maps: Sequence[ElasticMap]) -> ElasticMap:
         return np.stack([np.pad(field, pad, mode="edge") for field, pad in zip(fields, paddings, strict=True)])
 
     fields = zip(*(elastic.fields for elastic in maps), strict=True)
-    return ElasticMap(np.stack([elastic.homography for elastic in maps]), tuple(stack(*level) for level in fields))
+    homographies = np.stack([elastic.homography for elastic in maps])
+    # Compiled programs take NumPy arrays in the place of JAX's.
+    return ElasticMap(cast(jax.Array, homographies), tuple(cast(jax.Array, stack(*level)) for level in fields))
 
 
 class Candidates(NamedTuple):
@@ -163,11 +171,11 @@ def _match_level(
     a: Ridges, b: Ridges, homographies: jax.Array, fields: tuple[jax.Array, ...], level: Matching
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """One level for K maps: the displacements (K, R, C, 2) px, the blocks' mean correlation (K,), their number (K,)."""
-    x, y = sample_points(b.mask.shape, level.spacing)
+    x, y = sample_points(b.frame, level.spacing)
     signal_a, signal_b = (side.for_spacing(level.spacing) for side in (a, b))
 
     def aligned(homography: jax.Array, *fields: jax.Array) -> tuple[jax.Array, jax.Array]:
-        points = ElasticMap(homography, fields).on_samples(b.mask.shape, level.spacing)
+        points = ElasticMap(homography, fields).on_samples(b.frame, level.spacing)
         return sample(signal_a, *points), mask_at(a.mask, *points)
 
     signal, mask = jax.vmap(aligned)(homographies, *fields)
@@ -193,7 +201,7 @@ def _turned_guesses(guesses: jax.Array, a: Ridges, b: Ridges) -> tuple[jax.Array
 
     Returns (K T, 3, 3), and the area of the overlap, (K T,) px.
     """
-    x, y = sample_points(b.mask.shape, OVERLAP_SPACING)
+    x, y = sample_points(b.frame, OVERLAP_SPACING)
     mask_b = mask_at(b.mask, x, y)
 
     def turn(guess: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -91,4 +91,5 @@ def _cheapest_pairs(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             pairs.append((row, col))
             used_rows.add(row)
             used_cols.add(col)
-    return tuple(np.array(pairs, int).reshape(-1, 2).T)
+    first, second = np.array(pairs, int).reshape(-1, 2).T
+    return first, second

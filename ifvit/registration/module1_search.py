@@ -39,7 +39,7 @@ class Guesses(NamedTuple):
     agree: np.ndarray  # (M,) bool, which matches agree with the guess
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]  # hides tuple.count, which nothing uses
         """The number of guesses."""
         return 0 if np.array_equal(self.homographies[0], NOWHERE) else GUESSES
 
@@ -130,8 +130,8 @@ class Module1Search:
         """The similarity from A to B with which most matches of all views agree; None if no view has one."""
         all_matches = PointMatches(*map(np.concatenate, zip(*views, strict=True)))
         guesses = [consensus(view, self.tolerance) for view in views]
-        guesses = [fitted(start, all_matches, self.tolerance) for start in guesses if start is not None]
-        return max(guesses, key=lambda guess: agreement(guess, all_matches, self.tolerance), default=None)
+        fits = [fitted(start, all_matches, self.tolerance) for start in guesses if start is not None]
+        return max(fits, key=lambda fit: agreement(fit, all_matches, self.tolerance), default=None)
 
 
 def _matches(points_a: np.ndarray, points_b: np.ndarray, confidence: np.ndarray) -> PointMatches:

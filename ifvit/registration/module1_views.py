@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,8 @@ import numpy as np
 
 from ifvit import geometry
 from ifvit.config import DenseConfig
-from ifvit.models.dense import DenseModel
+from ifvit.models.dense import DenseModel, DenseOutput
+from ifvit.models.fine import Refined
 from ifvit.models.matching import extract_matches
 
 # The exponent of P in `expected_points`. P is the product of two softmaxes, and its square root has the width of one of
@@ -60,7 +61,8 @@ def print_views(
     model: DenseModel, turns: int, variables: Any, grey: jax.Array, ridges: jax.Array, background: jax.Array
 ) -> PrintViews:
     """The views of a print. grey: (H, W) uint8. ridges: (H, W) bool. background: () uint8, the grey level around it."""
-    points = _turned_back(geometry.pixel_grid(*grey.shape), grey.shape, turn_angles(turns)[:, None, None])
+    height, width = grey.shape
+    points = _turned_back(geometry.pixel_grid(height, width), (height, width), turn_angles(turns)[:, None, None])
 
     def view(points: jax.Array) -> tuple[jax.Array, jax.Array]:
         image = geometry.sample(grey.astype(jnp.float32), points, background.astype(jnp.float32))
@@ -86,7 +88,7 @@ def match_views(
     (features_a, cells_a), (features_b, cells_b) = (
         _in_views(side, indices) for side, indices in zip(prints, view_turns(turns).T, strict=True)
     )
-    output = model.apply(variables, features_a, features_b, method="match")
+    output = cast(DenseOutput, model.apply(variables, features_a, features_b, method="match"))
     grid = model.grid(*frame)
     matches = extract_matches(
         # Masked here, and not by masks of `extract_matches`, which would measure the border from the ridges' edge.
@@ -99,7 +101,7 @@ def match_views(
     )
     points_a = geometry.cell_points(grid, model.stride)[jnp.maximum(matches.cells[..., 0], 0)]
     if model.has_fine:
-        points_b = model.apply(variables, output, matches.cells, method="refine").points_b
+        points_b = cast(Refined, model.apply(variables, output, matches.cells, method="refine")).points_b
     else:
         points_b = expected_points(output.log_p, matches.cells, grid, model.stride)
     angle_a, angle_b = turn_angles(turns)[view_turns(turns).T][..., None]

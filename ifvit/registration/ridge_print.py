@@ -58,7 +58,7 @@ def ridge_print(scan: Scan, ppi: float | None, enhancer: Enhancer) -> RidgePrint
     enhanced = enhancer.enhance(grey, PPI)
     if not enhanced.ridges.any():
         raise ImageError("no ridges found")
-    rows, cols = (_extent(enhanced.ridges.any(axis)) for axis in (1, 0))
+    rows, cols = (_extent(np.any(enhanced.ridges, axis)) for axis in (1, 0))
     cropped = Enhanced(enhanced.grey[rows, cols], enhanced.ridges[rows, cols])
     cropped = cropped._replace(grey=np.where(cropped.ridges, cropped.grey, np.uint8(255)))
     minutiae = enhancer.minutiae(grey[rows, cols], cropped)

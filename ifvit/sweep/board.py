@@ -51,7 +51,7 @@ class Board:
     def _latest(self, name: str) -> tuple[int, float]:
         """The step of the job's latest validation, and the objective; (0, nan) where there is none."""
         job = self._jobs[name]
-        if job.status == ENDS[EXIT_REFUSED]:
+        if job.run_dir is None or job.stage is None or job.status == ENDS[EXIT_REFUSED]:
             return 0, math.nan
         try:
             metrics = json.loads((job.run_dir / "metrics.json").read_text())

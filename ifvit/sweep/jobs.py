@@ -13,12 +13,14 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
 from hydra import main as hydra_main
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from ifvit.config import Config, ConfigError, build, inherit_network
+from ifvit.config import Config, ConfigError, FilePath, build, inherit_network
 from ifvit.config.folder_names import AUTO, auto_run_dir, folder_name
 from ifvit.config.overrides import literal, parse_overrides, quote_overrides, sweep_values
 from ifvit.launch import (
@@ -56,7 +58,7 @@ def run_sweep(overrides: Sequence[str], configs: Configs, command: str) -> None:
     node = tree.hydra
     if not node.launcher._target_.endswith(".BasicLauncher"):
         raise ConfigError(["hydra/launcher: the jobs of a sweep run one after the other; leave it out"])
-    if OmegaConf.to_container(tree).get("run_dir") == AUTO:  # one folder for all jobs
+    if cast(dict[str, Any], OmegaConf.to_container(tree)).get("run_dir") == AUTO:  # one folder for all jobs
         overrides = [*overrides, f"run_dir={literal(auto_run_dir(_shared_overrides(overrides)))}"]
     with Interruptions() as interruptions:
         try:
@@ -77,13 +79,14 @@ def jobs_of(overrides: Sequence[str], configs: Configs) -> dict[str, list[str]]:
     Raises:
         ConfigError: values that cannot be counted.
     """
-    choices, sweep_keys = {}, set()
+    choices: dict[str, list[str]] = {}
+    sweep_keys = set()
     with configs.loader() as loader:
         for override in parse_overrides(overrides):
             key = override.get_key_element()
             if override.is_hydra_override():
                 continue
-            choices[key] = [override.input_line]
+            choices[key] = [_line_of(override)]
             sweep_keys.discard(key)
             if override.is_discrete_sweep():
                 override.config_loader = loader  # finds the files of a group, for glob(*)
@@ -101,7 +104,13 @@ def job_name(overrides: Sequence[str], sweep_keys: Collection[str]) -> str:
 
 def _shared_overrides(overrides: Sequence[str]) -> list[str]:
     """The overrides that all jobs share."""
-    return [override.input_line for override in parse_overrides(overrides) if not override.is_sweep_override()]
+    return [_line_of(override) for override in parse_overrides(overrides) if not override.is_sweep_override()]
+
+
+def _line_of(override: Override) -> str:
+    """A parsed override as it was typed."""
+    assert override.input_line is not None
+    return override.input_line
 
 
 def _tree(overrides: Sequence[str], configs: Configs) -> DictConfig:
@@ -160,7 +169,7 @@ def _config_of(name: str, overrides: Sequence[str], configs: Configs) -> Config:
 
 
 def _in_own_folder(name: str, config: Config) -> Config:
-    return dataclasses.replace(config, run_dir=f"{config.run_dir}{SUFFIX}/{name}")
+    return dataclasses.replace(config, run_dir=FilePath(f"{config.run_dir}{SUFFIX}/{name}"))
 
 
 def _refuse_taken(configs: Sequence[Config], command: str) -> None:
