@@ -164,6 +164,11 @@ def _one_line(error: Exception, overrides: Sequence[str], configs: Configs) -> s
         value = next((text.partition("=")[2] for text in overrides if text.startswith(f"{unknown[1]}=")), "")
         value = value.strip("'")
         return f"{unknown[1]}: unknown key; {_suggestion(unknown[1], value, groups(configs.folders))}"
+    if override := re.match(r"In '([^']+)': Could not override '([^']+)'", lines[0] if lines else ""):
+        return f"{override[1]}.yaml: {override[2]} is set on the command line alone, like {override[2]}=NAME"
+    if absent := re.match(r"In '([^']+)': Could not load '([^'/]+)/([^']+)'", lines[0] if lines else ""):
+        choices = groups(configs.folders).get(absent[2], [])
+        return f"{absent[1]}.yaml: {_no_choice(absent[2], absent[3], choices)}"
     missing = re.search(r"Could not find '((?:hydra/)?[^'/]+)/([^']*)'", " ".join(lines))
     choices = [name for name in re.findall(r"^\t(\S+)$", str(error), re.MULTILINE) if name != BASE]
     if missing and choices:

@@ -17,6 +17,7 @@ from ifvit.comparison.matcher_print import Print
 from ifvit.comparison.picture import NO_PLACES, Head, Places, draw_ridge_comparison
 from ifvit.comparison.score import Evidence
 from ifvit.console import printable
+from ifvit.enhancement.fields import PERIOD_RANGE, USUAL_PERIOD, ridge_period
 from ifvit.image import PpiFrom
 from ifvit.registration.registrar import GuessSource, RidgeAlignment
 from ifvit.registration.ridge_print import PPI, RidgePrint
@@ -28,7 +29,7 @@ LEAST_SPREAD = 8.0  # px at 500 ppi, standard deviation: points nearer to a line
 PPI_FROM = {
     PpiFrom.given: "as given",
     PpiFrom.file: "by its own tag",
-    PpiFrom.assumed: "assumed, as nothing says it: --ppi N does",
+    PpiFrom.assumed: "assumed",
 }
 SOURCES = {GuessSource.flow: "flow", GuessSource.minutiae: "minutiae", GuessSource.module1: "Module 1"}
 
@@ -64,7 +65,7 @@ class ImagePair:
     @property
     def overlap(self) -> float:
         """The share of the smaller print's ridges that the other print shows too, [0, 1]."""
-        return float(self.alignment.agreement.share)
+        return min(1.0, float(self.alignment.agreement.share))  # sampled, so that it may come out above 1
 
     @property
     def matches(self) -> PointMatches | None:
@@ -124,7 +125,10 @@ class ImagePair:
     def files_tree(self) -> dict[str, Any]:
         """Resolution and polarity of the images, and the time, for JSON."""
         return {
-            "ppi": {name: {"value": print_.ppi, "from": print_.ppi_from.value} for name, print_ in self._prints()},
+            "ppi": {
+                name: {"value": float(print_.ppi), "from": print_.ppi_from.value, "doubt": self.ppi_doubts.get(name)}
+                for name, print_ in self._prints()
+            },
             "inverted": {name: print_.inverted for name, print_ in self._prints()},
             "seconds": round(self.seconds, 3),
         }
@@ -138,8 +142,25 @@ class ImagePair:
 
     def files_text(self) -> list[str]:
         """Ridge area, minutiae and resolution of the images, and the time, in lines."""
-        lines = [f"{name.upper()}: {description(print_)}" for name, print_ in self._prints()]
-        return [*lines, f"in {self.seconds:.2f} s"]
+        lines = []
+        for name, print_ in self._prints():
+            remedy = ", as nothing says it: --ppi N does" if print_.ppi_from is PpiFrom.assumed else ""
+            lines.append(f"{name.upper()}: {description(print_)}{remedy}")
+        return [*lines, *self.ppi_doubts.values(), f"in {self.seconds:.2f} s"]
+
+    @cached_property
+    def ppi_doubts(self) -> dict[str, str]:
+        """By 'a' and 'b': why the resolution of an image looks wrong, in words; only of images where it does."""
+        doubts = {}
+        for name, print_ in self._prints():
+            period = ridge_period(print_.grey, print_.ridges)
+            if period is not None and not PERIOD_RANGE[0] <= period <= PERIOD_RANGE[1]:
+                distance, usual = (25.4 / PPI * length for length in (period, USUAL_PERIOD))
+                doubts[name] = (
+                    f"{name.upper()}: at {print_.ppi:g} ppi its ridges are {distance:.2f} mm apart, those of "
+                    f"adults about {usual:.2f}; the image looks like {print_.ppi * period / USUAL_PERIOD:.0f} ppi"
+                )
+        return doubts
 
     def draw(self, title: str, lines: Sequence[str], day: date | None) -> np.ndarray:
         """The picture of the pair (`draw_ridge_comparison`), uint8 RGB (H, W, 3).
@@ -152,6 +173,7 @@ class ImagePair:
                 (name.upper(), f"{Path(path).name}: {description(print_)}")
                 for path, (name, print_) in zip(paths, self._prints(), strict=True)
             ),
+            *(("", doubt) for doubt in self.ppi_doubts.values()),
             ("compared by", f"{self.compared_by}; IFViT {__version__}"),
             ("date", (day or date.today()).isoformat()),
         ]

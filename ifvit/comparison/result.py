@@ -93,6 +93,11 @@ class Comparison(ImagePair):
             return f"cannot say: {self.reason}"
         return OTHER if answer.accepted is not None else f"undecided: {answer.why}"
 
+    @property
+    def same_finger(self) -> bool | None:
+        """The decision at `FMR`; None where the prints show too little, or nothing can decide."""
+        return None if self.cannot_say() else self.verdict().accepted
+
     def cannot_say(self, fmr: float = FMR) -> bool:
         """Whether the prints show too little for a decision."""
         return self.reason is not None and not self.verdict(fmr).accepted
@@ -200,7 +205,7 @@ class Comparison(ImagePair):
         agreement = self.alignment.agreement
         lines = [
             self.headline(),
-            f"ridges agree at {agreement.mean:.2f} (1 is the same, different fingers have about .3) over "
+            f"ridges agree at {agreement.mean:.2f} (1 is the same, different fingers have about 0.3) over "
             f"{agreement.area * MM2:.0f} mm2, {self.overlap:.0%} of the smaller print",
             f"minutiae: {paired} paired ({alike} of one kind), {alone} without a partner where both prints show them",
         ]
@@ -218,11 +223,11 @@ class Comparison(ImagePair):
             basis_of_table = Basis.run if answer.calibration is run_calibration else Basis.synthetic
             pairs = pairs_of(basis_of_table, answer.calibration)
             share = f"{100 * answer.calibration.fmr_at(self.score):.3g} %"
-            lines.append(f"two different fingers score as high in at most {share} of cases, by {pairs}")
+            source = "" if self._basis(fmr) is basis_of_table else f", by {pairs}"
+            lines.append(f"two different fingers score as high in at most {share} of cases{source}")
         if basis := self._basis(fmr):
             few = run_calibration is not None and not run_calibration.tells(fmr)
-            cause = answer.why if basis in (Basis.fit, Basis.score) else "these pairs"
-            lines.append(f"decided by {cause}{', few but enough for a no' if few and basis is Basis.run else ''}")
+            lines.append(f"decided by {answer.why}{', few but enough for a no' if few and basis is Basis.run else ''}")
             if run_calibration is not None and few and basis is not Basis.run:
                 lines.append(f"{too_few(run_calibration, fmr)}, so they do not decide")
         if answer.accepted is None:

@@ -26,14 +26,11 @@ from ifvit.databases.findings import Database, DoctorReport, Finding, quantity
 from ifvit.databases.records import Record, by_identity, name_list
 from ifvit.databases.splits import Split
 from ifvit.databases.yearless import is_yearless
-from ifvit.enhancement.fields import USUAL_PERIOD, ridge_period
+from ifvit.enhancement.fields import PERIOD_RANGE, USUAL_PERIOD, ridge_period
 from ifvit.errors import DataError
 from ifvit.pictures import plots
 from ifvit.progress import Progress
 
-# Range of the median ridge period of a database at 500 ppi, in px; the medians of FVC2002 B lie between 7.0 and 9.0.
-# With half or twice the true ppi the median of each of them lies outside.
-PERIODS = (6.0, 12.5)
 PERIOD_FACTOR = 1.55  # between an image's period and its database's median, at most; fingers differ by less
 BLANK = re.compile(r": blank, every pixel is \d+$")  # end of the message of `image.read` for a blank image
 LEAST_CONTRAST = 12  # grey levels between the 1st and the 99th percentile: an empty sensor's noise has fewer
@@ -269,7 +266,7 @@ def _check_resolution(database: Database, images: Sequence[ImageFacts], findings
     database.ridge_ppi = ppi * median / USUAL_PERIOD
     if database.ppi == "?":
         database.ppi = f"{ppi:g}?"
-    if not PERIODS[0] <= median <= PERIODS[1]:
+    if not PERIOD_RANGE[0] <= median <= PERIOD_RANGE[1]:
         text = (
             f"at {ppi:g} ppi the ridges would lie {median:.1f} px apart on a 500 ppi scale, those of adults lie "
             f"about {USUAL_PERIOD:g}; the images look like {database.ridge_ppi:.0f} ppi"

@@ -17,6 +17,9 @@ import cv2
 import numpy as np
 
 USUAL_PERIOD = 9.0  # px, of ridges at 500 ppi
+# Range of the median ridge period at 500 ppi, in px; the medians of FVC2002 B's databases lie between 7.0 and 9.0. With
+# half or twice the true ppi the median of each of them lies outside.
+PERIOD_RANGE = (6.0, 12.5)
 WINDOWS = (32, 64)  # px, if the period is not known
 FEWEST_PERIODS, MOST_PERIODS = 4.2, 12.0  # in such a window: the range of the search
 WINDOW_PERIODS = 4.5  # across the window, if the period is known

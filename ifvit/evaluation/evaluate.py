@@ -11,6 +11,9 @@ import numpy as np
 
 from ifvit import __version__
 from ifvit.comparison.run_calibration import Score
+from ifvit.comparison.synthetic_calibration import synthetic_calibration
+from ifvit.comparison.verdict import FMR as VERDICT_FMR
+from ifvit.comparison.verdict import verdict
 from ifvit.databases.protocols import PairList
 from ifvit.evaluation import nbis
 from ifvit.evaluation.calibrating import UNDONE, store_calibration
@@ -42,7 +45,23 @@ class Evaluation(NamedTuple):
         """Lines for people."""
         return [
             *("\n  ".join([name, *figures.text()]) for name, figures in self.figures.items()),
+            *self._verdict_text(),
             f"{self.about['ms a pair']:.0f} ms a pair",
+        ]
+
+    def _verdict_text(self) -> list[str]:
+        """How often the verdict of `compare` would be wrong, by the synthetic calibration; none for cosines alone."""
+        if self.task.score != Score.fused:
+            return []
+        networks = self.scorer.comparer.networks
+        table = synthetic_calibration(networks is not None and networks.module2 is not None)
+        accepted = np.array([verdict(score, VERDICT_FMR, None, table).accepted for score in self.comparisons.score])
+        accepted &= ~self.comparisons.failed.astype(bool)
+        genuine = self.task.pairs.genuine
+        refused, wrong = (~accepted & genuine).sum(), (accepted & ~genuine).sum()
+        return [
+            f"compare's verdict at an FMR of {100 * VERDICT_FMR:g} %, by synthetic fingers: {refused} of "
+            f"{genuine.sum()} genuine pairs are not accepted, {wrong} of {(~genuine).sum()} impostor pairs are"
         ]
 
 

@@ -30,7 +30,7 @@ from ifvit.storage.files import write_whole
 from ifvit.storage.json_files import write_json
 
 HEADING = (
-    "first", "second", "genuine", "database", "score", "global", "local", "failed", "agreeing_matches", "matches",
+    "first", "second", "genuine", "database", "score", "global", "local", "failed", "paired_minutiae", "minutiae",
     "overlap",
 )  # fmt: skip
 

@@ -150,7 +150,9 @@ def _run(jobs: Mapping[str, Sequence[str]], configs: Configs, command: str, inte
             if status := _job(name, jobs[name], config, configs, interruptions, board):
                 statuses[name] = status
     if statuses and valid:
-        print(f"error: {len(statuses)} of {len(jobs)} sweep jobs failed: {', '.join(statuses)}", file=sys.stderr)
+        print(
+            f"error: {len(statuses)} of {len(jobs)} sweep jobs did not finish: {', '.join(statuses)}", file=sys.stderr
+        )
     if statuses:
         all_refused = len(statuses) == len(jobs) and set(statuses.values()) == {EXIT_REFUSED}
         raise SystemExit(EXIT_REFUSED if all_refused else EXIT_FAILED)
@@ -262,5 +264,5 @@ def _plugin_sweep(
     with board.print_at_end():
         hydra_main(str(configs.folder), configs.main, version_base="1.3")(objective)()
     if failures:
-        print(f"error: {len(failures)} sweep jobs failed: {', '.join(failures)}", file=sys.stderr)
+        print(f"error: {len(failures)} sweep jobs did not finish: {', '.join(failures)}", file=sys.stderr)
         raise SystemExit(EXIT_FAILED)

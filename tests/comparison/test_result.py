@@ -49,7 +49,8 @@ def test_without_a_run_synthetic_impostors_decide():
     assert tree["decided_by"] == "4950 impostor pairs of synthetic fingers (protocol fvc)"
     assert tree["fmr"] == other.fmr and tree["calibration"]["impostors"] == 4950
     assert (
-        f"score as high in at most {100 * mate.fmr:.3g} % of cases, by 4950 impostor pairs of synthetic" in mate.text()
+        f"score as high in at most {100 * mate.fmr:.3g} % of cases\ndecided by 4950 impostor pairs of synthetic"
+        in mate.text()
     )
 
 
@@ -144,10 +145,8 @@ def test_a_run_adds_its_networks():
     assert [match["inlier"] for match in tree["registration"]] == [True, False, True]
     text = made.text()
     assert "cosines 0.800 (global) and 0.600 (local), together 0.720; 3 places correspond" in text
-    told = (
-        "in at most 0.075 % of cases, by the run's own 4000 impostor pairs of DB1_A, DB3_A (protocol fvc)\ndecided by "
-    )
-    assert told + "these pairs\n" in text
+    pairs = "the run's own 4000 impostor pairs of DB1_A, DB3_A (protocol fvc)"
+    assert f"in at most 0.075 % of cases\ndecided by {pairs}\n" in text
 
 
 def test_text_and_picture(tmp_path):
@@ -180,7 +179,10 @@ def test_what_is_extrapolated_says_so_in_text_and_json():
         )
         assert f"\ndecided by {by}\n" in text and tree["decided_by"] == by
         assert (tree["extrapolated"], tree["decided_from"], tree["calibration"]["least_fmr"]) == (True, "fit", 0.0007)
-        assert "decided by these pairs\n" in made.text() and "extrapolated" not in made.text()
+        assert (
+            "decided by 4950 impostor pairs of synthetic fingers (protocol fvc)\n" in made.text()
+            and "extrapolated" not in made.text()
+        )
         assert (made.to_dict()["extrapolated"], made.to_dict()["decided_from"]) == (False, "synthetic")
 
 
@@ -191,11 +193,11 @@ def test_the_source_is_named_though_it_switches_with_the_score():
     no.__dict__["score"] = -4.0
     assert yes.to_dict()["decided_from"] == "synthetic" and no.to_dict()["decided_from"] == "run"
     assert (
-        "by 4950 impostor pairs of synthetic fingers (protocol fvc)\ndecided by these pairs\n"
+        "of cases\ndecided by 4950 impostor pairs of synthetic fingers (protocol fvc)\n"
         "no more of the run's own 45 impostor pairs score as high than an FMR of 0.1 % allows, and a yes takes 3,000, "
         "so they do not decide\n"
     ) in yes.text()
-    assert "by the run's own 45 impostor pairs\ndecided by these pairs, few but enough for a no\n" in no.text()
+    assert "of cases\ndecided by the run's own 45 impostor pairs, few but enough for a no\n" in no.text()
 
 
 def test_nothing_decided_where_nothing_can_be_said():
@@ -208,6 +210,20 @@ def test_an_assumed_ppi_names_its_remedy():
     shown = made.print_a.of_ridges._replace(ppi_from=PpiFrom.assumed)
     made = dataclasses.replace(made, print_a=made.print_a._replace(of_ridges=shown))
     assert "; 500 ppi, assumed, as nothing says it: --ppi N does\n" in made.text()
+
+
+def test_a_resolution_that_the_ridges_contradict_is_doubted(monkeypatch):
+    made = comparison(MATES)
+    assert made.ppi_doubts == {} and made.to_dict()["ppi"]["a"]["doubt"] is None
+    monkeypatch.setattr("ifvit.comparison.image_pair.ridge_period", lambda *_: 18.0)  # of an image of half the ppi
+    made = comparison(MATES)
+    doubt = "A: at 500 ppi its ridges are 0.91 mm apart, those of adults about 0.46; the image looks like 1000 ppi"
+    assert f"\n{doubt}\n" in made.text() and made.to_dict()["ppi"]["a"]["doubt"] == doubt
+
+
+def test_the_decision_is_a_truth_value_too():
+    assert comparison(MATES).same_finger is True and comparison(OTHERS).same_finger is False
+    assert small(comparison(OTHERS)).same_finger is None
 
 
 def test_what_is_too_small_for_an_fmr_is_told_of_that_fmr():

@@ -66,7 +66,7 @@ def test_a_sweep_runs_each_job_in_a_process_and_directory_of_its_own(overrides, 
 def test_a_diverging_sweep_job_does_not_keep_the_next_from_running(overrides, tmp_path):
     ended = ran("-m", "ifvit", "train", "-m", "optimizer.lr=1e30,1e-3", *overrides("swept"), cwd=tmp_path)
     assert ended.returncode == 1
-    assert "1 of 2 sweep jobs failed: optimizer.lr=1e+30" in ended.stderr
+    assert "1 of 2 sweep jobs did not finish: optimizer.lr=1e+30" in ended.stderr
     assert json.loads((tmp_path / "swept_sweep" / "optimizer.lr=0.001" / "metrics.json").read_text())["step"] == 4
 
 
@@ -85,7 +85,7 @@ def test_a_refused_job_is_named_before_the_first_begins_and_keeps_no_other_from_
         "error: sweep job dense.num_heads=3: dense.num_heads: 3 heads do not divide the width dense.d_model=32",
         "error: sweep job dense.num_heads=5: dense.num_heads: 5 heads do not divide the width dense.d_model=32",
         "2 of 4 sweep jobs cannot be run; the others are",
-        "error: 2 of 4 sweep jobs failed: dense.num_heads=3, dense.num_heads=5",
+        "error: 2 of 4 sweep jobs did not finish: dense.num_heads=3, dense.num_heads=5",
     ]
 
 
@@ -110,7 +110,10 @@ def test_where_no_job_can_be_run_none_begins(swept):
 def test_a_job_that_ends_badly_keeps_no_other_from_running(swept, ended):
     status, jobs, lines = swept("seed=1,2,3", "run_dir=r", statuses={2: ended})
     assert status == 1 and len(jobs) == 3
-    assert lines == [f"error: sweep job seed=2 ended with status {ended}", "error: 1 of 3 sweep jobs failed: seed=2"]
+    assert lines == [
+        f"error: sweep job seed=2 ended with status {ended}",
+        "error: 1 of 3 sweep jobs did not finish: seed=2",
+    ]
 
 
 def test_a_job_that_stops_ends_the_sweep(swept):
@@ -327,6 +330,6 @@ def test_a_sweeper_of_a_plugin_draws_the_jobs(overrides, conf, tmp_path):
     argv = ["--config-dir", str(conf), "hydra/sweeper=draws", "seed=interval(0,1)", *overrides("swept")]
     ended = ran("-m", "ifvit", "train", "-m", *argv, cwd=tmp_path)
     assert "error: sweep job seed=-1: seed: expected 0 or more, got -1" in ended.stderr
-    assert "error: 1 sweep jobs failed: seed=-1" in ended.stderr and ended.returncode == 1, ended.stderr
+    assert "error: 1 sweep jobs did not finish: seed=-1" in ended.stderr and ended.returncode == 1, ended.stderr
     value = json.loads((tmp_path / "swept_sweep" / "seed=0" / "metrics.json").read_text())["exact"]
     assert f"[nan, {value}]" in ended.stdout
