@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from types import FrameType
+from typing import NoReturn
 
 from ifvit.console import printable
 
@@ -44,7 +45,7 @@ def with_commands(text: str) -> str:
     return text.replace("python train.py", command("train")).replace(MODULE, command())
 
 
-def refuse(problems: Sequence[str]) -> None:
+def refuse(problems: Sequence[str]) -> NoReturn:
     """Print each problem on a line (a command in it may be on another line), and end the process."""
     for problem in problems:
         print("error:", "\n".join(map(printable, problem.split("\n"))), file=sys.stderr)
