@@ -32,7 +32,7 @@ def _message(error: Exception) -> str:
     """The message for the user: the requested platform, JAX's reason, and what to do."""
     reason = (str(error).strip().splitlines() or ["no such device is found"])[0]
     reason = reason.partition(" (set JAX_PLATFORMS=")[0][:300].rstrip(".")
-    if platforms := jax.config.jax_platforms:
+    if platforms := jax.config.jax_platforms:  # type: ignore[attr-defined]  # added at run time
         return (
             f"JAX_PLATFORMS={platforms}: JAX cannot start that here ({reason}). Unset JAX_PLATFORMS to take what is "
             "there, set JAX_PLATFORMS=cpu, or install ifvit with the extra for your accelerator (cuda12, cuda13, tpu)"

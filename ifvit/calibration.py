@@ -99,7 +99,8 @@ def from_tree(tree: Mapping[str, Any]) -> Calibration:
         raise ValueError(f"a calibration table has {', '.join(sorted(TABLE))} and nothing else")
     if not isinstance(tree["impostors"], int) or tree["impostors"] < 1:
         raise ValueError("a calibration table names how many impostor pairs it was made from, at least one")
-    calibration = Calibration(tree["impostors"], *(np.asarray(tree[name], np.float64) for name in ("above", "fmr")))
+    above, fmr = (np.asarray(tree[name], np.float64) for name in ("above", "fmr"))
+    calibration = Calibration(tree["impostors"], above, fmr)
     if calibration.above.ndim != 1 or calibration.fmr.shape != (len(calibration.above) + 1,):
         raise ValueError("a calibration table has one bound more than scores, both in plain lists")
     if not (np.diff(calibration.above) > 0).all() or not (np.diff(calibration.fmr) <= 0).all():

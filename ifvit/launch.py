@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -70,10 +70,12 @@ class Configs(NamedTuple):
         """Around a composition: Hydra's loader of these files."""
         with initialize_config_dir(str(self.folder), version_base="1.3"):
             hydra = GlobalHydra.instance().hydra
+            assert hydra is not None
             search = hydra.config_loader.get_search_path()
             for path in (*([f"file://{self.added}"] if self.added else []), *self.searched):
                 search.prepend("command-line", path, anchor=SearchPathQuery(provider="schema"))
-            hydra.config_loader = type(hydra.config_loader)(search)
+            # Hydra's types name the abstract class, which takes no arguments.
+            hydra.config_loader = type(hydra.config_loader)(search)  # type: ignore[call-arg]
             yield hydra.config_loader
 
 
@@ -140,9 +142,10 @@ def plain_tree(tree: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: a value cannot be resolved, or the ~ of a path names no user.
     """
-    settings = OmegaConf.masked_copy(tree, [key for key in tree if key != "hydra"])
+    settings = OmegaConf.masked_copy(tree, [str(key) for key in tree if key != "hydra"])
     with _plain_errors():
-        return expand_homes(OmegaConf.to_container(settings, resolve=True, throw_on_missing=True))
+        container = OmegaConf.to_container(settings, resolve=True, throw_on_missing=True)
+        return expand_homes(cast(dict[str, Any], container))
 
 
 @contextmanager
@@ -186,7 +189,7 @@ def _refuse_bases(overrides: Sequence[str], configs: Configs) -> None:
     for override in parse_overrides(overrides):
         group, choice = override.key_or_group, override.value()
         if choice in (BASE, None) and not override.is_delete() and (choices := groups(configs.folders).get(group)):
-            raise ConfigError([_no_choice(group, choice or "null", choices)])
+            raise ConfigError([_no_choice(group, "null" if choice is None else BASE, choices)])
 
 
 def _no_choice(group: str, name: str, choices: Sequence[str]) -> str:
@@ -246,6 +249,7 @@ def absent_roots(config: Config) -> list[str]:
     problems = []
     for name, part in config.data.parts.items():
         if part.source not in (Source.synthetic, Source.manifest, Source.prepared):
+            assert part.root is not None
             try:
                 check_root(Path(part.root), config.data.key_of(name))
             except DataError as error:

@@ -19,7 +19,7 @@ class Sum(NamedTuple):
     """A total per sample, and the number of its terms."""
 
     total: jax.Array  # (B,)
-    count: jax.Array  # (B,)
+    count: jax.Array  # type: ignore[assignment]  # (B,); takes the place of tuple's method
 
     def mean(self) -> jax.Array:
         """The mean over all terms of all samples, (); 0 when there are none."""

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from threading import Lock
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import jax
 import numpy as np
@@ -130,7 +130,8 @@ class Enhancer:
         """The minutiae of a print by pyfing's network LEADER, from the cache if they are there."""
 
         def find(prints: list[_Print]) -> list[dict[str, np.ndarray]]:
-            return [minutiae._asdict() for minutiae in self._load_method().minutiae([p.grey for p in prints])]
+            networks = cast(PyfingNetworks, self._load_method())
+            return [minutiae._asdict() for minutiae in networks.minutiae([p.grey for p in prints])]
 
         return Minutiae(**self._cached(self._minutiae, [p], find)[0])
 
@@ -141,14 +142,13 @@ class Enhancer:
         names = [self._name(p) for p in prints]
         results = [cache.read(name) for name in names]
         missing = [index for index, arrays in enumerate(results) if arrays is None]
-        if not missing:
-            return results
-        with self._lock:
-            computed = compute([prints[i] for i in missing])
-        for index, arrays in zip(missing, computed, strict=True):
-            cache.write(names[index], **arrays)
-            results[index] = arrays
-        return results
+        if missing:
+            with self._lock:
+                computed = compute([prints[i] for i in missing])
+            for index, arrays in zip(missing, computed, strict=True):
+                cache.write(names[index], **arrays)
+                results[index] = arrays
+        return cast(list[dict[str, np.ndarray]], results)
 
     def _name(self, p: _Print) -> str:
         """The name of the cache file, with a hash of everything that the result depends on."""
@@ -194,7 +194,7 @@ class _Gabor:
 
 
 class _Print(NamedTuple):
-    index: int  # in the caller's list
+    index: int  # type: ignore[assignment]  # in the caller's list; takes the place of tuple's method
     grey: np.ndarray  # uint8 (H, W)
     ppi: float
 

@@ -99,7 +99,7 @@ def _filtered(normalised: jax.Array, theta: jax.Array, period: jax.Array) -> jax
 
         return jax.lax.cond(jnp.any(weight > 0), with_filter, lambda: response), None  # many filters fit nowhere
 
-    members = np.mgrid[:ORIENTATIONS, : len(PERIODS)].reshape(2, -1).astype(np.float32)
+    members: np.ndarray = np.mgrid[:ORIENTATIONS, : len(PERIODS)].reshape(2, -1).astype(np.float32)
     response, _ = jax.lax.scan(add, jnp.zeros_like(normalised), tuple(members))
     return jnp.round(127.5 * (1 + jnp.tanh(STEEPNESS * response)))
 

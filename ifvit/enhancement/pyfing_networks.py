@@ -162,7 +162,8 @@ def _minutiae_of(layers: np.ndarray) -> Minutiae:
 
 def _padded_size(shape: tuple[int, int], padding: int, factor: int) -> tuple[int, int]:
     """The next size with at least `padding` px more, both sides together, whose sides are multiples of `factor`."""
-    return tuple(-(-(side + padding) // factor) * factor for side in shape)
+    height, width = (-(-(side + padding) // factor) * factor for side in shape)
+    return height, width
 
 
 def _corner(shape: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:

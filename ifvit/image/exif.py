@@ -14,7 +14,7 @@ import numpy as np
 from ifvit.image.errors import ImageError
 
 ORIENTATION, X_RESOLUTION, Y_RESOLUTION, UNIT = 274, 282, 283, 296
-UNITS_PER_INCH = {2: 1.0, 3: 2.54}  # by the tag UNIT: inch, centimetre; 1 is no unit
+UNITS_PER_INCH: dict[float, float] = {2: 1.0, 3: 2.54}  # by the tag UNIT: inch, centimetre; 1 is no unit
 MOST_VALUES = 2**20  # of one entry: enough for strips of one row each
 NUMBER_FORMATS = {3: "H", 4: "I", 5: "II", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d"}  # struct's names of TIFF's types
 PPI_RANGE = 200.0, 2500.0  # of scanners and sensors; software writes 72, 96 and similar values by default
@@ -83,7 +83,9 @@ class Directory:
             ImageError: the content is truncated.
         """
         offset = self.entries.get(tag)
-        form = None if offset is None else NUMBER_FORMATS.get(self._number(offset + 2, 2))
+        if offset is None:
+            return None
+        form = NUMBER_FORMATS.get(self._number(offset + 2, 2))
         if form is None or not self._number(offset + 4, 4):
             return None
         size = struct.calcsize("<" + form) * self._number(offset + 4, 4)
@@ -117,7 +119,7 @@ def exif_of(directory: Directory) -> Exif:
     """
     orientation, unit = directory.real(ORIENTATION), directory.real(UNIT)
     return Exif(
-        int(orientation) if orientation in range(1, 9) else 1,
+        int(orientation) if orientation is not None and orientation in range(1, 9) else 1,
         directory.real(X_RESOLUTION),
         directory.real(Y_RESOLUTION),
         2 if unit is None else unit,

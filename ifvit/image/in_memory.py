@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Real
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -80,7 +80,8 @@ def _loaded(image: Image.Image) -> np.ndarray:
     try:
         _load(image)
     except Exception as error:  # readers of the formats raise errors of many classes
-        closed = getattr(image, "fp", None) is None or image.fp.closed
+        file = getattr(image, "fp", None)
+        closed = file is None or file.closed
         reason = "its file was closed before its pixels were read; call load() before that" if closed else error
         raise ImageError(f"cannot be decoded ({reason})") from error
     if image.mode in REFUSED_MODES:
@@ -122,11 +123,12 @@ def _load(image: Image.Image) -> None:
     if getattr(image, "tag_v2", {}).get(ORIENTATION) not in (5, 6, 7, 8):
         image.load()
         return
-    name, image.filename = image.filename, ""
+    tiff = cast(ImageFile.ImageFile, image)  # nothing else has `tag_v2`
+    name, tiff.filename = tiff.filename, ""
     try:
-        image.load()
+        tiff.load()
     finally:
-        image.filename = name
+        tiff.filename = name
 
 
 def _header(image: Image.Image) -> Header:
@@ -150,7 +152,7 @@ def _own_resolution(image: Image.Image) -> tuple[float, float] | None:
     own = _pair(image.info.get("dpi"))
     if own is not None and not _copied_from_exif(image, *own):
         return own
-    factor, density = JFIF_UNITS_PER_INCH.get(image.info.get("jfif_unit")), _pair(image.info.get("jfif_density"))
+    factor, density = JFIF_UNITS_PER_INCH.get(image.info.get("jfif_unit", 0)), _pair(image.info.get("jfif_density"))
     return None if factor is None or density is None else (density[0] * factor, density[1] * factor)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import flax.linen as nn
 import jax
@@ -80,7 +80,7 @@ class DenseModel(nn.Module):
     dtype: Any = jnp.float32
 
     @classmethod
-    def from_config(cls, dense: Any, dtype: Any) -> DenseModel:
+    def from_config(cls, dense: Any, dtype: Any) -> Self:
         """Build the model from any object with the attributes of `_CONFIG_KEYS`; choices may be Enums."""
         values = {key: getattr(dense, key) for key in _CONFIG_KEYS}
         for key in ("backbone", "attention", "fine"):
@@ -165,6 +165,7 @@ class DenseModel(nn.Module):
         )
         if self.has_fine:
             width = fine_width(self.backbone, self.stage_widths)
+            assert width is not None
             self.fine_preprocess = FinePreprocess(self.dtype)
             self.fine_transformer = Transformer(
                 _FINE_LAYERS, self.num_heads, width, norm_eps=self.norm_eps, dtype=self.dtype
@@ -212,6 +213,7 @@ class DenseModel(nn.Module):
             output: of a call.
             cells: (B, M, 2) int32, pairs (i in A, j in B); rows of -1 are padding. M is static.
         """
+        assert output.fine_a is not None and output.fine_b is not None
         cells = jnp.maximum(cells, 0)
         ratio = self.stride // self.fine_stride
         sides = (output.fine_a, output.coarse_a, cells[..., 0]), (output.fine_b, output.coarse_b, cells[..., 1])
@@ -228,7 +230,7 @@ class DenseModel(nn.Module):
         place = jnp.stack([cells[..., 1] % columns, cells[..., 1] // columns], axis=-1).astype(jnp.float32)
         return Refined(self.stride * place + self.reach * offset, offset, spread)
 
-    def _features_of_both(self, image_a: jax.Array, image_b: jax.Array, train: bool) -> tuple[FeatureMaps, ...]:
+    def _features_of_both(self, image_a: jax.Array, image_b: jax.Array, train: bool) -> tuple[FeatureMaps, FeatureMaps]:
         """The backbone's maps of A and of B. Images of equal size form one batch, for BatchNorm and for speed."""
         if image_a.shape != image_b.shape:
             return self.network(image_a[..., None], train), self.network(image_b[..., None], train)
@@ -236,7 +238,8 @@ class DenseModel(nn.Module):
         both = jnp.stack([image_a, image_b], axis=1)  # (B, 2, H, W)
         maps = self.network(both.reshape(-1, *both.shape[2:])[..., None], train)  # (2B, h, w, C) each
         split = jax.tree.map(lambda x: x.reshape(-1, 2, *x.shape[1:]), maps)
-        return tuple(jax.tree.map(lambda x, side=side: x[:, side], split) for side in (0, 1))
+        maps_a, maps_b = (jax.tree.map(lambda x, side=side: x[:, side], split) for side in (0, 1))
+        return maps_a, maps_b
 
     def _tokens(self, features: jax.Array) -> jax.Array:
         """A coarse map (B, h, w, C) with the position code added, as tokens (B, N, C)."""

@@ -65,7 +65,9 @@ class Branch(DenseModel):
         super().setup()
         self.embed = nn.Dense(self.vector, dtype=self.dtype)
 
-    def __call__(self, inputs: BranchInput, train: bool = False) -> BranchOutput:
+    def __call__(  # type: ignore[override]  # a Flax module has inputs of its own
+        self, inputs: BranchInput, train: bool = False
+    ) -> BranchOutput:
         output = super().__call__(inputs.image_a, inputs.image_b, inputs.mask, inputs.mask, train)
         cells = inputs.cells.reshape(len(inputs.cells), -1)
         vector_a, vector_b = (self._vector(tokens, cells) for tokens in (output.coarse_a, output.coarse_b))

@@ -10,7 +10,7 @@ import logging
 import textwrap
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from ifvit.console import printable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.typing import LineStyleType
 
 # After Okabe and Ito, distinct for the colour-blind too.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5a3c96")
@@ -45,7 +47,7 @@ def sheet(heading: Sequence[str], height: float) -> Figure:
     # Its warning of a font cache that cannot be written is of no use.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
+    cast("ConstrainedLayoutEngine", figure.get_layout_engine()).set(h_pad=0.08, w_pad=0.08)
     lines = "\n".join(textwrap.fill(printable(line), LETTERS) for line in heading)
     if lines:
         figure.suptitle(lines, x=0.01, ha="left", fontsize=10, color=INK, parse_math=False)
@@ -74,7 +76,7 @@ def legend(figure: Figure, entries: Sequence[tuple[Any, str]]) -> None:
         label.set_text(textwrap.fill(printable(text), LETTERS))
 
 
-def stroke(colour: str, style: str = "-", **settings: Any) -> Any:
+def stroke(colour: str, style: LineStyleType = "-", **settings: Any) -> Any:
     """The handle of a line, for a legend."""
     from matplotlib.lines import Line2D
 
@@ -121,7 +123,8 @@ def score_chart(
     figure = sheet(heading, 6.4)
     shares, rates = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     entries = []
-    for kind, colour, style in (("genuine", GENUINE, "-"), ("impostor", IMPOSTOR, "--")):
+    lines: tuple[tuple[str, str, LineStyleType], ...] = (("genuine", GENUINE, "-"), ("impostor", IMPOSTOR, "--"))
+    for kind, colour, style in lines:
         pairs = getattr(counts, kind)
         total = int(pairs.sum())
         if not total:

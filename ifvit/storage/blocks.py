@@ -77,9 +77,13 @@ class Blocks:
             except DataError:
                 arrays = compute(rows)
                 block = {name: np.asarray(arrays[name], spec.dtype) for name, spec in self._specs.items()}
-                write_whole(self.path(number), lambda file, block=block: np.savez_compressed(file, **block))
+                self._write(number, block)
                 progress.step(len(rows))
             yield block
+
+    def _write(self, number: int, block: Mapping[str, np.ndarray]) -> None:
+        # NumPy's types take the names of arrays for its setting `allow_pickle`.
+        write_whole(self.path(number), lambda file: np.savez_compressed(file, **block))  # type: ignore[arg-type]
 
     def read_all(self, count: int, digest: Any = None) -> Iterator[Mapping[str, np.ndarray]]:
         """The blocks of items 0..count-1, in order. digest: a hash that is updated with the content of their files.

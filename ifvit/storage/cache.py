@@ -75,7 +75,8 @@ class Cache:
             return
         try:
             path = self._path(name)
-            write_whole(path, lambda file: np.savez(file, digest=_digest(arrays), **arrays))
+            # NumPy's types take the names of arrays for its setting `allow_pickle`.
+            write_whole(path, lambda file: np.savez(file, digest=_digest(arrays), **arrays))  # type: ignore[arg-type]
             stat = _stat(path)
             self._free -= stat.st_size if stat else 0
             if self._free <= 0:

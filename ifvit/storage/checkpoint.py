@@ -130,6 +130,7 @@ class Checkpoints:
             CheckpointError: the state is damaged, or has other arrays than `like`.
         """
         step = self.latest_step()
+        assert step is not None
         folder = self._run_dir / "states" / str(step)
         try:
             self._compare(step, like, folder)

@@ -12,7 +12,7 @@ and breaks of dry skin, reduce the ink.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -47,24 +47,26 @@ PLACE_MM = 2.0  # added to the largest shift that a contact's size allows in the
 BENDS = 4  # number of waves in the contact's outline: 2 to 5 per turn
 BEND_SIZE = 0.04  # amplitude of a wave of one per turn, as a share of the outline's radius
 
+Value = TypeVar("Value")  # a number, or a range of numbers
 
-class Look(NamedTuple):
+
+class Look(NamedTuple, Generic[Value]):
     """The look of a sensor's images. Each field is () float32; grey levels are in [0, 1]."""
 
-    ground: jax.Array  # grey level where nothing touches
-    valley: jax.Array  # difference of the grey level to the ground where skin is near but no ridge touches
-    ink: jax.Array  # grey level where a ridge touches
-    across: jax.Array  # half width of the contact, in image widths
-    along: jax.Array  # half height of the contact, in image heights
-    blotch: jax.Array  # amplitude of uneven moisture, profiles
-    shade: jax.Array  # amplitude of uneven light or paper, grey levels
-    columns: jax.Array  # standard deviation of the columns' offsets
-    grain: jax.Array  # standard deviation of each pixel's noise, at 500 ppi
+    ground: Value  # grey level where nothing touches
+    valley: Value  # difference of the grey level to the ground where skin is near but no ridge touches
+    ink: Value  # grey level where a ridge touches
+    across: Value  # half width of the contact, in image widths
+    along: Value  # half height of the contact, in image heights
+    blotch: Value  # amplitude of uneven moisture, profiles
+    shade: Value  # amplitude of uneven light or paper, grey levels
+    columns: Value  # standard deviation of the columns' offsets
+    grain: Value  # standard deviation of each pixel's noise, at 500 ppi
 
 
 # (lowest, highest) of each field, as in prints of such sensors: optical sensors have a white ground, capacitive ones
 # are grey everywhere with a texture of columns, rolled ink covers the finger from nail to nail on uneven paper.
-LOOKS = {
+LOOKS: dict[Sensor, Look[tuple[float, float]]] = {
     Sensor.optical: Look(
         ground=(0.96, 1.0), valley=(-0.12, 0.0), ink=(0.05, 0.3), across=(0.27, 0.37), along=(0.35, 0.44),
         blotch=(0.2, 0.8), shade=(0.0, 0.06), columns=(0.0, 0.0), grain=(0.015, 0.06),
@@ -102,7 +104,7 @@ class Impression(NamedTuple):
     creases: jax.Array  # (), factor on CREASE
     pressure: jax.Array  # (), depth up to which creases are pressed flat
     sensor: jax.Array  # () int32, index of the sensor among the configured ones
-    look: Look
+    look: Look[jax.Array]
     noise: jax.Array  # () key
 
     @property
@@ -113,7 +115,7 @@ class Impression(NamedTuple):
     @property
     def middle(self) -> jax.Array:
         """The centre of the contact in the impression's frame, (2,) px at 500 ppi."""
-        return MIDDLE + self.shift
+        return cast(jax.Array, MIDDLE + self.shift)
 
     def pressed_at(self, centre: jax.Array) -> Impression:
         """The same impression with the contact centred at `centre` (2,) px of the finger frame.
@@ -177,7 +179,7 @@ def draw_impression(key: jax.Array, settings: ImpressionConfig) -> Impression:
     )
 
 
-def _draw_look(key: jax.Array, sensor: jax.Array, settings: ImpressionConfig) -> Look:
+def _draw_look(key: jax.Array, sensor: jax.Array, settings: ImpressionConfig) -> Look[jax.Array]:
     """Draw a random look of the sensor, an index () int32 among the configured ones."""
     ranges = np.array([LOOKS[name] for name in settings.sensors], np.float32)  # (sensors, values, low/high)
     low, high = jnp.moveaxis(jnp.asarray(ranges)[sensor], -1, 0)
@@ -186,11 +188,11 @@ def _draw_look(key: jax.Array, sensor: jax.Array, settings: ImpressionConfig) ->
     return look._replace(**noisy, blotch=settings.wear * look.blotch)
 
 
-def _draw_contact(key: jax.Array, look: Look, settings: ImpressionConfig) -> tuple[Contact, jax.Array]:
+def _draw_contact(key: jax.Array, look: Look[jax.Array], settings: ImpressionConfig) -> tuple[Contact, jax.Array]:
     """Draw the contact, and the shift (2,) px of its centre in the image."""
     outline_key, finger_key, image_key, bend_key = jax.random.split(key, 4)
     half = jnp.stack([look.across * IMAGE_WIDTH, look.along * IMAGE_HEIGHT])
-    limit = PX_PER_MM * np.broadcast_to(np.float32(settings.shift_mm), (2,))
+    limit = PX_PER_MM * np.broadcast_to(np.asarray(settings.shift_mm, np.float32), (2,))
     offset = limit * jax.random.truncated_normal(finger_key, -CENTRAL, CENTRAL, (2,)) / CENTRAL
     # The contact stays within the finger frame, so a large contact moves less.
     centre = jnp.clip(np.array(PAD, np.float32) + offset, half, np.array([FRAME_WIDTH, FRAME_HEIGHT]) - half)
@@ -200,7 +202,7 @@ def _draw_contact(key: jax.Array, look: Look, settings: ImpressionConfig) -> tup
         power=2 + 0.8 * jax.random.uniform(outline_key),
         bends=BEND_SIZE * jax.random.normal(bend_key, (2, BENDS)) / np.arange(2, BENDS + 2),
     )
-    largest_shift = 0.6 * (MIDDLE + 1 - half) + PLACE_MM * PX_PER_MM
+    largest_shift = cast(jax.Array, 0.6 * (MIDDLE + 1 - half) + PLACE_MM * PX_PER_MM)
     return contact, largest_shift * jax.random.uniform(image_key, (2,), minval=-1.0, maxval=1.0)
 
 
@@ -216,7 +218,8 @@ def depth(impression: Impression, points: jax.Array) -> jax.Array:
     # The outline's radius is 1 + the sum of bends times cosines and sines of integer multiples of the direction (c, s).
     length = jnp.sqrt(u * u + v * v + 1e-12)
     c, s = u / length, v / length
-    cosine, sine, outline = c, s, 1.0
+    cosine, sine = c, s
+    outline: jax.Array | float = 1.0
     for n in range(2, BENDS + 2):
         cosine, sine = c * cosine - s * sine, s * cosine + c * sine
         outline += contact.bends[0, n - 2] * cosine + contact.bends[1, n - 2] * sine

@@ -7,7 +7,8 @@ Ridges appear everywhere at once; where patches of ridges meet with different ph
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +55,8 @@ FAINTEST = 0.1  # the smallest amplitude of the response that is normalised to 1
 SIDE_BY_SIDE = 32  # fingers that an accelerator grows in parallel; the filters of each take 47 MB
 PACKED = 64  # int8 steps per unit of a packed wave
 SHAPE = 1.5  # of the profile tanh(SHAPE cos): rounder than a square wave, because a period has only about 9 px
+
+_Sums = tuple[jax.Array, jax.Array, jax.Array]
 
 
 class Skin(NamedTuple):
@@ -158,7 +161,7 @@ def _gabor(theta: jax.Array, period: jax.Array, taps: list[tuple[int, int]]) -> 
     cos_x, sin_x = jnp.cos(steps * across[0]), jnp.sin(steps * across[0])  # (2 REACH + 1, H, W)
     cos_y, sin_y = jnp.cos(steps * across[1]), jnp.sin(steps * across[1])
 
-    def tap(sums: tuple[jax.Array, ...], offset: tuple[jax.Array, jax.Array]) -> tuple:
+    def tap(sums: _Sums, offset: tuple[jax.Array, jax.Array]) -> tuple[_Sums, tuple[jax.Array, jax.Array]]:
         dx, dy = offset
         fx, fy = dx.astype(jnp.float32), dy.astype(jnp.float32)
         envelope = jnp.exp(-(a * (fx * fx) + b * (fx * fy) + c * (fy * fy)))
@@ -230,8 +233,8 @@ def _smooth_noise(key: jax.Array, height: int, width: int, sigma: float) -> jax.
     down, across = _node_weights(height, sigma), _node_weights(width, sigma)
     white = jax.random.normal(key, (down.shape[1], across.shape[1]))
     # Written as sums: a matrix product adds in another order when fingers grow in parallel.
-    rows = sum(down[:, n, None] * white[n] for n in range(down.shape[1]))
-    return sum(rows[:, n, None] * across[:, n] for n in range(across.shape[1]))
+    rows = _added(down[:, n, None] * white[n] for n in range(down.shape[1]))
+    return _added(rows[:, n, None] * across[:, n] for n in range(across.shape[1]))
 
 
 def _node_weights(size: int, sigma: float) -> np.ndarray:
@@ -247,5 +250,9 @@ def _box(image: jax.Array, size: int) -> jax.Array:
     """The mean of an image (H, W) over a square of odd `size` px; the edges are repeated."""
     height, width = image.shape
     padded = jnp.pad(image, size // 2, mode="edge")
-    rows = sum(padded[n : n + height] for n in range(size)) / size
-    return sum(rows[:, n : n + width] for n in range(size)) / size
+    rows = _added(padded[n : n + height] for n in range(size)) / size
+    return _added(rows[:, n : n + width] for n in range(size)) / size
+
+
+def _added(terms: Iterable[jax.Array | np.ndarray]) -> jax.Array:
+    return cast(jax.Array, sum(terms))  # of no terms it would be a 0

@@ -76,12 +76,12 @@ def find_minutiae(wave: jax.Array, theta: jax.Array, period: jax.Array, limit: i
     def pick(image: jax.Array) -> jax.Array:
         return image.ravel()[index]
 
-    r, d = (jnp.stack([pick(corner) for corner in corners]) for corners in (r, d))  # (4, M)
+    corners_r, corners_d = (jnp.stack([pick(corner) for corner in corners]) for corners in (r, d))  # (4, M)
     cos, sin, period, winding = pick(cos[:-1, :-1]), pick(sin[:-1, :-1]), pick(period[:-1, :-1]), pick(winding)
-    r, d = _plane(r), _plane(d)
+    plane_r, plane_d = _plane(corners_r), _plane(corners_d)
     row, column = jnp.divmod(index, wave.shape[1] - 1)
-    points = jnp.stack([column, row], -1) + _zero(r, d)
-    falls = d[2] * cos - d[1] * sin < 0  # c < 0
+    points = jnp.stack([column, row], -1) + _zero(plane_r, plane_d)
+    falls = plane_d[2] * cos - plane_d[1] * sin < 0  # c < 0
     angle = full_turn(jnp.arctan2(-winding * sin, -winding * cos))
     real = real & ~_wiggles(points, winding, period, real)
     return _real_first(
@@ -128,14 +128,14 @@ def _turn(cos: jax.Array, sin: jax.Array) -> jax.Array:
     return jnp.sqrt(sum(_slope(part, axis) ** 2 for part in double for axis in (0, 1)))[:-1, :-1] / 2
 
 
-def _inside(shape: tuple[int, int]) -> np.ndarray:
+def _inside(shape: tuple[int, ...]) -> np.ndarray:
     """Which pixels lie farther than BORDER from the edge, bool of that shape."""
     inside = np.zeros(shape, bool)
     inside[BORDER : shape[0] - BORDER, BORDER : shape[1] - BORDER] = True
     return inside
 
 
-def _rank(shape: tuple[int, int]) -> np.ndarray:
+def _rank(shape: tuple[int, ...]) -> np.ndarray:
     """The rank of each square by its distance from the centre, float32 of that shape; no two are equal."""
     y, x = (np.abs(np.arange(size) - (size - 1) / 2) for size in shape)
     order = np.argsort((y[:, None] ** 2 + x**2).ravel(), kind="stable")

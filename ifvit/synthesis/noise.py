@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,7 +43,8 @@ def grains(noise: jax.Array, sigma: float) -> jax.Array:
         noise = jax.lax.optimization_barrier(noise)
         noise = jax.lax.optimization_barrier(jnp.pad(noise, margin, mode="wrap"))
         parts = (jax.lax.slice_in_dim(noise, n, n + size, axis=axis) for n in range(len(taps)))
-        noise = sum(_rounded(tap * part) for tap, part in zip(taps.tolist(), parts, strict=True))
+        terms = (_rounded(tap * part) for tap, part in zip(taps.tolist(), parts, strict=True))
+        noise = cast(jax.Array, sum(terms))
     return noise
 
 

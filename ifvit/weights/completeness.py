@@ -21,7 +21,7 @@ _LINEAR_PARTS, _NORM_PARTS, _PROJECTIONS = (
 _OUT = re.compile(r"backbone/layer(\d)_outconv(?:2\.\d)?/")
 
 
-def check_complete(arrays: Mapping[str, np.ndarray], display_name: Callable[[str], str] = str) -> None:
+def check_complete(arrays: Mapping[str, np.ndarray], display_name: Callable[[str], str | None] = str) -> None:
     """Check that the arrays are complete, not empty, and of finite numbers.
 
     Args:
@@ -33,7 +33,7 @@ def check_complete(arrays: Mapping[str, np.ndarray], display_name: Callable[[str
     """
 
     def joined(names: Iterable[str]) -> str:
-        return short_list(display_name(name) for name in names)
+        return short_list(display_name(name) or name for name in names)
 
     if not arrays:
         raise WeightsError(

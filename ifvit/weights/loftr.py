@@ -113,7 +113,9 @@ def state_dict(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Arrays by array name -> LoFTR's state dict, in PyTorch's layout, with the counters of its normalisations."""
     state = {}
     for name, array in arrays.items():
-        state[source_name(name)] = np.ascontiguousarray(array.transpose(np.argsort(rule_of(name).axes)))
+        rule, loftr_name = rule_of(name), source_name(name)
+        assert rule is not None and loftr_name is not None
+        state[loftr_name] = np.ascontiguousarray(array.transpose(np.argsort(rule.axes)))
         if counter := counter_of(name):
             state[counter] = np.zeros((), np.int64)
     return state
@@ -192,6 +194,7 @@ def convert(source: str | os.PathLike[str], output: str | os.PathLike[str], pref
         raise WeightsError(f"{output}: is the input file too. Give the converted file another name")
     check_suffix(output)
     converted = read_weights(source, prefix)
+    assert converted.origin is not None
     write_weights(output, converted.arrays, converted.origin)
     return converted
 
@@ -211,7 +214,8 @@ def _read_npz(path: Path, prefix: str) -> Converted:
             raise WeightsError(
                 f"{short_list(problems, 3, '; ')}. Convert the PyTorch checkpoint with `{program.command('convert')}`"
             )
-        tensors = find_network({source_name(name): name for name in stored}, prefix).tensors
+        table = {loftr_name: name for name in stored if (loftr_name := source_name(name))}
+        tensors = find_network(table, prefix).tensors
         arrays = {name: _float32(stored[name]) for name in tensors.values()}
         check_complete(arrays)
         origin = Provenance.from_text(comment) or provenance_of(path)

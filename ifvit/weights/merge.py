@@ -151,7 +151,7 @@ def arrays_of(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     names = {path: array_name(path) for path in leaves}
     if nameless := ["/".join(path) for path, name in names.items() if name is None]:
         raise WeightsError(f"LoFTR has no names for these arrays of the model: {short_list(nameless)}")
-    return {name: np.asarray(leaves[path], np.float32) for path, name in names.items()}
+    return {name: np.asarray(leaves[path], np.float32) for path, name in names.items() if name is not None}
 
 
 def _choose(

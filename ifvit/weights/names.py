@@ -43,7 +43,9 @@ class Rule(NamedTuple):
 
     def array_name(self, loftr_name: str) -> str:
         """The array name of a tensor that this rule matches."""
-        return self.array_template.format_map(_fields(self.loftr_template, loftr_name))
+        values = _fields(self.loftr_template, loftr_name)
+        assert self.array_template is not None and values is not None
+        return self.array_template.format_map(values)
 
 
 def _layers(loftr: str, array: str) -> tuple[Rule, ...]:
@@ -106,12 +108,17 @@ def rule_of(name: str) -> Rule | None:
 def source_name(name: str) -> str | None:
     """LoFTR's name of the array `name`; None if that is no array name."""
     rule = rule_of(name)
-    return rule and rule.loftr_template.format_map(_fields(rule.array_template, name))
+    if rule is None or rule.array_template is None:
+        return None
+    values = _fields(rule.array_template, name)
+    assert values is not None
+    return rule.loftr_template.format_map(values)
 
 
 def counter_of(name: str) -> str | None:
     """LoFTR's name of the counter that PyTorch stores beside a normalisation's mean; None for other arrays."""
-    return source_name(name).replace("running_mean", "num_batches_tracked") if name.endswith("/mean") else None
+    loftr_name = source_name(name) if name.endswith("/mean") else None
+    return loftr_name and loftr_name.replace("running_mean", "num_batches_tracked")
 
 
 def group_of(name: str) -> str:

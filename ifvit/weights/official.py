@@ -101,7 +101,7 @@ def describe(file: str, origin: Provenance, names: Iterable[str], dropped: Mappi
         names: the array names of its arrays.
         dropped: LoFTR's name -> reason of the tensors that were not read.
     """
-    official = OFFICIAL.get(origin.blob)
+    official = OFFICIAL.get(origin.blob) if origin.blob else None
     if official:
         line = f"LoFTR's official {official.name}, byte for byte (git blob id {origin.blob})"
     elif origin.blob:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import ml_dtypes
 import numpy as np
@@ -107,13 +108,19 @@ def _tensor(
         return Foreign("a lazily negated or conjugated tensor")
     if not isinstance(storage, Storage) or not (dtype is None or isinstance(dtype, Dtype)):
         raise WeightsError("the pickle rebuilds a tensor from something that is not a storage")
-    are_integers = type(offset) is int and all(
-        type(t) is tuple and len(t) <= 32 and all(type(n) is int and 0 <= n < 2**62 for n in t)
-        for t in (shape, strides)
-    )
-    if not are_integers or len(shape) != len(strides) or not 0 <= offset < 2**62:
+    if (
+        type(offset) is not int
+        or not (_are_sizes(shape) and _are_sizes(strides))
+        or len(shape) != len(strides)
+        or not 0 <= offset < 2**62
+    ):
         raise WeightsError("the pickle rebuilds a tensor with an impossible offset, shape or stride")
     return Tensor(storage, dtype.dtype if dtype else storage.dtype, offset, shape, strides)
+
+
+def _are_sizes(numbers: object) -> TypeGuard[tuple[int, ...]]:
+    """Whether it is a tuple of a few whole numbers that a shape or strides may have."""
+    return type(numbers) is tuple and len(numbers) <= 32 and all(type(n) is int and 0 <= n < 2**62 for n in numbers)
 
 
 def rebuild_parameter(data: object, *rest: object) -> object:

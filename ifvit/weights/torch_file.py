@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -50,8 +51,9 @@ class TorchFile:
         if problems := [problem for name, value in tensors.items() if (problem := _problem(name, value))]:
             text = short_list(problems, separator="; ")
             raise WeightsError(f"a tensor was expected under each of LoFTR's names: {text}")
-        _check_total(tensors)
-        return _read_tensors(self._archive, self._entries, tensors)
+        content = cast(Mapping[str, Tensor], tensors)
+        _check_total(content)
+        return _read_tensors(self._archive, self._entries, content)
 
 
 @contextmanager
@@ -207,7 +209,7 @@ def _problem(name: str, value: object) -> str | None:
     return None if isinstance(value, Tensor) else f"{name!r} is a {type(value).__name__}"
 
 
-def _check_total(tensors: dict[str, Tensor]) -> None:
+def _check_total(tensors: Mapping[str, Tensor]) -> None:
     """Raise `WeightsError` where the tensors have more than MAX_ELEMENTS elements together."""
     total = sum(math.prod(tensor.shape) for tensor in tensors.values())
     if total > MAX_ELEMENTS:
@@ -219,7 +221,7 @@ def _check_total(tensors: dict[str, Tensor]) -> None:
 
 
 def _read_tensors(
-    archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo], tensors: dict[str, Tensor]
+    archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo], tensors: Mapping[str, Tensor]
 ) -> dict[str, np.ndarray]:
     """Name -> contiguous array of the tensors, from the archive's entries."""
     storages: dict[str, bytes] = {}  # key -> bytes; a shared storage is read once

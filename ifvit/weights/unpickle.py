@@ -11,6 +11,8 @@ from __future__ import annotations
 import io
 import pickle
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
 
 from ifvit.weights.errors import WeightsError
 from ifvit.weights.tensors import (
@@ -109,9 +111,9 @@ def _key(key: object) -> object:
     kind = type(key)
     if kind in (str, bytes, float, bool, type(None), Foreign, Dtype, Maker):
         return key
-    if kind is int and abs(key) < 2**63:
+    if type(key) is int and abs(key) < 2**63:
         return key
-    if kind is tuple and len(key) <= 16 and all(type(k) is not tuple and _key(k) is k for k in key):
+    if type(key) is tuple and len(key) <= 16 and all(type(k) is not tuple and _key(k) is k for k in key):
         return key
     raise WeightsError(f"the pickle uses a {kind.__name__} as a dictionary key where a text or a number is expected")
 
@@ -123,7 +125,15 @@ class _Reader(pickle._Unpickler):
     index, which a 5-byte opcode can set to four thousand million. Only the Python one lets opcodes be replaced.
     """
 
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+    foreign: dict[str, Foreign]  # full name in the pickle -> its placeholder
+
+    # Set by Python's own unpickler.
+    stack: list[Any]
+    append: Callable[[object], None]
+    pop_mark: Callable[[], list[Any]]
+    read: Callable[[int], bytes]
+    readline: Callable[[], bytes]
 
     def find_class(self, module: str, name: str) -> object:
         """The object that a name in the pickle stands for. Names that can run code are refused; none is imported."""
@@ -146,7 +156,7 @@ class _Reader(pickle._Unpickler):
             raise WeightsError("the pickle describes a storage in a way PyTorch does not")
         return Storage(key, kind.dtype, size)
 
-    def _call(self, function: object, args: object) -> None:
+    def _call(self, function: object, args: Iterable[object]) -> None:
         if isinstance(function, Foreign):
             self.append(function)
         elif isinstance(function, Maker):
