@@ -12,6 +12,7 @@ import numpy as np
 PCK_PX = (1, 3, 5, 10)  # the reported thresholds of PCK (percentage of correct keypoints), px of the network's frame
 
 Totals = dict[str, tuple[jax.Array, jax.Array]]  # metric -> (total (B,), count (B,))
+Sums = dict[str, np.ndarray]  # metric -> (2,) float64, its total and count in all samples
 
 
 def dense(log_p: jax.Array, labels: jax.Array, truth: jax.Array, grid_b: tuple[int, int], stride: int) -> Totals:
@@ -123,7 +124,7 @@ def points_of(cells: jax.Array, grid: tuple[int, int], stride: int) -> jax.Array
     return jnp.stack([cells % grid[1], cells // grid[1]], axis=-1).astype(jnp.float32) * stride
 
 
-def mean(totals: Totals) -> dict[str, float]:
+def mean(totals: Totals | Sums) -> dict[str, float]:
     """The mean of each metric over its count in all samples; nan where the count is 0."""
     result = {}
     for name, (total, count) in totals.items():
@@ -132,7 +133,7 @@ def mean(totals: Totals) -> dict[str, float]:
     return result
 
 
-def term(totals: Totals, name: str) -> float:
+def term(totals: Totals | Sums, name: str) -> float:
     """The mean of the loss term `name`; 0 where its count is 0, as in training, and nan where its total is nan."""
     total, count = (float(np.sum(part)) for part in totals[name])
     return total / count if count else 0.0

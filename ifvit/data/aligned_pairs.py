@@ -12,7 +12,7 @@ are not known and count as zero.
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from ifvit.config import DataConfig, PairsConfig
 from ifvit.data import augment
 from ifvit.data.prepared import MAP_STEP
 from ifvit.data.rendered_pairs import Draw, FingerIndices, View, by_device, pair_of, skin_of, stacked
-from ifvit.data.warped_pairs import TrainingPairs
+from ifvit.data.warped_pairs import Arrays, TrainingPairs
 from ifvit.geometry import mask_at
 from ifvit.synthesis.each import each
 from ifvit.synthesis.impression import Impression, clean, frame_points
@@ -93,7 +93,7 @@ class AlignedView(NamedTuple):
         return geometry.rotate(self.b.pixel(in_b, scale) - middle - shift, -turn) + middle
 
 
-def _middle(frame: tuple[int, int]) -> np.ndarray:
+def _middle(frame: tuple[int, ...]) -> np.ndarray:
     """The point (2,) px in the middle of a frame (height, width)."""
     height, width = frame
     return np.array([width - 1, height - 1], np.float32) / 2
@@ -109,7 +109,11 @@ def aligned_view(a: Impression, b: View, registration_noise: RegistrationNoise, 
 
 
 def render_aligned(
-    draws: tuple[Draw, RegistrationNoise], skins: Skin, picks: FingerIndices, data: DataConfig, sharding: Sharding
+    draws: tuple[Draw, RegistrationNoise],
+    skins: Skin,
+    picks: FingerIndices[np.ndarray],
+    data: DataConfig,
+    sharding: Sharding,
 ) -> tuple[TrainingPairs, jax.Array, jax.Array]:
     """The drawn pairs, and both prints enhanced, (B, H, W) each. See `rendered_pairs.by_device`."""
     return by_device(_render_share, draws, skins, picks, data, sharding)
@@ -117,14 +121,14 @@ def render_aligned(
 
 @partial(jax.jit, static_argnames="data")
 def _render_share(
-    draws: tuple[Draw, RegistrationNoise], picks: FingerIndices, skins: Skin, data: DataConfig
+    draws: tuple[Draw, RegistrationNoise], picks: FingerIndices[jax.Array], skins: Skin, data: DataConfig
 ) -> tuple[TrainingPairs, jax.Array, jax.Array]:
-    pairs, *enhanced = each(lambda item: _aligned_pair(*item, skins=skins, data=data), (draws, picks))
+    pairs, *enhanced = each(lambda item: _aligned_pair(item[0], item[1], skins, data), (draws, picks))
     return stacked(pairs), *enhanced
 
 
 def _aligned_pair(
-    draws: tuple[Draw, RegistrationNoise], pick: FingerIndices, skins: Skin, data: DataConfig
+    draws: tuple[Draw, RegistrationNoise], pick: FingerIndices[jax.Array], skins: Skin, data: DataConfig
 ) -> tuple[TrainingPairs, jax.Array, jax.Array]:
     draw, registration_noise = draws
     b = View(draw.b, frame_points(*data.frame, data.ppi, draw.middle_b))
@@ -139,25 +143,25 @@ def _aligned_pair(
     return pairs, enhanced(a, pick.finger_a, pairs.ridges_a), enhanced(b, pick.finger_b, pairs.ridges_b)
 
 
-class PreparedBatch(NamedTuple):
+class PreparedBatch(NamedTuple, Generic[Arrays]):
     """The inputs of B prepared pairs, which the host passes to the device."""
 
-    grey_a: jax.Array  # (B, H, W) uint8
-    enhanced_a: jax.Array  # (B, H, W) uint8
-    ridges_a: jax.Array  # (B, H, W) bool
-    background_a: jax.Array  # (B,) uint8
-    grey_b: jax.Array  # of B, as of A
-    enhanced_b: jax.Array
-    ridges_b: jax.Array
-    background_b: jax.Array
-    map_ba: jax.Array  # (B, R, C, 2) float32, px: the point of A's frame at each MAP_STEP-th pixel of B's
-    genuine: jax.Array  # (B,) bool
-    label_a: jax.Array  # (B,) int32, the class of A's finger, or NO_CLASS
-    label_b: jax.Array  # (B,) int32, the class of B's finger, or NO_CLASS
+    grey_a: Arrays  # (B, H, W) uint8
+    enhanced_a: Arrays  # (B, H, W) uint8
+    ridges_a: Arrays  # (B, H, W) bool
+    background_a: Arrays  # (B,) uint8
+    grey_b: Arrays  # of B, as of A
+    enhanced_b: Arrays
+    ridges_b: Arrays
+    background_b: Arrays
+    map_ba: Arrays  # (B, R, C, 2) float32, px: the point of A's frame at each MAP_STEP-th pixel of B's
+    genuine: Arrays  # (B,) bool
+    label_a: Arrays  # (B,) int32, the class of A's finger, or NO_CLASS
+    label_b: Arrays  # (B,) int32, the class of B's finger, or NO_CLASS
 
 
 @partial(jax.jit, static_argnames="settings")
-def make_aligned_pairs(key: jax.Array, prepared: PreparedBatch, settings: PairsConfig) -> AlignedBatch:
+def make_aligned_pairs(key: jax.Array, prepared: PreparedBatch[jax.Array], settings: PairsConfig) -> AlignedBatch:
     """New pairs of prepared prints: both turned and shifted together, A with registration noise, both with wear.
 
     The ranges are those of `data.pairs`. Pair i draws from `fold_in(key, i)`.
@@ -166,17 +170,17 @@ def make_aligned_pairs(key: jax.Array, prepared: PreparedBatch, settings: PairsC
     return jax.vmap(partial(_make_aligned_pair, settings=settings))(keys, prepared)
 
 
-def _make_aligned_pair(key: jax.Array, prepared: PreparedBatch, settings: PairsConfig) -> AlignedBatch:
+def _make_aligned_pair(key: jax.Array, prepared: PreparedBatch[jax.Array], settings: PairsConfig) -> AlignedBatch:
     view_key, noise_key, wear_a, wear_b = jax.random.split(key, 4)
     frame = prepared.grey_b.shape
     pixels = geometry.pixel_grid(*frame)
     middle = _middle(frame)
-    turn, *shift = jax.random.uniform(view_key, (3,), minval=-1.0, maxval=1.0)
+    turn, shift_x, shift_y = jax.random.uniform(view_key, (3,), minval=-1.0, maxval=1.0)
     turn = jnp.deg2rad(settings.rotation_deg) * turn
-    shift = settings.shift_px * jnp.stack(shift)
-    registration_noise_turn, *registration_noise_shift = jax.random.normal(noise_key, (3,))
+    shift = settings.shift_px * jnp.stack([shift_x, shift_y])
+    registration_noise_turn, noise_x, noise_y = jax.random.normal(noise_key, (3,))
     registration_noise_turn = jnp.deg2rad(settings.registration_noise_deg) * registration_noise_turn
-    registration_noise_shift = settings.registration_noise_px * jnp.stack(registration_noise_shift)
+    registration_noise_shift = settings.registration_noise_px * jnp.stack([noise_x, noise_y])
 
     def view_to_b(points: jax.Array) -> jax.Array:
         """The points of B's frame at points (..., 2) of the view, px."""

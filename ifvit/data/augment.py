@@ -46,7 +46,8 @@ def sensor_noise(key: jax.Array, image: jax.Array, amplitude: jax.Array) -> jax.
     amplitude: () grey, 0..1.
     """
     blotch_key, white_key = jax.random.split(key)
-    blotches = perlin(blotch_key, *image.shape, NOISE_CELLS, NOISE_CELLS)
+    height, width = image.shape
+    blotches = perlin(blotch_key, height, width, NOISE_CELLS, NOISE_CELLS)
     white = jax.random.normal(white_key, image.shape)
     noise = (1 - WHITE_NOISE_SHARE) * blotches + WHITE_NOISE_SHARE * white
     return jnp.clip(image + amplitude * noise, 0, 1)

@@ -20,6 +20,7 @@ import numpy as np
 from jax.sharding import Sharding
 
 from ifvit.config import Config
+from ifvit.data.aligned_pairs import AlignedBatch
 from ifvit.data.finger_pool import FingerPool
 from ifvit.data.impressions import Impressions
 from ifvit.data.rendered_pairs import FingerIndices, draw_pairs, render_pairs
@@ -69,7 +70,7 @@ class Renewal(NamedTuple):
     """
 
     first: int  # the first class
-    count: int  # number of classes
+    count: int  # type: ignore[assignment]  # number of classes; it hides tuple.count, which nothing calls
     each: int  # classes that are replaced before a batch
 
 
@@ -179,19 +180,20 @@ class CopiedBatches(DrawnBatches):
         super().__init__(config, prints.identity, chosen, spec)
         self._prints = prints
 
-    def on_host(self, n: int) -> Canvases:
+    def on_host(self, n: int) -> Canvases[np.ndarray]:
         index_a, index_b, genuine = self.choose(n)
         # An impression that occurs several times is decoded only once.
         canvases = {k: self._prints.canvas(k) for k in {*index_a.tolist(), *index_b.tolist()}}
         sides = []
         for side in (index_a, index_b):
             side_canvases = [canvases[k] for k in side.tolist()]
-            sides.append(np.stack([canvas.grey for canvas in side_canvases]))
-            sides.append(np.stack([canvas.ridges for canvas in side_canvases]))
-            sides.append(np.array([canvas.background for canvas in side_canvases], np.uint8))
-        return Canvases(*sides, genuine)
+            grey = np.stack([canvas.grey for canvas in side_canvases])
+            ridges = np.stack([canvas.ridges for canvas in side_canvases])
+            background = np.array([canvas.background for canvas in side_canvases], np.uint8)
+            sides.append((grey, ridges, background))
+        return Canvases(*sides[0], *sides[1], genuine)
 
-    def on_device(self, n: int, inputs: Canvases) -> TrainingPairs:
+    def on_device(self, n: int, inputs: Canvases[np.ndarray]) -> TrainingPairs:
         device_inputs = jax.device_put(inputs, self._sharding)
         key = jax.random.fold_in(self._key, n)
         return make_pairs(key, device_inputs, frame=self._data.frame, settings=self._data.pairs)
@@ -205,11 +207,11 @@ class RenderedBatches(DrawnBatches):
         # The pool is grown at the first batch, after all checks of the run.
         self._pool, self._is_training = pool, spec.stream == TRAIN
 
-    def on_host(self, n: int) -> FingerIndices:
+    def on_host(self, n: int) -> FingerIndices[np.ndarray]:
         index_a, index_b, genuine = self.choose(n)
         return FingerIndices(index_a.astype(np.int32), index_b.astype(np.int32), genuine)
 
-    def on_device(self, n: int, inputs: FingerIndices) -> TrainingPairs:
+    def on_device(self, n: int, inputs: FingerIndices[np.ndarray]) -> TrainingPairs | AlignedBatch:
         pool = self._pool()
         if self._is_training:
             pool.move_to(n)

@@ -64,7 +64,8 @@ class FingerPool:
 
     def __init__(self, data: DataConfig, seed: int, sharding: Sharding | None = None):
         self._seed, self._sharding, self._renew_count = seed, sharding, data.renew
-        self._count, self._train_count = data.fingers, data.fingers - int(data.val_fingers)
+        assert isinstance(data.val_fingers, int)
+        self._count, self._train_count = data.fingers, data.fingers - data.val_fingers
         self._step = 0
         skins = grow_pool(seed, data.fingers, Cache(cache_folder(data.cache_dir), KIND, CACHE_LIMIT))
         # A copy, because the pool is overwritten in place when fingers are replaced.
@@ -97,7 +98,7 @@ class FingerPool:
 
 def grow_pool(seed: int, count: int, cache: Cache) -> Skin:
     """The packed skins of fingers 0..count-1 as NumPy arrays with that leading axis, from the cache where possible."""
-    skins = Skin(np.empty((count, FRAME_HEIGHT, FRAME_WIDTH), np.int8), np.empty((count, *RASTER), np.uint8))
+    skins = Skin._make([np.empty((count, FRAME_HEIGHT, FRAME_WIDTH), np.int8), np.empty((count, *RASTER), np.uint8)])
     is_cacheable = sum(leaf.nbytes for leaf in skins) <= CACHE_LIMIT
     if not is_cacheable:
         print(f"{count} fingers take more than the cache's {CACHE_LIMIT / 2**30:g} GB: not cached", file=sys.stderr)
@@ -122,10 +123,10 @@ def grow_pool(seed: int, count: int, cache: Cache) -> Skin:
 def _read_block(cache: Cache, seed: int, start: int) -> Skin | None:
     """A block of fingers from the cache; None if it is missing or of another form."""
     arrays = cache.read(_block_name(seed, start))
-    expected = Skin(((BLOCK, FRAME_HEIGHT, FRAME_WIDTH), np.int8), ((BLOCK, *RASTER), np.uint8))
-    if not arrays or {name: (leaf.shape, leaf.dtype) for name, leaf in arrays.items()} != expected._asdict():
+    expected = {"wave": ((BLOCK, FRAME_HEIGHT, FRAME_WIDTH), np.int8), "creases": ((BLOCK, *RASTER), np.uint8)}
+    if not arrays or {name: (leaf.shape, leaf.dtype) for name, leaf in arrays.items()} != expected:
         return None
-    return Skin(**arrays)
+    return Skin._make(arrays[name] for name in Skin._fields)
 
 
 def _fill(skins: Skin, start: int, block: Skin) -> None:

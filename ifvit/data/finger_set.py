@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import cv2
 import jax
@@ -24,6 +24,7 @@ import numpy as np
 
 from ifvit.config import ImpressionConfig, as_tree
 from ifvit.data.finger_pool import RECIPE, finger_keys
+from ifvit.data.warped_pairs import Arrays
 from ifvit.databases.synthetic_sets import DATABASE, SET
 from ifvit.errors import DataError
 from ifvit.geometry import inside, pixel_grid
@@ -65,17 +66,17 @@ maps/F_I.npz: to_finger[r, c] is the place (x, y) on the finger of pixel (x={STE
 """
 
 
-class ShownImpressions(NamedTuple):
+class ShownImpressions(NamedTuple, Generic[Arrays]):
     """I impressions of a finger with M minutiae."""
 
-    image: jax.Array  # (I, 480, 400) uint8
-    to_finger: jax.Array  # (I, 120, 100, 2) float32, px of the finger, at every STEP-th pixel of the image
-    from_finger: jax.Array  # (I, 184, 128, 2) float32, px of the image, at every STEP-th px of the finger
-    shown: jax.Array  # (I, 120, 100) bool, whether every STEP-th pixel of the image shows skin
-    points: jax.Array  # (I, M, 2) px of the image, the minutiae
-    angle: jax.Array  # (I, M) rad in [0, 2 pi)
-    kind: jax.Array  # (I, M) int, `TipKind`
-    visible: jax.Array  # (I, M) bool, whether the image shows the minutia
+    image: Arrays  # (I, 480, 400) uint8
+    to_finger: Arrays  # (I, 120, 100, 2) float32, px of the finger, at every STEP-th pixel of the image
+    from_finger: Arrays  # (I, 184, 128, 2) float32, px of the image, at every STEP-th px of the finger
+    shown: Arrays  # (I, 120, 100) bool, whether every STEP-th pixel of the image shows skin
+    points: Arrays  # (I, M, 2) px of the image, the minutiae
+    angle: Arrays  # (I, M) rad in [0, 2 pi)
+    kind: Arrays  # (I, M) int, `TipKind`
+    visible: Arrays  # (I, M) bool, whether the image shows the minutia
 
 
 def make_set(folder: Path, fingers: int, impressions: int, seed: int, settings: ImpressionConfig) -> None:
@@ -167,13 +168,13 @@ def _draw(key: jax.Array, finger: int, count: int, settings: ImpressionConfig) -
 
 
 @jax.jit
-def render_finger(master: Master, impressions: Impression) -> ShownImpressions:
+def render_finger(master: Master, impressions: Impression) -> ShownImpressions[jax.Array]:
     """Render the impressions of one finger at 500 ppi."""
     points = frame_points(IMAGE_HEIGHT, IMAGE_WIDTH, FRAME_PPI)
     finger = pixel_grid(FRAME_HEIGHT, FRAME_WIDTH)[::STEP, ::STEP]
     minutiae = find_minutiae(master.wave, master.theta, master.period)
 
-    def render_one(impression: Impression) -> ShownImpressions:
+    def render_one(impression: Impression) -> ShownImpressions[jax.Array]:
         image = render(master.skin, impression, points, FRAME_PPI)
         grid = points[::STEP, ::STEP]
         places = impression.from_finger(minutiae.points)
@@ -199,18 +200,18 @@ def _direction(angle: jax.Array) -> jax.Array:
     return jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
 
 
-def _write_finger(folder: Path, finger: int, shown: ShownImpressions) -> None:
+def _write_finger(folder: Path, finger: int, shown: ShownImpressions[np.ndarray]) -> None:
     """Write the files of a finger's impressions; the maps of each last."""
     for i in range(len(shown.image)):
         image, minutiae, maps = (folder / name for name in _names(finger, i))
         content = cv2.imencode(".png", shown.image[i])[1].tobytes()
-        write_whole(image, lambda file, content=content: file.write(content))
+        _write_bytes(image, content)
         _write_text(minutiae, table(("id", "x", "y", "angle", "kind"), _minutiae_rows(shown, i)))
         arrays = {name: getattr(shown, name)[i] for name in ("to_finger", "from_finger", "shown")}
-        write_whole(maps, lambda file, arrays=arrays: np.savez_compressed(file, **arrays))
+        write_whole(maps, partial(np.savez_compressed, **arrays))
 
 
-def _minutiae_rows(shown: ShownImpressions, i: int) -> list[tuple]:
+def _minutiae_rows(shown: ShownImpressions[np.ndarray], i: int) -> list[tuple]:
     """The rows of the minutiae table of impression i."""
     rows = []
     for k in np.flatnonzero(shown.visible[i]):
@@ -233,7 +234,11 @@ def _write_manifest(folder: Path, seed: int, fingers: int, impressions: int, set
 
 
 def _write_text(path: Path, text: str) -> None:
-    write_whole(path, lambda file: file.write(text.encode()))
+    _write_bytes(path, text.encode())
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    write_whole(path, lambda file: file.write(content))
 
 
 def contact_sheet(seed: int, impressions: int, settings: ImpressionConfig, zoom: float = 0.5) -> np.ndarray:

@@ -146,9 +146,9 @@ class Impressions:
         if self._data.ridge_mask is Enhancement.none:
             return iter(map_function(self._load_canvas, records))
         scans = [_check_fit(record, scan) for record, scan in zip(records, map_function(scan_of, records), strict=True)]
-        readable = [k for k, scan in enumerate(scans) if isinstance(scan, image.Scan)]
-        ppis = [image.choose_ppi(scans[k], records[k].ppi)[0] for k in readable]
-        masks = self._enhancer.ridges_many([scans[k].grey for k in readable], ppis)
+        readable = {k: scan for k, scan in enumerate(scans) if isinstance(scan, image.Scan)}
+        ppis = [image.choose_ppi(scan, records[k].ppi)[0] for k, scan in readable.items()]
+        masks = self._enhancer.ridges_many([scan.grey for scan in readable.values()], ppis)
         ridges = dict(zip(readable, masks, strict=True))
         numbers = range(len(records))
         return iter(map_function(lambda k: self._place_canvas(records[k], scans[k], ridges.get(k)), numbers))
@@ -234,6 +234,7 @@ def _listing_line(name: str, impression: ReadImpression, data: DataConfig) -> st
     record = impression.record
     # The content of the file, not of the canvas: another release of OpenCV may resample to other bits.
     identity = f"{nameless(record.database)} {nameless(record.identity)} {record.impression}"
+    assert isinstance(impression.canvas, image.Canvas)
     line = f"{identity} {impression.crc} {impression.canvas.ppi}"
     return line if len(data.parts) == 1 else f"{name}/{line}"
 

@@ -76,8 +76,10 @@ def supply(config: Config, sharding: NamedSharding) -> RunData:
 def _read_prepared(config: Config, name: str, records: Sequence[Record]) -> Prepared:
     """The prepared prints of a source; their frame, ppi and enhancement must be those of the run."""
     data = config.data
-    prints = Prepared(Path(data.parts[name].root), records)
-    info, prefix = prints.info, f"{data.key_of(name)}root: {data.parts[name].root} was prepared"
+    root = data.parts[name].root
+    assert root is not None
+    prints = Prepared(Path(root), records)
+    info, prefix = prints.info, f"{data.key_of(name)}root: {root} was prepared"
     if (info.frame, info.ppi) != (data.frame, data.ppi):
         frames = [f"{width}x{height} px at {ppi:g} ppi" for (height, width), ppi in (info[1:3], (data.frame, data.ppi))]
         raise DataError(f"{prefix} as {frames[0]}, this run sees {frames[1]}; prepare it with this run's Module 1")
@@ -115,6 +117,7 @@ def _batch_factory(
     """The function that makes the batches of a source."""
     data, part = config.data, config.data.parts[name]
     if part.source is Source.synthetic:
+        assert isinstance(part.val_fingers, int)
         data = replace(data, val_fingers=part.val_fingers)
         config = replace(config, data=data)
         everywhere = NamedSharding(sharding.mesh, PartitionSpec())
@@ -123,15 +126,20 @@ def _batch_factory(
         kind = AlignedRenderedBatches if config.stage is StageName.matcher else RenderedBatches
         return lambda spec: kind(config, pool, numbers[spec.stream != TRAIN], spec)
 
+    assert split is not None
+    assert prints is not None
+
     def indices_of(spec: BatchSpec) -> np.ndarray:
         """The source's prints that the split has for a stream."""
         return np.array(split.indices(prints.records, SPLIT_PART[spec.stream]), np.int64)
 
     def prepared_batches(spec: BatchSpec) -> Batches | None:
+        assert isinstance(prints, Prepared)
         indices = indices_of(spec)
         return PreparedBatches(config, prints, indices, spec) if len(indices) else None
 
     def warped_batches(spec: BatchSpec) -> Batches | None:
+        assert isinstance(prints, Impressions)
         indices = indices_of(spec)
         indices = indices[prints.part[indices] == name]
         return CopiedBatches(config, prints, indices, spec) if len(indices) else None
@@ -149,14 +157,16 @@ def _batches(config: Config, factories: Mapping[str, BatchFactory], sharding: Na
     candidates = {name: factory(BatchSpec(size, sharding, stream, name)) for name, factory in factories.items()}
     present = {name: batches for name, batches in candidates.items() if batches}
     weights = [
-        len(batches) if data.parts[name].weight is None else data.parts[name].weight
-        for name, batches in present.items()
+        len(batches) if (weight := data.parts[name].weight) is None else weight for name, batches in present.items()
     ]
     sizes = shares(weights, size, sharding.mesh.size) if present else []
-    parts, classes = {}, 0
+    parts: dict[str, Batches] = {}
+    classes = 0
     for name, share in zip(present, sizes, strict=True):
-        parts[name] = factories[name](BatchSpec(share, sharding, stream, name, classes))
-        classes += parts[name].classes
+        part = factories[name](BatchSpec(share, sharding, stream, name, classes))
+        assert part is not None
+        parts[name] = part
+        classes += part.classes
     return _require(MixedBatches(parts, data.threads, sharding) if parts else None, stream)
 
 

@@ -42,7 +42,7 @@ class AlignedRenderedBatches(RenderedBatches):
                 each = min(config.data.renew, len(chosen))
                 self.renewal = Renewal(spec.first_class, len(chosen), each)
 
-    def on_device(self, n: int, inputs: FingerIndices) -> AlignedBatch:
+    def on_device(self, n: int, inputs: FingerIndices[np.ndarray]) -> AlignedBatch:
         pool = self._pool()
         if self._is_training:
             pool.move_to(n)
@@ -126,7 +126,7 @@ class PreparedBatches(Batches):
             chosen[k] = self._order(kind, epoch)[rank]
         return chosen, swapped
 
-    def on_host(self, n: int) -> PreparedBatch:
+    def on_host(self, n: int) -> PreparedBatch[np.ndarray]:
         prepared = self._prepared
         chosen, swapped = self.choose(n)
         first, second = prepared.first[chosen], prepared.second[chosen]
@@ -140,6 +140,6 @@ class PreparedBatches(Batches):
         ]
         return PreparedBatch(*images[0], *images[1], map_ba, prepared.genuine[chosen], *labels)
 
-    def on_device(self, n: int, inputs: PreparedBatch) -> AlignedBatch:
+    def on_device(self, n: int, inputs: PreparedBatch[np.ndarray]) -> AlignedBatch:
         device_inputs = jax.device_put(inputs, self._sharding)
         return make_aligned_pairs(jax.random.fold_in(self._key, n), device_inputs, self._settings)

@@ -145,10 +145,10 @@ def _print_block(
 ) -> dict[str, np.ndarray]:
     """The arrays of a block of prints. A print that cannot be used has zeros, and the reason in `unusable`."""
     scans = list(pool.map(scan_of, records))
-    readable = [k for k, scan in enumerate(scans) if isinstance(scan, Scan)]
+    readable = {k: scan for k, scan in enumerate(scans) if isinstance(scan, Scan)}
     reasons = ["" if isinstance(scan, Scan) else _table_text(scan) for scan in scans]
     count, (height, width) = len(records), module1.frame
-    block = {
+    block: dict[str, np.ndarray] = {
         "grey": np.zeros((count, height, width), np.uint8),
         "enhanced": np.zeros((count, height, width), np.uint8),
         "ridges": np.zeros((count, -(-height * width // 8)), np.uint8),
@@ -157,7 +157,7 @@ def _print_block(
         "assumed": np.zeros(count, bool),
         "unusable": np.array(reasons, f"<U{REASON_LENGTH}"),
     }
-    prints = matcher_prints([scans[k] for k in readable], [records[k].ppi for k in readable], module1, enhancer)
+    prints = matcher_prints(list(readable.values()), [records[k].ppi for k in readable], module1, enhancer)
     for k, matcher_print in zip(readable, prints, strict=True):
         if not isinstance(matcher_print, MatcherPrint):
             block["unusable"][k] = _table_text(f"{records[k].path}: {matcher_print}")
@@ -210,8 +210,10 @@ def _register_pairs(
         causes = [_failure_cause(*pair) for pair in zip(comparisons, genuine.tolist(), strict=True)]
         maps = np.zeros((2, len(numbers), *shape), np.float32)
         for k, (a, b) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+            comparison = comparisons[k]
             if not causes[k]:
-                maps[:, k] = _alignment_maps(comparisons[k], prints[a], prints[b], module1)
+                assert comparison is not None
+                maps[:, k] = _alignment_maps(comparison, prints[a], prints[b], module1)
         return {
             "first": first,
             "second": second,
@@ -234,9 +236,9 @@ def _prints_to_align(comparer: Comparer, records: Sequence[Record], chosen: list
     """The prints of the chosen records by their numbers, without those that show no ridges at 500 ppi."""
     with ThreadPoolExecutor() as pool:
         scans = dict(zip(chosen, pool.map(scan_of, [records[k] for k in chosen]), strict=True))
-    chosen = [k for k in chosen if isinstance(scans[k], Scan)]
-    prints = comparer.prints_of([scans[k] for k in chosen], [records[k].ppi for k in chosen])
-    return {k: print_ for k, print_ in zip(chosen, prints, strict=True) if not isinstance(print_, ImageError)}
+    readable = {k: scan for k, scan in scans.items() if isinstance(scan, Scan)}
+    prints = comparer.prints_of(list(readable.values()), [records[k].ppi for k in readable])
+    return {k: print_ for k, print_ in zip(readable, prints, strict=True) if not isinstance(print_, ImageError)}
 
 
 def _align(comparer: Comparer, prints: Mapping[int, Print], pairs: list[tuple[int, int]]) -> list[Compared | None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from jax.sharding import Sharding
 
 from ifvit import geometry
 from ifvit.config import DataConfig
-from ifvit.data.warped_pairs import TrainingPairs
+from ifvit.data.warped_pairs import Arrays, TrainingPairs
 from ifvit.synthesis.each import each
 from ifvit.synthesis.impression import Impression, draw_impression, frame_points, render, touched
 from ifvit.synthesis.master import Skin, unpack
@@ -30,12 +30,24 @@ from ifvit.synthesis.orientation import FRAME_PPI
 MAX_DISTANCE = 0.5
 
 
-class FingerIndices(NamedTuple):
+class FingerIndices(NamedTuple, Generic[Arrays]):
     """The fingers of B pairs, which the host passes to the device."""
 
-    finger_a: jax.Array  # (B,) int32, A's finger in the pool
-    finger_b: jax.Array  # (B,) int32, B's finger in the pool
-    genuine: jax.Array  # (B,) bool, whether both are one finger
+    finger_a: Arrays  # (B,) int32, A's finger in the pool
+    finger_b: Arrays  # (B,) int32, B's finger in the pool
+    genuine: Arrays  # (B,) bool, whether both are one finger
+
+
+class SeenImpression(Protocol):
+    """An impression in a frame of pixels: a `View`, or an `aligned_pairs.AlignedView`."""
+
+    @property
+    def impression(self) -> Impression: ...
+
+    @property
+    def points(self) -> jax.Array: ...
+
+    def pixel(self, points: jax.Array, scale: float) -> jax.Array: ...
 
 
 class View(NamedTuple):
@@ -89,13 +101,20 @@ def _moved_near(a: Impression, b: Impression, data: DataConfig) -> Impression:
     return b.pressed_at(a.contact.centre + offset * jnp.minimum(1, MAX_DISTANCE / jnp.maximum(distance, 1e-6)))
 
 
-def render_pairs(draws: Draw, skins: Skin, picks: FingerIndices, data: DataConfig, sharding: Sharding) -> TrainingPairs:
+def render_pairs(
+    draws: Draw, skins: Skin, picks: FingerIndices[np.ndarray], data: DataConfig, sharding: Sharding
+) -> TrainingPairs:
     """Render the B drawn pairs, split over the devices by `sharding`. See `by_device`."""
     return by_device(render_share, draws, skins, picks, data, sharding)
 
 
 def by_device(
-    render_part: Callable[..., Any], draws: Any, skins: Skin, picks: FingerIndices, data: DataConfig, sharding: Sharding
+    render_part: Callable[..., Any],
+    draws: Any,
+    skins: Skin,
+    picks: FingerIndices[np.ndarray],
+    data: DataConfig,
+    sharding: Sharding,
 ) -> Any:
     """Render a batch, each device its part, and join the parts by `sharding`.
 
@@ -113,7 +132,7 @@ def by_device(
     leaves, tree = jax.tree.flatten(jax.device_put((draws, picks), sharding))
     parts = []
     for shards in zip(*(leaf.addressable_shards for leaf in leaves), strict=True):
-        device_part, device = tree.unflatten([shard.data for shard in shards]), shards[0].device
+        device_part, device = jax.tree.unflatten(tree, [shard.data for shard in shards]), shards[0].device
         parts.append(render_part(*device_part, Skin(wave[device], creases[device]), data))
 
     def joined(*leaves: jax.Array) -> jax.Array:
@@ -125,9 +144,9 @@ def by_device(
 
 
 @partial(jax.jit, static_argnames="data")
-def render_share(draws: Draw, picks: FingerIndices, skins: Skin, data: DataConfig) -> TrainingPairs:
+def render_share(draws: Draw, picks: FingerIndices[jax.Array], skins: Skin, data: DataConfig) -> TrainingPairs:
     """Render the part of a batch of one device."""
-    return stacked(each(lambda item: _pair(*item, skins=skins, data=data), (draws, picks)))
+    return stacked(each(lambda item: _pair(item[0], item[1], skins, data), (draws, picks)))
 
 
 def stacked(pairs: TrainingPairs) -> TrainingPairs:
@@ -135,7 +154,7 @@ def stacked(pairs: TrainingPairs) -> TrainingPairs:
     return pairs._replace(map_ab=jnp.stack(pairs.map_ab, -1), map_ba=jnp.stack(pairs.map_ba, -1))
 
 
-def _pair(draw: Draw, pick: FingerIndices, skins: Skin, data: DataConfig) -> TrainingPairs:
+def _pair(draw: Draw, pick: FingerIndices[jax.Array], skins: Skin, data: DataConfig) -> TrainingPairs:
     a = View(draw.a, frame_points(*data.frame, data.ppi, draw.middle_a))
     b = View(draw.b, frame_points(*data.frame, data.ppi, draw.middle_b))
     return pair_of(a, b, pick, skins, data)
@@ -146,7 +165,9 @@ def skin_of(skins: Skin, finger: jax.Array) -> Skin:
     return unpack(jax.tree.map(lambda leaf: leaf[finger], skins))
 
 
-def pair_of(a: View, b: View, pick: FingerIndices, skins: Skin, data: DataConfig) -> TrainingPairs:
+def pair_of(
+    a: SeenImpression, b: SeenImpression, pick: FingerIndices[jax.Array], skins: Skin, data: DataConfig
+) -> TrainingPairs:
     """One pair. Its maps are tuples (x, y) of (H, W) each: to stack them here is several times slower on a CPU."""
     skins_and_views = ((skin_of(skins, pick.finger_a), a), (skin_of(skins, pick.finger_b), b))
     images = (render(skin, view.impression, view.points, data.ppi) for skin, view in skins_and_views)
@@ -154,10 +175,12 @@ def pair_of(a: View, b: View, pick: FingerIndices, skins: Skin, data: DataConfig
     scale = FRAME_PPI / data.ppi
     map_ab, visible_ab = _map_to(a, b, scale)
     map_ba, visible_ba = _map_to(b, a, scale)
+    image_a, image_b = images
     return TrainingPairs(
-        *images,
-        map_ab=(map_ab[..., 0], map_ab[..., 1]),
-        map_ba=(map_ba[..., 0], map_ba[..., 1]),
+        image_a=image_a,
+        image_b=image_b,
+        map_ab=(map_ab[..., 0], map_ab[..., 1]),  # type: ignore[arg-type]  # a tuple until `stacked`
+        map_ba=(map_ba[..., 0], map_ba[..., 1]),  # type: ignore[arg-type]  # a tuple until `stacked`
         ridges_a=ridges_a,
         ridges_b=ridges_b,
         valid_ab=pick.genuine & ridges_a & visible_ab,
@@ -166,7 +189,7 @@ def pair_of(a: View, b: View, pick: FingerIndices, skins: Skin, data: DataConfig
     )
 
 
-def _map_to(view: View, other: View, scale: float) -> tuple[jax.Array, jax.Array]:
+def _map_to(view: SeenImpression, other: SeenImpression, scale: float) -> tuple[jax.Array, jax.Array]:
     """The pixels (H, W, 2) of `other` that show the skin of each pixel of `view`, and whether they do, (H, W) bool."""
     points = other.impression.from_finger(view.impression.to_finger(view.points))
     pixels = other.pixel(points, scale)

@@ -9,10 +9,11 @@ warp(u) of A's frame. So the map B -> A is the warp, and A -> B its inverse, bot
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ifvit import geometry
 from ifvit.config import PairsConfig
@@ -23,16 +24,20 @@ WAVES = 3  # number of plane waves of the skin distortion
 WAVELENGTHS = (0.75, 1.5)  # range of their lengths, as multiples of the frame's shorter side
 
 
-class Canvases(NamedTuple):
+# Of a value that is made on one side and passed to the other: its arrays on the device, or on the host.
+Arrays = TypeVar("Arrays", jax.Array, np.ndarray)
+
+
+class Canvases(NamedTuple, Generic[Arrays]):
     """The inputs of B pairs, which the host passes to the device: the canvases of both sides."""
 
-    grey_a: jax.Array  # (B, Hc, Wc) uint8
-    ridges_a: jax.Array  # (B, Hc, Wc) bool, where it shows ridges
-    background_a: jax.Array  # (B,) uint8, grey level of the background
-    grey_b: jax.Array  # of side B, as of side A
-    ridges_b: jax.Array
-    background_b: jax.Array
-    genuine: jax.Array  # (B,) bool; True: both sides are one impression; False: of two different fingers
+    grey_a: Arrays  # (B, Hc, Wc) uint8
+    ridges_a: Arrays  # (B, Hc, Wc) bool, where it shows ridges
+    background_a: Arrays  # (B,) uint8, grey level of the background
+    grey_b: Arrays  # of side B, as of side A
+    ridges_b: Arrays
+    background_b: Arrays
+    genuine: Arrays  # (B,) bool; True: both sides are one impression; False: of two different fingers
 
 
 class TrainingPairs(NamedTuple):
@@ -61,7 +66,9 @@ class Truth(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("frame", "settings"))
-def make_pairs(key: jax.Array, canvases: Canvases, frame: tuple[int, int], settings: PairsConfig) -> TrainingPairs:
+def make_pairs(
+    key: jax.Array, canvases: Canvases[jax.Array], frame: tuple[int, int], settings: PairsConfig
+) -> TrainingPairs:
     """B new pairs. Pair i draws from `fold_in(key, i)`, so it does not depend on how the batch is split.
 
     frame: (height, width) of the network's images in px.
@@ -70,7 +77,9 @@ def make_pairs(key: jax.Array, canvases: Canvases, frame: tuple[int, int], setti
     return jax.vmap(partial(_pair, frame=frame, settings=settings))(keys, canvases)
 
 
-def _pair(key: jax.Array, canvases: Canvases, frame: tuple[int, int], settings: PairsConfig) -> TrainingPairs:
+def _pair(
+    key: jax.Array, canvases: Canvases[jax.Array], frame: tuple[int, int], settings: PairsConfig
+) -> TrainingPairs:
     warp_key, contact_a, contact_b, wear_a, wear_b = jax.random.split(key, 5)
     warp = random_warp(warp_key, frame, settings)
     pixels = geometry.pixel_grid(*frame)

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from ifvit.config import PartConfig, Source
+from ifvit.config.schema import FilePath
 from ifvit.databases import layouts
 from ifvit.databases.findings import Finding, quantity
 from ifvit.databases.listing import PROBLEMS, list_files
@@ -63,7 +64,7 @@ def recognise(
 def _source_records(root: Path, source: Source, ppi: float | None, findings: list[Finding]) -> list[Record]:
     """The records under a root whose source is known."""
     part = PartConfig(
-        source=source, root=str(root), databases=None, fvc_year=None, file_ppi=ppi, val_fingers=1, weight=1.0
+        source=source, root=FilePath(str(root)), databases=None, fvc_year=None, file_ppi=ppi, val_fingers=1, weight=1.0
     )
     result = part_records(part, key="", name=str(source))
     _report_left_out(result.left_out, root, findings)
@@ -75,7 +76,8 @@ def _match_names(
 ) -> tuple[dict[str, list[Record]], list[PurePosixPath], Counter[str]]:
     """Records by database, files without the name of a known database, and the count of left out files by reason."""
     by_database: dict[str, list[Record]] = defaultdict(list)
-    unknown_files, left_out = [], Counter()
+    unknown_files: list[PurePosixPath] = []
+    left_out: Counter[str] = Counter()
     folder_year = partial(year_of, root, None)
     for relative in files:
         matches = (layouts.parse_name(source, root, relative, folder_year) for source in layouts.LAYOUTS)
@@ -83,6 +85,7 @@ def _match_names(
         if parsed is None:
             unknown_files.append(relative)
         elif parsed.record is None:
+            assert parsed.reason is not None
             left_out[parsed.reason] += 1
         else:
             by_database[parsed.record.database].append(parsed.record)

@@ -55,7 +55,10 @@ def list_files(root: Path, names_identify: bool = False) -> Listing:
     Raises:
         DataError: a folder cannot be listed.
     """
-    files, left_out, outside_targets, dead_links = [], Counter(), [], []
+    files: list[PurePosixPath] = []
+    left_out: Counter[str] = Counter()
+    outside_targets: list[str] = []
+    dead_links: list[PurePosixPath] = []
     real_root = os.path.realpath(root)
     folders = [PurePosixPath()]
     while folders:

@@ -42,7 +42,9 @@ def read_manifest(path: Path, ppi: float | None = None, name: str = "manifest") 
         DataError: the table cannot be read, lacks a column, or a cell is wrong; rows are counted from 1 after the head.
     """
     rows = _parquet_rows(path) if path.suffix.lower() in (".parquet", ".pq") else _csv_rows(path)
-    root, records, left_out, problems = path.parent.resolve(), [], Counter(), Problems()
+    root, problems = path.parent.resolve(), Problems()
+    records: list[Record] = []
+    left_out: Counter[str] = Counter()
     for number, row in enumerate(rows, 1):
         if number > MOST_ROWS:
             raise DataError(f"{path}: more than {MOST_ROWS} rows")
@@ -67,7 +69,8 @@ class Problems:
     """The problems of a table: their count, and the texts of the first `MAX_NAMES`."""
 
     def __init__(self) -> None:
-        self.count, self._texts = 0, []
+        self.count = 0
+        self._texts: list[str] = []
 
     def add(self, text: str) -> None:
         """Add a problem."""

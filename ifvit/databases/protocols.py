@@ -110,7 +110,8 @@ def _genuine_pairs(fingers: Iterable[Sequence[int]]) -> list[tuple[int, int]]:
 
 
 def _fvc(records: Sequence[Record]) -> PairList:
-    genuine, impostor = [], []
+    genuine: list[tuple[int, int]] = []
+    impostor: list[tuple[int, int]] = []
     for database in dict.fromkeys(record.database for record in records):
         indices = [k for k, record in enumerate(records) if record.database == database]
         indices.sort(key=lambda k: natural_key(records[k].impression))
@@ -181,8 +182,8 @@ def drawn_pairs(
     # The running total is rounded, not the count of each group: so the counts add up to the limit.
     ends = np.rint(np.cumsum([len(group) for group in members.values()]) * limit / max(len(records), 1)).astype(int)
     drawn = [np.empty((0, 2), np.int64)]
-    for number, (group, count) in enumerate(zip(members.values(), np.diff(ends, prepend=0).tolist(), strict=True)):
-        indices = np.array(group)
+    for number, (positions, count) in enumerate(zip(members.values(), np.diff(ends, prepend=0).tolist(), strict=True)):
+        indices = np.array(positions)
         drawn.append(indices[_impostor_pairs(identity[indices], count, np.random.default_rng([seed, number]))])
     return PairList(records, genuine, np.concatenate(drawn))
 

@@ -57,9 +57,9 @@ def natural_key(text: str) -> tuple[list[tuple[int, int | str]], str]:
 
 def name_list(names: Iterable[object]) -> str:
     """The first `MAX_NAMES` names in one line, and how many more there are."""
-    names = [str(name) for name in names]
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + more
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - MAX_NAMES} more" if len(texts) > MAX_NAMES else ""
+    return ", ".join(texts[:MAX_NAMES]) + more
 
 
 def check_unique(records: Sequence[Record], where: str) -> None:

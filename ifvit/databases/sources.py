@@ -103,6 +103,7 @@ def _by_layout(part: PartConfig, key: str, root: Path, listing: Listing) -> Sour
         if parsed is None:
             misnamed += relative.suffix.lower() in layouts.IMAGE_ENDINGS
         elif parsed.record is None:
+            assert parsed.reason is not None
             left_out[parsed.reason] += 1
         else:
             records.append(parsed.record)
@@ -162,7 +163,7 @@ def keep_one_resolution(records: Sequence[Record], left_out: Counter[str]) -> li
     chosen: dict[tuple, Record] = {}
     copies = 0
     for record in records:
-        key = record.database, record.identity, record.impression
+        key: tuple[str | Path, ...] = record.database, record.identity, record.impression
         previous = chosen.get(key)
         if previous is None or previous.ppi is None or record.ppi is None or previous.ppi == record.ppi:
             # Two files of one impression at one resolution both stay: `check_unique` refuses them.
@@ -170,10 +171,16 @@ def keep_one_resolution(records: Sequence[Record], left_out: Counter[str]) -> li
             chosen[key] = record
             continue
         copies += 1
-        chosen[key] = min(previous, record, key=lambda record: (record.ppi < LOWEST_PPI, abs(record.ppi - LOWEST_PPI)))
+        chosen[key] = min(previous, record, key=_resolution_order)
     if copies:
         left_out["images that show an impression again at another resolution"] = copies
     return list(chosen.values())
+
+
+def _resolution_order(record: Record) -> tuple[bool, float]:
+    """The order in which a record of known ppi is preferred: the lowest from LOWEST_PPI on, then the highest below."""
+    assert record.ppi is not None
+    return record.ppi < LOWEST_PPI, abs(record.ppi - LOWEST_PPI)
 
 
 def _by_folder(part: PartConfig, key: str, root: Path, listing: Listing, name: str) -> SourceRecords:

@@ -28,8 +28,10 @@ def has_synthetic(data: DataConfig) -> bool:
     for part in data.parts.values():
         if part.source is Source.synthetic:
             return True
-        if part.source is Source.prepared and any_synthetic(list(read_records(Path(part.root)).values())):
-            return True
+        if part.source is Source.prepared:
+            assert part.root is not None
+            if any_synthetic(list(read_records(Path(part.root)).values())):
+                return True
         if part.root and any((folder / SET).is_file() for folder in (Path(part.root), Path(part.root).parent)):
             return True
     return False

@@ -7,6 +7,7 @@ other print of the pair, because of cross-attention and of the overlap. Source: 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -108,7 +109,7 @@ class MatcherModel(nn.Module):
         return MatcherOutput(branches[0](of_global, train), branches[-1](of_local, train))
 
 
-def from_dense(model: MatcherModel, variables: dict[str, Any], dense: dict[str, Any]) -> dict[str, Any]:
+def from_dense(model: MatcherModel, variables: dict[str, Any], dense: Mapping[str, Any]) -> dict[str, Any]:
     """The matcher's variables, in which each branch has the values of the Module 1 variables `dense`.
 
     dense: {'params', 'batch_stats'} of a Module 1. A branch's own `embed` stays.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,9 @@ import optax
 
 from ifvit import losses, metrics
 from ifvit.config import Config, LossConfig, LossForm
-from ifvit.data.warped_pairs import TrainingPairs, Truth, truth_of
+from ifvit.data.warped_pairs import Arrays, TrainingPairs, Truth, truth_of
 from ifvit.geometry import at_cells
-from ifvit.models.dense import DenseModel, DenseOutput
+from ifvit.models.dense import DenseModel, DenseOutput, Refined
 from ifvit.models.matching import CellMatches
 from ifvit.training.dense_matches import Grids, fine_targets, select_matches
 from ifvit.training.state import TrainState, schedule
@@ -84,7 +84,7 @@ def make_train_step(model: DenseModel, optimizer: optax.GradientTransformation, 
         cell_count = output.log_p.shape[1]
         matches = select_matches(jax.lax.stop_gradient(output.log_p), grids, config.dense, max_matches=cell_count)
         targets = fine_targets(model, matches, grids, truth, counts.order, config.loss)
-        refined = model.apply({"params": params}, output, targets.cells, method="refine")
+        refined = cast(Refined, model.apply({"params": params}, output, targets.cells, method="refine"))
         loss = losses.fine(refined.offset, refined.spread, targets.target, targets.present)
         return loss.total.sum() / counts.fine_places
 
@@ -150,25 +150,25 @@ def make_update(
     return train_step
 
 
-class Validation(NamedTuple):
+class Validation(NamedTuple, Generic[Arrays]):
     """The validation of one batch of B pairs with up to M matches each."""
 
-    totals: metrics.Totals  # sums per sample, by name
+    totals: dict[str, tuple[Arrays, Arrays]]  # sums per sample, by name
     matches: CellMatches
-    right: jax.Array  # (B, M) bool, the matches that are right
+    right: Arrays  # (B, M) bool, the matches that are right
     # By stage: 'coarse' (the cell's pixel), and 'fine' (refined) where the model has a fine stage.
-    points: dict[str, jax.Array]  # (B, M, 2) float32, px of B, where the matches place A's cells
-    known: jax.Array  # (B, M) bool, the matches whose true point is known
-    errors: dict[str, jax.Array]  # (B, M) px, by stage; valid where `known`
-    target: jax.Array  # (B, M, 2) px of B, the true points
+    points: dict[str, Arrays]  # (B, M, 2) float32, px of B, where the matches place A's cells
+    known: Arrays  # (B, M) bool, the matches whose true point is known
+    errors: dict[str, Arrays]  # (B, M) px, by stage; valid where `known`
+    target: Arrays  # (B, M, 2) px of B, the true points
 
 
-def make_eval_step(model: DenseModel, config: Config) -> Callable[[TrainState, TrainingPairs], Validation]:
+def make_eval_step(model: DenseModel, config: Config) -> Callable[[TrainState, TrainingPairs], Validation[jax.Array]]:
     """The validation of a batch: losses, accuracy of all labelled cells, precision and recall of the matches."""
 
-    def eval_step(state: TrainState, pairs: TrainingPairs) -> Validation:
+    def eval_step(state: TrainState, pairs: TrainingPairs) -> Validation[jax.Array]:
         truth = truth_of(pairs, model.stride)
-        output = model.apply(state.variables, pairs.image_a, pairs.image_b, train=False)
+        output = cast(DenseOutput, model.apply(state.variables, pairs.image_a, pairs.image_b, train=False))
         grids = grids_of(model, pairs)
         ridges = at_cells(pairs.ridges_a, model.stride), at_cells(pairs.ridges_b, model.stride)
         matches = select_matches(output.log_p, grids, config.dense, ridges)
@@ -176,13 +176,14 @@ def make_eval_step(model: DenseModel, config: Config) -> Callable[[TrainState, T
         points = {"coarse": metrics.points_of(jnp.maximum(matches.cells[..., 1], 0), grids[1], model.stride)}
         terms = loss_parts(output.log_p, truth, config.loss)
         totals = dense_totals(model, output, pairs, truth) | metrics.matches(matches.cells, truth.labels, right)
-        totals |= {"positive": tuple(terms.positive), "negative": tuple(terms.negative)}
+        # [:] makes plain tuples.
+        totals |= {"positive": terms.positive[:], "negative": terms.negative[:]}
         known, target = metrics.true_points(matches.cells, truth.points, truth.shown)
         if model.has_fine:
-            refined = model.apply(state.variables, output, matches.cells, method="refine")
+            refined = cast(Refined, model.apply(state.variables, output, matches.cells, method="refine"))
             points["fine"] = refined.points_b
             offset_target = (target - points["coarse"]) / model.reach
-            totals["fine"] = tuple(losses.fine(refined.offset, refined.spread, offset_target, known))
+            totals["fine"] = losses.fine(refined.offset, refined.spread, offset_target, known)[:]
         errors = {stage: metrics.pixel_errors(positions, target, known) for stage, positions in points.items()}
         return Validation(totals, matches, right, points, known, errors, target)
 

@@ -29,7 +29,7 @@ def start(device: Device) -> None:
     except backend.BackendError as error:
         raise DeviceError(f"trainer.device={device}: {error}") from error
     if device not in (Device.auto, platform):
-        platforms = jax.config.jax_platforms
+        platforms = jax.config.jax_platforms  # type: ignore[attr-defined]  # JAX adds its options at run time
         note = f" (JAX_PLATFORMS={platforms} is set)" if platforms and device is not Device.cpu else ""
         raise DeviceError(
             f"trainer.device: {device} was asked for, JAX found {platform}{note}; install ifvit with the extra "

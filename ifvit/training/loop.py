@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,7 @@ from ifvit.training.validate import plain
 
 # A CPU needs a day for this many updates of a network of this width. Configs for a CPU are much smaller.
 LARGE_WIDTH, MANY_STEPS = 256, 2000
-STAGES = {StageName.dense: DenseStage, StageName.matcher: MatcherStage}
+STAGES: dict[StageName, Callable[[Config, Any], Stage]] = {StageName.dense: DenseStage, StageName.matcher: MatcherStage}
 
 
 @dataclass(frozen=True)

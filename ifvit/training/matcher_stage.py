@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import flax.traverse_util
 import jax
@@ -65,7 +65,10 @@ class MatcherStage:
         """
         self.synthetic = has_synthetic(self.config.data)
         preparer = getattr(data, "module1", None)
-        if preparer and preparer != self.module1.digest():
+        if not preparer:
+            return
+        assert self.module1 is not None
+        if preparer != self.module1.digest():
             raise RunDirError(
                 f"data.root: these pairs were aligned with another Module 1 than {run_dir.module1_dir(self.config)}; "
                 f"prepare them with this one: {command('data prepare')}"
@@ -76,7 +79,7 @@ class MatcherStage:
         images = BranchImages(image, image, image, image, image == 0)
         of_global, of_local, _ = branch_inputs(images, self.model.branch.stride)
         key = jax.random.fold_in(jax.random.key(self.config.seed), INIT_STREAM)
-        variables = self.model.init(key, of_global, of_local)
+        variables = cast(dict[str, Any], self.model.init(key, of_global, of_local))
         classes = new_classes(self.config.seed, batches.classes, self.config.matcher.vector)
         return variables | {"params": {**variables["params"], CLASSES: classes}}
 
@@ -87,6 +90,8 @@ class MatcherStage:
             source = Path(self.config.init.matcher)
             variables = _read_variables(source, network)
         else:
+            assert self.config.init.dense is not None
+            assert self.module1 is not None
             source = Path(self.config.init.dense)
             try:
                 variables = from_dense(self.model, network, self.module1.variables)
@@ -273,6 +278,8 @@ def _without_fine(optimizer: optax.GradientTransformation) -> optax.GradientTran
     """The optimiser without updates of the fine stage: Module 2 does not use it, and weight decay would shrink it."""
 
     def is_fine(params: Any) -> Any:
-        return flax.traverse_util.path_aware_map(lambda path, _: any(part.startswith("fine_") for part in path), params)
+        return flax.traverse_util.path_aware_map(
+            lambda path, _: any(cast(str, part).startswith("fine_") for part in path), params
+        )
 
     return optax.chain(optimizer, optax.masked(optax.set_to_zero(), is_fine))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,8 @@ from ifvit.training.state import TrainState
 CLASSES = "classes"  # key of ArcFace's directions in the parameters: (C, D) of each branch
 CLASS_STREAM = 8  # stream of random numbers under the run's seed
 BRANCHES = ("global", "local")
+
+Scalar = jax.Array | float  # a () array, or the number that a sum of such arrays begins with
 
 
 class PairCounts(NamedTuple):
@@ -78,7 +81,8 @@ def branch_truths(batch: AlignedBatch, box: Box, stride: int) -> tuple[Truth, Tr
 
 def _cropped(pairs: TrainingPairs, box: Box, stride: int) -> TrainingPairs:
     """The pairs' maps and masks within the box, padded to multiples of the stride. The cropped images are not used."""
-    sides = local_sides(pairs.image_b.shape[1:])
+    height, width = pairs.image_b.shape[1:]
+    sides = local_sides((height, width))
     pad = [(0, 0), *((0, -side % stride) for side in sides)]
     corner = jnp.stack([box.left, box.top], axis=-1)[:, None, None]
 
@@ -87,14 +91,14 @@ def _cropped(pairs: TrainingPairs, box: Box, stride: int) -> TrainingPairs:
         return jnp.pad(cut(values, box), pad)
 
     maps = [cut(values, box) - corner for values in (pairs.map_ab, pairs.map_ba)]
-    valid = [
+    valid_ab, valid_ba = (
         jnp.pad(cut(values, box) & inside(places, *sides), pad)
         for values, places in ((pairs.valid_ab, maps[0]), (pairs.valid_ba, maps[1]))
-    ]
+    )
     map_ab, map_ba = (jnp.pad(places, [*pad, (0, 0)], mode="edge") for places in maps)
     return TrainingPairs(
-        mask(pairs.image_a), mask(pairs.image_b), map_ab, map_ba, mask(pairs.ridges_a), mask(pairs.ridges_b), *valid,
-        pairs.genuine,
+        mask(pairs.image_a), mask(pairs.image_b), map_ab, map_ba, mask(pairs.ridges_a), mask(pairs.ridges_b),
+        valid_ab, valid_ba, pairs.genuine,
     )  # fmt: skip
 
 
@@ -106,13 +110,15 @@ def make_matcher_step(
 
     def loss_of(
         params: Any, batch_stats: Any, batch: AlignedBatch, counts: PairCounts
-    ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
+    ) -> tuple[Scalar, tuple[Any, dict[str, Scalar]]]:
         """The share of these pairs in the loss of the full batch; (batch_stats, metrics)."""
         *inputs, box = branch_inputs(batch.images, stride)
         own = {name: params[name] for name in model.names}
         variables = {"params": own, "batch_stats": batch_stats}
         output, updated = model.apply(variables, *inputs, train=True, mutable=["batch_stats"])
-        metrics = dict.fromkeys(("positive", "negative", "exact", "embedding", "arc", "labelled"), 0.0)
+        metrics: dict[str, Scalar] = dict.fromkeys(
+            ("positive", "negative", "exact", "embedding", "arc", "labelled"), 0.0
+        )
         truths = branch_truths(batch, box, stride)
         for k, (name, branch, truth) in enumerate(zip(BRANCHES, output, truths, strict=True)):
             terms = loss_parts(branch.log_p, truth, config.loss)
@@ -142,12 +148,13 @@ def make_matcher_step(
         return losses.arcface(vectors, classes, labels, scale=matcher.arc_scale, margin=matcher.arc_margin).total.sum()
 
     def batch_counts(_: jax.Array, batch: AlignedBatch) -> PairCounts:
-        *_, box = branch_inputs(batch.images, stride)
+        box = branch_inputs(batch.images, stride)[2]
         truths = branch_truths(batch, box, stride)
         labelled = [losses.positive_count(truth.labels).sum() for truth in truths]
         lone = [losses.negative_count(truth.lone_a, truth.lone_b).sum() for truth in truths]
-        clamped = (jnp.maximum(jnp.stack(values), 1) for values in (labelled, lone))
-        return PairCounts(*clamped, jnp.float32(len(batch.label_a)))
+        return PairCounts(
+            jnp.maximum(jnp.stack(labelled), 1), jnp.maximum(jnp.stack(lone), 1), jnp.float32(len(batch.label_a))
+        )
 
     update = make_update(loss_of, batch_counts, optimizer, config)
     if renewal is None:
@@ -155,7 +162,7 @@ def make_matcher_step(
 
     def step(state: TrainState, batch: AlignedBatch) -> tuple[TrainState, dict[str, jax.Array]]:
         classes = renew_classes(state.params[CLASSES], renewal, config.seed, state.step)
-        return update(state.replace(params={**state.params, CLASSES: classes}), batch)
+        return update(replace(state, params={**state.params, CLASSES: classes}), batch)
 
     return step
 
@@ -169,17 +176,18 @@ def make_matcher_eval(model: MatcherModel, config: Config) -> Callable[[TrainSta
         variables = {
             "params": {name: state.params[name] for name in model.names}, "batch_stats": state.batch_stats
         }  # fmt: skip
-        output: MatcherOutput = model.apply(variables, *inputs, train=False)
-        totals = {}
+        output = cast(MatcherOutput, model.apply(variables, *inputs, train=False))
+        totals: metrics.Totals = {}
         truths = branch_truths(batch, box, stride)
         for name, branch, truth, branch_input in zip(BRANCHES, output, truths, inputs, strict=True):
-            grid = branch_input.cells.shape[1:]
-            cells = metrics.dense(branch.log_p, truth.labels, truth.points, grid, stride)
+            rows, columns = branch_input.cells.shape[1:]
+            cells = metrics.dense(branch.log_p, truth.labels, truth.points, (rows, columns), stride)
             terms = loss_parts(branch.log_p, truth, config.loss)
             totals |= {f"{name}_{key}": cells[key] for key in ("exact", "within_one")}
-            totals |= {f"{name}_positive": tuple(terms.positive), f"{name}_negative": tuple(terms.negative)}
+            # [:] makes plain tuples.
+            totals |= {f"{name}_positive": terms.positive[:], f"{name}_negative": terms.negative[:]}
             loss = losses.embedding(branch.cosine, batch.pairs.genuine, config.loss.matcher.embedding_margin)
-            totals[f"{name}_embedding"] = tuple(loss)
+            totals[f"{name}_embedding"] = loss[:]
         return BatchScores(output.of_global.cosine, output.of_local.cosine, batch.pairs.genuine, totals)
 
     return evaluate

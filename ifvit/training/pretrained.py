@@ -61,6 +61,7 @@ def merge_pretrained(
     Raises:
         WeightsError: the weights do not fit the model.
     """
+    assert weights.origin is not None
     notes = warnings(
         weights.origin,
         weights.arrays.keys(),
@@ -118,11 +119,13 @@ def try_weights(config: Config) -> str:
         BackendError: JAX has no device.
     """
     backend.start()
+    assert config.dense.loftr_pretrained_ckpt is not None
     path = Path(config.dense.loftr_pretrained_ckpt)
     weights = read_pretrained(path)
     model = DenseModel.from_config(config.dense, jnp.float32)
     variables = init_variables(model, config.seed, config.data.frame)
     variables, report = merge_pretrained(model, variables, weights, path)
+    assert weights.origin is not None
     description = describe(path.name, weights.origin, weights.arrays, weights.dropped)
     return f"{description}\n{report.text()}\nforward pass: {_forward(config, model, variables, path)}"
 

@@ -130,7 +130,10 @@ def module1_dir(config: Config) -> Path:
     own = Path(config.run_dir) / MODULE1_FOLDER
     if has_states(Path(config.run_dir)) or config.init.matcher is None and config.init.dense is None:
         return own
-    return Path(config.init.matcher) / MODULE1_FOLDER if config.init.matcher else Path(config.init.dense)
+    if config.init.matcher:
+        return Path(config.init.matcher) / MODULE1_FOLDER
+    assert config.init.dense is not None
+    return Path(config.init.dense)
 
 
 def weights_digest(config: Config) -> str | None:

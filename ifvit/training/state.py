@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, cast
 
 import flax.struct
 import flax.traverse_util
@@ -36,7 +36,7 @@ def init_variables(model: DenseModel, seed: int, frame: tuple[int, int]) -> dict
     """The model's variables before any training, for images of (height, width) px."""
     image = jnp.zeros((1, *frame), jnp.float32)
     key = jax.random.fold_in(jax.random.key(seed), INIT_STREAM)
-    return model.init(key, image, image)
+    return cast(dict[str, Any], model.init(key, image, image))
 
 
 def new_state(variables: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
@@ -71,7 +71,9 @@ def make_optimizer(config: Config, merged: Collection[str]) -> optax.GradientTra
     settings, factor = config.optimizer, config.dense.merged_lr
 
     def is_merged(params: Any) -> Any:
-        return flax.traverse_util.path_aware_map(lambda path, _: "/".join(path) in merged, params)
+        return flax.traverse_util.path_aware_map(
+            lambda path, _: "/".join(cast(tuple[str, ...], path)) in merged, params
+        )
 
     def is_kernel(params: Any) -> Any:
         return jax.tree.map(lambda leaf: leaf.ndim > 1, params)

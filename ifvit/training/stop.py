@@ -22,7 +22,8 @@ class Stop:
 
     def __init__(self, started: float, max_hours: float | None):
         self._deadline = started + 3600 * max_hours if max_hours else None
-        self._hours, self._signal = max_hours, None
+        self._hours = max_hours
+        self._signal: str | None = None
         self._interrupted = False  # whether SIGTERM or SIGINT came
 
     def __enter__(self) -> Stop:

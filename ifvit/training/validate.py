@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -21,7 +21,7 @@ NO_MATCH = "no match found"
 SOURCE_METRICS = ("exact", "within_one")  # reported for each source of a mixture
 PLACED_PAIRS = 3  # in the picture of placements: fewer and larger, because errors of single px must be visible
 
-Evaluate = Callable[[TrainState, TrainingPairs], Validation]
+Evaluate = Callable[[TrainState, TrainingPairs], Validation[jax.Array]]
 
 
 class ValidationReport(NamedTuple):
@@ -58,7 +58,7 @@ def validate(
     pairs = 0
     source_sums: dict[str, dict[str, np.ndarray]] = {name: {} for name in shares or {}}
     for batch in batches:
-        validation = jax.device_get(evaluate(state, batch))
+        validation: Validation[np.ndarray] = jax.device_get(evaluate(state, batch))
         pairs += len(validation.right)
         first = 0
         for source, size in (shares or {}).items():
@@ -79,16 +79,18 @@ def validate(
     means = metrics.mean(sums)
     weights = {"positive": 1.0, "negative": settings.negative_weight, "fine": settings.fine_weight}
     means["loss"] = sum(weight * metrics.term(sums, name) for name, weight in weights.items() if name in sums)
-    for stage, stage_errors in errors.items():
+    for stage, batch_errors in errors.items():
         means |= {
-            f"{stage}_{name}": value for name, value in metrics.over_matches(np.concatenate(stage_errors)).items()
+            f"{stage}_{name}": value for name, value in metrics.over_matches(np.concatenate(batch_errors)).items()
         }
     return ValidationReport(
         means, matched, placed, pairs, {name: metrics.mean(sums) for name, sums in source_sums.items()}
     )
 
 
-def matched_pairs(batch: TrainingPairs, validation: Validation, stride: int, count: int) -> list[plots.MatchedPair]:
+def matched_pairs(
+    batch: TrainingPairs, validation: Validation[np.ndarray], stride: int, count: int
+) -> list[plots.MatchedPair]:
     """The first `count` pairs of a batch with their matches, for a picture."""
     images = jax.device_get((batch.image_a[:count], batch.image_b[:count], batch.genuine[:count]))
     columns = images[0].shape[2] // stride
@@ -101,12 +103,14 @@ def matched_pairs(batch: TrainingPairs, validation: Validation, stride: int, cou
         right = validation.right[k, present]
         kind = "same finger" if images[2][k] else DIFFERENT
         title = f"{kind}: {f'{right.sum()} of {present.sum()} matches right' if present.any() else NO_MATCH}"
-        confidence = validation.matches.confidence[k, present]
+        confidence = cast(np.ndarray, validation.matches.confidence)[k, present]
         pairs.append(plots.MatchedPair(images[0][k], images[1][k], *points, confidence, right, title))
     return pairs
 
 
-def placed_pairs(batch: TrainingPairs, validation: Validation, stride: int, count: int) -> list[plots.RegistrationPlot]:
+def placed_pairs(
+    batch: TrainingPairs, validation: Validation[np.ndarray], stride: int, count: int
+) -> list[plots.RegistrationPlot]:
     """The first `count` pairs of a batch that have matches whose true point is known, for a picture."""
     known = validation.known  # (B, M)
     pairs = []
