@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ifvit import __version__
+from ifvit.comparison.result import FMR as VERDICT_FMR
 from ifvit.comparison.run_calibration import Score
 from ifvit.comparison.synthetic_calibration import synthetic_calibration
-from ifvit.comparison.verdict import FMR as VERDICT_FMR
 from ifvit.comparison.verdict import verdict
 from ifvit.databases.protocols import PairList
 from ifvit.evaluation import nbis
