@@ -189,7 +189,7 @@ def test_a_run_that_was_not_validated_yet_has_dashes(run):
 @pytest.mark.parametrize(
     ("name", "content", "line"),
     [
-        ("config.json", "{", "config.json: cannot be read"),
+        ("config.json", "{", "config.json: not a run's config.json"),
         ("config.json", '{"config": 3}', "config.json: not a run's config.json"),
         ("config.json", '{"config": {"stage": "dense", "seed": Infinity}}', "config.json: not a run's config.json"),
         ("config.json", '{"config": ' + 900 * '{"a": ' + "1" + 901 * "}", "config.json: "),

@@ -193,7 +193,7 @@ def test_a_calibration_by_fewer_impostors_replaces_none_by_more(runs, chosen, tm
 def test_what_a_module_1_enhances_is_kept_where_the_data_say(runs, prints, tmp_path, monkeypatch):
     dense = shutil.copytree(runs / "dense", tmp_path / "dense")
     tree = json.loads((dense / "config.json").read_text())
-    tree["config"]["data"]["enhancement"] = "gabor"
+    tree["config"]["data"]["ridge_mask"] = "gabor"
     (dense / "config.json").write_text(json.dumps(tree))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "users"))
     records = [Record(path, "db", "db/1", "1", str(k)) for k, path in enumerate(sorted(prints.rglob("*.png")))]

@@ -86,7 +86,7 @@ def test_the_split_is_frozen_and_remembered(saved_run, tiny, tmp_path):
     run_dir.write_config(config, split)
     assert splits.read_split(tmp_path / "run" / "split.csv") == split.split
     assert read_json(tmp_path / "run" / "config.json")["split"] == split.split.digest()
-    run_dir.same_data(config, split)
+    run_dir.check_same_data(config, split)
     with pytest.raises(RunDirError, match="another split .*go on with data.split=.*run/split.csv"):
         run_dir.check_same_data(config, supplied("these", anna="validate", bert="train"))
 
@@ -120,7 +120,7 @@ def test_what_databases_hold_is_remembered(saved_run, tiny, tmp_path):
     saved_run()
     config = tiny(tmp_path / "run")
     for known, remembered in (({}, None), ({"a/DB1_A": "x"}, {"a/DB1_A": "x"}), ({}, {"a/DB1_A": "x"})):
-        run_dir.remember(config, RunData("these", None, None, None, contents=known))
+        run_dir.write_config(config, RunData("these", None, None, None, contents=known))
         assert read_json(tmp_path / "run" / "config.json").get("databases") == remembered
 
 
