@@ -63,7 +63,7 @@ def test_what_a_run_does_not_read_is_not_asked_for(bare, overrides, dense_run):
 
 def test_where_it_is_installed_nothing_is_refused(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    assert validated_config([*FVC, "data.ridge_mask=pyfing"]).data.enhancement == "pyfing"
+    assert validated_config([*FVC, "data.ridge_mask=pyfing"]).data.ridge_mask == "pyfing"
 
 
 def test_images_that_need_an_extra_are_noticed_before_any_is_read(bare, tmp_path):

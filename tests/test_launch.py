@@ -9,6 +9,8 @@ from ifvit import launch
 from ifvit.config import ConfigError
 from tests.helpers.places import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 
 def refused(capsys, *overrides):
     """The lines with which the overrides are refused."""

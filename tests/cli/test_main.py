@@ -17,6 +17,8 @@ from ifvit.cli.common import json_text
 from ifvit.cli.main import main
 from tests.helpers.torch_zip import Call, Global, official_state, whole_state, write_torch_zip
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def official(tmp_path_factory):

@@ -14,6 +14,9 @@ from ifvit.image import ImageError, Scan
 from ifvit.registration.registrar import GuessSource, frame_of
 from tests.helpers.ridge_prints import FRAME, disc, drawn, finger, map_to_a
 
+pytestmark = pytest.mark.slow
+
+
 TO_A = map_to_a(40.0, (6.0, -8.0), bend=2.0)
 
 

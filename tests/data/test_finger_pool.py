@@ -9,6 +9,9 @@ from ifvit.launch import compose_tree
 from ifvit.storage.cache import Cache
 from ifvit.synthesis.master import Skin, grow_finger, pack
 
+pytestmark = pytest.mark.slow
+
+
 BLOCK = 3
 
 

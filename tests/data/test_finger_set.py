@@ -19,6 +19,9 @@ from ifvit.errors import DataError
 from ifvit.launch import compose_tree
 from ifvit.synthesis.master import grow_finger
 
+pytestmark = pytest.mark.slow
+
+
 SETTINGS = build(compose_tree([])).data.impression
 FINGERS, IMPRESSIONS, SEED = 2, 3, 5
 

@@ -12,6 +12,8 @@ from ifvit.data.loader import shares
 from ifvit.errors import DataError
 from ifvit.launch import compose_tree
 
+pytestmark = pytest.mark.slow
+
 
 def mesh_sharding(devices=1):
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("data",))

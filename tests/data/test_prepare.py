@@ -32,6 +32,9 @@ from tests.helpers.aligned_prints import (
     prepare,
 )
 
+pytestmark = pytest.mark.slow
+
+
 COUNT = 2 * FINGERS * EACH
 GENUINE = 2 * FINGERS * EACH * (EACH - 1) // 2
 

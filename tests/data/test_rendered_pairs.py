@@ -22,6 +22,9 @@ from ifvit.launch import compose_tree
 from ifvit.synthesis.impression import PX_PER_MM
 from ifvit.synthesis.orientation import PAD
 
+pytestmark = pytest.mark.slow
+
+
 FINGERS, COUNT = 3, 5
 GENUINE = np.array([True, True, True, True, False])
 

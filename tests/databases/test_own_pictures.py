@@ -14,6 +14,9 @@ from ifvit.pictures import picture_files
 from tests.helpers import database_trees as trees
 from tests.helpers.database_trees import part, touch
 
+pytestmark = pytest.mark.slow
+
+
 PICTURE = np.full((40, 50, 3), 200, np.uint8)
 
 

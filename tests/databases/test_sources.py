@@ -12,6 +12,8 @@ from ifvit.errors import DataError
 from tests.helpers import database_trees as trees
 from tests.helpers.database_trees import part, touch
 
+pytestmark = pytest.mark.slow
+
 
 def records(source, root, **changes):
     return part_records(part(source, root, **changes)).records

@@ -14,6 +14,9 @@ from ifvit.enhancement import enhancer as enhancement
 from ifvit.enhancement.enhancer import Enhanced, EnhancementError, Enhancer
 from ifvit.image import ridge_mask, to_ppi
 
+pytestmark = pytest.mark.slow
+
+
 GABOR, NONE, PYFING = Enhancement.gabor, Enhancement.none, Enhancement.pyfing
 
 

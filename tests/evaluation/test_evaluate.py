@@ -29,6 +29,9 @@ from ifvit.launch import compose_tree
 from ifvit.storage import files
 from ifvit.storage.files import WriteError
 
+pytestmark = pytest.mark.slow
+
+
 FINGERS, EACH = 4, 3
 
 

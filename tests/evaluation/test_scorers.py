@@ -28,6 +28,9 @@ from ifvit.launch import compose_tree
 from tests.helpers.comparisons import comparison, found, module2_result
 from tests.helpers.ridge_prints import disc, drawn, finger, map_to_a
 
+pytestmark = pytest.mark.slow
+
+
 MATES = comparison(found(module2_result=module2_result()))
 OTHERS = comparison(found(mean=0.3, paired=2, alone=14, module2_result=module2_result(0.9, 0.9)))
 

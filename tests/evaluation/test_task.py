@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ifvit.config import Enhancement, build
+from ifvit.config import Enhancement, as_tree, build
 from ifvit.databases.protocols import Protocol
 from ifvit.databases.sources import find
 from ifvit.databases.splits import TRAIN, Split
@@ -46,7 +46,7 @@ def test_a_folder_of_the_data_and_of_what_differs_from_the_usual(data, prints):
     assert plan(None, data, Protocol.all, None).folder() == prints.name
     assert plan(None, data, Protocol.fvc, 5).folder() == f"{prints.name}-fvc-5_impostors"
     assert usual._replace(score="cosines").folder() == f"{prints.name}-cosines"
-    assert usual._replace(data=replace(data, enhancement=Enhancement.pyfing)).folder() == f"{prints.name}-pyfing"
+    assert usual._replace(data=replace(data, ridge_mask=Enhancement.pyfing)).folder() == f"{prints.name}-pyfing"
 
 
 def test_the_heading_tells_whom_what_and_how_much(data):
@@ -75,7 +75,8 @@ def test_people_whom_a_run_has_seen_are_refused_under_any_folders_name(tmp_path)
             )
     (records,) = find(data_of("fingers")).values()
     run = tmp_path / "run"
-    write_json(run / "config.json", {"databases": contents(records)})
+    config = as_tree(build(compose_tree([])))
+    write_json(run / "config.json", {"config": config, "databases": contents(records)})
     (run / "split.csv").write_text(Split({record.subject: TRAIN for record in records}).text())
     assert plan(run, data_of("others"), None, None).folder() == "others_DB1_A"
     (tmp_path / "fingers").rename(tmp_path / "renamed")
@@ -86,5 +87,5 @@ def test_people_whom_a_run_has_seen_are_refused_under_any_folders_name(tmp_path)
     with pytest.raises(DataError, match="calls a folder whose FVC year is not known FVC, as earlier versions did"):
         plan(run, data_of("others"), None, None)
     write_json(run / "config.json", [])
-    with pytest.raises(DataError, match="2 of its subjects"):
+    with pytest.raises(CheckpointError, match="no run directory"):
         plan(run, data_of("renamed"), None, None)

@@ -11,6 +11,9 @@ from ifvit.models.dense import DenseModel
 from ifvit.models.matching import extract_matches
 from ifvit.models.transformer import position_code
 
+pytestmark = pytest.mark.slow
+
+
 KINDS = [
     dict(use_loftr=True, attention="linear"),
     dict(use_loftr=True, attention="full"),

@@ -6,6 +6,9 @@ import pytest
 from ifvit.models.dense import DenseModel
 from ifvit.models.fine import RADIUS, WINDOW, expectation, windows
 
+pytestmark = pytest.mark.slow
+
+
 RATIO = 4
 
 

@@ -10,6 +10,9 @@ import pytest
 from ifvit.models.dense import DenseModel
 from ifvit.models.matcher import Branch, BranchInput, MatcherModel, from_dense
 
+pytestmark = pytest.mark.slow
+
+
 NARROW = {"stem_width": 4, "stage_widths": (4, 8, 8), "d_model": 8, "num_heads": 2, "num_layers": 2}
 
 

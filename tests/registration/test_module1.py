@@ -37,7 +37,7 @@ def test_a_copy_of_a_run_is_the_same_module_1_and_another_state_is_not(run_dir, 
 def test_an_earlier_versions_run_too(run_dir, tmp_path):
     old = shutil.copytree(run_dir, tmp_path / "old")
     stored = json.loads((old / "config.json").read_text())
-    del stored["config"]["data"]["enhancement"], stored["config"]["dense"]["fine"]
+    del stored["config"]["data"]["ridge_mask"], stored["config"]["dense"]["fine"]
     (old / "config.json").write_text(json.dumps(stored))
     assert load_dense(old).dense == load_dense(run_dir).dense
 

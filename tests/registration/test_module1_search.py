@@ -18,6 +18,9 @@ from ifvit.registration.module1_search import GUESSES, NOWHERE, Module1Search, o
 from ifvit.registration.module1_views import expected_points, match_views, turn_angles, view_turns
 from ifvit.registration.similarity import transform
 
+pytestmark = pytest.mark.slow
+
+
 FRAME = (128, 128)
 MIDDLE = 63.5
 BACKGROUND = 200

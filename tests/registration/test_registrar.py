@@ -22,6 +22,9 @@ from tests.helpers.ridge_prints import (
     ridge_errors,
 )
 
+pytestmark = pytest.mark.slow
+
+
 TO_A = map_to_a(155.0, (10.0, -14.0), bend=3.0)
 SHOWN_A, SHOWN_B = disc(), disc(140, 148, 128)
 EVERY = np.s_[::4, ::4]  # of the pixels

@@ -12,6 +12,8 @@ from ifvit.launch import compose_tree
 from ifvit.sweep import jobs as sweep
 from tests.helpers.places import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 
 def ran(*command, cwd):
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}

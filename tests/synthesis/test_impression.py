@@ -31,6 +31,9 @@ from ifvit.synthesis.master import grow_finger
 from ifvit.synthesis.minutiae import find_minutiae
 from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_PPI, FRAME_WIDTH, PAD
 
+pytestmark = pytest.mark.slow
+
+
 SETTINGS = ImpressionConfig(30.0, (6.0, 10.0), 1.0, 0.2, 1.0, 1.0, 1.0, 1.0, tuple(Sensor))
 PLAIN = dataclasses.replace(
     SETTINGS, moisture=0.0, wear=0.0, creases=0.0, breaks=0.0, noise=0.0, sensors=(Sensor.optical,)

@@ -15,6 +15,9 @@ from ifvit.synthesis.orientation import (
     draw_finger,
 )
 
+pytestmark = pytest.mark.slow
+
+
 FRAME = (FRAME_HEIGHT, FRAME_WIDTH)
 BATCH = 4
 

@@ -12,6 +12,9 @@ from ifvit.training.log import TrainLog
 from ifvit.training.loop import train
 from tests.helpers.events import curves_of, steps_of
 
+pytestmark = pytest.mark.slow
+
+
 STEPS = ("trainer.max_steps=7", "trainer.log_every=3", "trainer.validate_every=2", "trainer.checkpoint_every=3")
 
 

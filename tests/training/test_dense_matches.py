@@ -17,7 +17,8 @@ ORDER = jnp.arange(CELLS)[::-1]  # the first cells are drawn first: those that c
 
 
 def settings(places, teacher):
-    return LossConfig(LossForm.nll, 0.25, 2.0, 1.0, fine_weight=1.0, fine_matches=places, fine_teacher=teacher)
+    fine = {"fine_weight": 1.0, "fine_matches": places, "fine_teacher": teacher}
+    return LossConfig(LossForm.nll, 0.25, 2.0, 1.0, **fine, matcher=None)  # matcher: not of this stage
 
 
 def truth(labels, points):

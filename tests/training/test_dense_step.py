@@ -11,6 +11,8 @@ from ifvit.training.dense_step import make_eval_step, make_train_step
 from ifvit.training.state import init_variables, make_optimizer, new_state
 from tests.helpers.runs import FINE
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def setting(tiny, tmp_path_factory):

@@ -12,6 +12,8 @@ from ifvit.training.devices import DeviceError, Devices
 from ifvit.training.loop import train
 from tests.helpers.places import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 
 def trainer(tiny, tmp_path, **changes):
     return dataclasses.replace(tiny(tmp_path).trainer, **changes)

@@ -19,6 +19,8 @@ from ifvit.training.state import init_variables
 from ifvit.weights import WeightsError, merge, read_weights
 from ifvit.weights.official import Provenance
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def config(tiny, tmp_path_factory):

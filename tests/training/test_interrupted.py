@@ -11,6 +11,9 @@ from ifvit.storage import checkpoint
 from tests.helpers.places import REPOSITORY
 from tests.helpers.runs import arrays_of, same_bits
 
+pytestmark = pytest.mark.slow
+
+
 STEPS = 30
 
 

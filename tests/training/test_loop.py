@@ -14,6 +14,8 @@ from ifvit.training.loop import train
 from ifvit.training.run_dir import RunDirError
 from tests.helpers.runs import FINE, arrays_of, same_bits
 
+pytestmark = pytest.mark.slow
+
 
 def test_what_a_run_leaves(finished):
     run_dir, outcome = finished

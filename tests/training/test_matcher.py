@@ -21,6 +21,8 @@ from ifvit.training.matcher_step import CLASSES, new_classes, renew_classes
 from ifvit.training.run_dir import RunDirError
 from tests.helpers.runs import TINY_MATCHER, arrays_of, same_bits
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def module1_run(finished):

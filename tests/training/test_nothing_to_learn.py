@@ -12,6 +12,8 @@ from ifvit.training.log import NotFiniteError, NothingToLearnError, TrainLog
 from ifvit.training.loop import train
 from ifvit.training.matcher_stage import _missing_pairs
 
+pytestmark = pytest.mark.slow
+
 
 def test_no_labelled_cell_is_refused_before_the_first_step(tiny, tmp_path):
     with pytest.raises(DataError, match="pairs .unseen fingers. lack a labelled cell.*data.pairs.shift_px=400"):
