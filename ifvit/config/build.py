@@ -27,7 +27,7 @@ class ConfigError(UserError, ValueError):
         super().__init__("\n".join(self.problems))
 
 
-# Keys that change neither the training nor the validation: with other values it is the same run.
+# Keys that change neither a state nor the figures of a validation: with other values it is the same run.
 SESSION_KEYS = frozenset(
     {
         "run_dir",
@@ -43,8 +43,9 @@ SESSION_KEYS = frozenset(
     }
 )
 
-# Keys that may change when a run is resumed: they do not change the result of step n. Paths may change, because another
-# machine may have the same files in another folder; the impressions themselves are compared by a hash.
+# Keys that may change when a run is resumed: they do not change the result of step n. Paths and the split's table may
+# change, because another machine may have the same files in another folder: the impressions and the split are compared
+# by a hash.
 MAY_CHANGE = SESSION_KEYS | {
     "init.dense",
     "init.matcher",
@@ -59,7 +60,7 @@ MAY_CHANGE = SESSION_KEYS | {
 }
 
 _SEVERAL = re.compile(r"[\w.+-]+( *, *[\w.+-]+)+|(choice|range)\([\w., +-]+\)")  # values of a sweep, as a text
-MIXTURE_ROOT = re.compile(r"data\.mixture\..*\.root")  # may change too; the data's hash shows whether one is added
+MIXTURE_ROOT = re.compile(r"data\.mixture\..*\.root")  # may change too; the data's hash shows whether a source is added
 
 # Keys that configs of earlier versions lack, with the value that continues such a run unchanged.
 ADDED = {
@@ -74,7 +75,7 @@ ADDED = {
     "data.pairs.registration_noise_deg": 3.0,
     "data.pairs.registration_noise_px": 2.0,
 }
-# Groups that earlier configs lack: Module 2's, and that of synthetic fingers, whose rendering changed with it.
+# Groups that earlier configs lack: those of Module 2, and of the rendering of synthetic fingers.
 ADDED_GROUPS = ("data.impression.", "matcher.", "loss.matcher.")
 
 

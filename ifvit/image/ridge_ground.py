@@ -1,4 +1,7 @@
-"""Where the ridges of a print are, and the grey level of the background."""
+"""Where the ridges of a print are, by their contrast, and the grey level of the background.
+
+`canvas` calls it where no enhancement is wanted; enhancement finds a better mask of its own.
+"""
 
 from __future__ import annotations
 

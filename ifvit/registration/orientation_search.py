@@ -3,9 +3,10 @@
 The orientation of ridges as a complex number, z = exp(2i theta) times its certainty, changes slowly, so it is sampled
 by cells of `CELL` px. For each turn of A, one Fourier transform gives the correlation of both fields at all shifts. The
 peaks of the correlation, interpolated by parabolas between shifts and between turns, are the guesses. Their errors are
-a few degrees and one or two ridges, which is good enough for `elastic`.
+a few degrees and one or two ridge periods, which is good enough for `elastic`.
 
-A guess is a homography float32 (3, 3) from B to A, px at 500 ppi.
+A guess is a similarity as a homography float32 (3, 3) from B to A, px at 500 ppi. `registrar` follows the guesses;
+`minutia_search` chooses among its own by the same functions.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ FAINTEST = 1e-4  # energy of the gradient below which there is no ridge
 LEAST_OVERLAP = 16_000  # px; in a smaller overlap the orientation alone is no evidence
 FULL_OVERLAP = 48_000  # px; up to this area the value of a guess grows with the overlap
 OVERLAP_POWER = 0.25
-PEAKS = 32  # candidates, of which the distinct ones are guesses
-APART, AROUND = 20.0, 80.0  # px: distinct guesses differ by the first at one of five points of B; the points' distance
-WIDEST = 0.67  # of a frame's diagonal; a convex print does not reach further from its middle
+PEAKS = 32  # the best peaks of all correlations; of those that are alike the best one is kept
+APART = 20.0  # px; two guesses are alike if they move none of five points of B further apart
+AROUND = 80.0  # px, from the middle of B to the other four of these points
+WIDEST = 0.67  # of a frame's diagonal: beyond this shift no two convex prints overlap enough
 
 
 def orientation_field(ridges: Ridges) -> jax.Array:

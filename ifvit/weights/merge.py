@@ -1,4 +1,6 @@
-"""Merge LoFTR's weights into the variables of a fresh model, with a report."""
+"""LoFTR's weights into the variables of a fresh model, with a report (`merge`, for training), and out of the variables
+of a trained one (`arrays_of`, for export).
+"""
 
 from __future__ import annotations
 
