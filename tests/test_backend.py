@@ -8,6 +8,8 @@ import pytest
 
 from tests.helpers.places import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 
 def ran(platform, *command):
     environment = os.environ | {"JAX_PLATFORMS": platform, "PYTHONPATH": str(REPOSITORY)}

@@ -5,6 +5,8 @@ import pytest
 
 from ifvit import losses
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def log_p():

@@ -13,6 +13,9 @@ from ifvit.comparison.run_networks import load_networks
 from ifvit.errors import CheckpointError
 from ifvit.storage.json_files import write_json
 
+pytestmark = pytest.mark.slow
+
+
 TABLE = calibration(np.linspace(0, 1, 400)).tree()
 
 

@@ -20,6 +20,9 @@ from ifvit.data.prepared import map_points
 from ifvit.data.rendered_pairs import FingerIndices, draw_pairs
 from ifvit.launch import compose_tree
 
+pytestmark = pytest.mark.slow
+
+
 COUNT = 4
 
 

@@ -27,6 +27,9 @@ from tests.helpers.aligned_prints import (
     sharding,
 )
 
+pytestmark = pytest.mark.slow
+
+
 COUNT = 2 * FINGERS * EACH
 
 

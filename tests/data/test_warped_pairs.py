@@ -9,6 +9,9 @@ from ifvit import geometry
 from ifvit.config import PairsConfig
 from ifvit.data.warped_pairs import Canvases, make_pairs, truth_of
 
+pytestmark = pytest.mark.slow
+
+
 FRAME = (64, 96)
 CLEAN = PairsConfig(60.0, 8.0, 1.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 WORN = PairsConfig(60.0, 8.0, 1.9, 0.5, 0.25, 0.2, 0.4, 0.4, 3.0, 2.0)

@@ -13,6 +13,8 @@ from ifvit.databases.splits import TRAIN, Split
 from ifvit.errors import DataError
 from tests.helpers import database_trees as trees
 
+pytestmark = pytest.mark.slow
+
 
 def draw(path, seed, period=9.0):
     """A print-like picture: whorl-like ridges in an ellipse."""

@@ -5,6 +5,9 @@ import pytest
 
 from ifvit.models.transformer import LoFTRLayer, PlainLayer, Transformer, position_code
 
+pytestmark = pytest.mark.slow
+
+
 C, HEADS = 8, 2
 KINDS = ("self", "cross", "self", "cross")
 

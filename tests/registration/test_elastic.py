@@ -25,6 +25,9 @@ from tests.helpers.ridge_prints import (
     ridge_errors,
 )
 
+pytestmark = pytest.mark.slow
+
+
 TURN, SHIFT, BEND = 20.0, (10.0, -14.0), 3.0  # degrees, px, px an axis
 SHOWN_A, SHOWN_B = disc(), disc(140, 148, 128)
 TO_A = map_to_a(TURN, SHIFT, BEND)

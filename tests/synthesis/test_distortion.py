@@ -7,6 +7,9 @@ from ifvit.geometry import pixel_grid
 from ifvit.synthesis.distortion import AREA, Distortion, displacement, draw_distortion
 from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_WIDTH, PAD
 
+pytestmark = pytest.mark.slow
+
+
 POINTS = pixel_grid(FRAME_HEIGHT, FRAME_WIDTH)
 draw = jax.jit(jax.vmap(lambda key, strength: draw_distortion(key, strength, jnp.array(PAD)), in_axes=(0, None)))
 

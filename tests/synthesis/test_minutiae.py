@@ -10,6 +10,9 @@ from scipy.spatial import cKDTree
 from ifvit.synthesis.master import grow_fingers
 from ifvit.synthesis.minutiae import MAX_MINUTIAE, TipKind, find_minutiae
 
+pytestmark = pytest.mark.slow
+
+
 PERIOD = 9.0
 WAVENUMBER = 2 * np.pi / PERIOD
 SIDE = 120  # px, of the analytic waves

@@ -22,6 +22,9 @@ from ifvit.synthesis.orientation import (
     orientation_field,
 )
 
+pytestmark = pytest.mark.slow
+
+
 KEYS = jax.random.split(jax.random.key(7), 5)
 
 
