@@ -7,6 +7,9 @@ from ifvit import geometry
 from ifvit.config import PairsConfig
 from ifvit.data.warped_pairs import random_warp
 
+pytestmark = pytest.mark.slow
+
+
 FRAME = (96, 128)
 SETTINGS = PairsConfig(60.0, 12.0, 2.8, 0, 0, 0, 0, 0, 0, 0)
 

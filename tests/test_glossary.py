@@ -13,6 +13,9 @@ from ifvit.evaluation.robustness import Robustness
 from ifvit.metrics import over_matches
 from tests.helpers.places import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
+
 DOCS = (REPOSITORY / "docs" / "metrics.md").read_text()
 NAMED = ("databases", "sources")  # whose keys are names that people give
 

@@ -19,6 +19,8 @@ from ifvit.image import ImageError, scan_of
 from tests.helpers.comparisons import comparison, found
 from tests.helpers.image_cases import CASES, GREY
 
+pytestmark = pytest.mark.slow
+
 
 class Quick(Matcher):
     """Finds the same of every pair, at once; counts the pairs of each batch."""

@@ -13,6 +13,8 @@ from ifvit.enhancement.enhancer import Enhancer
 from ifvit.image import ImageError, Scan
 from ifvit.registration.module1 import Module1
 
+pytestmark = pytest.mark.slow
+
 
 def model(enhancement=Enhancement.none, ppi=500.0, frame=(320, 280)):
     return Module1("best", 1, None, None, None, frame, ppi, enhancement)

@@ -6,6 +6,9 @@ import pytest
 
 from ifvit.comparison.module2_inputs import BranchImages, branch_inputs, cut, local_box
 
+pytestmark = pytest.mark.slow
+
+
 STRIDE = 16
 
 

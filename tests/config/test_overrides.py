@@ -5,6 +5,8 @@ import pytest
 from ifvit.config import ConfigError, overrides
 from ifvit.launch import Configs, compose_tree, validated_config
 
+pytestmark = pytest.mark.slow
+
 
 def refusal(argument, sweep=False):
     with pytest.raises(ConfigError) as caught:

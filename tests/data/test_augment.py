@@ -6,6 +6,8 @@ import pytest
 from ifvit.config import PairsConfig
 from ifvit.data import augment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def ridges():

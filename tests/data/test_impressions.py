@@ -10,6 +10,8 @@ from ifvit.data.impressions import load
 from ifvit.errors import DataError
 from ifvit.launch import compose_tree
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def root(prints, tmp_path):

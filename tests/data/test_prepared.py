@@ -18,6 +18,9 @@ from ifvit.errors import DataError
 from ifvit.storage.csv_text import table
 from tests.helpers.aligned_prints import EACH, FINGERS, SIDE, config_of, sharding
 
+pytestmark = pytest.mark.slow
+
+
 COUNT = 2 * FINGERS * EACH
 
 

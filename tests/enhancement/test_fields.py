@@ -7,6 +7,8 @@ import pytest
 from ifvit.enhancement.fields import at_pixels, ridge_fields, ridge_period
 from tests.helpers.drawn_prints import grating
 
+pytestmark = pytest.mark.slow
+
 
 def apart(a, b):
     """The angle between directions, rad."""

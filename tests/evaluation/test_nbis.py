@@ -20,6 +20,9 @@ from ifvit.launch import compose_tree
 from ifvit.storage.blocks import Blocks
 from ifvit.synthesis.master import grow_finger
 
+pytestmark = pytest.mark.slow
+
+
 SEED, FINGERS, EACH = 3, 2, 2
 ENDS, HANGS, IS_REFUSED, HAS_NONE = 50, 52, 54, 56  # px at 500 ppi: widths, and what they do to the module below
 

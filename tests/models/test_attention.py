@@ -5,6 +5,9 @@ import pytest
 
 from ifvit.models.attention import full_attention, linear_attention
 
+pytestmark = pytest.mark.slow
+
+
 N, M, H, D = 5, 7, 2, 4
 
 

@@ -16,6 +16,9 @@ from ifvit.models.backbones import (
     upsample,
 )
 
+pytestmark = pytest.mark.slow
+
+
 # The receptive field of a cell reaches this many px to either side, counted by hand from kernels and strides.
 REACH = {"resnet18": 105, "resnet_fpn_8_2": 53, "resnet_fpn_16_4": 109}
 BLOCK = {"conv1", "bn1", "conv2", "bn2"}

@@ -5,6 +5,9 @@ import pytest
 
 from ifvit.models.matching import extract_matches, log_dual_softmax
 
+pytestmark = pytest.mark.slow
+
+
 GRID_A, GRID_B = (5, 6), (6, 4)
 
 

@@ -8,6 +8,9 @@ import pytest
 from ifvit.synthesis.creases import CREASE_PPI, DEEPEST, RASTER, Lines, draw_creases, line_depth
 from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_WIDTH, Finger, draw_finger, frame_coordinates
 
+pytestmark = pytest.mark.slow
+
+
 COUNT = 40
 X, Y = (np.asarray(values) for values in frame_coordinates(*RASTER, CREASE_PPI))
 

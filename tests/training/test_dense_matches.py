@@ -10,6 +10,9 @@ from ifvit.models.dense import DenseModel
 from ifvit.models.matching import CellMatches
 from ifvit.training.dense_matches import fine_targets, select_matches
 
+pytestmark = pytest.mark.slow
+
+
 GRID = (3, 4)
 CELLS = GRID[0] * GRID[1]
 MODEL = DenseModel("resnet_fpn_8_2", stage_widths=(8, 16, 256), fine="loftr")
