@@ -30,7 +30,7 @@ class Registration:
 
     def __repr__(self) -> str:
         answer = "registered" if self.registered else "not registered"
-        return f"<Registered {self.pair.names}: {answer}>"
+        return f"<Registration of {self.pair.names}: {answer}>"
 
     def _repr_png_(self) -> bytes:
         """The picture as a PNG, for notebooks."""
