@@ -267,6 +267,7 @@ def test_prints_are_registered_without_module_2(matcher, files, monkeypatch):
     monkeypatch.setattr(matcher.comparer, "align_many", lambda pairs: iter([found() for _ in pairs]))
     made = matcher.register(*files)
     assert matcher.batches == []
-    assert repr(made) == f"<Registration of {files[0]} and {files[1]}: registered>" and made.pair.name_a == str(files[0])
+    assert repr(made) == f"<Registration of {files[0]} and {files[1]}: registered>"
+    assert made.pair.name_a == str(files[0])
     with pytest.raises(ImageError, match="nowhere.png"):
         matcher.register(files[0], "nowhere.png")
