@@ -49,8 +49,8 @@ def _parser() -> Parser:
     parser = Parser(
         prog=program.command(),
         description="Fingerprint registration and matching.",
-        epilog=f"{program.command()} COMMAND --help tells more of a command. Where a command writes a file, missing "
-        "folders are made.",
+        epilog=f"{program.command()} COMMAND --help tells more of a command. Where a command writes a file, "
+        "missing folders are created.",
     )
     parser.add_argument("--version", action="version", version=f"ifvit {__version__}")
     commands = parser.add_commands("COMMAND")

@@ -67,7 +67,7 @@ def _add_pair(command: argparse.ArgumentParser, picture: str) -> None:
     )
     command.add_argument("--ppi", type=at_least(50), metavar="N", help="of both files; default: their tags, else 500")
     command.add_argument(
-        "--picture", type=typed_path, metavar="FILE", help=f"{picture}: .png, .pdf, ...; missing folders are made"
+        "--picture", type=typed_path, metavar="FILE", help=f"{picture}: .png, .pdf, ...; missing folders are created"
     )
     command.add_argument("--json", action="store_true", help="print the result as JSON")
 
