@@ -42,6 +42,22 @@ def test_flags_and_overrides_stand_in_any_order(trained, conf, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("entry", "line"),
+    [
+        ("override /debug: smoke", "error: experiment/mine.yaml: debug is set on the command line alone, like debug="),
+        (
+            "quikstart",
+            "error: experiment/mine.yaml: experiment=quikstart: there is no such choice; did you mean quickst",
+        ),
+    ],
+)
+def test_what_an_experiment_cannot_build_on_is_named_with_its_file(trained, conf, entry, line):
+    (conf / "experiment" / "mine.yaml").write_text(f"# @package _global_\ndefaults:\n  - {entry}\n")
+    status, configs, printed = trained("--config-dir", str(conf), "experiment=mine")
+    assert (status, configs) == (EXIT_REFUSED, []) and printed.startswith(line) and printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     ("argv", "line"),
     [
         (["--config-dir", "nowhere"], "error: --config-dir: there is no folder "),

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from ifvit.cli import main as cli
-from ifvit.config import build
+from ifvit.comparison.synthetic_calibration import synthetic_calibration
+from ifvit.config import StageName, build
+from ifvit.config.run_config import open_run
 from ifvit.databases.protocols import Protocol, protocol_pairs
 from ifvit.databases.records import Record
 from ifvit.errors import DataError
@@ -146,6 +148,11 @@ def test_what_an_evaluation_leaves(run_dir, chosen, tmp_path, monkeypatch, capsy
     assert typed[5:] == [*chosen, "--out", str(tmp_path / "out")]
     rows = list(csv.DictReader((tmp_path / "out" / "pairs.csv").open()))
     assert len(rows) == 28 and sum(row["genuine"] == "1" for row in rows) == 4
+    table = synthetic_calibration(open_run(run_dir).stage is StageName.matcher)
+    accepted = [row["genuine"] for row in rows if table.fmr_at(float(row["score"])) <= 0.001 and row["failed"] == "0"]
+    refused, wrong = 4 - accepted.count("1"), accepted.count("0")
+    verdicts = f"{refused} of 4 genuine pairs are not accepted, {wrong} of 24 impostor pairs are"
+    assert f"compare's verdict at an FMR of 0.1 %, by synthetic fingers: {verdicts}" in lines
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 2 and page.count("data:image/jpeg;base64,") == 4
     assert 'src="http' not in page and results["command"] in html.unescape(page) and results["date"] in page
