@@ -67,9 +67,30 @@ class Calibration(NamedTuple):
         # The lowest bound, which a file may have rounded up, belongs to scores that no impostor pair reaches.
         return bool(bound > self.least_fmr and bound * (1 - STEP) > allowed)
 
-    def tree(self) -> dict[str, Any]:
-        """The table as numbers and lists, for JSON, without `of`. `from_tree` reads it."""
+    def to_dict(self) -> dict[str, Any]:
+        """The table as numbers and lists, for JSON, without `of`."""
         return {"impostors": self.impostors, "above": self.above.tolist(), "fmr": self.fmr.tolist()}
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Calibration:
+        """The table that `to_dict` gave, without `of`.
+
+        Raises:
+            ValueError: it is no such table; the message names the problem.
+        """
+        if not isinstance(table, Mapping) or set(table) != set(TABLE):
+            raise ValueError(f"a calibration table has {', '.join(sorted(TABLE))} and nothing else")
+        if not isinstance(table["impostors"], int) or table["impostors"] < 1:
+            raise ValueError("a calibration table names how many impostor pairs it was made from, at least one")
+        above, fmr = (np.asarray(table[name], np.float64) for name in ("above", "fmr"))
+        calibration = cls(table["impostors"], above, fmr)
+        if calibration.above.ndim != 1 or calibration.fmr.shape != (len(calibration.above) + 1,):
+            raise ValueError("a calibration table has one bound more than scores, both in plain lists")
+        if not (np.diff(calibration.above) > 0).all() or not (np.diff(calibration.fmr) <= 0).all():
+            raise ValueError("a calibration table's scores rise and its bounds never do")
+        if not ((calibration.fmr > 0) & (calibration.fmr <= 1)).all():
+            raise ValueError("a calibration table's bounds lie above 0 and up to 1")
+        return calibration
 
 
 def calibration(impostor_scores: np.ndarray) -> Calibration:
@@ -87,27 +108,6 @@ def calibration(impostor_scores: np.ndarray) -> Calibration:
             rows.append(k)
             last = bound
     return Calibration(total, scores[rows], np.concatenate([bounds[:1], bounds[1:][rows]]))
-
-
-def from_tree(tree: Mapping[str, Any]) -> Calibration:
-    """The table that `Calibration.tree` gave, without `of`.
-
-    Raises:
-        ValueError: the tree is no such table; the message names the problem.
-    """
-    if not isinstance(tree, Mapping) or set(tree) != set(TABLE):
-        raise ValueError(f"a calibration table has {', '.join(sorted(TABLE))} and nothing else")
-    if not isinstance(tree["impostors"], int) or tree["impostors"] < 1:
-        raise ValueError("a calibration table names how many impostor pairs it was made from, at least one")
-    above, fmr = (np.asarray(tree[name], np.float64) for name in ("above", "fmr"))
-    calibration = Calibration(tree["impostors"], above, fmr)
-    if calibration.above.ndim != 1 or calibration.fmr.shape != (len(calibration.above) + 1,):
-        raise ValueError("a calibration table has one bound more than scores, both in plain lists")
-    if not (np.diff(calibration.above) > 0).all() or not (np.diff(calibration.fmr) <= 0).all():
-        raise ValueError("a calibration table's scores rise and its bounds never do")
-    if not ((calibration.fmr > 0) & (calibration.fmr <= 1)).all():
-        raise ValueError("a calibration table's bounds lie above 0 and up to 1")
-    return calibration
 
 
 def least_rate(pairs: int) -> float:

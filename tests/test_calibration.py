@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from ifvit.calibration import STEP, _upper_bound, calibration, from_tree
+from ifvit.calibration import STEP, Calibration, _upper_bound, calibration
 
 
 def test_none_reached_is_the_rule_of_three():
@@ -47,7 +47,7 @@ def test_the_true_rate_is_seldom_above_it():
 
 def test_through_json():
     table = calibration(np.random.default_rng(0).normal(size=500))
-    back = from_tree(json.loads(json.dumps(table.tree(), allow_nan=False)))
+    back = Calibration.from_dict(json.loads(json.dumps(table.to_dict(), allow_nan=False)))
     at = np.linspace(-4, 4, 99).reshape(3, 33)
     np.testing.assert_array_equal(back.fmr_at(at), table.fmr_at(at))
     assert back.impostors == 500 and table.fmr_at(at).shape == (3, 33)
@@ -67,9 +67,9 @@ def test_through_json():
 )
 def test_a_spoilt_table_is_refused(change, message):
     tree = {"impostors": 30, "above": [1.0, 2.0], "fmr": [1.0, 0.5, 0.1]}
-    assert from_tree(tree).fmr_at(1.5) == 0.5
+    assert Calibration.from_dict(tree).fmr_at(1.5) == 0.5
     with pytest.raises(ValueError, match=message):
-        from_tree(tree | change)
+        Calibration.from_dict(tree | change)
 
 
 def test_a_score_that_is_none():
@@ -78,5 +78,5 @@ def test_a_score_that_is_none():
 
 
 def test_three_pairs_say_nothing():
-    table = from_tree(calibration(np.array([0.1, 0.2, 0.3])).tree())
+    table = Calibration.from_dict(calibration(np.array([0.1, 0.2, 0.3])).to_dict())
     assert table.fmr_at(9.0) == 1 and not len(table.above)

@@ -66,7 +66,7 @@ def test_keys_that_may_change_exist():
 def test_yaml_and_schema_agree(tree):
     built = config.build(tree)
     assert built.dense.backbone is config.Backbone.resnet18
-    assert config.build(config.as_tree(built)) == built  # JSON's types come back as they were
+    assert config.build(config.to_dict(built)) == built  # JSON's types come back as they were
 
 
 def test_strides_are_the_models_own():
@@ -200,7 +200,7 @@ def test_a_mixture_holds_what_is_in_use(mixture):
     mixture["data"]["mixture"]["mine"] = {"source": "folder", "root": "/data/mine"}
     built = config.build(mixture)
     assert list(built.data.parts) == ["fvc2002", "mine"] and built.data.parts["mine"].weight == 1
-    assert config.build(config.as_tree(built)) == built and hash(built.data) == hash(config.build(mixture).data)
+    assert config.build(config.to_dict(built)) == built and hash(built.data) == hash(config.build(mixture).data)
 
 
 @pytest.mark.parametrize(
@@ -229,10 +229,10 @@ def test_keys_of_one_source_are_not_ignored_in_a_mixture(mixture, key, value):
 
 
 def test_sources_that_are_not_in_use_change_nothing(mixture):
-    before = config.as_tree(config.build(mixture))
+    before = config.to_dict(config.build(mixture))
     mixture["data"]["mixture"]["sd4"]["val_fingers"] = 7
     mixture["data"]["mixture"]["new"] = {"source": "folder"}  # of a later release
-    assert config.differences(before, config.as_tree(config.build(mixture))) == []
+    assert config.differences(before, config.to_dict(config.build(mixture))) == []
 
 
 @pytest.mark.parametrize("overrides, said", [
@@ -266,9 +266,9 @@ def test_a_mixture_of_nothing_and_other_misfits(mixture):
 
 
 def test_a_folder_may_move_and_a_source_may_not_change(mixture):
-    before = config.as_tree(config.build(mixture))
+    before = config.to_dict(config.build(mixture))
     mixture["data"]["mixture"]["fvc2002"] |= {"root": "/elsewhere", "weight": 2.0}
-    after = config.as_tree(config.build(mixture))
+    after = config.to_dict(config.build(mixture))
     assert config.differences(before, after) == ["data.mixture.fvc2002.weight: 1.0 -> 2.0"]
 
 

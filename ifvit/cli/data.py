@@ -93,7 +93,7 @@ def _check(arguments: argparse.Namespace) -> None:
     report, records = examine(arguments.roots, _source(arguments.source), arguments.ppi, split)
     print(report.text(), flush=True)
     if arguments.json:
-        write_json(arguments.json, report.tree())
+        write_json(arguments.json, report.to_dict())
         print(f"as JSON: {arguments.json}")
     sheet = sample_sheet(records) if arguments.sheet else None
     if sheet is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifvit import program
-from ifvit.calibration import Calibration, from_tree
+from ifvit.calibration import Calibration
 from ifvit.comparison.score import WEIGHTS, WEIGHTS_WITH_NETWORKS
 from ifvit.errors import CheckpointError, UserError
 from ifvit.storage.json_files import read_json
@@ -90,7 +90,7 @@ def read_calibration(run_dir: Path, key: dict[str, Any]) -> Calibration | None:
             return None
         if any(stored.get(name) != value for name, value in key.items()):
             return None
-        return from_tree(stored["table"])._replace(of=_basis_of(stored.get("of")))
+        return Calibration.from_dict(stored["table"])._replace(of=_basis_of(stored.get("of")))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not a calibration ({error}); remove it, and evaluate again") from error
 

@@ -10,7 +10,7 @@ import json
 from functools import cache
 from pathlib import Path
 
-from ifvit.calibration import Calibration, from_tree
+from ifvit.calibration import Calibration
 
 FILE = Path(__file__).with_suffix(".json")
 RIDGES, NETWORKS = "ridges", "networks"
@@ -20,4 +20,4 @@ RIDGES, NETWORKS = "ridges", "networks"
 def synthetic_calibration(networks: bool) -> Calibration:
     """The table of scores without networks, or with the cosines of a Module 2."""
     table = json.loads(FILE.read_text())[NETWORKS if networks else RIDGES]
-    return from_tree(table)._replace(of={"databases": ["synthetic fingers"], "protocol": "fvc"})
+    return Calibration.from_dict(table)._replace(of={"databases": ["synthetic fingers"], "protocol": "fvc"})

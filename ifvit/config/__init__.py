@@ -9,7 +9,6 @@ from ifvit.config.build import (
     MAY_CHANGE,
     SESSION_KEYS,
     ConfigError,
-    as_tree,
     build,
     dense_of,
     differences,
@@ -18,6 +17,7 @@ from ifvit.config.build import (
     leaves,
     matcher_of,
     nearest_keys,
+    to_dict,
 )
 from ifvit.config.extras import missing_extra, missing_extras, missing_modules
 from ifvit.config.inherit import inherit_network
@@ -82,7 +82,7 @@ __all__ = [
     "Source",
     "StageName",
     "TrainerConfig",
-    "as_tree",
+    "to_dict",
     "expand_homes",
     "build",
     "dense_of",

@@ -122,15 +122,15 @@ def matcher_of(tree: Mapping[str, Any]) -> MatcherConfig:
     return matcher
 
 
-def as_tree(config: Any) -> Any:
+def to_dict(config: Any) -> Any:
     """The nested dict of a config, ready for JSON: enums as strings, tuples as lists."""
 
     if dataclasses.is_dataclass(config):
-        return {field.name: as_tree(getattr(config, field.name)) for field in dataclasses.fields(config)}
+        return {field.name: to_dict(getattr(config, field.name)) for field in dataclasses.fields(config)}
     if isinstance(config, dict):
-        return {k: as_tree(v) for k, v in config.items()}
+        return {k: to_dict(v) for k, v in config.items()}
     if isinstance(config, (list, tuple)):
-        return [as_tree(v) for v in config]
+        return [to_dict(v) for v in config]
     return str(config) if isinstance(config, enum.Enum) else config
 
 

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ifvit.config import ImpressionConfig, as_tree
+from ifvit.config import ImpressionConfig, to_dict
 from ifvit.data.finger_pool import RECIPE, finger_keys
 from ifvit.data.warped_pairs import Arrays
 from ifvit.databases.synthetic_sets import DATABASE, SET
@@ -86,7 +86,7 @@ def make_set(folder: Path, fingers: int, impressions: int, seed: int, settings: 
         DataError: the folder contains something else, or a set with other settings.
         OSError: a file cannot be written. The written files are complete, and the same call continues.
     """
-    set_key = {"recipe": RECIPE, "seed": seed, "impressions": impressions, "settings": as_tree(settings)}
+    set_key = {"recipe": RECIPE, "seed": seed, "impressions": impressions, "settings": to_dict(settings)}
     _claim(folder, fingers, set_key)
     missing = [finger for finger in range(fingers) if not _is_complete(folder, finger, impressions)]
     progress = Progress("making synthetic fingers", len(missing))

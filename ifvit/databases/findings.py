@@ -52,7 +52,7 @@ class DoctorReport:
         """Whether there is no problem."""
         return not any(finding.problem for finding in self.findings)
 
-    def tree(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The report for JSON."""
         return {
             "healthy": self.healthy,

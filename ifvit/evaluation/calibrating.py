@@ -34,7 +34,7 @@ def store_calibration(scorer: Scorer, scores: np.ndarray, of: Mapping[str, Any],
             f"{path} stays: it rests on {stored.basis()}, this on {measured.basis()}{other} (--calibrate replaces it)"
         )
     try:
-        write_json(path, {**scorer.key, "of": dict(of), "table": measured.tree()})
+        write_json(path, {**scorer.key, "of": dict(of), "table": measured.to_dict()})
     except OSError as error:
         return (
             f"{UNDONE}{path} cannot be written ({error.strerror}); to calibrate it, evaluate a copy of the run "

@@ -51,12 +51,12 @@ def write_report(
     Raises:
         OSError: a file cannot be written.
     """
-    results = {**about, "databases": {name: result.tree() for name, result in figures.items()}}
+    results = {**about, "databases": {name: result.to_dict() for name, result in figures.items()}}
     if baseline:
-        databases = {name: result.tree() for name, result in baseline.figures.items()}
+        databases = {name: result.to_dict() for name, result in baseline.figures.items()}
         results["baseline"] = {"name": baseline.name, "version": baseline.version, "databases": databases}
     if robustness:
-        results["robustness"] = robustness.tree()
+        results["robustness"] = robustness.to_dict()
     write_json(out / "results.json", results)
     charts = _charts(about, figures, robustness)
     for name, picture in charts.items():

@@ -41,7 +41,7 @@ class Robustness(NamedTuple):
     fmr: float  # of the threshold
     impostors: int  # pairs that the threshold rests on
 
-    def tree(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return self._asdict() | {"fnmr": self.fnmr.tolist()}
 

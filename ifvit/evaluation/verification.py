@@ -90,7 +90,7 @@ class Figures:
     histogram: Histogram
     calibration: Calibration
 
-    def tree(self) -> dict:
+    def to_dict(self) -> dict:
         """The figures as a tree for JSON; a threshold of inf is None."""
         return _json_value(vars(self))
 
@@ -309,7 +309,7 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _json_value(item) for name, item in value.items()}
     if isinstance(value, Calibration):
-        return value.tree()
+        return value.to_dict()
     if hasattr(value, "_asdict"):
         return _json_value(value._asdict())
     if isinstance(value, tuple):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ifvit import table_text
-from ifvit.config import Config, StageName, as_tree, identity
+from ifvit.config import Config, StageName, identity, to_dict
 from ifvit.config.run_config import open_run
 from ifvit.errors import CheckpointError
 
@@ -37,7 +37,7 @@ def finished(config: Config) -> Finished | None:
     try:
         run, metrics = open_run(folder), json.loads((folder / "metrics.json").read_text())
         start_time = (folder / "config.json").stat().st_mtime
-        is_same = identity(run.tree) == identity(as_tree(config)) and metrics["step"] == steps
+        is_same = identity(run.tree) == identity(to_dict(config)) and metrics["step"] == steps
         has_newer_weights = any(_last_write(Path(path)) > start_time for path in _weight_paths(config))
         value = float(metrics[config.stage.objective])
         lines = outcome(config.stage, metrics)

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from ifvit.config import Config, as_tree, identity, leaves
+from ifvit.config import Config, identity, leaves, to_dict
 from ifvit.errors import CheckpointError, UserError
 from ifvit.program import EXIT_FAILED
 from ifvit.progress import clock
@@ -64,7 +64,7 @@ class TrainLog:
         self._config, self._progress = config, progress
         self._curves = Curves(run_dir / CURVES, start, logged=self.due(start))
         if start == 0:
-            tree = as_tree(config)
+            tree = to_dict(config)
             self._curves.begin(leaves(tree), identity(tree), VALIDATION + config.stage.objective)
         self._windows_path = run_dir / CURVES / WINDOWS
         self._windows = {step: window for step, window in _read_windows(self._windows_path).items() if step <= start}

@@ -93,7 +93,7 @@ def initial_variables(
         return variables, None
     variables, report = merge_pretrained(model, variables, read_pretrained(Path(path)), Path(path))
     print(report.text())
-    write_json(Path(config.run_dir) / REPORT, report.to_json())
+    write_json(Path(config.run_dir) / REPORT, report.to_dict())
     return variables, report
 
 
@@ -106,7 +106,7 @@ def merged_params(report: MergeReport | None) -> frozenset[str]:
 def stored_report(config: Config) -> MergeReport | None:
     """The merge report in the run directory of a resumed run; None without pretrained weights."""
     stored = read_json(Path(config.run_dir) / REPORT)
-    return MergeReport.from_json(stored) if stored else None
+    return MergeReport.from_dict(stored) if stored else None
 
 
 def try_weights(config: Config) -> str:

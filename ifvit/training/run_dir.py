@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ifvit.config import Config, StageName, as_tree
+from ifvit.config import Config, StageName, to_dict
 from ifvit.config.renamed import RENAMED, renamed_keys
 from ifvit.data.loader import RunData
 from ifvit.databases.records import name_list
@@ -193,5 +193,5 @@ def write_config(config: Config, data: RunData) -> None:
         write_whole(path.with_name("split.csv"), lambda file: file.write(text))
     # Prepared prints may have been copied without their images: then the stored entries stay.
     databases = (stored or {}).get("databases", {}) | data.contents
-    content = {"config": as_tree(config), "data": data.fingerprint, "split": split_digest(data), "weights": weights}
+    content = {"config": to_dict(config), "data": data.fingerprint, "split": split_digest(data), "weights": weights}
     write_json(path, content | ({"databases": databases} if databases else {}))

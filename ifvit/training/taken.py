@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ifvit.config import Config, as_tree, differences
+from ifvit.config import Config, differences, to_dict
 
 RUN_FILES = {
     ".lock", "config.json", "merge_report.json", "metrics.json", "split.csv", "matches.png", "placements.png",
@@ -64,7 +64,7 @@ def config_difference(
     """
     if stored is None:
         return f"{folder} has no config.json beside its states"
-    changed = [*differences(stored["config"], as_tree(config)), *weights]
+    changed = [*differences(stored["config"], to_dict(config)), *weights]
     if not changed:
         return None
     more = f"; and {len(changed) - MAX_CHANGES} more" if len(changed) > MAX_CHANGES else ""

@@ -64,13 +64,13 @@ class MergeReport:
             )
         return "\n".join([*lines, *(f"  warning: {note}" for note in self.notes)])
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """This report as plain JSON types."""
         return asdict(self) | {"fresh": list(self.fresh), "notes": list(self.notes)}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> MergeReport:
-        """The report of a tree that `to_json` gave, of this version or an earlier one.
+    def from_dict(cls, data: Mapping[str, Any]) -> MergeReport:
+        """The report of a tree that `to_dict` gave, of this version or an earlier one.
 
         Raises:
             TypeError: the tree has other keys.

@@ -16,7 +16,7 @@ from ifvit.storage.json_files import write_json
 pytestmark = pytest.mark.slow
 
 
-TABLE = calibration(np.linspace(0, 1, 400)).tree()
+TABLE = calibration(np.linspace(0, 1, 400)).to_dict()
 
 
 @pytest.fixture

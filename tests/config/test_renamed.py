@@ -3,14 +3,14 @@
 import pytest
 
 from ifvit.config import ConfigError, build
-from ifvit.config.build import as_tree, differences, identity, leaves
+from ifvit.config.build import differences, identity, leaves, to_dict
 from ifvit.config.renamed import RENAMED, renamed_keys, upgraded
 from ifvit.launch import compose_tree
 
 
 @pytest.fixture(scope="module")
 def today():
-    return as_tree(build(compose_tree(["data.ridge_mask=gabor", "loss.matcher.arc_scale=32"])))
+    return to_dict(build(compose_tree(["data.ridge_mask=gabor", "loss.matcher.arc_scale=32"])))
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ifvit.config import Enhancement, StageName, as_tree, build
+from ifvit.config import Enhancement, StageName, build, to_dict
 from ifvit.config.run_config import open_run
 from ifvit.errors import CheckpointError
 from ifvit.launch import compose_tree
@@ -17,7 +17,7 @@ def written(folder, config, **more):
 
 @pytest.fixture
 def tree():
-    return as_tree(build(compose_tree(["data.image_size=[96,128]", "data.ppi=250", "data.ridge_mask=gabor"])))
+    return to_dict(build(compose_tree(["data.image_size=[96,128]", "data.ppi=250", "data.ridge_mask=gabor"])))
 
 
 def test_what_a_run_says_of_itself(tree, tmp_path):

@@ -18,10 +18,10 @@ RATES = {"fmr100": 0.02, "fmr1000": None, "zero_fmr": 0.04}
 
 @pytest.fixture(scope="module")
 def tree():
-    from ifvit.config import as_tree
+    from ifvit.config import to_dict
     from ifvit.launch import compose_config
 
-    return as_tree(compose_config([]))
+    return to_dict(compose_config([]))
 
 
 @pytest.fixture

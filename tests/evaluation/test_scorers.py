@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import ifvit
-from ifvit.calibration import from_tree
+from ifvit.calibration import Calibration
 from ifvit.cli import main as cli
 from ifvit.comparison.matcher_print import Print
 from ifvit.comparison.run_calibration import Score
@@ -148,7 +148,7 @@ def test_of_two_calibrations_of_one_size_the_first_stays(tmp_path):
         of = {"databases": [database], "protocol": "fvc", **more}
         line = calibrating.store_calibration(scorer, np.array(scores), of, replace)
         tree = json.loads((tmp_path / "calibration.json").read_text())
-        stored.append(from_tree(tree["table"])._replace(of=tree["of"]))
+        stored.append(Calibration.from_dict(tree["table"])._replace(of=tree["of"]))
         return line
 
     path = tmp_path / "calibration.json"

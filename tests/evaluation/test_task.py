@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ifvit.config import Enhancement, as_tree, build
+from ifvit.config import Enhancement, build, to_dict
 from ifvit.databases.protocols import Protocol
 from ifvit.databases.sources import find
 from ifvit.databases.splits import TRAIN, Split
@@ -75,7 +75,7 @@ def test_people_whom_a_run_has_seen_are_refused_under_any_folders_name(tmp_path)
             )
     (records,) = find(data_of("fingers")).values()
     run = tmp_path / "run"
-    config = as_tree(build(compose_tree([])))
+    config = to_dict(build(compose_tree([])))
     write_json(run / "config.json", {"config": config, "databases": contents(records)})
     (run / "split.csv").write_text(Split({record.subject: TRAIN for record in records}).text())
     assert plan(run, data_of("others"), None, None).folder() == "others_DB1_A"

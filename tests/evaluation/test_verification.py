@@ -4,7 +4,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from ifvit.calibration import from_tree
+from ifvit.calibration import Calibration
 from ifvit.evaluation import verification
 from ifvit.evaluation.verification import figures
 from tests.helpers.scores import simulated
@@ -44,9 +44,9 @@ def test_failures_score_0_and_are_counted():
     spoilt = np.where(failed, np.nan, SCORES)
     got = figures(spoilt, GENUINE, FIRST, SECOND, failed)
     assert got.pairs == (3, 3, 1, 1, 3)
-    assert got.tree() == {
-        **figures(np.where(failed, 0, SCORES), GENUINE, FIRST, SECOND).tree(),
-        "pairs": got.tree()["pairs"],
+    assert got.to_dict() == {
+        **figures(np.where(failed, 0, SCORES), GENUINE, FIRST, SECOND).to_dict(),
+        "pairs": got.to_dict()["pairs"],
     }
     assert got.zero_fmr == pytest.approx(2 / 3) and got.zero_fnmr == 1
 
@@ -131,7 +131,7 @@ def test_extremes(kind):
     assert [getattr(got, name) for name in HEADLINE[1:]] == [rate] * 3
     assert got.eer == {"separable": 0, "inverted": 1, "constant": 0.5}[kind] and got.zero_fnmr == rate
     assert all(interval == (getattr(got, name),) * 2 for name, interval in got.intervals.items())
-    assert json.loads(json.dumps(got.tree(), allow_nan=False))["tar"][0]["threshold"] == (1 if rate == 0 else None)
+    assert json.loads(json.dumps(got.to_dict(), allow_nan=False))["tar"][0]["threshold"] == (1 if rate == 0 else None)
 
 
 def test_resampled_fingers_against_lists_written_out(monkeypatch):
@@ -187,11 +187,11 @@ def test_two_fingers_have_intervals_too():
 def test_tree_and_text():
     scores, genuine, first, second = simulated(10, 8, 3, seed=0)
     got = figures(scores, genuine, first, second)
-    tree = json.loads(json.dumps(got.tree(), allow_nan=False))
+    tree = json.loads(json.dumps(got.to_dict(), allow_nan=False))
     assert tree["pairs"] == {"genuine": 280, "impostor": 45, "failed_genuine": 0, "failed_impostor": 0, "fingers": 10}
     assert tree["eer"] == got.eer and tree["intervals"]["eer"] == list(got.intervals["eer"])
     assert tree["det"] == got.det.tolist() and sum(tree["histogram"]["genuine"]) == 280
-    assert from_tree(tree["calibration"]).fmr_at(99.0) == 3 / 45
+    assert Calibration.from_dict(tree["calibration"]).fmr_at(99.0) == 3 / 45
     text = got.text()
     assert text[0].startswith("280 genuine pairs (0 failed), 45 impostor pairs (0 failed), 10 fingers")
     assert text[1].startswith(f"EER       {100 * got.eer:.2f} %; means little: 45 impostor pairs") and len(text) == 11

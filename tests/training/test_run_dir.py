@@ -27,7 +27,7 @@ def saved_run(tiny, tmp_path):
         (tmp_path / "run" / "states" / "4").mkdir(parents=True)
         write_json(
             tmp_path / "run" / "config.json",
-            {"config": run_dir.as_tree(config), "data": "these", "weights": run_dir.weights_digest(config)},
+            {"config": run_dir.to_dict(config), "data": "these", "weights": run_dir.weights_digest(config)},
         )
         return lambda *more: run_dir.claim(tiny(tmp_path / "run", *more)).close()
 

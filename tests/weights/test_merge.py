@@ -186,7 +186,7 @@ def test_nothing_merged_is_an_error():
 def test_the_report_survives_json_and_names_what_was_dropped():
     dropped = {"coarse_matching.bin_score": BIN_SCORE}
     _, report = put(model(transformer(4)), transformer(8), dropped=dropped)
-    assert MergeReport.from_json(json.loads(json.dumps(report.to_json()))) == report
+    assert MergeReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report
     assert "warning: unused: coarse_matching.bin_score: belongs to optimal-transport matching" in report.text()
 
 
@@ -279,10 +279,10 @@ def test_arrays_without_a_name_of_loftrs_are_named():
 def test_notes_are_kept_and_printed_and_earlier_reports_load():
     _, report = put(model(transformer(4)), transformer(4), notes=["mind this"])
     assert report.text().endswith("  warning: mind this")
-    tree = json.loads(json.dumps(report.to_json()))
-    assert MergeReport.from_json(tree) == report
+    tree = json.loads(json.dumps(report.to_dict()))
+    assert MergeReport.from_dict(tree) == report
     del tree["notes"], tree["arrays"]["fine"]
-    assert MergeReport.from_json(tree).groups == {"transformer": (40, 40), "backbone": (0, 0)}
+    assert MergeReport.from_dict(tree).groups == {"transformer": (40, 40), "backbone": (0, 0)}
 
 
 def test_the_real_student(shared_dir):

@@ -186,10 +186,10 @@ def test_the_merge_reports_the_wrapper():
         variables, arrays, layer_kinds=["self"], backbone="resnet18", source="w.ckpt", wrapper="state_dict._orig_mod"
     )
     assert "transformer 1 of 1 arrays, below state_dict._orig_mod in the file" in report.text()
-    tree = json.loads(json.dumps(report.to_json()))
-    assert tree["wrapper"] == "state_dict._orig_mod" and MergeReport.from_json(tree) == report
+    tree = json.loads(json.dumps(report.to_dict()))
+    assert tree["wrapper"] == "state_dict._orig_mod" and MergeReport.from_dict(tree) == report
     del tree["wrapper"]
-    assert MergeReport.from_json(tree).wrapper == ""
+    assert MergeReport.from_dict(tree).wrapper == ""
 
 
 def test_a_converted_file_takes_prefixes_too(tmp_path):
