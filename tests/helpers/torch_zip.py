@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+
+from ifvit.weights import WeightsError, read_state_dict
 
 _STORAGE_OF = {
     "float64": "DoubleStorage",
@@ -214,3 +217,15 @@ def _norm(rng: np.random.Generator, name: str, width: int) -> dict[str, np.ndarr
 
 def _random(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape, np.float32)
+
+
+def refusal(path: Path) -> str:
+    """The reader's complaint about `path`, which must name it."""
+    with pytest.raises(WeightsError) as caught:
+        read_state_dict(path)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def refusal_of(tmp_path: Path, value: object, **how: object) -> str:
+    return refusal(write_torch_zip(tmp_path / "file.pt", value, **how))
