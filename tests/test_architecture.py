@@ -34,6 +34,7 @@ KNOW_HYDRA = (
     "ifvit/launch.py",
     "ifvit/sweep/",
     "ifvit/cli/",
+    "ifvit/config/hydra_errors.py",
     "ifvit/config/overrides.py",
     "ifvit/config/places.py",
 )

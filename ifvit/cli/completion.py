@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ifvit.cli.common import Parser
-from ifvit.config.build import typed_keys
+from ifvit.config.keys import typed_keys
 from ifvit.config.yaml_files import PACKAGE, choice_file, config_dir, groups, keys
 
 SHELLS = ("bash", "zsh", "fish")

@@ -84,7 +84,8 @@ def _check(arguments: argparse.Namespace) -> None:
     check_output("--json", arguments.json)
     check_output("--sheet", arguments.sheet, picture=True)
     prepare_process()
-    from ifvit.databases.doctor import examine, sample_sheet
+    from ifvit.databases.doctor import examine
+    from ifvit.databases.sample_sheet import sample_sheet
     from ifvit.databases.splits import read_split
     from ifvit.pictures import picture_files
     from ifvit.storage.json_files import write_json

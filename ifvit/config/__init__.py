@@ -4,23 +4,12 @@
 is used. `build` takes the plain nested dict that Hydra composed, and names every problem, one a line.
 """
 
-from ifvit.config.build import (
-    ADDED_GROUPS,
-    MAY_CHANGE,
-    SESSION_KEYS,
-    ConfigError,
-    build,
-    dense_of,
-    differences,
-    identity,
-    known_keys,
-    leaves,
-    matcher_of,
-    nearest_keys,
-    to_dict,
-)
+from ifvit.config.build import ConfigError, build, dense_of, matcher_of, to_dict
+from ifvit.config.choices import Backbone, Device, Enhancement, Fine, LossForm, Precision, Sensor, Source, StageName
 from ifvit.config.extras import missing_extra, missing_extras, missing_modules
+from ifvit.config.identity import ADDED_GROUPS, MAY_CHANGE, SESSION_KEYS, differences, identity, leaves
 from ifvit.config.inherit import inherit_network
+from ifvit.config.keys import known_keys, nearest_keys
 from ifvit.config.paths import expand_home, expand_homes, is_path_key, takes_texts
 from ifvit.config.schema import (
     DEFAULT_COARSE_WIDTH,
@@ -29,25 +18,16 @@ from ifvit.config.schema import (
     PAPER,
     STAGES,
     STRIDES,
-    Backbone,
     Config,
     DataConfig,
     DenseConfig,
-    Device,
-    Enhancement,
     FilePath,
-    Fine,
     ImpressionConfig,
     LossConfig,
-    LossForm,
     MatcherConfig,
     PairsConfig,
     PartConfig,
     Parts,
-    Precision,
-    Sensor,
-    Source,
-    StageName,
     TrainerConfig,
 )
 

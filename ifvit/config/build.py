@@ -1,21 +1,22 @@
-"""The strict builder of a config from a plain nested dict: keys, types, choices. And the differences of two configs."""
+"""The strict builder of a config from a plain nested dict: keys, types, choices."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import enum
 import math
 import re
 import shlex
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ifvit.config.renamed import RENAMED, upgraded
+from ifvit.config.identity import ADDED
+from ifvit.config.keys import nearest_keys
+from ifvit.config.renamed import upgraded
 from ifvit.config.rules import check
-from ifvit.config.schema import Config, DenseConfig, FilePath, MatcherConfig, PartConfig, Parts, Source
+from ifvit.config.schema import Config, DenseConfig, FilePath, MatcherConfig, PartConfig, Parts
 from ifvit.errors import UserError
 
 
@@ -27,56 +28,7 @@ class ConfigError(UserError, ValueError):
         super().__init__("\n".join(self.problems))
 
 
-# Keys that change neither a state nor the figures of a validation: with other values it is the same run.
-SESSION_KEYS = frozenset(
-    {
-        "run_dir",
-        "init.resume_from",
-        "data.cache_dir",
-        "data.threads",
-        "data.memory_gb",
-        "trainer.device",
-        "trainer.max_hours",
-        "trainer.log_every",
-        "trainer.validate_every",
-        "trainer.checkpoint_every",
-    }
-)
-
-# Keys that may change when a run is resumed: they do not change the result of step n. Paths and the split's table may
-# change, because another machine may have the same files in another folder: the impressions and the split are compared
-# by a hash.
-MAY_CHANGE = SESSION_KEYS | {
-    "init.dense",
-    "init.matcher",
-    "dense.loftr_pretrained_ckpt",
-    "data.root",
-    "data.split",
-    "data.max_damaged",
-    "trainer.max_steps",
-    "trainer.val_pairs",
-    "matcher.global_weight",
-    "matcher.local_weight",
-}
-
 _SEVERAL = re.compile(r"[\w.+-]+( *, *[\w.+-]+)+|(choice|range)\([\w., +-]+\)")  # values of a sweep, as a text
-MIXTURE_ROOT = re.compile(r"data\.mixture\..*\.root")  # may change too; the data's hash shows whether a source is added
-
-# Keys that configs of earlier versions lack, with the value that continues such a run unchanged.
-ADDED = {
-    "dense.fine": "none",
-    "loss.fine_weight": 1.0,
-    "loss.fine_matches": 64,
-    "loss.fine_teacher": 0.25,
-    "data.renew": 0,
-    "data.ridge_mask": "none",
-    "data.memory_gb": 4.0,
-    "data.split": None,
-    "data.pairs.registration_noise_deg": 3.0,
-    "data.pairs.registration_noise_px": 2.0,
-}
-# Groups that earlier configs lack: those of Module 2, and of the rendering of synthetic fingers.
-ADDED_GROUPS = ("data.impression.", "matcher.", "loss.matcher.")
 
 
 def build(tree: Mapping[str, Any]) -> Config:
@@ -132,98 +84,6 @@ def to_dict(config: Any) -> Any:
     if isinstance(config, (list, tuple)):
         return [to_dict(v) for v in config]
     return str(config) if isinstance(config, enum.Enum) else config
-
-
-def leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a config's tree by key, like optimizer.lr."""
-    return dict(_leaves(upgraded(tree)))
-
-
-def identity(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that identify a run: its config by key, without SESSION_KEYS; also of a run of an earlier version."""
-    return {key: value for key, value in (ADDED | dict(_leaves(upgraded(tree)))).items() if key not in SESSION_KEYS}
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """`key: old -> new` for every key on which two configs' trees differ and that may not change on resume."""
-    old, new = upgraded(old), upgraded(new)
-    sources = [_sources(tree) for tree in (old, new)]
-    common = sources[0].keys() & sources[1].keys()
-    trees = []
-    for tree, parts in zip((old, new), sources, strict=True):
-        mixture = {name: parts[name] for name in common}
-        trees.append(ADDED | dict(_leaves({**tree, "data": {**tree.get("data", {}), "mixture": mixture}})))
-    old_values, new_values = trees
-    all_keys = old_values.keys() | new_values.keys()
-    keys = sorted(k for k in all_keys if k not in MAY_CHANGE and not MIXTURE_ROOT.fullmatch(k))
-    keys = [k for k in keys if k in old_values or not k.startswith(ADDED_GROUPS)]
-    lines = [f"{k}: {old_values.get(k)} -> {new_values.get(k)}" for k in keys if old_values.get(k) != new_values.get(k)]
-    additions, removals = (sorted(parts.keys() - common) for parts in reversed(sources))
-    lines += [f"data.mixture.{name}: not in use -> in use" for name in additions]
-    return lines + [f"data.mixture.{name}: in use -> not in use" for name in removals]
-
-
-def _sources(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The sources of a mixture that a config's tree uses; the others may change."""
-    return {
-        name: part
-        for name, part in tree.get("data", {}).get("mixture", {}).items()
-        if part["weight"] != 0 and (part["root"] is not None or part["source"] == Source.synthetic)
-    }
-
-
-def nearest_keys(path: str) -> str:
-    """A suggestion for an unknown key: the nearest key, else the keys of its group."""
-    if path in RENAMED:
-        return f"it is called {RENAMED[path]} now"
-    keys = known_keys()
-    if part := re.match(r"data\.mixture\.([^.]+)\.", path):
-        keys = [key.replace(".NAME.", f".{part[1]}.") for key in keys]
-        if path in keys:
-            return (
-                f"with data=mixture there are those of configs/data/mixture.yaml; another is added by "
-                f"'+data.mixture.{part[1]}={{source: folder, root: FOLDER}}'"
-            )
-    group, _, name = path.rpartition(".")
-    names = {key: key.rpartition(".")[2] for key in keys if ".NAME." not in key}
-    matches = difflib.get_close_matches(path, keys, n=1, cutoff=0.75)
-    matches = matches or [key for key, last_part in names.items() if last_part == name]
-    if not matches and not group:
-        nearest = difflib.get_close_matches(name, names.values(), n=1, cutoff=0.75)
-        matches = [key for key, last_part in names.items() if last_part in nearest]
-    if matches:
-        return f"did you mean {' or '.join(matches)}?"
-    beside = [key for key in keys if key.rpartition(".")[0] == group] if group else []
-    return f"known are {', '.join(beside or _at_the_top(keys))}"
-
-
-def _at_the_top(keys: Sequence[str]) -> list[str]:
-    """Keys without a group, and the groups, like optimizer.*"""
-    return list(dict.fromkeys(f"{group}.*" if name else group for group, _, name in (k.partition(".") for k in keys)))
-
-
-def known_keys() -> list[str]:
-    """Every key of the schema that takes a value, as it is typed."""
-    return [key for key, _ in typed_keys()]
-
-
-def typed_keys(cls: type = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(key, type of its value) of the schema; NAME stands for the name of a mixture's source."""
-    for name, hint in typing.get_type_hints(cls).items():
-        if hint is Parts:
-            yield from typed_keys(PartConfig, f"{prefix}{name}.NAME.")
-        elif isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            yield from typed_keys(hint, f"{prefix}{name}.")
-        else:
-            yield prefix + name, hint
-
-
-def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{path}{key}.")
-        else:
-            yield path + key, value
 
 
 def _build(cls: type, tree: Any, path: str, problems: list[str]) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from ifvit.config.schema import Config, Enhancement, Source, StageName
+from ifvit.config.choices import Enhancement, Source, StageName
+from ifvit.config.schema import Config
 
 MODULES = {"enhance": ("pyfing", "keras"), "parquet": ("pyarrow",), "wsq": ("wsq",)}  # that an extra installs
 

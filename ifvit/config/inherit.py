@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ifvit.config.build import ADDED, ConfigError, nearest_keys
+from ifvit.config.build import ConfigError
+from ifvit.config.choices import StageName
+from ifvit.config.identity import ADDED
+from ifvit.config.keys import nearest_keys
 from ifvit.config.run_config import open_run
-from ifvit.config.schema import StageName
 from ifvit.errors import CheckpointError
 
 SEEN = ("ppi", "image_size", "ridge_mask")  # keys of data that belong to the network

@@ -8,7 +8,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from ifvit.config.build import ConfigError, typed_keys
+from ifvit.config.build import ConfigError
+from ifvit.config.keys import typed_keys
 from ifvit.config.schema import FilePath
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ifvit.config.build import ConfigError, dense_of, matcher_of
+from ifvit.config.choices import Enhancement, StageName
 from ifvit.config.renamed import upgraded
-from ifvit.config.schema import DenseConfig, Enhancement, MatcherConfig, StageName
+from ifvit.config.schema import DenseConfig, MatcherConfig
 from ifvit.errors import CheckpointError
 
 FILE = "config.json"

@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from ifvit import image
@@ -28,14 +27,12 @@ from ifvit.databases.splits import Split
 from ifvit.databases.yearless import is_yearless
 from ifvit.enhancement.fields import PERIOD_RANGE, USUAL_PERIOD, ridge_period
 from ifvit.errors import DataError
-from ifvit.pictures import plots
 from ifvit.progress import Progress
 
 PERIOD_FACTOR = 1.55  # between an image's period and its database's median, at most; fingers differ by less
 BLANK = re.compile(r": blank, every pixel is \d+$")  # end of the message of `image.read` for a blank image
 LEAST_CONTRAST = 12  # grey levels between the 1st and the 99th percentile: an empty sensor's noise has fewer
 CHUNK = 256  # images read in one go
-SHEET_IMAGES, SHEET_PPI, SHEET_SIDE = 8, 250, 256
 
 
 class ImageFacts(NamedTuple):
@@ -280,27 +277,3 @@ def _check_resolution(database: Database, images: Sequence[ImageFacts], findings
                 f"ridges lie {facts.period:.1f} px apart, at {facts.ppi:g} ppi they would {expected:.1f}"
             )
             findings.append(Finding("ppi", True, database.name, text))
-
-
-def sample_sheet(records: Sequence[Record]) -> np.ndarray | None:
-    """Impressions of each database, spread over it, as canvases of the network: uint8 RGB (H, W, 3).
-
-    None where no image can be shown.
-    """
-    rows = {}
-    for name in dict.fromkeys(record.database for record in records):
-        group = [record for record in records if record.database == name]
-        tiles = []
-        spread = np.linspace(0, len(group) - 1, 2 * SHEET_IMAGES).astype(int).tolist()
-        for k in dict.fromkeys(spread[::2] + spread[1::2]):  # the second half replaces images that cannot be used
-            try:
-                canvas = image.load_canvas(group[k].path, group[k].ppi, SHEET_PPI, SHEET_SIDE, SHEET_SIDE)
-            except image.ImageError:
-                continue
-            # A grey line around each: the canvases are white on a white sheet.
-            tiles.append(cv2.copyMakeBorder(canvas.grey, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=160))
-            if len(tiles) == SHEET_IMAGES:
-                break
-        if tiles:
-            rows[name] = np.stack(tiles)
-    return plots.contact_sheet(rows, f"samples of each database at {SHEET_PPI} ppi", 0.6) if rows else None

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ifvit.calibration import RULE_OF_THREE
+from ifvit.evaluation.figures import FMRS, LITTLE, POINTS, TOO_FEW, Figures
 from ifvit.evaluation.robustness import Robustness
-from ifvit.evaluation.verification import FMRS, LITTLE, POINTS, TOO_FEW, Figures
 from ifvit.pictures.charts import (
     COLOURS,
     FAINT,

@@ -18,12 +18,13 @@ from ifvit.databases.protocols import PairList
 from ifvit.evaluation import nbis
 from ifvit.evaluation.calibrating import UNDONE, store_calibration
 from ifvit.evaluation.comparisons import Comparisons, compare_all, gallery_digest, worst_pairs
+from ifvit.evaluation.figures import Figures
 from ifvit.evaluation.page import WorstPair
 from ifvit.evaluation.report import write_pairs, write_report
 from ifvit.evaluation.robustness import FMR, robustness
 from ifvit.evaluation.scorers import Gallery, Scorer, load_scorer
 from ifvit.evaluation.task import Task
-from ifvit.evaluation.verification import Figures, by_database
+from ifvit.evaluation.verification import by_database
 from ifvit.progress import Progress
 from ifvit.rates import Thresholds, lowest_fnmr
 

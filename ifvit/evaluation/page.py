@@ -18,9 +18,9 @@ from PIL import Image
 
 from ifvit import glossary
 from ifvit.calibration import counted
+from ifvit.evaluation.figures import POINTS, TOO_FEW, Figures
 from ifvit.evaluation.nbis import Baseline
 from ifvit.evaluation.robustness import Robustness
-from ifvit.evaluation.verification import POINTS, TOO_FEW, Figures
 
 COLUMNS = (
     *(f"{name} %" for name in POINTS.values()), "TAR % at FAR 0.1 %", "genuine pairs failed", "impostor pairs failed"

@@ -19,10 +19,10 @@ from ifvit.databases.protocols import PairList
 from ifvit.databases.records import Record
 from ifvit.evaluation.comparisons import Comparisons
 from ifvit.evaluation.curves import draw_det, draw_heat_map, draw_histogram
+from ifvit.evaluation.figures import Figures
 from ifvit.evaluation.nbis import Baseline
 from ifvit.evaluation.page import DET, ROBUSTNESS, Contents, WorstPair, chart_files, page
 from ifvit.evaluation.robustness import Robustness
-from ifvit.evaluation.verification import Figures
 from ifvit.pictures import picture_files
 from ifvit.pictures.charts import COLOURS
 from ifvit.storage.csv_text import pieces

@@ -19,8 +19,8 @@ from ifvit.calibration import pairs_needed
 from ifvit.databases.protocols import PairList
 from ifvit.databases.records import Record
 from ifvit.errors import DataError
+from ifvit.evaluation.figures import too_few
 from ifvit.evaluation.scorers import Scorer
-from ifvit.evaluation.verification import too_few
 from ifvit.image import ImageError, Scan
 from ifvit.progress import Progress
 from ifvit.storage.blocks import ArraySpec, Blocks, claim

@@ -12,19 +12,20 @@ and breaks of dry skin, reduce the ink.
 
 from __future__ import annotations
 
-from typing import Generic, NamedTuple, TypeVar, cast
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ifvit import geometry
-from ifvit.config import ImpressionConfig, Sensor
+from ifvit.config import ImpressionConfig
 from ifvit.synthesis.creases import CREASE_PPI, DEEPEST
 from ifvit.synthesis.distortion import Distortion, draw_distortion
 from ifvit.synthesis.master import Skin, profile
 from ifvit.synthesis.noise import grains, perlin
 from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_PPI, FRAME_WIDTH, PAD
+from ifvit.synthesis.sensors import LOOKS, Look
 
 IMAGE_WIDTH, IMAGE_HEIGHT = 400, 480  # of an impression's frame, px at 500 ppi
 MIDDLE = np.array([IMAGE_WIDTH - 1, IMAGE_HEIGHT - 1], np.float32) / 2  # (x, y) of the frame's centre, px
@@ -46,40 +47,6 @@ CENTRAL = 2.5
 PLACE_MM = 2.0  # added to the largest shift that a contact's size allows in the image: some prints are cut off
 BENDS = 4  # number of waves in the contact's outline: 2 to 5 per turn
 BEND_SIZE = 0.04  # amplitude of a wave of one per turn, as a share of the outline's radius
-
-Value = TypeVar("Value")  # a number, or a range of numbers
-
-
-class Look(NamedTuple, Generic[Value]):
-    """The look of a sensor's images. Each field is () float32; grey levels are in [0, 1]."""
-
-    ground: Value  # grey level where nothing touches
-    valley: Value  # difference of the grey level to the ground where skin is near but no ridge touches
-    ink: Value  # grey level where a ridge touches
-    across: Value  # half width of the contact, in image widths
-    along: Value  # half height of the contact, in image heights
-    blotch: Value  # amplitude of uneven moisture, profiles
-    shade: Value  # amplitude of uneven light or paper, grey levels
-    columns: Value  # standard deviation of the columns' offsets
-    grain: Value  # standard deviation of each pixel's noise, at 500 ppi
-
-
-# (lowest, highest) of each field, as in prints of such sensors: optical sensors have a white ground, capacitive ones
-# are grey everywhere with a texture of columns, rolled ink covers the finger from nail to nail on uneven paper.
-LOOKS: dict[Sensor, Look[tuple[float, float]]] = {
-    Sensor.optical: Look(
-        ground=(0.96, 1.0), valley=(-0.12, 0.0), ink=(0.05, 0.3), across=(0.27, 0.37), along=(0.35, 0.44),
-        blotch=(0.2, 0.8), shade=(0.0, 0.06), columns=(0.0, 0.0), grain=(0.015, 0.06),
-    ),
-    Sensor.capacitive: Look(
-        ground=(0.3, 0.8), valley=(-0.06, 0.04), ink=(0.08, 0.2), across=(0.27, 0.36), along=(0.3, 0.4),
-        blotch=(0.4, 1.2), shade=(0.03, 0.09), columns=(0.008, 0.03), grain=(0.03, 0.08),
-    ),
-    Sensor.inked: Look(
-        ground=(0.85, 1.0), valley=(-0.12, 0.0), ink=(0.1, 0.35), across=(0.4, 0.47), along=(0.42, 0.48),
-        blotch=(0.6, 1.4), shade=(0.05, 0.12), columns=(0.0, 0.0), grain=(0.04, 0.09),
-    ),
-}  # fmt: skip
 
 
 class Contact(NamedTuple):

@@ -25,7 +25,8 @@ from ifvit.pictures import charts
 from ifvit.program import command
 from ifvit.rates import Thresholds, auc, equal_error
 from ifvit.registration.module1 import Module1, load_dense
-from ifvit.storage.checkpoint import MODULE1_FOLDER, copy_best, read_variables
+from ifvit.storage.checkpoint import MODULE1_FOLDER, read_variables
+from ifvit.storage.run_copies import copy_best
 from ifvit.training import run_dir
 from ifvit.training.dense_step import TrainStep
 from ifvit.training.finished import aligned, written

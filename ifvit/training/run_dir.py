@@ -17,6 +17,7 @@ from ifvit.storage import checkpoint
 from ifvit.storage.checkpoint import MODULE1_FOLDER
 from ifvit.storage.files import write_whole
 from ifvit.storage.json_files import read_json, write_json
+from ifvit.storage.run_copies import copy_run
 from ifvit.training.taken import config_difference, foreign_content, has_any_state
 
 
@@ -60,7 +61,7 @@ def _check_contents(config: Config, run_dir: Path) -> None:
         # Compared at the source too, so that nothing is copied in case of an error.
         if problem := _difference(config, source):
             raise RunDirError(f"init.resume_from: {problem}; repeat its settings to go on with it")
-        step = checkpoint.copy_run(source, run_dir)
+        step = copy_run(source, run_dir)
         print(f"copied step {step} of {source} into {run_dir}")
     if has_any_state(run_dir) and (problem := _difference(config, run_dir)):
         raise RunDirTakenError(f"run_dir: {problem}; repeat its settings to go on with it, or set another run_dir")

@@ -2,8 +2,7 @@
 
 import pytest
 
-from ifvit.config import ConfigError, build
-from ifvit.config.build import differences, identity, leaves, to_dict
+from ifvit.config import ConfigError, build, differences, identity, leaves, to_dict
 from ifvit.config.renamed import RENAMED, renamed_keys, upgraded
 from ifvit.launch import compose_tree
 

@@ -8,7 +8,8 @@ import pytest
 from ifvit.cli import main as cli
 from ifvit.config import Source
 from ifvit.databases import doctor
-from ifvit.databases.doctor import examine, sample_sheet
+from ifvit.databases.doctor import examine
+from ifvit.databases.sample_sheet import sample_sheet
 from ifvit.databases.splits import TRAIN, Split
 from ifvit.errors import DataError
 from tests.helpers import database_trees as trees

@@ -3,8 +3,9 @@ import pytest
 
 from ifvit.evaluation import curves
 from ifvit.evaluation.curves import _visible_path, draw_det, draw_heat_map, draw_histogram, rate_ticks
+from ifvit.evaluation.figures import TOO_FEW
 from ifvit.evaluation.robustness import Robustness
-from ifvit.evaluation.verification import TOO_FEW, figures
+from ifvit.evaluation.verification import figures
 from ifvit.pictures.charts import COLOURS
 from tests.helpers.colours import like
 from tests.helpers.scores import simulated

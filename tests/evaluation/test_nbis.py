@@ -15,7 +15,7 @@ from ifvit.data.finger_set import draw_impressions, render_finger
 from ifvit.databases.protocols import Protocol, protocol_pairs
 from ifvit.databases.records import Record
 from ifvit.errors import DataError
-from ifvit.evaluation import nbis
+from ifvit.evaluation import nbis, nbis_processes
 from ifvit.launch import compose_tree
 from ifvit.storage.blocks import Blocks
 from ifvit.synthesis.master import grow_finger
@@ -91,7 +91,7 @@ def drawn(folder, finger, impression, width):
 
 
 def test_a_missing_package_is_told_in_words(monkeypatch, tmp_path):
-    monkeypatch.setattr(nbis.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(nbis_processes.importlib.util, "find_spec", lambda name: None)
     assert "pip install 'ifvit[peers]'" in nbis.unavailable()
     with pytest.raises(nbis.NbisError, match="NBIS is not installed"):
         nbis.run_baseline([], None, tmp_path)
@@ -106,7 +106,7 @@ def test_a_missing_package_is_told_in_words(monkeypatch, tmp_path):
     ],
 )
 def test_a_package_that_cannot_be_run_is_told_in_words(stand_in, monkeypatch, source, message):
-    monkeypatch.setattr(nbis, "TIME_LIMIT", 3.0)
+    monkeypatch.setattr(nbis_processes, "TIME_LIMIT", 3.0)
     stand_in(source)
     reason = nbis.unavailable()
     assert message in reason and "pip install 'ifvit[peers]'" in reason and "\n" not in reason
@@ -114,7 +114,7 @@ def test_a_package_that_cannot_be_run_is_told_in_words(stand_in, monkeypatch, so
 
 def test_what_the_code_does_to_its_process_costs_one_image(stand_in, monkeypatch, tmp_path):
     stand_in(STAND_IN)
-    monkeypatch.setattr(nbis, "TIME_LIMIT", 3.0)
+    monkeypatch.setattr(nbis_processes, "TIME_LIMIT", 3.0)
     widths = [(80, 80, ENDS), (90, 90, HANGS), (100, IS_REFUSED, HAS_NONE)]
     records = [drawn(tmp_path, f, i, width) for f, row in enumerate(widths) for i, width in enumerate(row)]
     (tmp_path / "0_1.png").write_bytes(b"damaged")

@@ -12,6 +12,7 @@ import pytest
 from ifvit.errors import CheckpointError
 from ifvit.storage import checkpoint
 from ifvit.storage.checkpoint import Checkpoints
+from ifvit.storage.run_copies import copy_run
 
 
 def state(value=0.0, dtype=jnp.float32, width=3):
@@ -78,7 +79,7 @@ def test_copy_from_a_read_only_run(saved, tmp_path_factory):
         os.chmod(path, 0o555 if path.is_dir() else 0o444)
     target = tmp_path_factory.mktemp("run")
     try:
-        assert checkpoint.copy_run(saved, target) == 6
+        assert copy_run(saved, target) == 6
     finally:
         for path in [saved, *saved.rglob("*")]:
             os.chmod(path, 0o755)
@@ -93,10 +94,10 @@ def test_copy_from_a_read_only_run(saved, tmp_path_factory):
 def test_a_copy_that_was_cut_short_is_started_over(saved, tmp_path):
     target = tmp_path / "run"
     target.mkdir()
-    checkpoint.copy_run(saved, target)
+    copy_run(saved, target)
     (target / "states" / "6").rename(target / "states" / ".copying-6")  # as if it had been killed there
     assert checkpoint.saved_steps(target / "states") == []
-    assert checkpoint.copy_run(saved, target) == 6
+    assert copy_run(saved, target) == 6
     assert checkpoint.saved_steps(target / "states") == checkpoint.saved_steps(target / "best") == [6]
 
 
