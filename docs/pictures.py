@@ -65,14 +65,14 @@ def typed(value: float | tuple[float, ...]) -> str:
 
 def pressed(master, settings: ImpressionConfig, key: int) -> np.ndarray:
     """The impression uint8 (480, 400) of a key."""
-    one = jax.tree.map(lambda leaf: leaf[None], draw_impression(jax.random.key(key), settings))
-    return np.asarray(render_finger(master, one).image[0])
+    impressions = jax.tree.map(lambda leaf: leaf[None], draw_impression(jax.random.key(key), settings))
+    return np.asarray(render_finger(master, impressions).image[0])
 
 
 def gridded(image: np.ndarray, settings: ImpressionConfig, distortion: float) -> np.ndarray:
     """The impression with lines that are straight on the finger."""
-    one = draw_impression(jax.random.key(WET), dataclasses.replace(settings, distortion=distortion))
-    at = np.asarray(one.to_finger(frame_points(*image.shape, 500)))
+    impression = draw_impression(jax.random.key(WET), dataclasses.replace(settings, distortion=distortion))
+    at = np.asarray(impression.to_finger(frame_points(*image.shape, 500)))
     return np.where((at % GRID < 1.5).any(-1), 0, image // 2 + 128).astype(np.uint8)
 
 

@@ -89,11 +89,11 @@ def finished(tiny, tmp_path_factory):
 def tiny_matcher():
     """The config of the smallest run of stage=matcher, from a run of Module 1, with further overrides."""
 
-    def made(run_dir, module_1, *more):
+    def config(run_dir, module_1, *more):
         overrides = [*TINY_MATCHER, f"init.dense={module_1}", f"run_dir={run_dir}", *more]
         return build(inherit_network(compose_tree(overrides), overrides))
 
-    return made
+    return config
 
 
 @pytest.fixture(scope="session")

@@ -93,7 +93,7 @@ def test_a_missing_key_is_named(tree):
 
 
 @pytest.mark.parametrize(
-    "path, value, said",
+    "path, value, message",
     [
         ("trainer.batch_size", "16", "trainer.batch_size: expected a whole number, got '16'"),
         ("trainer.batch_size", True, "trainer.batch_size: expected a whole number, got True"),
@@ -148,10 +148,10 @@ def test_a_missing_key_is_named(tree):
         ("run_dir", " ", "run_dir: expected a folder"),
     ],
 )
-def test_each_refusal_is_one_plain_line(tree, path, value, said):
+def test_each_refusal_is_one_plain_line(tree, path, value, message):
     changed(tree, path, value)
     problems = problems_of(tree)
-    assert any(line.startswith(said) for line in problems), problems
+    assert any(line.startswith(message) for line in problems), problems
     assert all("\n" not in line for line in problems)
 
 
@@ -159,8 +159,8 @@ def test_heads_must_divide_the_fine_map_too(tree):
     changed(tree, "dense.backbone", "resnet_fpn_8_2")
     changed(tree, "dense.fine", "loftr")
     changed(tree, "dense.stage_widths", [12, 16, 256])
-    (said,) = problems_of(tree)
-    assert said.startswith(
+    (message,) = problems_of(tree)
+    assert message.startswith(
         "dense.num_heads: 8 heads do not divide 12, the width of resnet_fpn_8_2's fine map (number 1"
     )
 
@@ -204,7 +204,7 @@ def test_a_mixture_holds_what_is_in_use(mixture):
 
 
 @pytest.mark.parametrize(
-    "key, value, said",
+    "key, value, message",
     [
         ("source", "mixture", "data.mixture.fvc2002.source: a mixture cannot hold a mixture"),
         ("weight", -1, "data.mixture.fvc2002.weight: expected 0 or more, or null, got -1"),
@@ -215,10 +215,10 @@ def test_a_mixture_holds_what_is_in_use(mixture):
         ("wieght", 1, "data.mixture.fvc2002.wieght: unknown key; did you mean data.mixture.fvc2002.weight?"),
     ],
 )
-def test_each_source_of_a_mixture_is_checked(mixture, key, value, said):
+def test_each_source_of_a_mixture_is_checked(mixture, key, value, message):
     mixture["data"]["mixture"]["fvc2002"] |= {"fvc_year": None, key: value}
     (line,) = problems_of(mixture)
-    assert line.startswith(said)
+    assert line.startswith(message)
 
 
 @pytest.mark.parametrize("key, value", [("root", "/x"), ("databases", ["DB1_A"]), ("file_ppi", 500.0),
@@ -235,20 +235,20 @@ def test_sources_that_are_not_in_use_change_nothing(mixture):
     assert config.differences(before, config.to_dict(config.build(mixture))) == []
 
 
-@pytest.mark.parametrize("overrides, said", [
+@pytest.mark.parametrize("overrides, message", [
     (["data=fvc", "data.root="], "data.root: expected a folder, got an empty text"),
     (["data=fvc", "data.root=/x", "data.file_ppi=50000"], "data.file_ppi: expected 50 to 10000, got 50000"),
     (["data=sd4", "data.root=/x", "data.fvc_year=2002"], "data.fvc_year: only of data=fvc; this is sd4"),
     (["data=paper"], "data.mixture: none of its sources is in use"),
 ])  # fmt: skip
-def test_misfits_of_a_source(overrides, said):
+def test_misfits_of_a_source(overrides, message):
     (line,) = problems_of(compose_tree(overrides))
-    assert line.startswith(said)
+    assert line.startswith(message)
 
 
 def test_a_source_that_a_mixture_does_not_know():
-    said = config.nearest_keys("data.mixture.fvc202.root")
-    assert "configs/data/mixture.yaml" in said and "'+data.mixture.fvc202={source: folder, root: FOLDER}'" in said
+    message = config.nearest_keys("data.mixture.fvc202.root")
+    assert "configs/data/mixture.yaml" in message and "'+data.mixture.fvc202={source: folder, root: FOLDER}'" in message
 
 
 def test_a_mixture_of_nothing_and_other_misfits(mixture):
@@ -282,7 +282,7 @@ def test_every_source_has_its_yaml(source):
         assert problems_of(compose_tree([f"data={source}", *stage]))[0].startswith(f"data.root: data={source} needs")
 
 
-@pytest.mark.parametrize("overrides, said", [
+@pytest.mark.parametrize("overrides, message", [
     (["data=prepared", "data.root=/x"], "data.source: prepared pairs are Module 2's; add stage=matcher"),
     (["data=mixture", "data.mixture.prepared.root=/x"], "data.mixture.prepared.source: prepared pairs are Module 2's"),
     (["stage=matcher", "init.dense=/run", "data=fvc", "data.root=/x"], "data.source: Module 2 trains on pairs that "
@@ -292,9 +292,9 @@ def test_every_source_has_its_yaml(source):
     (["stage=matcher", "init.dense=/run", "data=prepared", "data.root=/x", "data.file_ppi=500"],
      "data.file_ppi: prepared prints have their resolution"),
 ])  # fmt: skip
-def test_real_prints_are_prepared_for_module_2_and_only_for_it(overrides, said):
+def test_real_prints_are_prepared_for_module_2_and_only_for_it(overrides, message):
     (line,) = problems_of(compose_tree(overrides))
-    assert line.startswith(said)
+    assert line.startswith(message)
 
 
 def test_the_papers_data():

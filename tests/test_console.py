@@ -32,16 +32,16 @@ GUARDED = (
 
 
 def test_a_reader_that_went_away_is_remembered():
-    _, said = python("-c", GUARDED, stdout=closed_pipe(), stderr=subprocess.PIPE).communicate()
-    assert said == "standard output cannot be written (Broken pipe)|None\n"
+    _, output = python("-c", GUARDED, stdout=closed_pipe(), stderr=subprocess.PIPE).communicate()
+    assert output == "standard output cannot be written (Broken pipe)|None\n"
 
 
 def test_a_full_disk_is_remembered_and_nothing_was_delivered():
     with open("/dev/full", "w") as full:
         process = python("-c", GUARDED, stdout=full, stderr=subprocess.PIPE)
-        _, said = process.communicate()
+        _, output = process.communicate()
     line = "standard output cannot be written (No space left on device)"
-    assert said == f"{line}|{line}\n" and process.returncode == 0
+    assert output == f"{line}|{line}\n" and process.returncode == 0
 
 
 def test_a_stream_closed_from_the_start_is_nowhere(tmp_path):
@@ -62,8 +62,8 @@ def test_long_work_stops_when_nobody_reads_its_progress():
         "work = progress.Progress('working', 10**9)\n"
         "try:\n    while True: work.step()\nexcept KeyboardInterrupt as error: print(error)"
     )
-    said, _ = python("-c", program, stdout=subprocess.PIPE, stderr=closed_pipe()).communicate(timeout=60)
-    assert said == "standard error cannot be written (Broken pipe)\n"
+    output, _ = python("-c", program, stdout=subprocess.PIPE, stderr=closed_pipe()).communicate(timeout=60)
+    assert output == "standard error cannot be written (Broken pipe)\n"
 
 
 def test_an_answer_that_was_not_delivered_is_a_failure(prints):
@@ -74,10 +74,10 @@ def test_an_answer_that_was_not_delivered_is_a_failure(prints):
     assert "Error" not in head.communicate()[1] and head.returncode == sound.returncode
     with open("/dev/full", "w") as full:
         process = python(*check, stdout=full, stderr=subprocess.PIPE)
-        said = process.communicate()[1]
+        output = process.communicate()[1]
     assert process.returncode == 1
     if sound.returncode == 0:
-        assert "error: standard output cannot be written (No space left on device)" in said
+        assert "error: standard output cannot be written (No space left on device)" in output
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
@@ -89,8 +89,8 @@ def test_a_long_command_that_is_stopped_goes_on_later(tmp_path, number):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.05)
     process.send_signal(number)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 75 and said == "stopped; the same command goes on where it was\n", said
+    _, output = process.communicate(timeout=120)
+    assert process.returncode == 75 and output == "stopped; the same command goes on where it was\n", output
 
 
 def test_what_has_no_shape_is_a_question_mark():

@@ -21,7 +21,7 @@ def refused(capsys, *overrides):
 
 
 @pytest.mark.parametrize(
-    "override, said",
+    "override, message",
     [
         ("+dense.temprature=1", "error: dense.temprature: unknown key; did you mean dense.temperature?"),
         ("dense.temprature=1", "error: dense.temprature: unknown key; did you mean dense.temperature?"),
@@ -75,9 +75,9 @@ def refused(capsys, *overrides):
         ("data.cache_dir=choice(a,b)", "error: Sweep parameters 'data.cache_dir=choice(a,b)' requires --multirun"),
     ],
 )
-def test_each_refusal_is_one_line(capsys, override, said):
+def test_each_refusal_is_one_line(capsys, override, message):
     lines = refused(capsys, override)
-    assert len(lines) == 1 and lines[0].startswith(said), lines
+    assert len(lines) == 1 and lines[0].startswith(message), lines
 
 
 @pytest.mark.parametrize("group", ["experiment", "debug", "dense", "data"])
@@ -130,8 +130,8 @@ def test_a_refusal_needs_no_jax():
         "import sys; from ifvit.launch import compose_config\n"
         "try: compose_config(['dense.num_heads=7'])\nexcept SystemExit: print('jax' in sys.modules)"
     )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY).stdout
-    assert said == "False\n"
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY).stdout
+    assert output == "False\n"
 
 
 def ran(*command, cwd):
@@ -162,8 +162,8 @@ def test_a_full_disk_is_said_and_costs_nothing(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         launch.run(launch.compose_config([f"run_dir={tmp_path}"]), "command")
     assert ended.value.code == launch.EXIT_FAILED
-    said = capsys.readouterr().err
-    assert "No space left on device" in said and "untouched" in said and said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert "No space left on device" in output and "untouched" in output and output.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -41,16 +41,16 @@ def status_of(*argv):
 
 def test_help_names_every_command(capsys):
     assert status_of("--help") == 0
-    said = capsys.readouterr().out
-    assert all(word in said for word in ("train", "synthesize", "convert", "export", "verify"))
+    output = capsys.readouterr().out
+    assert all(word in output for word in ("train", "synthesize", "convert", "export", "verify"))
     assert status_of() == 2
 
 
 def test_convert_counts_what_it_took(official, tmp_path, capsys):
     main(["convert", "--pytorch_ckpt", str(official), "--output", str(tmp_path / "w.npz")])
-    said = capsys.readouterr().out
-    assert "80 arrays, 5,251,072 parameters" in said
-    assert re.search(r"loftr_coarse.layers.0.q_proj.weight +-> layers.0.0/q_proj/kernel", said)
+    output = capsys.readouterr().out
+    assert "80 arrays, 5,251,072 parameters" in output
+    assert re.search(r"loftr_coarse.layers.0.q_proj.weight +-> layers.0.0/q_proj/kernel", output)
 
 
 def test_convert_the_student(shared_dir, tmp_path, capsys):
@@ -70,10 +70,10 @@ def test_convert_leaves_no_file_when_it_fails(official, tmp_path, capsys):
 
 def test_verify_the_default_model(converted, capsys):
     main(["verify", "--weights", str(converted), "dense=loftr"])
-    said = capsys.readouterr().out
-    assert "40 of 80 arrays (2,625,536 parameters) merged" in said
-    assert "skipped: layers 4-7 (40 arrays): the model has 4 layers" in said
-    assert "P (1, 64, 64), matches (1, 100, 2)" in said
+    output = capsys.readouterr().out
+    assert "40 of 80 arrays (2,625,536 parameters) merged" in output
+    assert "skipped: layers 4-7 (40 arrays): the model has 4 layers" in output
+    assert "P (1, 64, 64), matches (1, 100, 2)" in output
 
 
 def test_verify_all_eight_layers(official, capsys):
@@ -84,8 +84,8 @@ def test_verify_all_eight_layers(official, capsys):
 def test_verify_refuses_another_width(converted, capsys):
     narrow = ["dense.d_model=128", "dense.stage_widths=[64,128,128]"]
     assert status_of("verify", "--weights", converted, *narrow) == 2
-    said = capsys.readouterr().err
-    assert "(40 problems)" in said and "layers.0.0/q_proj/kernel: shape (256, 256) in the file" in said
+    output = capsys.readouterr().err
+    assert "(40 problems)" in output and "layers.0.0/q_proj/kernel: shape (256, 256) in the file" in output
 
 
 def test_convert_takes_the_whole_file_to_either_kind(tmp_path, capsys):
@@ -93,11 +93,11 @@ def test_convert_takes_the_whole_file_to_either_kind(tmp_path, capsys):
     source = write_torch_zip(tmp_path / "outdoor_ds.ckpt", {"state_dict": state})
     for before, after in ((source, "w.safetensors"), (tmp_path / "w.safetensors", "w.npz")):
         main(["convert", "--input", str(before), "--output", str(tmp_path / after), "--prefix", ""])
-        said = capsys.readouterr().out
-        assert "194 arrays" in said and "outside the prefix" not in said
-        assert re.search(r"loftr_fine.layers.1.mlp.0.weight +-> fine_transformer/layers.1.0/mlp.0/kernel", said)
-        assert "not byte for byte one of the official files" in said and "the fine stage" in said
-    assert "w.safetensors, made from outdoor_ds.ckpt" in said
+        output = capsys.readouterr().out
+        assert "194 arrays" in output and "outside the prefix" not in output
+        assert re.search(r"loftr_fine.layers.1.mlp.0.weight +-> fine_transformer/layers.1.0/mlp.0/kernel", output)
+        assert "not byte for byte one of the official files" in output and "the fine stage" in output
+    assert "w.safetensors, made from outdoor_ds.ckpt" in output
     assert status_of("convert", "--input", source, "--output", tmp_path / "w.pth") == 2
     assert "w.pth: a weights file is written as .npz" in capsys.readouterr().err
 
@@ -110,15 +110,15 @@ def test_verify_warns_of_a_config_that_does_not_suit(tmp_path, capsys):
     source = write_torch_zip(tmp_path / "outdoor_ds.ckpt", {"state_dict": state})
     fpn = ["dense.backbone=resnet_fpn_8_2", *NARROW, "data.image_size=64", "data.pairs.elastic_px=1"]
     main(["verify", "--weights", str(source), *fpn, "dense.temp_bug_fix=true"])
-    said = capsys.readouterr().out
-    assert said.startswith("outdoor_ds.ckpt: not byte for byte one of the official files known here (git blob id ")
-    assert "holds 8 transformer layers, the backbone resnet_fpn_8_2 with its fine map, the fine stage" in said
-    assert "warning: outdoor_ds.ckpt needs dense.temp_bug_fix=false, going by the name" in said
-    assert "8 layers (dense.num_layers=4), the fine stage (dense.fine=none)" in said
+    output = capsys.readouterr().out
+    assert output.startswith("outdoor_ds.ckpt: not byte for byte one of the official files known here (git blob id ")
+    assert "holds 8 transformer layers, the backbone resnet_fpn_8_2 with its fine map, the fine stage" in output
+    assert "warning: outdoor_ds.ckpt needs dense.temp_bug_fix=false, going by the name" in output
+    assert "8 layers (dense.num_layers=4), the fine stage (dense.fine=none)" in output
     main(["verify", "--weights", str(source), *fpn, "dense.num_layers=8", "dense.fine=loftr"])
-    said = capsys.readouterr().out
-    assert "194 of 194 arrays" in said and "warning" not in said and "fresh" not in said
-    assert "refined points (1, 100, 2)" in said
+    output = capsys.readouterr().out
+    assert "194 of 194 arrays" in output and "warning" not in output and "fresh" not in output
+    assert "refined points (1, 100, 2)" in output
 
 
 def test_export_without_a_run_is_refused(tmp_path, capsys):
@@ -128,18 +128,22 @@ def test_export_without_a_run_is_refused(tmp_path, capsys):
 
 def test_verify_says_where_weights_come_from(tmp_path, capsys):
     assert status_of("verify", "--weights", tmp_path / "none.npz") == 2
-    said = capsys.readouterr().err
-    assert "does not exist" in said
+    output = capsys.readouterr().err
+    assert "does not exist" in output
     # What lies elsewhere may be a read-only input.
-    assert "--output checkpoints/none.npz\n    and set dense.loftr_pretrained_ckpt=checkpoints/none.npz\n" in said
+    assert "--output checkpoints/none.npz\n    and set dense.loftr_pretrained_ckpt=checkpoints/none.npz\n" in output
 
 
 def test_synthesize_writes_a_set_and_a_sheet(tmp_path, capsys):
     out, sheet = tmp_path / "set", tmp_path / "pictures" / "sheet.png"
     asked = ["synthesize", "--fingers", "1", "--impressions", "2", "--seed", "3", "data.impression.sensors=[inked]"]
     main([*asked, "--out", str(out), "--sheet", str(sheet)])
-    said = capsys.readouterr().out
-    assert f"look at {sheet}" in said and "1 fingers, 2 impressions of each" in said and "data=fvc data.root=" in said
+    output = capsys.readouterr().out
+    assert (
+        f"look at {sheet}" in output
+        and "1 fingers, 2 impressions of each" in output
+        and "data=fvc data.root=" in output
+    )
     assert sorted(path.name for path in (out / "DB1_A").iterdir()) == ["1_1.png", "1_2.png"]
     assert (out / "manifest.csv").read_text().count(",inked") == 2 and sheet.stat().st_size > 10_000
     # Another seed into the same folder, and a command that makes nothing.
@@ -150,7 +154,7 @@ def test_synthesize_writes_a_set_and_a_sheet(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("--fingers", "0"), "expected a whole number, 1 or more, got 0"),
         (("--seed", "-1"), "expected a whole number, 0 or more, got -1"),
@@ -163,9 +167,9 @@ def test_synthesize_writes_a_set_and_a_sheet(tmp_path, capsys):
         ),
     ],
 )
-def test_synthesize_refuses_in_plain_words(words, said, capsys):
+def test_synthesize_refuses_in_plain_words(words, message, capsys):
     assert status_of("synthesize", *words) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 STOPPED = """

@@ -106,7 +106,7 @@ def test_all_of_them_are_named_at_once():
 def test_in_a_sweep_a_comma_separates_paths(value, paths):
     (sweep,) = overrides.parse_overrides(overrides.quote_overrides([f"init.dense={value}"], sweep=True))
     values = overrides.parse_overrides([f"init.dense={value}" for value in overrides.sweep_values(sweep)])
-    assert [str(one.value()) if one.value() is not None else "null" for one in values] == paths
+    assert [str(override.value()) if override.value() is not None else "null" for override in values] == paths
 
 
 def test_a_job_of_another_sweep_is_no_two_values():

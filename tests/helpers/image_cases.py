@@ -131,8 +131,8 @@ def tiffs():
         float32 = (GREY / 255).astype(np.float32)
         yield f"tiff {name} float", Case(tiff(float32, kind=3, order=order), float32)
         yield f"tiff {name} float white is 0", Case(tiff(1 - float32, photometric=0, kind=3, order=order), float32)
-        one = tiff(PACKED, bits=1, shape=GREY.shape, order=order)
-        yield f"tiff {name} 1", Case(one, BLACK)
+        image = tiff(PACKED, bits=1, shape=GREY.shape, order=order)
+        yield f"tiff {name} 1", Case(image, BLACK)
         for number, obeyed in UPRIGHT.items():
             more = orientation(number) + resolution([19685, 100], [19685, 100], 3)
             turned = tiff(wide(1023), more=more, order=order)

@@ -48,6 +48,6 @@ def arrays_of(run_dir, step):
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)}
 
 
-def same_bits(one, other):
-    assert one.keys() == other.keys() and len(one) > 20
-    return all(a.tobytes() == other[name].tobytes() for name, a in one.items())
+def same_bits(arrays, other):
+    assert arrays.keys() == other.keys() and len(arrays) > 20
+    return all(a.tobytes() == other[name].tobytes() for name, a in arrays.items())

@@ -38,8 +38,8 @@ def test_the_size_after_resampling():
     assert image.to_ppi(grey, 500, 250).shape == (150, 140)
     assert image.to_ppi(grey, 569, 250).shape == (131, 123)
     assert image.to_ppi(grey, 250, 250) is grey
-    for ppi, target, said in ((2500, 100, "too small"), (200, 50000, "too large")):
-        with pytest.raises(image.ImageError, match=said):
+    for ppi, target, message in ((2500, 100, "too small"), (200, 50000, "too large")):
+        with pytest.raises(image.ImageError, match=message):
             image.to_ppi(grey, ppi, target)
 
 

@@ -64,12 +64,12 @@ def test_floating_point(tmp_path, dtype, full):
 
 
 @pytest.mark.parametrize(
-    "value, said", [(np.nan, "not finite"), (np.inf, "not finite"), (-9, "neither"), (1e9, "neither")]
+    "value, message", [(np.nan, "not finite"), (np.inf, "not finite"), (-9, "neither"), (1e9, "neither")]
 )
-def test_floating_point_that_is_no_image(tmp_path, value, said):
+def test_floating_point_that_is_no_image(tmp_path, value, message):
     values = (GREY / 255).astype(np.float32)
     values[7, 7] = value
-    with pytest.raises(image.ImageError, match=said):
+    with pytest.raises(image.ImageError, match=message):
         read(tmp_path, tiff(values, kind=3))
 
 
@@ -145,7 +145,7 @@ def test_grey_with_transparency(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content, said",
+    "content, message",
     [
         (pillow(Image.fromarray(GREY).convert("RGB").convert("CMYK"), "JPEG"), "4 channels"),
         (pillow(Image.fromarray(GREY).convert("RGB").convert("CMYK"), "TIFF"), "CMYK"),
@@ -159,8 +159,8 @@ def test_grey_with_transparency(tmp_path):
         (b"II+\0" + bytes(60), "BigTIFF"),
     ],
 )
-def test_what_is_not_supported_says_so(tmp_path, content, said):
-    with pytest.raises(image.ImageError, match=f"print: .*{said}"):
+def test_what_is_not_supported_says_so(tmp_path, content, message):
+    with pytest.raises(image.ImageError, match=f"print: .*{message}"):
         read(tmp_path, content)
 
 

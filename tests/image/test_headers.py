@@ -108,8 +108,8 @@ def test_a_truncated_file_is_refused_by_name(tmp_path, ending, share):
     content = encoded(GREY, ending)
     path = tmp_path / f"a{ending}"
     path.write_bytes(content[: int(share * len(content))])
-    said = "is truncated" if share > 0.1 else ""
-    with pytest.raises(image.ImageError, match=f"{path}: .*{said}"):
+    message = "is truncated" if share > 0.1 else ""
+    with pytest.raises(image.ImageError, match=f"{path}: .*{message}"):
         image.read(path)
 
 

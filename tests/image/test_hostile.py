@@ -31,11 +31,11 @@ for path in sys.argv[1:]:
     try:
         grey = image.read_grey(path)
         assert grey.dtype == np.uint8 and grey.ndim == 2 and grey.flags.c_contiguous, path
-        said = "image"
+        message = "image"
     except image.ImageError as error:
         assert str(error).startswith(path + ": "), error
-        said = str(error)[len(path) + 2:]
-    print(json.dumps([path, said, time.monotonic() - started, peak() - before]), flush=True)
+        message = str(error)[len(path) + 2:]
+    print(json.dumps([path, message, time.monotonic() - started, peak() - before]), flush=True)
 """
 
 
@@ -120,8 +120,8 @@ def mutations(rng: np.random.Generator, each: int) -> dict[str, bytes]:
     grey = cv2.resize(print_like()[0], (60, 64))
     files = {}
     for ending in (".png", ".tif", ".bmp", ".jpg", ".pgm"):
-        whole = np.frombuffer(encoded(grey, ending), np.uint8)
-        sources = [whole] + ([np.frombuffer(tiff(grey), np.uint8)] if ending == ".tif" else [])
+        original = np.frombuffer(encoded(grey, ending), np.uint8)
+        sources = [original] + ([np.frombuffer(tiff(grey), np.uint8)] if ending == ".tif" else [])
         for n in range(each):
             content = sources[n % len(sources)].copy()
             reach = min(len(content), 200) if n % 2 else len(content)
@@ -141,7 +141,7 @@ def mutations(rng: np.random.Generator, each: int) -> dict[str, bytes]:
 
 
 def read_apart(folder: Path, files: dict[str, bytes]) -> list[tuple[str, str, float, int]]:
-    """(name, "image" or what the error said, s, MB above the start) of each file, read by one process of its own."""
+    """(name, "image" or the error's message, s, MB above the start) of each file, read by one process of its own."""
     for name, content in files.items():
         (folder / name).write_bytes(content)
     done = subprocess.run(
@@ -165,7 +165,7 @@ def test_malformed_files_are_refused_or_read_and_nothing_else(tmp_path):
     read = read_apart(tmp_path, claimed | mutated)
     assert max(seconds for _, _, seconds, _ in read) < 3
     assert max(growth for *_, growth in read) < GROWTH
-    images = {name for name, said, *_ in read if said == "image"}
+    images = {name for name, message, *_ in read if message == "image"}
     # A tag turned to the value it had, or one without a meaning here. A damaged EXIF block leaves an image whole.
     assert all(name.startswith(("tag", "loop", "count0", "exif")) for name in images & set(claimed))
     assert {name for name in claimed if name.startswith("exif")} <= images
@@ -175,11 +175,11 @@ def test_malformed_files_are_refused_or_read_and_nothing_else(tmp_path):
 def test_any_exif_block_is_read_within_its_bounds():
     rng = np.random.default_rng(1)
     more = [(274, 3, [6]), (282, 5, [500, 1]), (283, 5, [500, 1]), (296, 3, [2])]
-    whole = np.frombuffer(tiff(np.zeros((1, 1), np.uint8), more=more), np.uint8)
-    assert read_exif(b"Exif\0\0" + whole.tobytes()) == read_exif(whole.tobytes()) == Exif(6, 500, 500, 2)
+    content = np.frombuffer(tiff(np.zeros((1, 1), np.uint8), more=more), np.uint8)
+    assert read_exif(b"Exif\0\0" + content.tobytes()) == read_exif(content.tobytes()) == Exif(6, 500, 500, 2)
     read = set()
     for n in range(3000):
-        block = whole.copy()
+        block = content.copy()
         block[rng.integers(8, len(block), rng.integers(1, 8))] = rng.integers(0, 256)
         block = block[: rng.integers(0, len(block))] if n % 3 == 2 else block
         exif = read_exif(b"Exif\0\0" + block.tobytes())

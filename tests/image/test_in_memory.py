@@ -53,8 +53,12 @@ def test_arrays_that_are_not_plain():
     np.testing.assert_array_equal(grey_of(np.ma.masked_array(GREY)), GREY)
     with pytest.raises(image.ImageError, match=r"masked array; .*filled\(255\)"):
         image.scan_of(np.ma.masked_array(GREY, GREY < 100))
-    for array, said in ((GREY.astype(complex), "complex"), (GREY.astype(object), "object"), (GREY.astype(str), "<U")):
-        with pytest.raises(image.ImageError, match=f"pixels of type {said}"):
+    for array, message in (
+        (GREY.astype(complex), "complex"),
+        (GREY.astype(object), "object"),
+        (GREY.astype(str), "<U"),
+    ):
+        with pytest.raises(image.ImageError, match=f"pixels of type {message}"):
             image.scan_of(array)
 
 
@@ -88,7 +92,7 @@ def test_every_mode_of_pillow(picture, off):
 
 
 @pytest.mark.parametrize(
-    "shown, said",
+    "shown, message",
     [
         (PICTURE.convert("RGB").convert("CMYK"), "mode CMYK; convert"),
         (Image.new("LAB", (80, 96)), "mode LAB; convert"),
@@ -98,8 +102,8 @@ def test_every_mode_of_pillow(picture, off):
         (opened(encoded(np.dstack([WIDE // 64] * 3), ".png")), "reach 3 of 255: .* give the path, or an array"),
     ],
 )
-def test_what_pillow_cannot_bring_in_is_refused(shown, said):
-    with pytest.raises(image.ImageError, match=said):
+def test_what_pillow_cannot_bring_in_is_refused(shown, message):
+    with pytest.raises(image.ImageError, match=message):
         image.scan_of(shown)
 
 

@@ -11,9 +11,9 @@ from tests.helpers.images import encoded, print_like
 GREY = print_like()[0]
 
 
-def refused(path, said):
+def refused(path, message):
     started = time.monotonic()
-    with pytest.raises(image.ImageError, match=said) as caught:
+    with pytest.raises(image.ImageError, match=message) as caught:
         image.read(path)
     assert str(caught.value).startswith(f"{path}: ") and time.monotonic() - started < 2
 
@@ -28,14 +28,14 @@ def test_a_scan(tmp_path):
 
 def test_missing_empty_blank_and_tiny(tmp_path):
     refused(tmp_path / "none.png", "cannot be read")
-    for name, content, said in (
+    for name, content, message in (
         ("empty.png", b"", "empty"),
         ("blank.png", encoded(np.full((64, 64), 255, np.uint8), ".png"), "blank"),
         ("tiny.png", encoded(np.eye(8, dtype=np.uint8), ".png"), "too small"),
         ("letter.tif", b"not an image at all", "not an image"),
     ):
         (tmp_path / name).write_bytes(content)
-        refused(tmp_path / name, said)
+        refused(tmp_path / name, message)
 
 
 def test_folders_pipes_devices_and_odd_names(tmp_path):

@@ -30,17 +30,17 @@ def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "width, height, said", [(65535, 65535, "too large"), (0, 300, "too small"), (8, 9, "too small")]
+    "width, height, message", [(65535, 65535, "too large"), (0, 300, "too small"), (8, 9, "too small")]
 )
-def test_a_size_is_refused_before_the_decoder_sees_it(tmp_path, monkeypatch, width, height, said):
+def test_a_size_is_refused_before_the_decoder_sees_it(tmp_path, monkeypatch, width, height, message):
     monkeypatch.setattr(wsq_file.subprocess, "run", None)
     (tmp_path / "a.wsq").write_bytes(wsq_start(b"", width, height))
-    with pytest.raises(image.ImageError, match=said):
+    with pytest.raises(image.ImageError, match=message):
         image.read(tmp_path / "a.wsq")
 
 
 @pytest.mark.parametrize(
-    "script, said",
+    "script, message",
     [
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "status -11"),
         ("import time; time.sleep(60)", "did not end"),
@@ -48,14 +48,14 @@ def test_a_size_is_refused_before_the_decoder_sees_it(tmp_path, monkeypatch, wid
         ("import sys; print('first\\nlast', file=sys.stderr); sys.exit(3)", "damaged .last."),
     ],
 )
-def test_what_the_decoder_does_to_its_process_is_one_files_error(tmp_path, monkeypatch, script, said):
+def test_what_the_decoder_does_to_its_process_is_one_files_error(tmp_path, monkeypatch, script, message):
     worker = tmp_path / "worker.py"
     worker.write_text(script)
     monkeypatch.setattr(wsq_file, "WORKER", worker)
     monkeypatch.setattr(wsq_file, "TIME_LIMIT", 1)
     monkeypatch.setattr(wsq_file.importlib.util, "find_spec", lambda name: True)
     (tmp_path / "a.wsq").write_bytes(wsq_start(b""))
-    with pytest.raises(image.ImageError, match=f"a.wsq: .*{said}"):
+    with pytest.raises(image.ImageError, match=f"a.wsq: .*{message}"):
         image.read(tmp_path / "a.wsq")
 
 

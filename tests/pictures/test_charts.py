@@ -53,8 +53,8 @@ def test_a_threshold_beyond_the_scores_and_a_missing_kind(texts):
 
 
 def test_the_same_chart_is_the_same_to_the_last_bit():
-    one, other = (score_chart(COUNTS, 0.5, "EER", ["heading"], "score") for _ in range(2))
-    assert one.tobytes() == other.tobytes()
+    chart, other = (score_chart(COUNTS, 0.5, "EER", ["heading"], "score") for _ in range(2))
+    assert chart.tobytes() == other.tobytes()
 
 
 def test_names_are_names_and_long_lines_are_broken(texts):

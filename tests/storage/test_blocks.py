@@ -37,14 +37,14 @@ def run(blocks, work, count=10, progress=None):
 
 def test_nothing_is_made_twice(blocks, capsys):
     first, again = Work(), Work()
-    one = run(blocks, first)
-    assert first.asked == list(range(10)) and one["square"].shape == (10, 2, 2)
+    arrays = run(blocks, first)
+    assert first.asked == list(range(10)) and arrays["square"].shape == (10, 2, 2)
     progress = Progress("working", 10)
     other = run(blocks, again, progress=progress)
     assert again.asked == []
     for name in KINDS:
-        np.testing.assert_array_equal(one[name], other[name])
-        assert one[name].dtype == other[name].dtype == np.dtype(KINDS[name].dtype)
+        np.testing.assert_array_equal(arrays[name], other[name])
+        assert arrays[name].dtype == other[name].dtype == np.dtype(KINDS[name].dtype)
 
 
 def test_what_is_left_is_what_the_time_is_told_of(blocks, capsys, monkeypatch):
@@ -116,12 +116,12 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_damaged_block_is_made_again_and_never_believed(blocks, name):
-    one = run(blocks, Work())
+    arrays = run(blocks, Work())
     blocks.path(1).write_bytes(HOSTILE[name])
     with pytest.raises(DataError, match="00001.npz: damaged, or no block"):
         list(blocks.read_all(10))
     work = Work()
-    np.testing.assert_array_equal(run(blocks, work)["number"], one["number"])
+    np.testing.assert_array_equal(run(blocks, work)["number"], arrays["number"])
     assert work.asked == [4, 5, 6, 7] and len(list(blocks.read_all(10))) == 3
 
 

@@ -32,9 +32,9 @@ def test_what_was_written_is_read(cache, tmp_path):
 def test_no_flipped_bit_gets_through(cache, tmp_path, capsys):
     cache.write("x", a=np.arange(40, dtype=np.int8))
     path = tmp_path / "cache" / "kind-x.npz"
-    whole = bytearray(path.read_bytes())
-    for place in range(len(whole)):
-        damaged = bytearray(whole)
+    content = bytearray(path.read_bytes())
+    for place in range(len(content)):
+        damaged = bytearray(content)
         damaged[place] ^= 1 << (place % 8)
         path.write_bytes(damaged)
         arrays = cache.read("x")  # some bits of a zip mean nothing
@@ -63,8 +63,8 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(cache, tmp_path, monk
 
     monkeypatch.setattr(np, "load", refused)
     assert cache.read("x") is None
-    said = capsys.readouterr().err
-    assert "kind-x.npz: cannot be read (Permission denied" in said and "damaged" not in said
+    output = capsys.readouterr().err
+    assert "kind-x.npz: cannot be read (Permission denied" in output and "damaged" not in output
 
 
 def test_arrays_under_another_name_or_shape_are_damage(cache, tmp_path):

@@ -75,8 +75,8 @@ def test_a_diverging_sweep_job_does_not_keep_the_next_from_running(overrides, tm
 @pytest.mark.parametrize("typo", ["dense.temprature=1,2", "+dense.temprature=1", "dense.temprature=1"])
 def test_a_typing_error_in_a_sweep_is_one_line(typo, tmp_path):
     ended = ran("-m", "ifvit", "train", "-m", "seed=1,2", typo, cwd=tmp_path)
-    said = ["error: dense.temprature: unknown key; did you mean dense.temperature?"]
-    assert ended.returncode == 2 and ended.stderr.splitlines() == said
+    lines = ["error: dense.temprature: unknown key; did you mean dense.temperature?"]
+    assert ended.returncode == 2 and ended.stderr.splitlines() == lines
     assert list(tmp_path.iterdir()) == []
 
 
