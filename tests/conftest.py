@@ -17,6 +17,7 @@ from tests.helpers.runs import TINY, TINY_MATCHER
 
 # Read by JAX when it is imported, here and in the processes that tests start. Most of a small run's time is
 # compilation; what one test compiled, the next one finds.
+assert "jax" not in sys.modules, "JAX was imported before its settings: nothing that this file imports may import it"
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # else this is one of several workers
     _compiled = tempfile.TemporaryDirectory(prefix="ifvit-tests-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name

@@ -1,9 +1,4 @@
-"""Overrides of runs of a few seconds, and the arrays that they save."""
-
-import jax
-import numpy as np
-
-from ifvit.storage import checkpoint
+"""Overrides of runs of a few seconds."""
 
 # The smallest run that has all its parts: 4x4 cells, four drawn fingers, a network of a few thousand weights. Leave its
 # number of steps alone: another one is another schedule, and so another program to compile.
@@ -38,16 +33,3 @@ FINE = (
     "dense.use_loftr=true",
     "loss.fine_matches=8",
 )
-
-
-def arrays_of(run_dir, step):
-    """Every array of a saved state, by name."""
-    manager = checkpoint.Checkpoints(run_dir)._latest
-    arrays = manager.restore(step)
-    manager.close()
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)}
-
-
-def same_bits(arrays, other):
-    assert arrays.keys() == other.keys() and len(arrays) > 20
-    return all(a.tobytes() == other[name].tobytes() for name, a in arrays.items())

@@ -9,7 +9,7 @@ import pytest
 
 from ifvit.storage import checkpoint
 from tests.helpers.places import REPOSITORY
-from tests.helpers.runs import arrays_of, same_bits
+from tests.helpers.states import arrays_of, same_bits
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,8 @@ from ifvit.training import loop
 from ifvit.training.log import NotFiniteError
 from ifvit.training.loop import train
 from ifvit.training.run_dir import RunDirError
-from tests.helpers.runs import FINE, arrays_of, same_bits
+from tests.helpers.runs import FINE
+from tests.helpers.states import arrays_of, same_bits
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,8 @@ from ifvit.training.loop import train
 from ifvit.training.matcher_stage import MatcherStage, _resolution_note, draw_scores, score_figures
 from ifvit.training.matcher_step import CLASSES, new_classes, renew_classes
 from ifvit.training.run_dir import RunDirError
-from tests.helpers.runs import TINY_MATCHER, arrays_of, same_bits
+from tests.helpers.runs import TINY_MATCHER
+from tests.helpers.states import arrays_of, same_bits
 
 pytestmark = pytest.mark.slow
 
