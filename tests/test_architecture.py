@@ -47,6 +47,7 @@ def module_name(path: Path) -> str:
 
 
 MODULES = {module_name(path): path for path in [REPOSITORY / "train.py", *sorted((REPOSITORY / "ifvit").rglob("*.py"))]}
+TESTS = sorted((REPOSITORY / "tests").rglob("*.py"))
 SOURCES = {name: path.read_text() for name, path in MODULES.items()}
 
 
@@ -133,9 +134,18 @@ def names_in(source: str) -> set[str]:
     return names
 
 
+def not_words(source: str, words: set[str] = NOT_WORDS) -> set[str]:
+    return {name for name in names_in(source) if name.strip("_").lower() in words}
+
+
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_a_name_is_a_noun(module):
-    assert {name for name in names_in(SOURCES[module]) if name.strip("_").lower() in NOT_WORDS} == set()
+    assert not_words(SOURCES[module]) == set()
+
+
+@pytest.mark.parametrize("file", [path.relative_to(REPOSITORY / "tests") for path in TESTS], ids=str)
+def test_a_name_in_the_tests_is_a_noun(file):
+    assert not_words((REPOSITORY / "tests" / file).read_text(), NOT_WORDS | {"laid", "judge", "peers"}) == set()
 
 
 @pytest.mark.parametrize(
@@ -143,4 +153,4 @@ def test_a_name_is_a_noun(module):
                "class A:\n    made: int", "for nobody in x: ..."],
 )  # fmt: skip
 def test_a_name_that_is_no_noun_is_seen(source):
-    assert any(name.lower() in NOT_WORDS for name in names_in(source))
+    assert not_words(source) != set()

@@ -34,14 +34,22 @@ def comparer(cache):
 def prints_alone():
     """A finger twice, and another one; no network looks at them."""
     shown = drawn(finger(3)), drawn(finger(3), TO_A, disc(140, 148, 125)), drawn(finger(5))
-    return [Print(one) for one in shown]
+    return [Print(print_) for print_ in shown]
 
 
 def same(found, other):
     """Whether two comparisons agree to the last bit."""
     leaves = [
-        jax.tree.leaves((one.alignment.elastic, one.alignment.agreement, one.evidence, one.score, one.module2_result))
-        for one in (found, other)
+        jax.tree.leaves(
+            (
+                compared.alignment.elastic,
+                compared.alignment.agreement,
+                compared.evidence,
+                compared.score,
+                compared.module2_result,
+            )
+        )
+        for compared in (found, other)
     ]
     return all(np.array_equal(*pair) for pair in zip(*leaves, strict=True))
 
@@ -116,12 +124,12 @@ def test_many_are_as_one_in_any_company(of_run, seen):
     batches = of_run.by(2)
     found = list(batches.compare_many(pairs))
     turned = list(batches.compare_many(pairs[::-1]))[::-1]
-    for pair, one, again in zip(pairs, found, turned, strict=True):
-        assert same(one, again)
+    for pair, compared, again in zip(pairs, found, turned, strict=True):
+        assert same(compared, again)
         alone = of_run.compare(*pair)
-        assert one.score == pytest.approx(alone.score, abs=1e-3)
-        assert one.module2_result.score == pytest.approx(alone.module2_result.score, abs=1e-3)
-        assert one.alignment.source is alone.alignment.source
+        assert compared.score == pytest.approx(alone.score, abs=1e-3)
+        assert compared.module2_result.score == pytest.approx(alone.module2_result.score, abs=1e-3)
+        assert compared.alignment.source is alone.alignment.source
 
 
 def test_prints_of_any_size_share_a_batch(of_run, seen, prints):

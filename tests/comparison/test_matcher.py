@@ -51,9 +51,9 @@ def test_many_are_compared_in_batches_each_image_read_once(matcher, files, tmp_p
     (tmp_path / "damaged.png").write_bytes(b"damaged")
     grey = cv2.imread(str(files[0]), 0)
     pairs = [(files[0], files[1]), (files[0], files[0]), (tmp_path / "damaged.png", files[0]), (grey, files[1])]
-    made = list(matcher.compare_many(pairs, (250, 260)))
-    assert matcher.batches == [2, 1] and isinstance(made[2], ImageError) and "damaged.png" in str(made[2])
-    assert (made[0].name_a, made[3].name_a) == (str(files[0]), "A") and made[0].print_b.of_ridges.ppi == 260
+    results = list(matcher.compare_many(pairs, (250, 260)))
+    assert matcher.batches == [2, 1] and isinstance(results[2], ImageError) and "damaged.png" in str(results[2])
+    assert (results[0].name_a, results[3].name_a) == (str(files[0]), "A") and results[0].print_b.of_ridges.ppi == 260
     assert read == [250, 260, 260, 260, 250, 260]
 
 
@@ -109,7 +109,7 @@ def test_a_pillow_image_is_compared_as_its_file(matcher, tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "pixels, said",
+    "pixels, message",
     [
         (np.full((64, 64), 7, np.uint8), "blank"),
         (np.zeros((4, 4), np.uint8), "too small"),
@@ -121,19 +121,19 @@ def test_a_pillow_image_is_compared_as_its_file(matcher, tmp_path, name):
         (np.broadcast_to(np.uint8(1), (20000, 20000)), "too large"),
     ],
 )
-def test_what_is_no_image_is_refused(matcher, files, pixels, said):
-    with pytest.raises(ImageError, match=said):
+def test_what_is_no_image_is_refused(matcher, files, pixels, message):
+    with pytest.raises(ImageError, match=message):
         scan_of(pixels)
     if not isinstance(pixels, str):
-        with pytest.raises(ImageError, match=f"image B: .*{said}"):
+        with pytest.raises(ImageError, match=f"image B: .*{message}"):
             matcher.compare(files[0], pixels)
 
 
 class Answers:
     """In place of a loaded matcher."""
 
-    def __init__(self, made):
-        self.compare = lambda a, b, ppi: made
+    def __init__(self, result):
+        self.compare = lambda a, b, ppi: result
 
 
 def status_of(*argv):
@@ -146,16 +146,16 @@ def status_of(*argv):
 
 @pytest.mark.parametrize("mean", [0.9, 0.3])
 def test_the_command_answers_draws_and_ends_with_0(mean, files, tmp_path, capsys, monkeypatch):
-    made = comparison(found(mean, paired=2 if mean < 0.5 else 12, alone=8))
+    result = comparison(found(mean, paired=2 if mean < 0.5 else 12, alone=8))
     asked = []
-    monkeypatch.setattr(ifvit, "load", lambda run_dir, score: asked.append((run_dir, score)) or Answers(made))
+    monkeypatch.setattr(ifvit, "load", lambda run_dir, score: asked.append((run_dir, score)) or Answers(result))
     picture = tmp_path / "pair.png"
     assert status_of("compare", *files, "--picture", picture) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith(made.decision()) and f"look at  {picture}" in shown and picture.exists()
+    assert shown.startswith(result.decision()) and f"look at  {picture}" in shown and picture.exists()
     assert status_of("compare", *files, "--json", "--fmr", "0.001", "--run", "x", "--score", "cosines") == 0
     tree = json.loads(capsys.readouterr().out)
-    assert tree["decided_at_fmr"] == 0.001 and tree["score"] == round(made.score, 4)
+    assert tree["decided_at_fmr"] == 0.001 and tree["score"] == round(result.score, 4)
     assert [(str(run), score) for run, score in asked] == [("None", "fused"), ("x", "cosines")]
 
 
@@ -167,29 +167,29 @@ def test_a_name_that_is_no_text_is_printed_all_the_same(files, tmp_path, capsys,
 
 
 def test_the_picture_answers_at_the_fmr_that_was_asked_for(files, tmp_path, monkeypatch):
-    made, drawn = comparison(found(0.9)), []
+    result, drawn = comparison(found(0.9)), []
 
-    class Kept(type(made)):
+    class Kept(type(result)):
         def picture(self, fmr=0.01, day=None):
             drawn.append((fmr, day))
             return np.zeros((8, 8, 3), np.uint8)
 
-    kept = Kept(**{field.name: getattr(made, field.name) for field in dataclasses.fields(made)})
+    kept = Kept(**{field.name: getattr(result, field.name) for field in dataclasses.fields(result)})
     monkeypatch.setattr(ifvit, "load", lambda run_dir, score: Answers(kept))
     assert status_of("compare", *files, "--fmr", "0.001", "--picture", tmp_path / "pair.png") == 0
     assert drawn == [(0.001, None)]
 
 
 def test_where_too_little_is_seen_the_status_is_1(files, capsys, monkeypatch):
-    made = comparison(found(0.3, paired=2, alone=14))
-    ridges = made.print_a.of_ridges
-    empty = made.print_a._replace(of_ridges=ridges._replace(ridges=np.zeros_like(ridges.ridges)))
-    monkeypatch.setattr(ifvit, "load", lambda run_dir, score: Answers(dataclasses.replace(made, print_a=empty)))
+    result = comparison(found(0.3, paired=2, alone=14))
+    ridges = result.print_a.of_ridges
+    empty = result.print_a._replace(of_ridges=ridges._replace(ridges=np.zeros_like(ridges.ridges)))
+    monkeypatch.setattr(ifvit, "load", lambda run_dir, score: Answers(dataclasses.replace(result, print_a=empty)))
     assert status_of("compare", *files) == 1 and capsys.readouterr().out.startswith("cannot say: A shows 0 mm2")
 
 
 def test_what_the_command_refuses(runs, files, tmp_path, capsys):
-    for wrong, said in (
+    for wrong, message in (
         (["compare", "no\n\x1b[2Jwhere.png", files[0]], "error: no??[2Jwhere.png: cannot be read"),
         (["compare", *files, "--run", tmp_path], "no run directory"),
         (["compare", *files, "--score", "cosines"], "--score cosines: these are cosines of Module 2's vectors, and"),
@@ -198,7 +198,7 @@ def test_what_the_command_refuses(runs, files, tmp_path, capsys):
         (["compare", *files, "--picture", tmp_path], "is a folder"),
         (["compare", *files, "--fmr", "2"], "expected a rate"),
     ):
-        assert status_of(*wrong) == 2 and said in capsys.readouterr().err
+        assert status_of(*wrong) == 2 and message in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -265,9 +265,9 @@ def test_a_matcher_tells_what_it_is(matcher, files, runs):
 
 def test_prints_are_registered_without_module_2(matcher, files, monkeypatch):
     monkeypatch.setattr(matcher.comparer, "align_many", lambda pairs: iter([found() for _ in pairs]))
-    made = matcher.register(*files)
+    registration = matcher.register(*files)
     assert matcher.batches == []
-    assert repr(made) == f"<Registration of {files[0]} and {files[1]}: registered>"
-    assert made.pair.name_a == str(files[0])
+    assert repr(registration) == f"<Registration of {files[0]} and {files[1]}: registered>"
+    assert registration.pair.name_a == str(files[0])
     with pytest.raises(ImageError, match="nowhere.png"):
         matcher.register(files[0], "nowhere.png")

@@ -63,8 +63,8 @@ def scan(finger):
 @pytest.mark.parametrize("finder", [Enhancement.none, Enhancement.gabor])
 def test_the_ridges_lie_on_the_canvas_to_the_pixel(scan, enhancer, ppi, target, finder):
     """Of a clean print the enhanced ridges are the canvas's own: no shift of them agrees as well as none."""
-    made = matcher_print(scan, ppi, model(finder, target), enhancer(Enhancement.gabor))
-    canvas, lines = made
+    views = matcher_print(scan, ppi, model(finder, target), enhancer(Enhancement.gabor))
+    canvas, lines = views
     assert canvas.grey.shape == lines.shape == (320, 280) and lines.dtype == np.uint8
     assert (lines[~canvas.ridges] == WHITE).all() and lines[canvas.ridges].min() < 60
     rows, cols = (np.flatnonzero(canvas.ridges.any(axis)) for axis in (1, 0))
@@ -93,8 +93,8 @@ def test_the_canvas_is_that_of_module_1_whatever_draws_the_ridges(scan, enhancer
     if finder is not Enhancement.none:
         (ridges,) = enhancer(finder).ridges_many([scan.grey], [500])
     wanted = image.canvas_of(scan, ridges, 500, trained.ppi, *trained.frame)
-    for one, other in zip(canvas, wanted, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for found, expected in zip(canvas, wanted, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_many_are_each_and_what_cannot_be_used_is_said_in_its_place(scan, finger, enhancer, monkeypatch):
@@ -104,13 +104,13 @@ def test_many_are_each_and_what_cannot_be_used_is_said_in_its_place(scan, finger
     scans = [scan, Scan(flat, None, False), Scan(finger.worn, 450.0, False), scan, scan]
     ppis = [500, 500, None, 5, None]
     gabor, trained = enhancer(Enhancement.gabor), model(Enhancement.gabor)
-    made = list(matcher_prints(iter(scans), iter(ppis), trained, gabor))
-    assert "no ridges" in str(made[1]) and "larger than a hand" in str(made[3])
-    assert made[2].canvas.ppi == 450 and made[4].canvas.ppi == 500
+    views = list(matcher_prints(iter(scans), iter(ppis), trained, gabor))
+    assert "no ridges" in str(views[1]) and "larger than a hand" in str(views[3])
+    assert views[2].canvas.ppi == 450 and views[4].canvas.ppi == 500
     for k in (0, 2, 4):
         alone = matcher_print(scans[k], ppis[k], trained, gabor)
-        np.testing.assert_array_equal(made[k].enhanced, alone.enhanced)
-        np.testing.assert_array_equal(made[k].canvas.grey, alone.canvas.grey)
+        np.testing.assert_array_equal(views[k].enhanced, alone.enhanced)
+        np.testing.assert_array_equal(views[k].canvas.grey, alone.canvas.grey)
     for k in (1, 3):
         with pytest.raises(ImageError):
             matcher_print(scans[k], ppis[k], trained, gabor)

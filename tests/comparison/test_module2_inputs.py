@@ -1,4 +1,4 @@
-"""What Module 2 sees of a laid pair: the enhanced overlap, and a box of the prints about its middle."""
+"""What Module 2 sees of an aligned pair: the enhanced overlap, and a box of the prints about its middle."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,21 +15,21 @@ STRIDE = 16
 def blobs(count=4, height=128, width=112):
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:height, :width]
-    made = []
+    masks = []
     for _ in range(count):
         row, column, radius = rng.uniform(20, height - 20), rng.uniform(20, width - 20), rng.uniform(12, 50)
-        made.append((y - row) ** 2 + (x - column) ** 2 < radius**2)
-    return np.stack(made)
+        masks.append((y - row) ** 2 + (x - column) ** 2 < radius**2)
+    return np.stack(masks)
 
 
-def laid(overlap):
+def aligned_pair(overlap):
     images = np.random.default_rng(1).uniform(0.1, 1, (4, *overlap.shape)).astype(np.float32)
     return BranchImages(*map(jnp.array, images), jnp.array(overlap))
 
 
 def test_the_global_branch_sees_the_enhanced_overlap_and_0_outside():
     overlap = blobs()
-    pair = laid(overlap)
+    pair = aligned_pair(overlap)
     of_global, _, _ = branch_inputs(pair, STRIDE)
     for seen, enhanced in ((of_global.image_a, pair.enhanced_a), (of_global.image_b, pair.enhanced_b)):
         np.testing.assert_array_equal(np.asarray(seen)[~overlap], 0)
@@ -43,13 +43,13 @@ def test_the_local_box_is_about_the_overlaps_middle():
     box = local_box(jnp.array(overlap))
     for k, mask in enumerate(overlap):
         row, column = np.argwhere(mask).mean(0)
-        wanted = [int(np.clip(round(at - 89 / 2), 0, whole - 90)) for at, whole in ((row, 128), (column, 112))]
+        wanted = [int(np.clip(round(at - 89 / 2), 0, side - 90)) for at, side in ((row, 128), (column, 112))]
         assert [int(box.top[k]), int(box.left[k])] == wanted
     assert len(set(box.top.tolist())) > 10 and {0, 38} <= set(box.top.tolist())  # some at either end of the frame
 
 
 def test_the_local_branch_sees_the_prints_themselves_padded_to_the_stride():
-    pair = laid(blobs())
+    pair = aligned_pair(blobs())
     _, of_local, box = branch_inputs(pair, STRIDE)
     assert of_local.image_a.shape == (4, 96, 96) and of_local.mask.shape == of_local.cells.shape == (4, 6, 6)
     for k in range(4):
@@ -66,7 +66,7 @@ def test_the_local_branch_sees_the_prints_themselves_padded_to_the_stride():
 @pytest.mark.parametrize("stride", [8, 16])
 def test_a_cell_is_real_where_its_pixel_is(stride):
     """A cell stands for the pixel at its upper left, which padding to the next multiple never takes away."""
-    _, of_local, _ = branch_inputs(laid(blobs()), stride)
+    _, of_local, _ = branch_inputs(aligned_pair(blobs()), stride)
     side = -(-90 // stride)
     assert of_local.mask.shape == of_local.cells.shape == (4, side, side)
     np.testing.assert_array_equal(of_local.mask, np.arange(side)[:, None] * stride * np.ones((4, 1, side)) < 90)
@@ -74,13 +74,13 @@ def test_a_cell_is_real_where_its_pixel_is(stride):
 
 def test_an_empty_overlap_is_answered():
     """There is no such pair in use, but a batch's padding must be numbers."""
-    of_global, of_local, box = branch_inputs(laid(np.zeros((1, 128, 112), bool)), STRIDE)
+    of_global, of_local, box = branch_inputs(aligned_pair(np.zeros((1, 128, 112), bool)), STRIDE)
     assert (of_global.image_a == 0).all() and (of_global.cells == 1).all() and (of_local.cells == 1).all()
     assert (int(box.top[0]), int(box.left[0])) == (0, 0)
 
 
 def test_a_frame_smaller_than_the_box_is_seen_whole():
-    pair = laid(np.ones((1, 64, 64), bool))
+    pair = aligned_pair(np.ones((1, 64, 64), bool))
     _, of_local, box = branch_inputs(pair, STRIDE)
     np.testing.assert_array_equal(of_local.image_a, pair.grey_a)
     assert (int(box.top[0]), int(box.left[0])) == (0, 0)
@@ -89,7 +89,7 @@ def test_a_frame_smaller_than_the_box_is_seen_whole():
 def test_where_the_overlap_lies_between_the_cells_all_count():
     overlap = np.zeros((1, 128, 112), bool)
     overlap[0, 3:9, 3:9] = True
-    of_global, _, _ = branch_inputs(laid(overlap), STRIDE)
+    of_global, _, _ = branch_inputs(aligned_pair(overlap), STRIDE)
     assert (of_global.cells == 1).all()
 
 

@@ -24,8 +24,8 @@ def near(picture, colour):
     return int((np.abs(picture.astype(int) - colour).sum(-1) < 30).sum())
 
 
-def pair_of(made):
-    return aligned_images(made.print_a.of_ridges, made.print_b.of_ridges, made.alignment)
+def pair_of(result):
+    return aligned_images(result.print_a.of_ridges, result.print_b.of_ridges, result.alignment)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_the_page_is_the_same_for_the_same_day(mates):
     assert (picture.shape != (other := mates.picture(day=date(2027, 1, 1))).shape) or (picture != other).any()
 
 
-def text_of(made, monkeypatch, **asked):
+def text_of(result, monkeypatch, **asked):
     """All that stands on a picture."""
     written, paragraph = [], captions.paragraph
 
@@ -55,12 +55,12 @@ def text_of(made, monkeypatch, **asked):
         return paragraph(text, *rest, **more)
 
     monkeypatch.setattr(captions, "paragraph", kept)
-    made.picture(day=DAY, **asked)
+    result.picture(day=DAY, **asked)
     return written
 
 
 def test_the_legend_is_true_of_different_fingers_too(mates, apart, monkeypatch):
-    legends = [{text for text in text_of(made, monkeypatch) if "meet" in text} for made in (mates, apart)]
+    legends = [{text for text in text_of(result, monkeypatch) if "meet" in text} for result in (mates, apart)]
     assert (
         legends[0]
         == legends[1]
@@ -97,16 +97,16 @@ def test_a_registration_is_drawn_with_its_reason(monkeypatch):
 
 @pytest.mark.parametrize(("kind", "style"), [("mates", marks.PAIRED), ("apart", marks.DOUBTFUL)])
 def test_a_paired_minutia_looks_sure_only_where_ridges_agree(kind, style, request, monkeypatch):
-    made, styles = request.getfixturevalue(kind), []
+    result, styles = request.getfixturevalue(kind), []
     monkeypatch.setattr(marks.Sheet, "minutiae", lambda sheet, minutiae, which, each: styles.append(list(each)))
     monkeypatch.setattr(marks.Sheet, "numbers", lambda sheet, points, colour: None)
-    made.picture(day=DAY)
+    result.picture(day=DAY)
     numbered = [each for each in styles if style in each]
     assert numbered == [[style] * 12] * 2  # in A and in B
 
 
 def test_the_grid_is_dashed_where_ridges_do_not_agree(mates, apart):
-    sure, unsure = (near(bent_grid(pair_of(made), 3.0), marks.ONLY_B) for made in (mates, apart))
+    sure, unsure = (near(bent_grid(pair_of(result), 3.0), marks.ONLY_B) for result in (mates, apart))
     assert sure > 2 * unsure > 0
 
 
@@ -119,10 +119,10 @@ def test_the_overlay_is_pale_outside_the_overlap(mates):
 
 def of_module_2(off, count=40):
     """A pair whose places lie `off` px apart once A is laid on B."""
-    made = pair_of(comparison(found(mean=0.9)))
+    pair = pair_of(comparison(found(mean=0.9)))
     y, x = np.divmod(np.arange(count), 8)
     in_b = np.stack([80.0 + 14 * x, 80.0 + 14 * y], axis=-1)
-    return made._replace(places=(made.alignment.to_a(in_b + off), in_b))
+    return pair._replace(places=(pair.alignment.to_a(in_b + off), in_b))
 
 
 def test_the_places_of_module_2_are_drawn_on_the_overlay(mates):

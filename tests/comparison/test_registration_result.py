@@ -56,13 +56,13 @@ def test_cosines_have_no_say(refused):
 
 @pytest.mark.parametrize("kind", ["registered", "refused"])
 def test_the_command(kind, request, tmp_path, monkeypatch, capsys):
-    made, picture = request.getfixturevalue(kind), tmp_path / "pair.png"
+    registration, picture = request.getfixturevalue(kind), tmp_path / "pair.png"
     asked = []
 
     class Matcher:
         def register(self, a, b, ppi):
             asked.append((str(a), str(b), ppi))
-            return made
+            return registration
 
     monkeypatch.setattr(ifvit, "load", lambda run_dir: Matcher())
     command = ["register", "a.png", "b.png", "--ppi", "500", "--json", "--picture", str(picture)]

@@ -21,11 +21,11 @@ MATES = found()
 OTHERS = found(mean=0.3, paired=2, alone=14)
 
 
-def small(made):
+def small(result):
     """The same where A shows nothing."""
-    shown = made.print_a.of_ridges
+    shown = result.print_a.of_ridges
     empty = shown._replace(ridges=np.zeros_like(shown.ridges))
-    return dataclasses.replace(made, print_a=made.print_a._replace(of_ridges=empty))
+    return dataclasses.replace(result, print_a=result.print_a._replace(of_ridges=empty))
 
 
 def of_run(compared=MATES, **changes):
@@ -33,8 +33,8 @@ def of_run(compared=MATES, **changes):
     canvas = Canvas(np.zeros((160, 160), np.uint8), np.ones((160, 160), bool), 0, 500.0, PpiFrom.given, left=-3)
     both = [shown._replace(of_networks=MatcherPrint(canvas, canvas.grey)) for shown in prints()]
     compared = compared._replace(module2_result=module2_result(), guesses=guesses())
-    made = comparison(compared, network_ppi=250.0, **changes)
-    return dataclasses.replace(made, print_a=both[0], print_b=both[1])
+    result = comparison(compared, network_ppi=250.0, **changes)
+    return dataclasses.replace(result, print_a=both[0], print_b=both[1])
 
 
 def test_without_a_run_synthetic_impostors_decide():
@@ -45,7 +45,7 @@ def test_without_a_run_synthetic_impostors_decide():
     assert mate.fmr < 0.001 and other.fmr > 0.01
     tree = other.to_dict(0.02)
     assert (tree["decision"], tree["decided_at_fmr"]) == (other.decision(0.02), 0.02)
-    assert [made.to_dict()["same_finger"] for made in (mate, other, small(other))] == [True, False, None]
+    assert [result.to_dict()["same_finger"] for result in (mate, other, small(other))] == [True, False, None]
     assert tree["decided_by"] == "4950 impostor pairs of synthetic fingers (protocol fvc)"
     assert tree["fmr"] == other.fmr and tree["calibration"]["impostors"] == 4950
     assert (
@@ -110,8 +110,8 @@ def test_cosines_are_decided_by_calibration_alone():
 
 
 def test_the_map_and_the_homography_are_in_the_images_pixels():
-    made = comparison(MATES)
-    tree = made.to_dict()
+    result = comparison(MATES)
+    tree = result.to_dict()
     assert json.loads(json.dumps(tree)) == tree and len(tree["map"]) > 30
     in_a, in_b = (np.array([point[side] for point in tree["map"]]) for side in "ab")
     np.testing.assert_allclose(TO_A(in_b), in_a, atol=0.02)
@@ -127,15 +127,15 @@ def test_a_narrow_overlap_tells_no_homography():
     strip = np.zeros_like(agreement.cover)
     strip[:, 30:33] = 1
     narrow = MATES.alignment._replace(agreement=agreement._replace(cover=strip, local=strip))
-    made = comparison(MATES._replace(alignment=narrow))
-    assert made.homography is None and made.to_dict()["homography"] is None
+    result = comparison(MATES._replace(alignment=narrow))
+    assert result.homography is None and result.to_dict()["homography"] is None
 
 
 def test_a_run_adds_its_networks():
     of = {"databases": ["DB1_A", "DB3_A"], "protocol": "fvc", "images": 1600, "genuine": 5600}
     table = calibration(np.linspace(-9, -8, 4000))._replace(of=of)
-    made = of_run(calibration=table)
-    tree = json.loads(json.dumps(made.to_dict()))
+    result = of_run(calibration=table)
+    tree = json.loads(json.dumps(result.to_dict()))
     assert (tree["score_global"], tree["score_local"], tree["score_cosines"]) == (0.8, 0.6, 0.72)
     assert tree["calibration"] == {"impostors": 4000, "least_fmr": 0.00075, "of": of} and tree["fmr"] == pytest.approx(
         0.00075
@@ -143,18 +143,18 @@ def test_a_run_adds_its_networks():
     # A pixel of the canvas is two of the image, and stands between them.
     assert tree["matches"][0] == {"a": [114.5, 120.5], "b": [116.5, 122.5], "confidence": 0.9}
     assert [match["inlier"] for match in tree["registration"]] == [True, False, True]
-    text = made.text()
+    text = result.text()
     assert "cosines 0.800 (global) and 0.600 (local), together 0.720; 3 places correspond" in text
     pairs = "the run's own 4000 impostor pairs of DB1_A, DB3_A (protocol fvc)"
     assert f"in at most 0.075 % of cases\ndecided by {pairs}\n" in text
 
 
 def test_text_and_picture(tmp_path):
-    made = comparison(MATES)
-    lines = made.text(0.001).split("\n")
-    assert lines[0] == "same finger (at an FMR of 0.1 %)" and lines[1] == made.headline()
+    result = comparison(MATES)
+    lines = result.text(0.001).split("\n")
+    assert lines[0] == "same finger (at an FMR of 0.1 %)" and lines[1] == result.headline()
     assert "12 paired (12 of one kind), 4 without a partner" in lines[3] and "500 ppi, as given" in lines[-2]
-    made.save(tmp_path / "new" / "pair.png")
+    result.save(tmp_path / "new" / "pair.png")
     with Image.open(tmp_path / "new" / "pair.png") as picture:
         assert picture.width > 1000 and np.asarray(picture).std() > 10
 
@@ -165,12 +165,12 @@ def test_a_notebook_shows_the_picture():
 
 
 def test_what_is_extrapolated_says_so_in_text_and_json():
-    made = comparison(MATES)
+    result = comparison(MATES)
     cases = [(1e-4, 4.1), (1e-4, 3.9), (1e-5, 5.1), (1e-5, 4.3), (1e-9, 6.0)]
     for fmr, score in cases:
-        made.__dict__["score"] = score
+        result.__dict__["score"] = score
         answer = "same finger" if score >= -np.log10(fmr) else "not the same finger, as far as these prints show"
-        text, tree = made.text(fmr), made.to_dict(fmr)
+        text, tree = result.text(fmr), result.to_dict(fmr)
         at = f"at an FMR of {100 * fmr:g} %"
         assert text.startswith(f"{answer} ({at}, extrapolated beyond what pairs can tell)\n")
         by = (
@@ -180,10 +180,10 @@ def test_what_is_extrapolated_says_so_in_text_and_json():
         assert f"\ndecided by {by}\n" in text and tree["decided_by"] == by
         assert (tree["extrapolated"], tree["decided_from"], tree["calibration"]["least_fmr"]) == (True, "fit", 0.0007)
         assert (
-            "decided by 4950 impostor pairs of synthetic fingers (protocol fvc)\n" in made.text()
-            and "extrapolated" not in made.text()
+            "decided by 4950 impostor pairs of synthetic fingers (protocol fvc)\n" in result.text()
+            and "extrapolated" not in result.text()
         )
-        assert (made.to_dict()["extrapolated"], made.to_dict()["decided_from"]) == (False, "synthetic")
+        assert (result.to_dict()["extrapolated"], result.to_dict()["decided_from"]) == (False, "synthetic")
 
 
 def test_the_source_is_named_though_it_switches_with_the_score():
@@ -206,19 +206,19 @@ def test_nothing_decided_where_nothing_can_be_said():
 
 
 def test_an_assumed_ppi_names_its_remedy():
-    made = comparison(MATES)
-    shown = made.print_a.of_ridges._replace(ppi_from=PpiFrom.assumed)
-    made = dataclasses.replace(made, print_a=made.print_a._replace(of_ridges=shown))
-    assert "; 500 ppi, assumed, as nothing says it: --ppi N does\n" in made.text()
+    result = comparison(MATES)
+    shown = result.print_a.of_ridges._replace(ppi_from=PpiFrom.assumed)
+    result = dataclasses.replace(result, print_a=result.print_a._replace(of_ridges=shown))
+    assert "; 500 ppi, assumed, as nothing says it: --ppi N does\n" in result.text()
 
 
 def test_a_resolution_that_the_ridges_contradict_is_doubted(monkeypatch):
-    made = comparison(MATES)
-    assert made.ppi_doubts == {} and made.to_dict()["ppi"]["a"]["doubt"] is None
+    result = comparison(MATES)
+    assert result.ppi_doubts == {} and result.to_dict()["ppi"]["a"]["doubt"] is None
     monkeypatch.setattr("ifvit.comparison.image_pair.ridge_period", lambda *_: 18.0)  # of an image of half the ppi
-    made = comparison(MATES)
+    result = comparison(MATES)
     doubt = "A: at 500 ppi its ridges are 0.91 mm apart, those of adults about 0.46; the image looks like 1000 ppi"
-    assert f"\n{doubt}\n" in made.text() and made.to_dict()["ppi"]["a"]["doubt"] == doubt
+    assert f"\n{doubt}\n" in result.text() and result.to_dict()["ppi"]["a"]["doubt"] == doubt
 
 
 def test_the_decision_is_a_truth_value_too():
@@ -228,10 +228,10 @@ def test_the_decision_is_a_truth_value_too():
 
 def test_what_is_too_small_for_an_fmr_is_told_of_that_fmr():
     """Enough is seen for 'same finger' at 1 %, and not at the rate that is asked for."""
-    made = small(comparison(MATES))
-    strict = 10.0 ** -(made.score + 1)
-    assert made.to_dict()["cause"] is None and made.to_dict(strict)["cause"] == "small_print"
-    assert made.to_dict(strict)["decision"] == f"cannot say: {made.to_dict(strict)['reason']}"
+    result = small(comparison(MATES))
+    strict = 10.0 ** -(result.score + 1)
+    assert result.to_dict()["cause"] is None and result.to_dict(strict)["cause"] == "small_print"
+    assert result.to_dict(strict)["decision"] == f"cannot say: {result.to_dict(strict)['reason']}"
 
 
 @pytest.mark.parametrize(
@@ -242,15 +242,15 @@ def test_what_is_too_small_for_an_fmr_is_told_of_that_fmr():
     ],
 )
 def test_how_many_times_is_said_as_people_write_it(score, meaning):
-    made = comparison()
-    made.__dict__["score"] = score
-    assert meaning in made.headline()
+    result = comparison()
+    result.__dict__["score"] = score
+    assert meaning in result.headline()
 
 
 def test_it_is_a_line_in_a_list_and_a_key_in_a_dict():
-    made, again = comparison(MATES), comparison(MATES)
-    assert repr(made) == f"<Comparison of a.png and b.png: same finger at an FMR of 0.1 %, score {made.score:.2f}>"
+    result, again = comparison(MATES), comparison(MATES)
+    assert repr(result) == f"<Comparison of a.png and b.png: same finger at an FMR of 0.1 %, score {result.score:.2f}>"
     assert ": cannot say at" in repr(small(comparison(OTHERS)))
-    hostile = repr(dataclasses.replace(made, name_a="a\n\x1b[2J.png"))
+    hostile = repr(dataclasses.replace(result, name_a="a\n\x1b[2J.png"))
     assert hostile.startswith("<Comparison of a??[2J.png and b.png:")
-    assert {made: 1, again: 2}[made] == 1 and made != again
+    assert {result: 1, again: 2}[result] == 1 and result != again

@@ -99,8 +99,10 @@ def test_the_first_method_that_enhances_does():
 
 
 def test_the_networks_of_each_kind_of_run(runs):
-    both, one = load_networks(runs / "matcher"), load_networks(runs / "dense")
-    assert one.module2 is None and one.module1.digest() == both.module1.digest() == load_dense(runs / "dense").digest()
+    both, alone = load_networks(runs / "matcher"), load_networks(runs / "dense")
+    assert (
+        alone.module2 is None and alone.module1.digest() == both.module1.digest() == load_dense(runs / "dense").digest()
+    )
     assert both.module1.frame == (64, 64) and both.module2.step == 4 and both.module2.digest()
     assert both.by(3).at_once == 3 and both.at_once == 1
     with pytest.raises(CheckpointError, match="no run directory"):

@@ -18,7 +18,7 @@ def test_synthetic_fingers_decide_where_there_is_nothing_else(score, accepted):
 
 def test_an_fmr_that_they_cannot_tell_is_left_to_the_ratio():
     found = [verdict(score, 0.001, None, SYNTHETIC) for score in (2.9, 3.0)]
-    assert [(one.accepted, one.basis) for one in found] == [(False, Basis.fit), (True, Basis.fit)]
+    assert [(answer.accepted, answer.basis) for answer in found] == [(False, Basis.fit), (True, Basis.fit)]
     assert found[0].why == (
         "the fit of the score on synthetic fingers, extrapolated: 1000 impostor pairs tell no FMR below 0.3 %"
     )

@@ -40,8 +40,8 @@ def computed(monkeypatch):
     return counts
 
 
-def same(one: Enhanced, other: Enhanced) -> bool:
-    return all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+def same(first: Enhanced, other: Enhanced) -> bool:
+    return all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
 def overlap(a, b):

@@ -181,8 +181,8 @@ def test_a_pair_has_the_same_bits_in_any_company(compass, dense):
     registrar = Module1Search(compass, {"shift": np.zeros(2, np.float32)}, dense, FRAME, 250.0, at_once=2)
     pairs = [(print_of(0.1 * k), print_of(k)) for k in range(4)]
     forwards, backwards = list(registrar.guesses_many(pairs)), list(registrar.guesses_many(pairs[::-1]))
-    for one, other in zip(forwards, backwards[::-1], strict=True):
-        assert one.homographies.tobytes() == other.homographies.tobytes()
+    for guesses, other in zip(forwards, backwards[::-1], strict=True):
+        assert guesses.homographies.tobytes() == other.homographies.tobytes()
 
 
 def test_one_program_for_a_frame(registrar, compass, dense):

@@ -56,7 +56,7 @@ def test_many_inexact_matches_are_averaged():
     true = true_map(0.7, (10, -5))
     found = [found_of(matches_of(true, rng, wrong=0.4, noise=4.0)) for _ in range(20)]
     start = [consensus(matches_of(true, rng, wrong=0.4, noise=4.0), TOLERANCE) for _ in range(20)]
-    off = [np.median([grid_error(one, true) for one in some]) for some in (found, start)]
+    off = [np.median([grid_error(homography, true) for homography in homographies]) for homographies in (found, start)]
     assert off[0] < 4 and off[0] < off[1]
 
 

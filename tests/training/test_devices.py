@@ -48,9 +48,9 @@ def test_two_devices_compute_what_one_does(overrides, tiny, tmp_path):
     assert ended.returncode == 0, ended.stderr
     assert "2 x cpu" in ended.stdout
     train(tiny(tmp_path / "one", "trainer.max_steps=1", "trainer.accumulate=2"))
-    one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
-    assert two["untrained"]["loss"] == pytest.approx(one["untrained"]["loss"], rel=1e-4)
-    assert two["loss"] == pytest.approx(one["loss"], rel=1e-2)
+    single, double = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
+    assert double["untrained"]["loss"] == pytest.approx(single["untrained"]["loss"], rel=1e-4)
+    assert double["loss"] == pytest.approx(single["loss"], rel=1e-2)
 
 
 def test_a_batch_that_devices_cannot_share_is_refused(overrides, tmp_path):

@@ -108,9 +108,9 @@ def test_runs_that_cannot_be_exported_are_refused_plainly(run_dir, tmp_path):
     shutil.rmtree(run_dir / "states")
     with pytest.raises(CheckpointError, match="saved no state"):
         export(run_dir, output)
-    held = json.loads((run_dir / "config.json").read_text())
-    held["config"]["dense"]["use_loftr"] = False
-    write_json(run_dir / "config.json", held)
+    content = json.loads((run_dir / "config.json").read_text())
+    content["config"]["dense"]["use_loftr"] = False
+    write_json(run_dir / "config.json", content)
     with pytest.raises(WeightsError, match="plain encoder .dense.use_loftr=false."):
         export(run_dir, output)
     assert not output.exists()
