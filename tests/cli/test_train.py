@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 
 from ifvit.cli import train as cli_train
@@ -17,7 +19,10 @@ def trained(monkeypatch, capsys):
             status = ended.code
         return status, configs, "".join(capsys.readouterr())
 
-    return run
+    level, handlers = logging.root.level, logging.root.handlers[:]
+    yield run
+    logging.root.setLevel(level)  # Hydra's --info has it write everything to a stream that ends with the test
+    logging.root.handlers[:] = handlers
 
 
 @pytest.fixture
