@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ifvit import __version__
-from ifvit.comparison.comparer import Compared
+from ifvit.comparison.compared import Compared
 from ifvit.comparison.matcher_print import Print
 from ifvit.comparison.picture import NO_PLACES, Head, Places, draw_ridge_comparison
 from ifvit.comparison.score import Evidence

@@ -1,6 +1,6 @@
 """The networks of a training run, loaded for comparisons.
 
-For `Comparer`, which owns a `RunNetworks` where there is a run. Module 1 adds guesses of the registration to those of
+For `Matcher`, which owns a `RunNetworks` where there is a run. Module 1 adds guesses of the registration to those of
 the ridges. Module 2, where the run has one, reads the aligned pair: two cosines, and which points correspond.
 """
 
