@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from ifvit.image.each_image import from_image, usable
 from ifvit.image.errors import ImageError, check_size
-from ifvit.image.from_files import from_image, usable
 from ifvit.image.reading import Scan
 from ifvit.image.ridge_ground import background_level, ridge_mask
 

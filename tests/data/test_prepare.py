@@ -164,7 +164,7 @@ def test_a_kill_while_prints_are_made(root, tmp_path, monkeypatch, small_blocks)
         return read(path)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("ifvit.image.from_files.read", interrupted_read)
+        patched.setattr("ifvit.image.each_image.read", interrupted_read)
         prepare(monkeypatch, tmp_path / "out", module1(), data)
     assert len(list((tmp_path / "out" / "prints").iterdir())) == 2
     prepare(monkeypatch, tmp_path / "out", module1(), data)
