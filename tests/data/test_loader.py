@@ -108,7 +108,7 @@ def test_a_mixture_with_synthetic_fingers_is_the_same_whatever_the_threads(mixtu
         return list(loader.supply(config, mesh_sharding()).batches(TRAIN).iterate(start, 4))
 
     alone, threaded = batches_of("data.threads=0"), batches_of("data.threads=3", "data.memory_gb=0", start=2)
-    assert len(alone) == 4 and alone[0].genuine.all() and alone[0].valid_ab.any()
+    assert len(alone) == 4 and alone[0].genuine.all() and alone[0].sides.a.valid.any()
     for first, other in zip(alone[2:], threaded, strict=True):
         jax.tree.map(np.testing.assert_array_equal, first, other)
 
