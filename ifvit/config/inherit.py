@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ifvit.config.build import ADDED, ConfigError, nearest_keys
-from ifvit.config.run_config import open_run
+from ifvit.config.run_config import FILE, open_run
 from ifvit.config.schema import StageName
 from ifvit.errors import CheckpointError
 
@@ -59,7 +59,7 @@ def _config_of(tree: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any]] | None
         return None
     places = [str(place) for place in (run_dir, tree.get("run_dir"), init.get("resume_from")) if place]
     for place in places:
-        path = Path(place) / "config.json"
+        path = Path(place) / FILE
         if path.is_file():
             try:
                 run = open_run(path.parent).tree

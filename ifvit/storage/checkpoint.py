@@ -26,12 +26,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ifvit import backend
+from ifvit.config.run_config import FILE
 from ifvit.errors import CheckpointError, UnsavedError
 from ifvit.storage.files import outside_cause
 
 KEEP_LATEST = 2
 KEEP_BEST = 1
-RUN_FILES = ("config.json", "merge_report.json", "metrics.json", "split.csv")  # copied with a state
+RUN_FILES = (FILE, "merge_report.json", "metrics.json", "split.csv")  # copied with a state
 CURVES = "tb"  # the folder of TensorBoard's events
 MODULE1_FOLDER = "dense"  # in the run directory of Module 2: the run directory of its Module 1
 
