@@ -16,7 +16,8 @@ import jax
 import numpy as np
 
 from ifvit import image
-from ifvit.comparison.comparer import Compared, Comparer
+from ifvit.comparison.compared import Compared
+from ifvit.comparison.matcher import Matcher
 from ifvit.comparison.run_networks import RunNetworks, load_networks
 from ifvit.comparison.score import terms
 from ifvit.config import Enhancement
@@ -62,44 +63,44 @@ def rows(
     networks: RunNetworks | None, method: Enhancement, records: Sequence[Record], pair_list: PairList
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The name and the scores (P,) of each part, higher for genuine pairs."""
-    comparer = Comparer(None, method)
-    results = compare_all(comparer, records, pair_list)
+    matcher = Matcher(None, method)
+    results = compare_all(matcher, records, pair_list)
     yield "ridges fused, without a run", np.array([pair.ridge_score for pair in results])
     agreements = [pair.alignment.agreement for pair in results]
     yield "agreement alone", np.array([float(worth(np.float32(each.mean), each.area)) for each in agreements])
     yield "minutiae alone", np.array([terms(pair.evidence)[BALANCE] for pair in results])
     for name, of_flow, of_minutiae in (("flow", OF_FLOW, 0), ("minutiae", 0, OF_MINUTIAE)):
-        results = compare_with_limits(comparer, records, pair_list, of_flow, of_minutiae)
+        results = compare_with_limits(matcher, records, pair_list, of_flow, of_minutiae)
         yield f"guesses by {name} alone", np.array([pair.ridge_score for pair in results])
     if networks is not None:
-        comparer = Comparer(networks, method)
-        results = compare_all(comparer, records, pair_list)
+        matcher = Matcher(networks, method)
+        results = compare_all(matcher, records, pair_list)
         yield "all fused, with the run", np.array([pair.score for pair in results])
         yield "ridges fused, with Module 1's guesses", np.array([pair.ridge_score for pair in results])
         yield "cosines alone", np.array([pair.module2_result.score for pair in results])
-        results = compare_with_limits(comparer, records, pair_list, 0, 0)
+        results = compare_with_limits(matcher, records, pair_list, 0, 0)
         yield "guesses by Module 1 alone", np.array([pair.ridge_score for pair in results])
 
 
 def compare_with_limits(
-    comparer: Comparer, records: Sequence[Record], pair_list: PairList, of_flow: int, of_minutiae: int
+    matcher: Matcher, records: Sequence[Record], pair_list: PairList, of_flow: int, of_minutiae: int
 ) -> list[Compared]:
     """The comparison of all pairs with another number of guesses by each source."""
     registrar.OF_FLOW, registrar.OF_MINUTIAE = of_flow, of_minutiae
     jax.clear_caches()  # the compiled program has the old numbers
-    results = compare_all(comparer, records, pair_list)
+    results = compare_all(matcher, records, pair_list)
     registrar.OF_FLOW, registrar.OF_MINUTIAE = OF_FLOW, OF_MINUTIAE
     jax.clear_caches()
     return results
 
 
-def compare_all(comparer: Comparer, records: Sequence[Record], pair_list: PairList) -> list[Compared]:
+def compare_all(matcher: Matcher, records: Sequence[Record], pair_list: PairList) -> list[Compared]:
     """The comparison of all pairs."""
     scans = [image.read(record.path) for record in records]
-    prints = list(comparer.prints_of(scans, [record.ppi for record in records]))
-    comparer = comparer.by(8, frame_of(print_.of_ridges for print_ in prints))
+    prints = list(matcher.prints_of(scans, [record.ppi for record in records]))
+    matcher = matcher.by(8, frame_of(print_.of_ridges for print_ in prints))
     numbers = zip(pair_list.first, pair_list.second, strict=True)
-    return list(comparer.compare_many((prints[a], prints[b]) for a, b in numbers))
+    return list(matcher.compare_prints((prints[a], prints[b]) for a, b in numbers))
 
 
 if __name__ == "__main__":

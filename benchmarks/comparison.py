@@ -4,7 +4,7 @@
 
 Of the images in FOLDER and below, or of synthetic prints of 480x400 px; with the networks of RUN_DIR, or by the ridges
 alone. `one by one` is `Matcher.compare` of images in memory, enhancement included; `cached` finds the enhanced prints
-in a cache folder; `prints ready` is `Comparer.compare_many` of prints made before, alone and 8 in a batch. Medians of
+in a cache folder; `prints ready` is `Matcher.compare_prints` of prints made before, alone and 8 in a batch. Medians of
 three rounds, after one that compiles. IFViT's paper has 463 ms a pair (Qiu et al. 2024), on hardware it does not name.
 """
 
@@ -57,12 +57,12 @@ def main() -> None:
         _print_row("one by one, cached", _median(lambda: compare_each(matcher)), len(pairs))
         seconds = _median(lambda: list(matcher.compare_many(pairs, arguments.ppi)))
         _print_row("8 in a batch, cached", seconds, len(pairs))
-        prints_in_memory = [matcher.comparer.print_of(image.scan_of(grey), arguments.ppi) for grey in prints]
+        prints_in_memory = [matcher.print_of(image.scan_of(grey), arguments.ppi) for grey in prints]
         sides = list(zip(prints_in_memory[::2], prints_in_memory[1::2], strict=False))
         for at_once in (1, 8):
-            comparer = matcher.comparer.by(at_once)
+            batches = matcher.by(at_once)
             name = f"prints ready, {at_once} in a batch"
-            _print_row(name, _median(lambda comparer=comparer: list(comparer.compare_many(sides))), len(pairs))
+            _print_row(name, _median(lambda batches=batches: list(batches.compare_prints(sides))), len(pairs))
 
 
 def _seconds(work: Callable[[], object]) -> float:

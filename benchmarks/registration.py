@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from ifvit import image
-from ifvit.comparison.comparer import Comparer
+from ifvit.comparison.matcher import Matcher
 from ifvit.comparison.registration_result import is_registered
 from ifvit.comparison.run_networks import load_networks
 from ifvit.data.finger_set import DATABASE, STEP
@@ -43,13 +43,14 @@ def main() -> None:
     pairs = list(_mates(folder))
     if not pairs:
         raise SystemExit(f"{folder}/{DATABASE} holds no two impressions of a finger; `synthesize` makes such a set")
-    comparer = Comparer(load_networks(arguments.run) if arguments.run else None)
+    matcher = Matcher(load_networks(arguments.run) if arguments.run else None)
     names = sorted({name for pair in pairs for name in pair})
     scans = [image.read(folder / DATABASE / f"{name}.png") for name in names]
-    prints = dict(zip(names, comparer.prints_of(scans, [PPI] * len(scans)), strict=True))
-    comparer = comparer.by(8, frame_of(print_.of_ridges for print_ in prints.values()))
+    prints = dict(zip(names, matcher.prints_of(scans, [PPI] * len(scans)), strict=True))
+    matcher = matcher.by(8, frame_of(print_.of_ridges for print_ in prints.values()))
     errors, registered, sources = [], 0, Counter()
-    for (a, b), compared in zip(pairs, comparer.align_many((prints[a], prints[b]) for a, b in pairs), strict=True):
+    results = matcher.compare_prints(((prints[a], prints[b]) for a, b in pairs), use_module2=False)
+    for (a, b), compared in zip(pairs, results, strict=True):
         registered += is_registered(compared.ridge_score)
         sources[str(compared.alignment.source)] += 1
         sides = prints[a].of_ridges, prints[b].of_ridges

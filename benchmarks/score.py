@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ifvit import image
-from ifvit.comparison.comparer import Comparer
+from ifvit.comparison.matcher import Matcher
 from ifvit.comparison.run_networks import RunNetworks, load_networks
 from ifvit.comparison.score import Cosines, Evidence, ridge_score, terms
 from ifvit.progress import Progress
@@ -45,12 +45,12 @@ def gather(folder: Path, networks: RunNetworks | None) -> np.ndarray:
     if path.exists():
         return np.load(path)
     files = sorted(folder.rglob("*.png")) or sorted(folder.rglob("*.tif"))
-    comparer = Comparer(networks)
-    prints = list(comparer.prints_of([image.read(path) for path in files], [500] * len(files)))
-    comparer = comparer.by(8, frame_of(print_.of_ridges for print_ in prints))
+    matcher = Matcher(networks)
+    prints = list(matcher.prints_of([image.read(path) for path in files], [500] * len(files)))
+    matcher = matcher.by(8, frame_of(print_.of_ridges for print_ in prints))
     rows, pair_list = [], pairs(files)
     progress = Progress("comparing", len(pair_list))
-    results = comparer.compare_many((prints[a], prints[b]) for a, b, _ in pair_list)
+    results = matcher.compare_prints((prints[a], prints[b]) for a, b, _ in pair_list)
     for (_, _, genuine), result in zip(pair_list, results, strict=True):
         rows.append((*result.evidence, genuine, *(() if networks is None else result.module2_result.cosines)))
         progress.step()

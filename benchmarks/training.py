@@ -21,7 +21,7 @@ from ifvit.data.loader import supply
 from ifvit.data.warped_pairs import TrainingPairs
 from ifvit.launch import compose_config
 from ifvit.models.dense import DenseModel
-from ifvit.training.dense_step import make_train_step
+from ifvit.training.dense_step import make_dense_step
 from ifvit.training.devices import Devices
 from ifvit.training.state import init_variables, make_optimizer, new_state
 
@@ -38,13 +38,13 @@ def main() -> None:
     state = new_state(init_variables(model, config.seed, config.data.frame), optimizer)
     state = jax.device_put(state, devices.everywhere)
     step = jax.jit(
-        make_train_step(model, optimizer, config),
+        make_dense_step(model, optimizer, config),
         donate_argnums=0,
         in_shardings=(devices.everywhere, devices.split),
         out_shardings=(devices.everywhere, devices.everywhere),
     )
 
-    fresh = batches.pairs(0, 1 + (ROUNDS + 1) * STEPS)
+    fresh = batches.iterate(0, 1 + (ROUNDS + 1) * STEPS)
     repeated = itertools.repeat(next(fresh))
     rates: dict[str, list[float]] = {"fresh": [], "repeated": []}
     waits = []

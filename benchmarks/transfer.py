@@ -26,10 +26,10 @@ from ifvit.data.warped_pairs import TrainingPairs
 from ifvit.launch import compose_tree
 from ifvit.models.dense import DenseModel
 from ifvit.storage.checkpoint import read_variables
-from ifvit.training.dense_step import make_eval_step
+from ifvit.training.dense_step import make_dense_eval
+from ifvit.training.dense_validate import validate
 from ifvit.training.devices import Devices
 from ifvit.training.state import init_variables, make_optimizer, new_state
-from ifvit.training.validate import validate
 
 BATCH, BATCHES = 16, 32
 METRICS = ("exact", "within_one", "pck_1", "pck_3", "pck_5", "pck_10", "end_point_error", "precision", "recall")
@@ -63,7 +63,7 @@ def figures(config: Config, run: Path | None, pairs: list[TrainingPairs]) -> lis
     state = new_state(init_variables(model, config.seed, config.data.frame), make_optimizer(config, ()))
     if run:
         state = state.replace(**read_variables(run)[2])
-    means = validate(jax.jit(make_eval_step(model, config)), state, pairs, config.loss, model.stride).means
+    means = validate(jax.jit(make_dense_eval(model, config)), state, pairs, config.loss, model.stride).means
     return [means[name] for name in METRICS]
 
 

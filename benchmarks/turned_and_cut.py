@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ifvit import image
-from ifvit.comparison.comparer import Comparer
+from ifvit.comparison.matcher import Matcher
 from ifvit.comparison.matcher_print import Print
 from ifvit.comparison.run_networks import load_networks
 from ifvit.databases.protocols import PairList, Protocol, protocol_pairs
@@ -40,14 +40,14 @@ def main() -> None:
     parser.add_argument("--run", type=Path, metavar="RUN_DIR")
     parser.add_argument("--impostors", type=int, default=200)
     arguments = parser.parse_args()
-    comparer = Comparer(load_networks(arguments.run) if arguments.run else None)
+    matcher = Matcher(load_networks(arguments.run) if arguments.run else None)
     for database in arguments.databases:
         data = compose_config(["data=fvc", f"data.root={arguments.folder}", f"data.databases=[{database}]"]).data
         records = [record for database_records in find(data).values() for record in database_records]
         pair_list = protocol_pairs(records, Protocol.all, arguments.impostors)
         scans, ppis = [image.read(record.path) for record in records], [record.ppi for record in records]
-        prints = list(comparer.prints_of(scans, ppis))
-        score_treated = partial(scores, comparer, prints, pair_list, ppis)
+        prints = list(matcher.prints_of(scans, ppis))
+        score_treated = partial(scores, matcher, prints, pair_list, ppis)
         progress = Progress(database, len(ANGLES) + len(SHARES))
         rows = []
         for angle in ANGLES:
@@ -67,20 +67,20 @@ def main() -> None:
 
 
 def scores(
-    comparer: Comparer,
+    matcher: Matcher,
     prints: Sequence[Print],
     pair_list: PairList,
     ppis: Sequence[float | None],
     scans: Sequence[Scan],
 ) -> np.ndarray:
     """The score of each pair, with its second image from `scans`; -inf where that shows no ridges."""
-    treated_prints = list(comparer.prints_of(scans, ppis))
+    treated_prints = list(matcher.prints_of(scans, ppis))
     usable = np.array([not isinstance(treated_prints[k], ImageError) for k in pair_list.second])
     numbers = zip(pair_list.first[usable], pair_list.second[usable], strict=True)
     sides = [(prints[a], treated_prints[b]) for a, b in numbers]
     frame = frame_of(print_.of_ridges for pair in sides for print_ in pair)
     result = np.full(len(pair_list), -np.inf)
-    result[usable] = [compared.score for compared in comparer.by(8, frame).compare_many(sides)]
+    result[usable] = [compared.score for compared in matcher.by(8, frame).compare_prints(sides)]
     return result
 
 

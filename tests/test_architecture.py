@@ -24,7 +24,7 @@ FLOORS = [
     {"enhancement", "pictures", "weights"},
     {"storage"},
     {"backend", "calibration", "config", "geometry", "glossary", "image", "losses", "metrics", "models", "rates"},
-    {"errors"},
+    {"errors", "pair"},
     {"program", "progress", "table_text"},
     {"console"},
 ]  # fmt: skip

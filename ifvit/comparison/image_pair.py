@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ifvit import __version__
-from ifvit.comparison.comparer import Compared
+from ifvit.comparison.compared import Compared
 from ifvit.comparison.matcher_print import Print
 from ifvit.comparison.picture import NO_PLACES, Head, Places, draw_ridge_comparison
 from ifvit.comparison.score import Evidence
@@ -106,7 +106,7 @@ class ImagePair:
         )
         return text if self.compared.ridge_score >= 0 else f"{text}, as those of different fingers do"
 
-    def agreement_tree(self) -> dict[str, Any]:
+    def agreement_dict(self) -> dict[str, Any]:
         """The agreement of the ridges, for JSON."""
         agreement = self.alignment.agreement
         return {
@@ -117,12 +117,12 @@ class ImagePair:
             "guess": str(self.alignment.source),
         }
 
-    def map_tree(self) -> list[dict[str, list[float]]]:
+    def map_list(self) -> list[dict[str, list[float]]]:
         """Points of B in the overlap, `GRID` px at 500 ppi apart, and the points of A that they map to, for JSON."""
         in_a, in_b = self._sides_in_files(self._overlap_points(GRID))
         return [{"a": a, "b": b} for a, b in zip(rounded_points(in_a), rounded_points(in_b), strict=True)]
 
-    def files_tree(self) -> dict[str, Any]:
+    def files_dict(self) -> dict[str, Any]:
         """Resolution and polarity of the images, and the time, for JSON."""
         return {
             "ppi": {
@@ -133,11 +133,11 @@ class ImagePair:
             "seconds": round(self.seconds, 3),
         }
 
-    def registration_tree(self) -> list[dict[str, Any]]:
+    def registration_list(self) -> list[dict[str, Any]]:
         """Module 1's matches, each with whether it agrees with its guess, for JSON."""
         guesses = self.compared.guesses
         assert guesses is not None
-        matches = matches_tree(self._in_files(guesses.matches))
+        matches = matches_list(self._in_files(guesses.matches))
         return [match | {"inlier": bool(agrees)} for match, agrees in zip(matches, guesses.agree, strict=True)]
 
     def files_text(self) -> list[str]:
@@ -225,7 +225,7 @@ def rounded_points(points: np.ndarray) -> list:
     return np.round(np.asarray(points, np.float64), 2).tolist()
 
 
-def matches_tree(matches: PointMatches) -> list[dict[str, Any]]:
+def matches_list(matches: PointMatches) -> list[dict[str, Any]]:
     """Matches, for JSON."""
     sides = rounded_points(matches.points_a), rounded_points(matches.points_b)
     return [

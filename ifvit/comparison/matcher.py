@@ -1,92 +1,90 @@
-"""`Matcher`, the public interface: images are read and named, their prints compared, one by one or in batches."""
+"""`Matcher`, the public interface: it compares and registers images, and prints that are read already.
+
+The ridges are always compared. With a trained run, Module 1's guesses of the registration join those of the ridges, and
+Module 2 reads the pair once it is aligned. A pair is computed in one order, which the prints' content decides. So the
+score of (A, B) is that of (B, A), to the last bit.
+"""
 
 from __future__ import annotations
 
-import math
+import copy
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from ifvit import image
+from ifvit import backend, image
 from ifvit.calibration import Calibration
-from ifvit.comparison.comparer import Compared, Comparer
-from ifvit.comparison.matcher_print import Print
+from ifvit.comparison.compared import Compared
+from ifvit.comparison.given_images import GivenImage, Image, Ppi, given_images
+from ifvit.comparison.matcher_print import MatcherPrint, Print, matcher_prints
 from ifvit.comparison.registration_result import Registration
 from ifvit.comparison.result import Comparison
 from ifvit.comparison.run_calibration import Score, check_score, read_calibration, score_key
-from ifvit.comparison.run_networks import load_networks
+from ifvit.comparison.run_networks import RunNetworks, load_networks
+from ifvit.config import Enhancement
 from ifvit.console import printable
-from ifvit.image import ImageError
+from ifvit.enhancement.enhancer import Enhancer
+from ifvit.image import ImageError, Scan
+from ifvit.registration.registrar import Registrar
+from ifvit.registration.ridge_print import ridge_print
 
-AT_ONCE = 8  # pairs in a batch of `compare_many`
+AT_ONCE = 8  # pairs of images in a batch
+RIDGE_PAIRS_AT_ONCE = 64  # pairs of prints in a batch where no network sets the size
 
-Image = str | PathLike | np.ndarray | Any  # a path, an array, or Pillow's
-Ppi = float | None | tuple[float | None, float | None]  # of both images, or of each
+Pair = tuple[Print, Print]
 
 
 class Matcher:
     """Compares and registers images. `ifvit.load` makes one.
 
-    comparer: of prints.
+    networks: of a trained run; None compares the ridges alone.
+    method: the enhancement of the ridges; None takes the run's own, or `gabor`.
+    cache_dir: folder for enhanced prints; None takes the user's cache folder.
     score: which of a comparison's scores decides.
-    calibration: of that score; None without one.
     run_dir: of the run whose networks take part; None without one.
 
+    Attributes:
+        calibration: of the score; None without one.
+        run: the run whose networks take part, and the state that they have, in words; None without one.
+
     Raises:
-        ScoreError: the comparer has no such score.
+        BackendError: JAX has no device.
+        EnhancementError: the method is not installed.
+        ScoreError: the networks give no such score.
     """
 
     def __init__(
         self,
-        comparer: Comparer,
+        networks: RunNetworks | None = None,
+        method: Enhancement | None = None,
+        cache_dir: str | None = None,
+        *,
         score: Score = Score.fused,
-        calibration: Calibration | None = None,
         run_dir: Path | None = None,
     ):
-        check_score(comparer, score)
-        self.comparer, self.score, self.calibration, self.run_dir = comparer, score, calibration, run_dir
-        self._batch_comparer: Comparer | None = None
-
-    @property
-    def run(self) -> str | None:
-        """The run whose networks take part, and the state that they have, in words; None without one."""
-        networks = self.comparer.networks
-        if networks is None:
-            return None
-        state = networks.module2 or networks.module1
-        return f"{self.run_dir} ({state.which}, step {state.step})"
+        backend.start()
+        if method is None:
+            method = Enhancement.gabor if networks is None else networks.ridge_enhancement
+        self.networks, self.at_once = networks, RIDGE_PAIRS_AT_ONCE if networks is None else networks.at_once
+        self.enhancer = Enhancer(method, cache_dir)
+        check_score(networks, score)
+        self.score, self.run_dir, self.run = score, run_dir, _run_text(networks, run_dir)
+        self.calibration: Calibration | None = None
+        self._registrar = Registrar()
+        self._batches: Matcher | None = None
 
     def __repr__(self) -> str:
         """The sources of evidence, the score and its calibration."""
         parts = "ridges and minutiae"
-        networks, run = self.comparer.networks, self.run
-        if networks is not None and run is not None:
-            modules = "Module 1" if networks.module2 is None else "Modules 1 and 2"
-            parts = f"ridges, minutiae and {modules} of {printable(run)}"
+        if self.networks is not None:
+            modules = "Module 1" if self.networks.module2 is None else "Modules 1 and 2"
+            parts = f"ridges, minutiae and {modules} of {printable(self.run or 'a run')}"
         calibrated = "" if self.calibration is None else f", calibrated by {self.calibration.basis()}"
-        return f"<Matcher by {parts}; enhancement {self.comparer.enhancer.method}, score {self.score}{calibrated}>"
-
-    def compare_prints(self, pairs: Sequence[tuple[Print, Print]]) -> list[Compared]:
-        """The comparison of each of at most `AT_ONCE` pairs of prints."""
-        if len(pairs) == 1:
-            return [self.comparer.compare(*pairs[0])]
-        if self._batch_comparer is None:
-            self._batch_comparer = self.comparer.by(AT_ONCE)
-        return list(self._batch_comparer.compare_many(pairs))
-
-    def comparison(
-        self, names: tuple[str, str], prints: tuple[Print, Print], compared: Compared, seconds: float
-    ) -> Comparison:
-        """The comparison of two images, from that of their prints. seconds: to read, enhance and compare."""
-        networks = self.comparer.networks
-        ppi = None if networks is None else networks.module1.ppi
-        evidence = (self.score, self.calibration)
-        return Comparison(*names, *prints, compared, seconds, ppi, *evidence, run=self.run)
+        return f"<Matcher by {parts}; enhancement {self.enhancer.method}, score {self.score}{calibrated}>"
 
     def compare(self, a: Image, b: Image, ppi: Ppi = None) -> Comparison:
         """Compare two images of prints.
@@ -99,17 +97,27 @@ class Matcher:
             ImageError: an image cannot be used; the message names it.
             EnhancementError: the enhancement is not installed.
         """
-        start = time.perf_counter()
-        prints = self._print_pair(a, b, ppi)
-        (compared,) = self.compare_prints([prints])
-        return self.comparison(_names(a, b), prints, compared, time.perf_counter() - start)
+        return self._compare(given_images(a, b, ppi), use_module2=True)
 
     def register(self, a: Image, b: Image, ppi: Ppi = None) -> Registration:
         """Align two images of prints, of one finger or of two. Arguments and errors as of `compare`."""
+        return Registration(self._compare(given_images(a, b, ppi), use_module2=False))
+
+    def _compare(self, given: tuple[GivenImage, GivenImage], use_module2: bool) -> Comparison:
+        """The comparison of two images. Errors as of `compare`."""
         start = time.perf_counter()
-        prints = self._print_pair(a, b, ppi)
-        (compared,) = self.comparer.align_many([prints])  # Module 2 takes no part in it
-        return Registration(self.comparison(_names(a, b), prints, compared, time.perf_counter() - start))
+        a, b = (image.usable(side.named(image.from_image(side.source, side.ppi, self.print_of))) for side in given)
+        (compared,) = self.compare_prints([(a, b)], use_module2)
+        return self._comparison(given, (a, b), compared, time.perf_counter() - start)
+
+    def _comparison(
+        self, given: tuple[GivenImage, GivenImage], prints: Pair, compared: Compared, seconds: float
+    ) -> Comparison:
+        """The comparison of two images, from that of their prints. seconds: to read, enhance and compare."""
+        a, b = given
+        ppi = None if self.networks is None else self.networks.module1.ppi
+        evidence = (self.score, self.calibration)
+        return Comparison(a.name, b.name, *prints, compared, seconds, ppi, *evidence, run=self.run)
 
     def compare_many(self, pairs: Iterable[tuple[Image, Image]], ppi: Ppi = None) -> Iterator[Comparison | ImageError]:
         """Compare pairs of images, in order, `AT_ONCE` in a batch. Arguments as of `compare`.
@@ -118,78 +126,101 @@ class Matcher:
         the other pairs are compared. An image that several pairs of a batch share is read once.
         """
         pairs = iter(pairs)
-        while batch := list(islice(pairs, AT_ONCE)):
+        while batch := [given_images(a, b, ppi) for a, b in islice(pairs, AT_ONCE)]:
             start = time.perf_counter()
-            cache: dict[Any, Any] = {}
-            sides = []
-            for a, b in batch:
-                for source, name, image_ppi in _sides(a, b, ppi):
-                    key = (str(source) if _is_file(source) else id(source)), image_ppi
-                    if key not in cache:
-                        cache[key] = self._print(source, image_ppi)
-                    sides.append(_name_error(cache[key], source, name))
-            prints = list(zip(sides[::2], sides[1::2], strict=True))
-            errors = [next((side for side in pair if isinstance(side, ImageError)), None) for pair in prints]
-            usable = [pair for pair, error in zip(prints, errors, strict=True) if error is None]
-            results = iter(self.compare_prints(usable) if usable else [])
+            images = {side.key: side for given in batch for side in given}
+            prints = {key: image.from_image(side.source, side.ppi, self.print_of) for key, side in images.items()}
+            sides = [[side.named(prints[side.key]) for side in given] for given in batch]
+            errors = [next((side for side in pair if isinstance(side, ImageError)), None) for pair in sides]
+            usable = [(a, b) for a, b in sides if isinstance(a, Print) and isinstance(b, Print)]
+            results = zip(usable, self._compare_batch(usable), strict=True)
             seconds = (time.perf_counter() - start) / len(batch)
-            for (a, b), pair, error in zip(batch, prints, errors, strict=True):
-                yield error or self.comparison(_names(a, b), pair, next(results), seconds)
+            for given, error in zip(batch, errors, strict=True):
+                yield error or self._comparison(given, *next(results), seconds)
 
-    def _print_pair(self, a: Image, b: Image, ppi: Ppi) -> tuple[Print, Print]:
-        """The prints of both images.
+    def _compare_batch(self, pairs: Sequence[Pair]) -> list[Compared]:
+        """The comparison of each of at most `AT_ONCE` pairs of prints."""
+        if len(pairs) < 2:
+            return list(self.compare_prints(pairs))
+        if self._batches is None:
+            self._batches = self.by(AT_ONCE)
+        return list(self._batches.compare_prints(pairs))
+
+    def by(self, at_once: int, frame: tuple[int, int] | None = None) -> Matcher:
+        """The same matcher with `at_once` pairs of prints in a batch. frame: see `Registrar`."""
+        matcher = copy.copy(self)
+        matcher.at_once, matcher._registrar, matcher._batches = at_once, Registrar(frame), None
+        matcher.networks = self.networks and self.networks.by(at_once)
+        return matcher
+
+    def print_of(self, scan: Scan, ppi: float | None = None) -> Print:
+        """The print of a scan.
+
+        ppi: of the scan; overrides the tag in its file. None takes the tag, else 500.
 
         Raises:
-            ImageError: an image cannot be used; the message names the first such one.
+            ImageError: it shows no ridges, or cannot have that ppi. The message names no file.
+            EnhancementError: a method is not installed.
         """
-        sides = _sides(a, b, ppi)
-        prints = [_name_error(self._print(source, image_ppi), source, name) for source, name, image_ppi in sides]
-        for print_ in prints:
-            if isinstance(print_, ImageError):
-                raise print_
-        of_a, of_b = prints
-        return of_a, of_b
+        return image.usable(next(self.prints_of([scan], [ppi])))
 
-    def _print(self, source: Image, ppi: float | None) -> Any:
-        """The print of an image, or the ImageError that says why there is none. The message names a file."""
-        try:
-            if not isinstance(source, (str, PathLike)):
-                return self.comparer.print_of(image.scan_of(source), ppi)
-            scan = image.read(Path(source))
-        except ImageError as error:
-            return error
-        try:
-            return self.comparer.print_of(scan, ppi)
-        except ImageError as error:
-            return ImageError(f"{source}: {error}")
+    def prints_of(self, scans: Sequence[Scan], ppis: Sequence[float | None]) -> Iterator[Print | ImageError]:
+        """The print of each scan, or the ImageError that says why there is none, in order. Messages name no file.
+
+        Raises:
+            EnhancementError: a method is not installed.
+        """
+        network_sides: Iterable[MatcherPrint | ImageError | None] = [None] * len(scans)
+        with ThreadPoolExecutor() as pool:
+            enhancers = [self.enhancer] * len(scans)
+            ridge_sides = pool.map(partial(image.attempt, ridge_print), scans, ppis, enhancers)
+            if self.networks is not None:
+                enhancer = self.enhancer.by(self.networks.enhancement)
+                network_sides = matcher_prints(scans, ppis, self.networks.module1, enhancer)
+            for ridge_side, network_side in zip(ridge_sides, network_sides, strict=True):
+                if isinstance(ridge_side, ImageError):
+                    yield ridge_side
+                elif isinstance(network_side, ImageError):
+                    yield network_side
+                else:
+                    yield Print(ridge_side, network_side)
+
+    def compare_prints(self, pairs: Iterable[Pair], use_module2: bool = True) -> Iterator[Compared]:
+        """The comparison of each pair, in order. Pairs are read `at_once` at a time.
+
+        Each is computed in the order that its content decides, and given back in the caller's.
+        use_module2: whether Module 2 takes part, where there is one; without it prints are aligned alone.
+        """
+        pairs = iter(pairs)
+        while batch := list(islice(pairs, self.at_once)):
+            swaps = [b.order() < a.order() for a, b in batch]
+            results = self._compare_ordered(
+                [pair[::-1] if swap else pair for pair, swap in zip(batch, swaps, strict=True)], use_module2
+            )
+            yield from (result.swapped() if swap else result for result, swap in zip(results, swaps, strict=True))
+
+    def _compare_ordered(self, pairs: list[Pair], use_module2: bool) -> list[Compared]:
+        """The comparison of each pair, computed in the order of its prints."""
+        ridges, networks = [(a.of_ridges, b.of_ridges) for a, b in pairs], self.networks
+        if networks is None:
+            return list(map(Compared, self._registrar.align_many(ridges)))
+        guesses = list(networks.guesses_many(pairs))
+        homographies = [
+            networks.on_ridges(guess.homographies, *pair) for guess, pair in zip(guesses, pairs, strict=True)
+        ]
+        alignments = list(self._registrar.align_many(ridges, homographies))
+        if networks.module2 is None or not use_module2:
+            return list(map(Compared, alignments, guesses))
+        of_module2 = networks.module2_results(pairs, [alignment.elastic for alignment in alignments])
+        return list(map(Compared, alignments, guesses, of_module2))
 
 
-def _sides(a: Image, b: Image, ppi: Ppi) -> Iterator[tuple[Image, str, float | None]]:
-    """Each image, its name and its ppi.
-
-    Raises:
-        ValueError: a ppi is not a number above 0.
-    """
-    ppis = ppi if isinstance(ppi, tuple) else (ppi, ppi)
-    for source, name, image_ppi in zip((a, b), _names(a, b), ppis, strict=True):
-        if image_ppi is not None and not (math.isfinite(image_ppi) and image_ppi > 0):
-            raise ValueError(f"ppi is a number above 0, got {image_ppi}")
-        yield source, name, image_ppi
-
-
-def _is_file(source: Image) -> bool:
-    return isinstance(source, (str, PathLike))
-
-
-def _names(a: Image, b: Image) -> tuple[str, str]:
-    """The images' paths, or A and B."""
-    name_a, name_b = (str(source) if _is_file(source) else name for source, name in ((a, "A"), (b, "B")))
-    return name_a, name_b
-
-
-def _name_error(result: Any, source: Image, name: str) -> Any:
-    """The print, or the error with the image's name added where it is no file."""
-    return ImageError(f"image {name}: {result}") if isinstance(result, ImageError) and not _is_file(source) else result
+def _run_text(networks: RunNetworks | None, run_dir: Path | None) -> str | None:
+    """The run whose networks take part, and the state that they have, in words; None without one."""
+    if networks is None or run_dir is None:
+        return None
+    state = networks.module2 or networks.module1
+    return f"{run_dir} ({state.which}, step {state.step})"
 
 
 def load(
@@ -208,8 +239,8 @@ def load(
         BackendError: JAX has no device.
     """
     score = Score(score)
-    run_dir = None if run_dir is None else Path(run_dir)
-    comparer = Comparer(None if run_dir is None else load_networks(run_dir), cache_dir=cache_dir)
-    check_score(comparer, score)
-    calibration = None if run_dir is None else read_calibration(run_dir, score_key(comparer, score))
-    return Matcher(comparer, score, calibration, run_dir)
+    if run_dir is None:
+        return Matcher(cache_dir=cache_dir, score=score)
+    matcher = Matcher(load_networks(Path(run_dir)), cache_dir=cache_dir, score=score, run_dir=Path(run_dir))
+    matcher.calibration = read_calibration(Path(run_dir), score_key(matcher.networks, matcher.enhancer.method, score))
+    return matcher

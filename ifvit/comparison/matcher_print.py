@@ -1,6 +1,6 @@
 """A print as the program compares it: its ridges at 500 ppi, and the images that a run's networks read.
 
-For `Comparer`, which compares prints, and for `data.prepare`, which writes the prints that Module 2 trains on. Both use
+For `Matcher`, which compares prints, and for `data.prepare`, which writes the prints that Module 2 trains on. Both use
 `matcher_prints`, so that the networks read the same pixels in training and in use.
 """
 
@@ -42,17 +42,13 @@ class Print(NamedTuple):
         assert self.of_networks is not None
         return self.of_networks
 
-    def content(self) -> tuple[bytes, ...]:
-        """The bytes of its images."""
+    def order(self) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
+        """A key that sorts prints: the size, and the bytes of its images."""
         ridges, networks = self.of_ridges, self.of_networks
         images = [ridges.enhanced, ridges.ridges]
         if networks is not None:
             images += [networks.canvas.grey, networks.enhanced]
-        return tuple(image.tobytes() for image in images)
-
-    def order(self) -> tuple:
-        """A key that sorts prints: by size, then by content."""
-        return self.of_ridges.ridges.shape, self.content()
+        return ridges.ridges.shape, tuple(image.tobytes() for image in images)
 
     def to_ridges(self, points: np.ndarray, ppi: float) -> np.ndarray:
         """Points (..., 2) of the canvas, px at its `ppi`, as points of the print's ridges, px at 500 ppi."""

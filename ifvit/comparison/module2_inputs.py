@@ -7,13 +7,14 @@ functions, so that the network reads the same pixels in training and in use. Pur
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from ifvit.geometry import at_cells, mask_at, pixel_grid, sample
 from ifvit.models.matcher import BranchInput
+from ifvit.pair import Arrays, Pair
 from ifvit.registration.elastic import ElasticMap
 
 ROI_SIDE = 90  # px (IFViT's local input)
@@ -22,10 +23,8 @@ ROI_SIDE = 90  # px (IFViT's local input)
 class BranchImages(NamedTuple):
     """B pairs in B's frame (H, W), A aligned with B."""
 
-    enhanced_a: jax.Array  # (B, H, W) float32, [0, 1]
-    enhanced_b: jax.Array  # (B, H, W) float32, [0, 1]
-    grey_a: jax.Array  # (B, H, W) float32, [0, 1]
-    grey_b: jax.Array  # (B, H, W) float32, [0, 1]
+    enhanced: Pair[jax.Array]  # (B, H, W) float32, [0, 1]
+    grey: Pair[jax.Array]  # (B, H, W) float32, [0, 1]
     overlap: jax.Array  # (B, H, W) bool, where both prints show ridges
 
 
@@ -37,26 +36,29 @@ class PrintSamples(NamedTuple):
     ridges: jax.Array  # (H, W) bool, where the print shows ridges
 
 
-def sample_print(
-    grey: jax.Array, enhanced: jax.Array, ridges: jax.Array, background: jax.Array, points: jax.Array
-) -> PrintSamples:
+class PrintImages(NamedTuple, Generic[Arrays]):
+    """The images of a print. Of N prints each field has a leading axis N."""
+
+    grey: Arrays  # (H, W) uint8
+    enhanced: Arrays  # (H, W) uint8
+    ridges: Arrays  # (H, W) bool
+    background: Arrays  # () uint8
+
+
+def sample_print(images: PrintImages[jax.Array], points: jax.Array) -> PrintSamples:
     """The values of a print at points (H2, W2, 2) px.
 
-    grey, enhanced: uint8 (H, W). ridges: bool (H, W). background: uint8 ().
     Outside of the frame grey is `background`, enhanced is white, and there are no ridges.
     """
-    values = sample(grey.astype(jnp.float32), points, background.astype(jnp.float32)) / 255
-    enhanced_values = sample(enhanced.astype(jnp.float32), points, 255.0) / 255
-    return PrintSamples(values, enhanced_values, mask_at(ridges, points))
+    grey = sample(images.grey.astype(jnp.float32), points, images.background.astype(jnp.float32)) / 255
+    enhanced = sample(images.enhanced.astype(jnp.float32), points, 255.0) / 255
+    return PrintSamples(grey, enhanced, mask_at(images.ridges, points))
 
 
 class CanvasImages(NamedTuple):
     """A print's canvas on the device. Of N prints each field has a leading axis N."""
 
-    grey: jax.Array  # (H, W) uint8
-    enhanced: jax.Array  # (H, W) uint8
-    ridges: jax.Array  # (H, W) bool
-    background: jax.Array  # () uint8
+    images: PrintImages[jax.Array]
     origin: jax.Array  # (2,) float32, the canvas's first pixel as a point of the print's ridges, px at 500 ppi
 
 
@@ -72,11 +74,12 @@ def align_images(elastic: ElasticMap, a: CanvasImages, b: CanvasImages, scale: f
 
     def align_pair(pair: tuple[ElasticMap, CanvasImages, CanvasImages]) -> tuple[jax.Array, BranchImages]:
         elastic, a, b = pair
-        points = pixel_grid(*b.grey.shape) * scale + b.origin
+        points = pixel_grid(*b.images.grey.shape) * scale + b.origin
         map_ba = (jnp.stack(elastic(points[..., 0], points[..., 1]), axis=-1) - a.origin) / scale
-        samples = sample_print(*a[:4], map_ba)
-        grey_b, enhanced_b = (image.astype(jnp.float32) / 255 for image in (b.grey, b.enhanced))
-        return map_ba, BranchImages(samples.enhanced, enhanced_b, samples.grey, grey_b, samples.ridges & b.ridges)
+        samples = sample_print(a.images, map_ba)
+        grey_b, enhanced_b = (image.astype(jnp.float32) / 255 for image in (b.images.grey, b.images.enhanced))
+        overlap = samples.ridges & b.images.ridges
+        return map_ba, BranchImages(Pair(samples.enhanced, enhanced_b), Pair(samples.grey, grey_b), overlap)
 
     return jax.lax.map(align_pair, (elastic, a, b))
 
@@ -96,8 +99,8 @@ def branch_inputs(images: BranchImages, stride: int) -> tuple[BranchInput, Branc
     multiples of the stride.
     """
     overlap = images.overlap
-    enhanced_a, enhanced_b = (jnp.where(overlap, image, 0.0) for image in (images.enhanced_a, images.enhanced_b))
-    of_global = BranchInput(enhanced_a, enhanced_b, _overlap_cells(overlap, stride))
+    enhanced = images.enhanced.map(lambda image: jnp.where(overlap, image, 0.0))
+    of_global = BranchInput(enhanced, _overlap_cells(overlap, stride))
     box = local_box(overlap)
     height, width = local_sides(overlap.shape[1:])
     pad = [(0, 0), *((0, -side % stride) for side in (height, width))]
@@ -108,7 +111,7 @@ def branch_inputs(images: BranchImages, stride: int) -> tuple[BranchInput, Branc
     real = at_cells(cut_and_pad(jnp.ones_like(overlap), "constant"), stride)
     cells = _overlap_cells(cut_and_pad(overlap, "constant"), stride)
     mask = real.reshape(cells.shape).astype(jnp.float32)
-    of_local = BranchInput(cut_and_pad(images.grey_a, "edge"), cut_and_pad(images.grey_b, "edge"), cells, mask)
+    of_local = BranchInput(images.grey.map(lambda image: cut_and_pad(image, "edge")), cells, mask)
     return of_global, of_local, box
 
 

@@ -54,12 +54,12 @@ class Registration:
             "b": pair.name_b,
             "registered": self.registered,
             "reason": self.reason,
-            "agreement": pair.agreement_tree(),
+            "agreement": pair.agreement_dict(),
             "homography": None if pair.homography is None else pair.homography.tolist(),
-            "map": pair.map_tree(),
-            **pair.files_tree(),
+            "map": pair.map_list(),
+            **pair.files_dict(),
         }
-        return tree if pair.compared.guesses is None else tree | {"registration": pair.registration_tree()}
+        return tree if pair.compared.guesses is None else tree | {"registration": pair.registration_list()}
 
     def text(self) -> str:
         """The registration in a few lines, for people."""

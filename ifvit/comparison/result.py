@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ifvit.calibration import Calibration
-from ifvit.comparison.image_pair import MM2, ImagePair, matches_tree, rounded_points
+from ifvit.comparison.image_pair import MM2, ImagePair, matches_list, rounded_points
 from ifvit.comparison.run_calibration import Score
 from ifvit.comparison.synthetic_calibration import synthetic_calibration
 from ifvit.comparison.verdict import OTHER, SAME, Basis, Verdict, pairs_of, too_few, verdict
@@ -118,23 +118,23 @@ class Comparison(ImagePair):
         return {
             "a": self.name_a,
             "b": self.name_b,
-            **self._decision_tree(fmr),
+            **self._decision_dict(fmr),
             "score": round(self.score, 4),
             "score_is": "log10 of the likelihood ratio of the same finger over different fingers"
             if self.score_of is Score.fused
             else "weighted mean of the cosines of Module 2's vectors",
             "cause": "small_print" if self.cannot_say(fmr) else None,
             "reason": self.reason if self.cannot_say(fmr) else None,
-            "agreement": self.agreement_tree(),
-            "minutiae": self._minutiae_tree(),
-            "map": self.map_tree(),
+            "agreement": self.agreement_dict(),
+            "minutiae": self._minutiae_dict(),
+            "map": self.map_list(),
             "homography": None if self.homography is None else self.homography.tolist(),
             "ridges_mm2": {name: round(print_.area, 1) for name, print_ in self._prints()},
-            **self.files_tree(),
-            **self._networks_tree(),
+            **self.files_dict(),
+            **self._networks_dict(),
         }
 
-    def _decision_tree(self, fmr: float) -> dict[str, Any]:
+    def _decision_dict(self, fmr: float) -> dict[str, Any]:
         """The decision, its basis, and how often different fingers score as high, for JSON."""
         answer = self.verdict(fmr)
         table, basis = answer.calibration, self._basis(fmr)
@@ -153,7 +153,7 @@ class Comparison(ImagePair):
         """The basis of the decision; None where there is no decision."""
         return None if self.cannot_say(fmr) else self.verdict(fmr).basis
 
-    def _minutiae_tree(self) -> dict[str, Any]:
+    def _minutiae_dict(self) -> dict[str, Any]:
         """The minutiae, paired and alone, for JSON."""
         paired, (a, b) = self.alignment.paired, (print_ for _, print_ in self._prints())
         return {
@@ -170,11 +170,11 @@ class Comparison(ImagePair):
             "only_b": rounded_points(b.to_file(b.minutiae.points[paired.only_b])),
         }
 
-    def _networks_tree(self) -> dict[str, Any]:
+    def _networks_dict(self) -> dict[str, Any]:
         """The results of a run's networks, for JSON; empty without a run."""
         if self.compared.guesses is None:
             return {}
-        tree = {"registration": self.registration_tree()}
+        tree = {"registration": self.registration_list()}
         result, matches = self.compared.module2_result, self.matches
         if result is None or matches is None:
             return tree
@@ -182,7 +182,7 @@ class Comparison(ImagePair):
             "score_cosines": round(result.score, 6),
             "score_global": round(float(result.cosines.of_global), 6),
             "score_local": round(float(result.cosines.of_local), 6),
-            "matches": matches_tree(matches),
+            "matches": matches_list(matches),
         }
 
     def text(self, fmr: float = FMR) -> str:

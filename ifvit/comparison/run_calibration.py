@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from ifvit import program
 from ifvit.calibration import Calibration
 from ifvit.comparison.score import WEIGHTS, WEIGHTS_WITH_NETWORKS
+from ifvit.config import Enhancement
 from ifvit.errors import CheckpointError, UserError
 from ifvit.storage.json_files import read_json
 
-if TYPE_CHECKING:  # a finished evaluation is reported without the import of the comparer
-    from ifvit.comparison.comparer import Comparer
+if TYPE_CHECKING:  # a finished evaluation is reported without the import of the networks
+    from ifvit.comparison.run_networks import RunNetworks
 
 RECIPE = 1  # goes up when the same pair gets another score, so that stored scores are no longer used
 
@@ -37,13 +38,12 @@ class Score(enum.StrEnum):
 FILES = {Score.fused: "calibration.json", Score.cosines: "calibration_cosines.json"}  # in a run directory
 
 
-def check_score(comparer: Comparer, score: Score) -> None:
-    """Check that a comparer has a score.
+def check_score(networks: RunNetworks | None, score: Score) -> None:
+    """Check that networks, or None, give a score.
 
     Raises:
-        ScoreError: it has not.
+        ScoreError: they do not.
     """
-    networks = comparer.networks
     if score is Score.cosines and (networks is None or networks.module2 is None):
         reason = "there is no run" if networks is None else "the run has Module 1 alone"
         raise ScoreError(
@@ -52,10 +52,9 @@ def check_score(comparer: Comparer, score: Score) -> None:
         )
 
 
-def score_key(comparer: Comparer, score: Score) -> dict[str, Any]:
-    """Everything that a score is computed from, for JSON."""
-    key: dict[str, Any] = {"judge": f"ridges {RECIPE}", "enhancement": str(comparer.enhancer.method)}
-    networks = comparer.networks
+def score_key(networks: RunNetworks | None, method: Enhancement, score: Score) -> dict[str, Any]:
+    """Everything that a score is computed from, for JSON. method: the enhancement of the ridges."""
+    key: dict[str, Any] = {"judge": f"ridges {RECIPE}", "enhancement": str(method)}
     if networks is None:
         return key
     module2 = networks.module2

@@ -1,6 +1,6 @@
 """The networks of a training run, loaded for comparisons.
 
-For `Comparer`, which owns a `RunNetworks` where there is a run. Module 1 adds guesses of the registration to those of
+For `Matcher`, which owns a `RunNetworks` where there is a run. Module 1 adds guesses of the registration to those of
 the ridges. Module 2, where the run has one, reads the aligned pair: two cosines, and which points correspond.
 """
 
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ifvit.comparison.matcher_print import Print
-from ifvit.comparison.module2_inputs import BranchImages, CanvasImages, align_images, branch_inputs
+from ifvit.comparison.module2_inputs import BranchImages, CanvasImages, PrintImages, align_images, branch_inputs
 from ifvit.comparison.score import Cosines
 from ifvit.config import Enhancement, MatcherConfig, StageName
 from ifvit.config.run_config import open_run
@@ -132,7 +132,8 @@ class RunNetworks:
             np.stack([print_.to_ridges(np.zeros(2), self.module1.ppi) for print_ in prints]).astype(np.float32),
         )
         # Compiled programs take NumPy arrays in the place of JAX's.
-        return CanvasImages(*(cast(jax.Array, values) for values in arrays))
+        *images, origin = (cast(jax.Array, values) for values in arrays)
+        return CanvasImages(PrintImages(*images), origin)
 
     def _module2_result(self, module2: Module2, map_ba: np.ndarray, scores: DeviceScores) -> Module2Result:
         """The result of one pair. map_ba: (H, W, 2), the point of A's canvas at each pixel of B's."""

@@ -13,7 +13,7 @@ from ifvit.config.build import ConfigError
 from ifvit.config.choices import StageName
 from ifvit.config.identity import ADDED
 from ifvit.config.keys import nearest_keys
-from ifvit.config.run_config import open_run
+from ifvit.config.run_config import FILE, open_run
 from ifvit.errors import CheckpointError
 
 SEEN = ("ppi", "image_size", "ridge_mask")  # keys of data that belong to the network
@@ -61,7 +61,7 @@ def _config_of(tree: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any]] | None
         return None
     places = [str(place) for place in (run_dir, tree.get("run_dir"), init.get("resume_from")) if place]
     for place in places:
-        path = Path(place) / "config.json"
+        path = Path(place) / FILE
         if path.is_file():
             try:
                 run = open_run(path.parent).tree

@@ -84,6 +84,15 @@ def open_run(run_dir: Path) -> RunConfig:
     return run
 
 
+def stored_run(run_dir: Path) -> RunConfig | None:
+    """The config of a run directory; None if it has no config.json.
+
+    Raises:
+        CheckpointError: its config.json is not that of a run.
+    """
+    return open_run(run_dir) if (run_dir / FILE).exists() else None
+
+
 def not_a_run(run_dir: Path, error: Exception) -> CheckpointError:
     """The error of a folder that is no run directory."""
     detail = "" if isinstance(error, (FileNotFoundError, NotADirectoryError)) else f": {error}"

@@ -20,15 +20,15 @@ import numpy as np
 from jax.sharding import Sharding
 
 from ifvit import geometry
-from ifvit.comparison.module2_inputs import BranchImages, sample_print
+from ifvit.comparison.module2_inputs import BranchImages, PrintImages, sample_print
 from ifvit.config import DataConfig, PairsConfig
 from ifvit.data import augment
 from ifvit.data.prepared import MAP_STEP
-from ifvit.data.rendered_pairs import Draw, FingerIndices, View, by_device, pair_of, skin_of, stacked
-from ifvit.data.warped_pairs import Arrays, TrainingPairs
-from ifvit.geometry import mask_at
+from ifvit.data.rendered_pairs import Draw, FingerIndices, SeenImpression, View, by_device, pair_of, skin_of, stacked
+from ifvit.data.warped_pairs import TrainingPairs, mapped_pairs
+from ifvit.pair import Arrays, Pair
 from ifvit.synthesis.each import each
-from ifvit.synthesis.impression import Impression, clean, frame_points
+from ifvit.synthesis.impression import Impression, clean
 from ifvit.synthesis.master import Skin
 from ifvit.synthesis.orientation import FRAME_PPI
 
@@ -39,19 +39,15 @@ NO_CLASS = -1  # of fingers that are not trained on
 class AlignedBatch(NamedTuple):
     """B pairs of prints, A and B, in the frame of B."""
 
-    pairs: TrainingPairs  # image_a is A aligned to B; the maps are those between this image and B
-    enhanced_a: jax.Array  # (B, H, W) float32 in [0, 1], dark ridges
-    enhanced_b: jax.Array  # (B, H, W) float32 in [0, 1], dark ridges
-    label_a: jax.Array  # (B,) int32, the class of A's finger, or NO_CLASS
-    label_b: jax.Array  # (B,) int32, the class of B's finger, or NO_CLASS
+    pairs: TrainingPairs  # image A is aligned to B; the maps are those between this image and B
+    enhanced: Pair[jax.Array]  # (B, H, W) float32 in [0, 1], dark ridges
+    labels: Pair[jax.Array]  # (B,) int32, the class of the print's finger, or NO_CLASS
 
     @property
     def images(self) -> BranchImages:
         """The images from which Module 2's inputs are made."""
-        pairs = self.pairs
-        return BranchImages(
-            self.enhanced_a, self.enhanced_b, pairs.image_a, pairs.image_b, pairs.ridges_a & pairs.ridges_b
-        )
+        a, b = self.pairs.sides
+        return BranchImages(self.enhanced, self.pairs.images, a.ridges & b.ridges)
 
 
 class RegistrationNoise(NamedTuple):
@@ -109,55 +105,48 @@ def aligned_view(a: Impression, b: View, registration_noise: RegistrationNoise, 
 
 
 def render_aligned(
-    draws: tuple[Draw, RegistrationNoise],
+    draws: tuple[Pair[Draw], RegistrationNoise],
     skins: Skin,
     picks: FingerIndices[np.ndarray],
     data: DataConfig,
     sharding: Sharding,
-) -> tuple[TrainingPairs, jax.Array, jax.Array]:
+) -> tuple[TrainingPairs, Pair[jax.Array]]:
     """The drawn pairs, and both prints enhanced, (B, H, W) each. See `rendered_pairs.by_device`."""
     return by_device(_render_share, draws, skins, picks, data, sharding)
 
 
 @partial(jax.jit, static_argnames="data")
 def _render_share(
-    draws: tuple[Draw, RegistrationNoise], picks: FingerIndices[jax.Array], skins: Skin, data: DataConfig
-) -> tuple[TrainingPairs, jax.Array, jax.Array]:
-    pairs, *enhanced = each(lambda item: _aligned_pair(item[0], item[1], skins, data), (draws, picks))
-    return stacked(pairs), *enhanced
+    draws: tuple[Pair[Draw], RegistrationNoise], picks: FingerIndices[jax.Array], skins: Skin, data: DataConfig
+) -> tuple[TrainingPairs, Pair[jax.Array]]:
+    pairs, enhanced = each(lambda item: _aligned_pair(item[0], item[1], skins, data), (draws, picks))
+    return stacked(pairs), enhanced
 
 
 def _aligned_pair(
-    draws: tuple[Draw, RegistrationNoise], pick: FingerIndices[jax.Array], skins: Skin, data: DataConfig
-) -> tuple[TrainingPairs, jax.Array, jax.Array]:
+    draws: tuple[Pair[Draw], RegistrationNoise], pick: FingerIndices[jax.Array], skins: Skin, data: DataConfig
+) -> tuple[TrainingPairs, Pair[jax.Array]]:
     draw, registration_noise = draws
-    b = View(draw.b, frame_points(*data.frame, data.ppi, draw.middle_b))
-    a = aligned_view(draw.a, b, registration_noise, FRAME_PPI / data.ppi)
-    pairs = pair_of(a, b, pick, skins, data)
+    b = draw.b.view(data)
+    a = aligned_view(draw.a.impression, b, registration_noise, FRAME_PPI / data.ppi)
+    pairs = pair_of(Pair(a, b), pick, skins, data)
 
-    def enhanced(view: View | AlignedView, finger: jax.Array, ridges: jax.Array) -> jax.Array:
+    def enhanced(view: SeenImpression, finger: jax.Array, ridges: jax.Array) -> jax.Array:
         """The result of a perfect enhancement: the ridges of the skin itself, black on white."""
         wave = clean(skin_of(skins, finger).wave, view.impression, view.points)
         return jnp.where(ridges, (1 - wave) / 2, 1.0)
 
-    return pairs, enhanced(a, pick.finger_a, pairs.ridges_a), enhanced(b, pick.finger_b, pairs.ridges_b)
+    enhanced_a = enhanced(a, pick.fingers.a, pairs.sides.a.ridges)
+    return pairs, Pair(enhanced_a, enhanced(b, pick.fingers.b, pairs.sides.b.ridges))
 
 
 class PreparedBatch(NamedTuple, Generic[Arrays]):
     """The inputs of B prepared pairs, which the host passes to the device."""
 
-    grey_a: Arrays  # (B, H, W) uint8
-    enhanced_a: Arrays  # (B, H, W) uint8
-    ridges_a: Arrays  # (B, H, W) bool
-    background_a: Arrays  # (B,) uint8
-    grey_b: Arrays  # of B, as of A
-    enhanced_b: Arrays
-    ridges_b: Arrays
-    background_b: Arrays
+    prints: Pair[PrintImages[Arrays]]
     map_ba: Arrays  # (B, R, C, 2) float32, px: the point of A's frame at each MAP_STEP-th pixel of B's
     genuine: Arrays  # (B,) bool
-    label_a: Arrays  # (B,) int32, the class of A's finger, or NO_CLASS
-    label_b: Arrays  # (B,) int32, the class of B's finger, or NO_CLASS
+    labels: Pair[Arrays]  # (B,) int32, the class of the print's finger, or NO_CLASS
 
 
 @partial(jax.jit, static_argnames="settings")
@@ -172,7 +161,7 @@ def make_aligned_pairs(key: jax.Array, prepared: PreparedBatch[jax.Array], setti
 
 def _make_aligned_pair(key: jax.Array, prepared: PreparedBatch[jax.Array], settings: PairsConfig) -> AlignedBatch:
     view_key, noise_key, wear_a, wear_b = jax.random.split(key, 4)
-    frame = prepared.grey_b.shape
+    frame = prepared.prints.b.grey.shape
     pixels = geometry.pixel_grid(*frame)
     middle = _middle(frame)
     turn, shift_x, shift_y = jax.random.uniform(view_key, (3,), minval=-1.0, maxval=1.0)
@@ -200,25 +189,11 @@ def _make_aligned_pair(key: jax.Array, prepared: PreparedBatch[jax.Array], setti
 
     points_b = view_to_b(pixels)
     points_a = interpolated(prepared.map_ba, add_noise(points_b))
-    grey_a, enhanced_a, ridges_a = sample_print(
-        prepared.grey_a, prepared.enhanced_a, prepared.ridges_a, prepared.background_a, points_a
-    )
-    grey_b, enhanced_b, ridges_b = sample_print(
-        prepared.grey_b, prepared.enhanced_b, prepared.ridges_b, prepared.background_b, points_b
-    )
-    map_ba, map_ab = b_to_view(remove_noise(points_b)), b_to_view(add_noise(points_b))
-    pairs = TrainingPairs(
-        image_a=augment.corrupt(wear_a, grey_a, settings),
-        image_b=augment.corrupt(wear_b, grey_b, settings),
-        map_ab=map_ab,
-        map_ba=map_ba,
-        ridges_a=ridges_a,
-        ridges_b=ridges_b,
-        valid_ab=prepared.genuine & ridges_a & mask_at(ridges_b, map_ab),
-        valid_ba=prepared.genuine & ridges_b & mask_at(ridges_a, map_ba),
-        genuine=prepared.genuine,
-    )
-    return AlignedBatch(pairs, enhanced_a, enhanced_b, prepared.label_a, prepared.label_b)
+    a, b = sample_print(prepared.prints.a, points_a), sample_print(prepared.prints.b, points_b)
+    images = Pair(augment.corrupt(wear_a, a.grey, settings), augment.corrupt(wear_b, b.grey, settings))
+    maps = Pair(b_to_view(add_noise(points_b)), b_to_view(remove_noise(points_b)))
+    pairs = mapped_pairs(images, Pair(a.ridges, b.ridges), maps, prepared.genuine)
+    return AlignedBatch(pairs, Pair(a.enhanced, b.enhanced), prepared.labels)
 
 
 def interpolated(values: jax.Array, points: jax.Array) -> jax.Array:

@@ -24,8 +24,9 @@ from ifvit.data.aligned_pairs import AlignedBatch
 from ifvit.data.finger_pool import FingerPool
 from ifvit.data.impressions import Impressions
 from ifvit.data.rendered_pairs import FingerIndices, draw_pairs, render_pairs
-from ifvit.data.warped_pairs import Canvases, TrainingPairs, make_pairs
+from ifvit.data.warped_pairs import Canvases, CanvasSide, TrainingPairs, make_pairs
 from ifvit.errors import DataError
+from ifvit.pair import Pair
 
 TRAIN, VALIDATE = 1, 2  # streams of random numbers under the run's seed
 PURPOSE = {TRAIN: "to train on", VALIDATE: "to validate on"}
@@ -156,8 +157,8 @@ class DrawnBatches(Batches):
             index_b[same] = rng.choice(self._impressions, same.sum())
         return index_b
 
-    def choose(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Batch n's impressions: (B,) indices of A, (B,) indices of B, and (B,) bool, which pairs are genuine.
+    def choose(self, n: int) -> tuple[Pair[np.ndarray], np.ndarray]:
+        """Batch n's impressions: (B,) indices of each side, and (B,) bool, which pairs are genuine.
 
         In each epoch A runs once through all impressions, in a new order. B is the same impression, or that of another
         finger.
@@ -170,7 +171,7 @@ class DrawnBatches(Batches):
         index_b = index_a.copy()
         if not genuine.all():
             index_b[~genuine] = self._impostors(rng, index_a[~genuine])
-        return index_a, index_b, genuine
+        return Pair(index_a, index_b), genuine
 
 
 class CopiedBatches(DrawnBatches):
@@ -181,17 +182,16 @@ class CopiedBatches(DrawnBatches):
         self._prints = prints
 
     def on_host(self, n: int) -> Canvases[np.ndarray]:
-        index_a, index_b, genuine = self.choose(n)
+        indices, genuine = self.choose(n)
         # An impression that occurs several times is decoded only once.
-        canvases = {k: self._prints.canvas(k) for k in {*index_a.tolist(), *index_b.tolist()}}
-        sides = []
-        for side in (index_a, index_b):
-            side_canvases = [canvases[k] for k in side.tolist()]
-            grey = np.stack([canvas.grey for canvas in side_canvases])
-            ridges = np.stack([canvas.ridges for canvas in side_canvases])
-            background = np.array([canvas.background for canvas in side_canvases], np.uint8)
-            sides.append((grey, ridges, background))
-        return Canvases(*sides[0], *sides[1], genuine)
+        canvases = {k: self._prints.canvas(k) for k in np.unique(indices).tolist()}
+
+        def stacked(index: np.ndarray) -> CanvasSide[np.ndarray]:
+            chosen = [canvases[k] for k in index.tolist()]
+            grey, ridges = np.stack([canvas.grey for canvas in chosen]), np.stack([canvas.ridges for canvas in chosen])
+            return CanvasSide(grey, ridges, np.array([canvas.background for canvas in chosen], np.uint8))
+
+        return Canvases(indices.map(stacked), genuine)
 
     def on_device(self, n: int, inputs: Canvases[np.ndarray]) -> TrainingPairs:
         device_inputs = jax.device_put(inputs, self._sharding)
@@ -208,8 +208,8 @@ class RenderedBatches(DrawnBatches):
         self._pool, self._is_training = pool, spec.stream == TRAIN
 
     def on_host(self, n: int) -> FingerIndices[np.ndarray]:
-        index_a, index_b, genuine = self.choose(n)
-        return FingerIndices(index_a.astype(np.int32), index_b.astype(np.int32), genuine)
+        indices, genuine = self.choose(n)
+        return FingerIndices(indices.map(lambda index: index.astype(np.int32)), genuine)
 
     def on_device(self, n: int, inputs: FingerIndices[np.ndarray]) -> TrainingPairs | AlignedBatch:
         pool = self._pool()

@@ -14,6 +14,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,9 +112,7 @@ class Impressions:
         """
         if k in self._memory:
             return self._memory[k]
-        canvas = next(self._canvases([self.records[k]], map))
-        if isinstance(canvas, image.ImageError):
-            raise canvas
+        canvas = image.usable(next(self._canvases([self.records[k]], map)))
         if _digest(canvas) != self._digests[k]:
             raise image.ImageError(f"{self.records[k].path}: has changed since it was checked")
         return canvas
@@ -145,47 +144,32 @@ class Impressions:
         """
         if self._data.ridge_mask is Enhancement.none:
             return iter(map_function(self._load_canvas, records))
-        scans = [_check_fit(record, scan) for record, scan in zip(records, map_function(scan_of, records), strict=True)]
-        readable = {k: scan for k, scan in enumerate(scans) if isinstance(scan, image.Scan)}
-        ppis = [image.choose_ppi(scan, records[k].ppi)[0] for k, scan in readable.items()]
-        masks = self._enhancer.ridges_many([scan.grey for scan in readable.values()], ppis)
-        ridges = dict(zip(readable, masks, strict=True))
-        numbers = range(len(records))
-        return iter(map_function(lambda k: self._place_canvas(records[k], scans[k], ridges.get(k)), numbers))
+        paths, ppis = [record.path for record in records], [record.ppi for record in records]
+        return image.from_files(paths, ppis, partial(self._place_canvases, map_function), map_function)
 
     def _load_canvas(self, record: Record) -> image.Canvas | image.ImageError:
         """The canvas of a file, or the reason why there is none."""
-        try:
-            return image.load_canvas(record.path, record.ppi, self._data.ppi, *self._frame)
-        except image.ImageError as error:
-            return error
+        return image.attempt(image.load_canvas, record.path, record.ppi, self._data.ppi, *self._frame)
 
-    def _place_canvas(
-        self, record: Record, scan: image.Scan | image.ImageError, ridges: np.ndarray | None
-    ) -> image.Canvas | image.ImageError:
-        """The canvas of a scan with its ridges, (H, W) bool, or the reason why there is none."""
-        if isinstance(scan, image.ImageError):
-            return scan
-        try:
-            return image.canvas_of(scan, ridges, record.ppi, self._data.ppi, *self._frame)
-        except image.ImageError as error:
-            return image.ImageError(f"{record.path}: {error}")
+    def _place_canvases(
+        self,
+        map_function: Callable[..., Iterable[Any]],
+        scans: Sequence[image.Scan],
+        ppis: Sequence[float | None],
+    ) -> Iterable[image.Canvas | image.ImageError]:
+        """The canvas of each scan with the ridges of the enhancement, or the reason why there is none."""
+        used = [image.choose_ppi(scan, ppi)[0] for scan, ppi in zip(scans, ppis, strict=True)]
+        problems = [misfit(scan.grey, ppi) for scan, ppi in zip(scans, used, strict=True)]
+        fitting = [k for k, problem in enumerate(problems) if problem is None]  # a wrong ppi would take much memory
+        masks = self._enhancer.ridges_many([scans[k].grey for k in fitting], [used[k] for k in fitting])
+        ridges = dict(zip(fitting, masks, strict=True))
 
+        def place_canvas(k: int) -> image.Canvas | image.ImageError:
+            if k not in ridges:
+                return image.ImageError(problems[k])
+            return image.attempt(image.canvas_of, scans[k], ridges[k], ppis[k], self._data.ppi, *self._frame)
 
-def scan_of(record: Record) -> image.Scan | image.ImageError:
-    """A record's image, or the reason why there is none, with the name of the file."""
-    try:
-        return image.read(record.path)
-    except image.ImageError as error:
-        return error
-
-
-def _check_fit(record: Record, scan: image.Scan | image.ImageError) -> image.Scan | image.ImageError:
-    """The scan, or the reason why enhancement cannot process it: a wrong ppi would need too much memory."""
-    if isinstance(scan, image.ImageError):
-        return scan
-    problem = misfit(scan.grey, image.choose_ppi(scan, record.ppi)[0])
-    return scan if problem is None else image.ImageError(f"{record.path}: {problem}")
+        return map_function(place_canvas, range(len(scans)))
 
 
 def _crc(record: Record) -> int:

@@ -8,6 +8,7 @@ from functools import lru_cache
 import jax
 import numpy as np
 
+from ifvit.comparison.module2_inputs import PrintImages
 from ifvit.config import Config
 from ifvit.data.aligned_pairs import (
     NO_CLASS,
@@ -22,6 +23,7 @@ from ifvit.data.finger_pool import FingerPool
 from ifvit.data.prepared import Prepared
 from ifvit.data.rendered_pairs import FingerIndices, draw_pairs
 from ifvit.errors import DataError
+from ifvit.pair import Pair
 
 
 class AlignedRenderedBatches(RenderedBatches):
@@ -49,9 +51,9 @@ class AlignedRenderedBatches(RenderedBatches):
         key = jax.random.fold_in(self._key, n)
         settings = self._data.pairs
         draws = draw_pairs(key, self.size, data=self._data), draw_registration_noise(key, self.size, settings=settings)
-        pairs, *enhanced = render_aligned(draws, pool.skins, inputs, self._data, self._sharding)
-        labels = (self._labels[side] for side in (inputs.finger_a, inputs.finger_b))
-        return AlignedBatch(pairs, *enhanced, *jax.device_put(tuple(labels), self._sharding))
+        pairs, enhanced = render_aligned(draws, pool.skins, inputs, self._data, self._sharding)
+        labels = inputs.fingers.map(lambda finger: self._labels[finger])
+        return AlignedBatch(pairs, enhanced, jax.device_put(labels, self._sharding))
 
 
 class PreparedBatches(Batches):
@@ -130,15 +132,18 @@ class PreparedBatches(Batches):
         prepared = self._prepared
         chosen, swapped = self.choose(n)
         first, second = prepared.first[chosen], prepared.second[chosen]
-        sides = np.where(swapped, (second, first), (first, second))
-        labels = self._labels[sides]
-        if (labels < self._range[0]).any() or (labels > self._range[1]).any():
+        sides = Pair(*np.where(swapped, (second, first), (first, second)))
+        labels = sides.map(lambda side: self._labels[side])
+        if np.min(labels) < self._range[0] or np.max(labels) > self._range[1]:
             raise AssertionError("a print of another part of the split")
         map_ba = np.where(swapped[:, None, None, None], prepared.to_second[chosen], prepared.to_first[chosen])
-        images = [
-            (prepared.grey[k], prepared.enhanced[k], prepared.ridges_of(k), prepared.background[k]) for k in sides
-        ]
-        return PreparedBatch(*images[0], *images[1], map_ba, prepared.genuine[chosen], *labels)
+
+        def images(side: np.ndarray) -> PrintImages[np.ndarray]:
+            return PrintImages(
+                prepared.grey[side], prepared.enhanced[side], prepared.ridges_of(side), prepared.background[side]
+            )
+
+        return PreparedBatch(sides.map(images), map_ba, prepared.genuine[chosen], labels)
 
     def on_device(self, n: int, inputs: PreparedBatch[np.ndarray]) -> AlignedBatch:
         device_inputs = jax.device_put(inputs, self._sharding)

@@ -1,6 +1,6 @@
 """Prepare real impressions as training data of Module 2: every print as Module 2 sees it, and its pairs aligned once.
 
-The alignment is that of a comparison (`comparison.comparer`, with the hypotheses of a trained Module 1). The files are
+The alignment is that of a comparison (`comparison.matcher`, with the hypotheses of a trained Module 1). The files are
 described in `data.prepared`.
 
 Every two impressions of a finger are a genuine pair. If their ridges do not agree, the map cannot be trusted, and the
@@ -17,18 +17,20 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ifvit.comparison.comparer import Compared, Comparer
-from ifvit.comparison.matcher_print import MatcherPrint, Print, matcher_prints
+from ifvit.comparison.compared import Compared
+from ifvit.comparison.matcher import Matcher
+from ifvit.comparison.matcher_print import Print, matcher_prints
 from ifvit.comparison.registration_result import is_registered
 from ifvit.comparison.run_calibration import RECIPE
 from ifvit.comparison.run_networks import RunNetworks, first_method
 from ifvit.config import DataConfig, Enhancement
-from ifvit.data.impressions import digest_of, refuse_copies, report_assumed, report_damaged, scan_of
+from ifvit.data.impressions import digest_of, refuse_copies, report_assumed, report_damaged
 from ifvit.data.prepared import REASON_LENGTH, map_points, pair_blocks, print_blocks
 from ifvit.databases.prepared_table import FORMAT, HEADING
 from ifvit.databases.protocols import PairList, drawn_pairs
@@ -38,7 +40,7 @@ from ifvit.databases.splits import TRAIN, VALIDATE, Split, split_of
 from ifvit.databases.yearless import nameless
 from ifvit.enhancement.enhancer import Enhancer
 from ifvit.errors import DataError
-from ifvit.image import ImageError, PpiFrom, Scan
+from ifvit.image import ImageError, PpiFrom, from_files
 from ifvit.progress import Progress
 from ifvit.registration.module1 import Module1, load_dense
 from ifvit.registration.registrar import frame_of
@@ -87,11 +89,11 @@ def prepare(
     report_assumed(int(prints["assumed"].sum()), len(records))
     refuse_copies([records[k] for k in usable], [digest_of(prints["grey"][k], prints["ridges"][k]) for k in usable])
     pairs = _list_pairs(records, usable, split, impostors, seed)
-    comparer = comparer_of(module1, enhancement, data.cache_dir)
+    matcher = matcher_of(module1, enhancement, data.cache_dir)
     summary = key | {
         "state": f"{module1.which}, step {module1.step}",
         "prints": {"listed": len(records), "unusable": len(records) - len(usable)},
-        "pairs": {"listed": len(pairs)} | _register_pairs(out, comparer, module1, records, usable, pairs),
+        "pairs": {"listed": len(pairs)} | _register_pairs(out, matcher, module1, records, usable, pairs),
     }
     _write_text(out / "prints.csv", table(HEADING, _table_rows(records, prints)))
     _write_text(out / "split.csv", split.text())
@@ -144,9 +146,6 @@ def _print_block(
     records: Sequence[Record], module1: Module1, enhancer: Enhancer, pool: ThreadPoolExecutor
 ) -> dict[str, np.ndarray]:
     """The arrays of a block of prints. A print that cannot be used has zeros, and the reason in `unusable`."""
-    scans = list(pool.map(scan_of, records))
-    readable = {k: scan for k, scan in enumerate(scans) if isinstance(scan, Scan)}
-    reasons = ["" if isinstance(scan, Scan) else _table_text(scan) for scan in scans]
     count, (height, width) = len(records), module1.frame
     block: dict[str, np.ndarray] = {
         "grey": np.zeros((count, height, width), np.uint8),
@@ -155,12 +154,13 @@ def _print_block(
         "background": np.zeros(count, np.uint8),
         "ppi": np.zeros(count),
         "assumed": np.zeros(count, bool),
-        "unusable": np.array(reasons, f"<U{REASON_LENGTH}"),
+        "unusable": np.zeros(count, f"<U{REASON_LENGTH}"),
     }
-    prints = matcher_prints(list(readable.values()), [records[k].ppi for k in readable], module1, enhancer)
-    for k, matcher_print in zip(readable, prints, strict=True):
-        if not isinstance(matcher_print, MatcherPrint):
-            block["unusable"][k] = _table_text(f"{records[k].path}: {matcher_print}")
+    compute = partial(matcher_prints, module1=module1, enhancer=enhancer)
+    prints = from_files([record.path for record in records], [record.ppi for record in records], compute, pool.map)
+    for k, matcher_print in enumerate(prints):
+        if isinstance(matcher_print, ImageError):
+            block["unusable"][k] = _table_text(matcher_print)
             continue
         canvas = matcher_print.canvas
         block["grey"][k], block["enhanced"][k] = canvas.grey, matcher_print.enhanced
@@ -186,14 +186,14 @@ def _list_pairs(
     return pairs
 
 
-def comparer_of(module1: Module1, enhancement: Enhancement, cache_dir: str | None) -> Comparer:
-    """The comparer that aligns the prints: the one that a Module 2 with this enhancement has in use."""
-    return Comparer(RunNetworks(module1), first_method(enhancement, module1.enhancement), cache_dir)
+def matcher_of(module1: Module1, enhancement: Enhancement, cache_dir: str | None) -> Matcher:
+    """The matcher that aligns the prints: the one that a Module 2 with this enhancement has in use."""
+    return Matcher(RunNetworks(module1), first_method(enhancement, module1.enhancement), cache_dir)
 
 
 def _register_pairs(
     out: Path,
-    comparer: Comparer,
+    matcher: Matcher,
     module1: Module1,
     records: Sequence[Record],
     usable: np.ndarray,
@@ -204,8 +204,8 @@ def _register_pairs(
 
     def compute_block(numbers: np.ndarray) -> dict[str, np.ndarray]:
         first, second = usable[pairs.first[numbers]], usable[pairs.second[numbers]]
-        prints = _prints_to_align(comparer, records, np.unique([first, second]).tolist())
-        comparisons = _align(comparer, prints, list(zip(first.tolist(), second.tolist(), strict=True)))
+        prints = _prints_to_align(matcher, records, np.unique([first, second]).tolist())
+        comparisons = _align(matcher, prints, list(zip(first.tolist(), second.tolist(), strict=True)))
         genuine = pairs.genuine[numbers]
         causes = [_failure_cause(*pair) for pair in zip(comparisons, genuine.tolist(), strict=True)]
         maps = np.zeros((2, len(numbers), *shape), np.float32)
@@ -232,22 +232,21 @@ def _register_pairs(
     return {kind: dict(sorted(count.items())) for kind, count in counts.items()}
 
 
-def _prints_to_align(comparer: Comparer, records: Sequence[Record], chosen: list[int]) -> dict[int, Print]:
+def _prints_to_align(matcher: Matcher, records: Sequence[Record], chosen: list[int]) -> dict[int, Print]:
     """The prints of the chosen records by their numbers, without those that show no ridges at 500 ppi."""
+    paths, ppis = [records[k].path for k in chosen], [records[k].ppi for k in chosen]
     with ThreadPoolExecutor() as pool:
-        scans = dict(zip(chosen, pool.map(scan_of, [records[k] for k in chosen]), strict=True))
-    readable = {k: scan for k, scan in scans.items() if isinstance(scan, Scan)}
-    prints = comparer.prints_of(list(readable.values()), [records[k].ppi for k in readable])
-    return {k: print_ for k, print_ in zip(readable, prints, strict=True) if not isinstance(print_, ImageError)}
+        prints = list(from_files(paths, ppis, matcher.prints_of, pool.map))
+    return {k: print_ for k, print_ in zip(chosen, prints, strict=True) if not isinstance(print_, ImageError)}
 
 
-def _align(comparer: Comparer, prints: Mapping[int, Print], pairs: list[tuple[int, int]]) -> list[Compared | None]:
+def _align(matcher: Matcher, prints: Mapping[int, Print], pairs: list[tuple[int, int]]) -> list[Compared | None]:
     """The comparison of each pair of numbers of prints; None if a print is missing."""
     complete = [pair for pair in pairs if pair[0] in prints and pair[1] in prints]
     if not complete:
         return [None] * len(pairs)
-    batches = comparer.by(BATCH, frame_of(print_.of_ridges for print_ in prints.values()))
-    comparisons = iter(batches.align_many((prints[a], prints[b]) for a, b in complete))
+    batches = matcher.by(BATCH, frame_of(print_.of_ridges for print_ in prints.values()))
+    comparisons = iter(batches.compare_prints(((prints[a], prints[b]) for a, b in complete), use_module2=False))
     return [next(comparisons) if a in prints and b in prints else None for a, b in pairs]
 
 

@@ -19,7 +19,8 @@ from jax.sharding import Sharding
 
 from ifvit import geometry
 from ifvit.config import DataConfig
-from ifvit.data.warped_pairs import Arrays, TrainingPairs
+from ifvit.data.warped_pairs import Side, TrainingPairs
+from ifvit.pair import Arrays, Pair
 from ifvit.synthesis.each import each
 from ifvit.synthesis.impression import Impression, draw_impression, frame_points, render, touched
 from ifvit.synthesis.master import Skin, unpack
@@ -33,8 +34,7 @@ MAX_DISTANCE = 0.5
 class FingerIndices(NamedTuple, Generic[Arrays]):
     """The fingers of B pairs, which the host passes to the device."""
 
-    finger_a: Arrays  # (B,) int32, A's finger in the pool
-    finger_b: Arrays  # (B,) int32, B's finger in the pool
+    fingers: Pair[Arrays]  # (B,) int32, the fingers of both sides in the pool
     genuine: Arrays  # (B,) bool, whether both are one finger
 
 
@@ -66,16 +66,18 @@ class View(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """The random draws of a pair."""
+    """The random draws of one side of a pair."""
 
-    a: Impression
-    b: Impression
-    middle_a: jax.Array  # (2,) px at 500 ppi, the middle of A's view
-    middle_b: jax.Array  # (2,) px at 500 ppi, the middle of B's view
+    impression: Impression
+    middle: jax.Array  # (2,) px at 500 ppi, the middle of the view
+
+    def view(self, data: DataConfig) -> View:
+        """The impression in the network's frame."""
+        return View(self.impression, frame_points(*data.frame, data.ppi, self.middle))
 
 
 @partial(jax.jit, static_argnames=("count", "data"))
-def draw_pairs(key: jax.Array, count: int, data: DataConfig) -> Draw:
+def draw_pairs(key: jax.Array, count: int, data: DataConfig) -> Pair[Draw]:
     """The draws of `count` pairs, with a leading axis. Pair i draws from `fold_in(key, i)`.
 
     Drawing and rendering are two programs: one program for both may round a drawn number differently in each batch.
@@ -83,13 +85,13 @@ def draw_pairs(key: jax.Array, count: int, data: DataConfig) -> Draw:
     return each(partial(_draw, data=data), jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(count)))
 
 
-def _draw(key: jax.Array, data: DataConfig) -> Draw:
+def _draw(key: jax.Array, data: DataConfig) -> Pair[Draw]:
     key_a, key_b, key = jax.random.split(key, 3)
     turn, shift_x, shift_y = jax.random.uniform(key, (3,), minval=-1.0, maxval=1.0)
     a, b = draw_impression(key_a, data.impression), draw_impression(key_b, data.impression)
     b = _moved_near(a, b, data).turned(a.angle + jnp.deg2rad(data.pairs.rotation_deg) * turn)
     shift = data.pairs.shift_px * (FRAME_PPI / data.ppi) * jnp.stack([shift_x, shift_y])
-    return Draw(a, b, a.middle, b.middle + shift)
+    return Pair(Draw(a, a.middle), Draw(b, b.middle + shift))
 
 
 def _moved_near(a: Impression, b: Impression, data: DataConfig) -> Impression:
@@ -102,7 +104,7 @@ def _moved_near(a: Impression, b: Impression, data: DataConfig) -> Impression:
 
 
 def render_pairs(
-    draws: Draw, skins: Skin, picks: FingerIndices[np.ndarray], data: DataConfig, sharding: Sharding
+    draws: Pair[Draw], skins: Skin, picks: FingerIndices[np.ndarray], data: DataConfig, sharding: Sharding
 ) -> TrainingPairs:
     """Render the B drawn pairs, split over the devices by `sharding`. See `by_device`."""
     return by_device(render_share, draws, skins, picks, data, sharding)
@@ -144,20 +146,20 @@ def by_device(
 
 
 @partial(jax.jit, static_argnames="data")
-def render_share(draws: Draw, picks: FingerIndices[jax.Array], skins: Skin, data: DataConfig) -> TrainingPairs:
+def render_share(draws: Pair[Draw], picks: FingerIndices[jax.Array], skins: Skin, data: DataConfig) -> TrainingPairs:
     """Render the part of a batch of one device."""
-    return stacked(each(lambda item: _pair(item[0], item[1], skins, data), (draws, picks)))
+
+    def render_pair(item: tuple[Pair[Draw], FingerIndices[jax.Array]]) -> TrainingPairs:
+        draw, pick = item
+        return pair_of(draw.map(lambda side: side.view(data)), pick, skins, data)
+
+    return stacked(each(render_pair, (draws, picks)))
 
 
 def stacked(pairs: TrainingPairs) -> TrainingPairs:
     """Pairs of `pair_of` with their maps in the form of `TrainingPairs`."""
-    return pairs._replace(map_ab=jnp.stack(pairs.map_ab, -1), map_ba=jnp.stack(pairs.map_ba, -1))
-
-
-def _pair(draw: Draw, pick: FingerIndices[jax.Array], skins: Skin, data: DataConfig) -> TrainingPairs:
-    a = View(draw.a, frame_points(*data.frame, data.ppi, draw.middle_a))
-    b = View(draw.b, frame_points(*data.frame, data.ppi, draw.middle_b))
-    return pair_of(a, b, pick, skins, data)
+    sides = pairs.sides.map(lambda side: side._replace(to_other=jnp.stack(side.to_other, -1)))
+    return pairs._replace(sides=sides)
 
 
 def skin_of(skins: Skin, finger: jax.Array) -> Skin:
@@ -166,27 +168,19 @@ def skin_of(skins: Skin, finger: jax.Array) -> Skin:
 
 
 def pair_of(
-    a: SeenImpression, b: SeenImpression, pick: FingerIndices[jax.Array], skins: Skin, data: DataConfig
+    views: Pair[SeenImpression], pick: FingerIndices[jax.Array], skins: Skin, data: DataConfig
 ) -> TrainingPairs:
     """One pair. Its maps are tuples (x, y) of (H, W) each: to stack them here is several times slower on a CPU."""
-    skins_and_views = ((skin_of(skins, pick.finger_a), a), (skin_of(skins, pick.finger_b), b))
-    images = (render(skin, view.impression, view.points, data.ppi) for skin, view in skins_and_views)
-    ridges_a, ridges_b = (touched(view.impression, view.points) for view in (a, b))
-    scale = FRAME_PPI / data.ppi
-    map_ab, visible_ab = _map_to(a, b, scale)
-    map_ba, visible_ba = _map_to(b, a, scale)
-    image_a, image_b = images
-    return TrainingPairs(
-        image_a=image_a,
-        image_b=image_b,
-        map_ab=(map_ab[..., 0], map_ab[..., 1]),  # type: ignore[arg-type]  # a tuple until `stacked`
-        map_ba=(map_ba[..., 0], map_ba[..., 1]),  # type: ignore[arg-type]  # a tuple until `stacked`
-        ridges_a=ridges_a,
-        ridges_b=ridges_b,
-        valid_ab=pick.genuine & ridges_a & visible_ab,
-        valid_ba=pick.genuine & ridges_b & visible_ba,
-        genuine=pick.genuine,
-    )
+
+    def side(view: SeenImpression, other: SeenImpression, finger: jax.Array) -> Side:
+        image = render(skin_of(skins, finger), view.impression, view.points, data.ppi)
+        ridges = touched(view.impression, view.points)
+        to_other, visible = _map_to(view, other, FRAME_PPI / data.ppi)
+        x_and_y: Any = (to_other[..., 0], to_other[..., 1])
+        return Side(image, ridges, x_and_y, pick.genuine & ridges & visible)
+
+    a, b = views
+    return TrainingPairs(Pair(side(a, b, pick.fingers.a), side(b, a, pick.fingers.b)), pick.genuine)
 
 
 def _map_to(view: SeenImpression, other: SeenImpression, scale: float) -> tuple[jax.Array, jax.Array]:

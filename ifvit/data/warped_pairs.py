@@ -9,50 +9,56 @@ warp(u) of A's frame. So the map B -> A is the warp, and A -> B its inverse, bot
 from __future__ import annotations
 
 from functools import partial
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ifvit import geometry
 from ifvit.config import PairsConfig
 from ifvit.data import augment
+from ifvit.pair import Arrays, Pair
 
 CANVAS = 2  # side of the canvas, as a multiple of the side of the network's frame
 WAVES = 3  # number of plane waves of the skin distortion
 WAVELENGTHS = (0.75, 1.5)  # range of their lengths, as multiples of the frame's shorter side
 
 
-# Of a value that is made on one side and passed to the other: its arrays on the device, or on the host.
-Arrays = TypeVar("Arrays", jax.Array, np.ndarray)
+class CanvasSide(NamedTuple, Generic[Arrays]):
+    """The canvases of one side of B pairs."""
+
+    grey: Arrays  # (B, Hc, Wc) uint8
+    ridges: Arrays  # (B, Hc, Wc) bool, where it shows ridges
+    background: Arrays  # (B,) uint8, grey level of the background
 
 
 class Canvases(NamedTuple, Generic[Arrays]):
-    """The inputs of B pairs, which the host passes to the device: the canvases of both sides."""
+    """The inputs of B pairs, which the host passes to the device."""
 
-    grey_a: Arrays  # (B, Hc, Wc) uint8
-    ridges_a: Arrays  # (B, Hc, Wc) bool, where it shows ridges
-    background_a: Arrays  # (B,) uint8, grey level of the background
-    grey_b: Arrays  # of side B, as of side A
-    ridges_b: Arrays
-    background_b: Arrays
+    sides: Pair[CanvasSide[Arrays]]
     genuine: Arrays  # (B,) bool; True: both sides are one impression; False: of two different fingers
+
+
+class Side(NamedTuple):
+    """One side of B pairs: an image, and the exact map to the other side's image."""
+
+    image: jax.Array  # (B, H, W) float32 in [0, 1]
+    ridges: jax.Array  # (B, H, W) bool, where the image shows ridges
+    to_other: jax.Array  # (B, H, W, 2) float32, px: the point (x, y) of the other image at each pixel
+    # Where this point is inside the other image and both images show ridges; False for different fingers.
+    valid: jax.Array  # (B, H, W) bool
 
 
 class TrainingPairs(NamedTuple):
     """B pairs of images with the exact maps between them."""
 
-    image_a: jax.Array  # (B, H, W) float32 in [0, 1]
-    image_b: jax.Array  # (B, H, W) float32 in [0, 1]
-    map_ab: jax.Array  # (B, H, W, 2) float32, px: the point (x, y) of image B at each pixel of A
-    map_ba: jax.Array  # (B, H, W, 2) float32, px: the point (x, y) of image A at each pixel of B
-    ridges_a: jax.Array  # (B, H, W) bool, where image A shows ridges
-    ridges_b: jax.Array  # (B, H, W) bool, where image B shows ridges
-    # Where the map's point is inside the other image and both images show ridges; False for different fingers.
-    valid_ab: jax.Array  # (B, H, W) bool
-    valid_ba: jax.Array  # (B, H, W) bool
+    sides: Pair[Side]
     genuine: jax.Array  # (B,) bool
+
+    @property
+    def images(self) -> Pair[jax.Array]:
+        """Both images."""
+        return self.sides.map(lambda side: side.image)
 
 
 class Truth(NamedTuple):
@@ -61,8 +67,7 @@ class Truth(NamedTuple):
     labels: jax.Array  # (B, Na) int32, the true cell of B, or -1
     points: jax.Array  # (B, Na, 2) float32, px of B, the true point of the cell's pixel
     shown: jax.Array  # (B, Na) bool, whether image B shows this point
-    lone_a: jax.Array  # (B, Na) bool, cells of ridges whose point the other image does not show
-    lone_b: jax.Array  # (B, Nb) bool, the same of B's cells
+    lone: Pair[jax.Array]  # (B, Na) and (B, Nb) bool, cells of ridges whose point the other image does not show
 
 
 @partial(jax.jit, static_argnames=("frame", "settings"))
@@ -84,30 +89,34 @@ def _pair(
     warp = random_warp(warp_key, frame, settings)
     pixels = geometry.pixel_grid(*frame)
     map_ba, map_ab = warp(pixels), warp.inverse(pixels)
-    touched_a = augment.contact(contact_a, *frame, settings.partial_share)
-    touched_b = augment.contact(contact_b, *frame, settings.partial_share)
-    grey_a, ridges_a = _seen_canvas(canvases.grey_a, canvases.ridges_a, canvases.background_a, pixels, touched_a)
-    grey_b, ridges_b = _seen_canvas(canvases.grey_b, canvases.ridges_b, canvases.background_b, map_ba, touched_b)
-    return TrainingPairs(
-        image_a=augment.corrupt(wear_a, grey_a, settings),
-        image_b=augment.corrupt(wear_b, grey_b, settings),
-        map_ab=map_ab,
-        map_ba=map_ba,
-        ridges_a=ridges_a,
-        ridges_b=ridges_b,
-        valid_ab=canvases.genuine & ridges_a & geometry.mask_at(ridges_b, map_ab),
-        valid_ba=canvases.genuine & ridges_b & geometry.mask_at(ridges_a, map_ba),
-        genuine=canvases.genuine,
-    )
+
+    def seen(canvas: CanvasSide[jax.Array], points: jax.Array, contact_key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return _seen_canvas(canvas, points, augment.contact(contact_key, *frame, settings.partial_share))
+
+    grey_a, ridges_a = seen(canvases.sides.a, pixels, contact_a)
+    grey_b, ridges_b = seen(canvases.sides.b, map_ba, contact_b)
+    images = Pair(augment.corrupt(wear_a, grey_a, settings), augment.corrupt(wear_b, grey_b, settings))
+    return mapped_pairs(images, Pair(ridges_a, ridges_b), Pair(map_ab, map_ba), canvases.genuine)
 
 
-def _seen_canvas(
-    grey: jax.Array, ridges: jax.Array, background: jax.Array, points: jax.Array, touched: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def mapped_pairs(
+    images: Pair[jax.Array], ridges: Pair[jax.Array], maps: Pair[jax.Array], genuine: jax.Array
+) -> TrainingPairs:
+    """A pair of images (H, W) with their ridges (H, W) and each side's map to the other, (H, W, 2) px."""
+
+    def side(image: jax.Array, own: jax.Array, others: jax.Array, to_other: jax.Array) -> Side:
+        return Side(image, own, to_other, genuine & own & geometry.mask_at(others, to_other))
+
+    a = side(images.a, ridges.a, ridges.b, maps.a)
+    return TrainingPairs(Pair(a, side(images.b, ridges.b, ridges.a, maps.b)), genuine)
+
+
+def _seen_canvas(canvas: CanvasSide[jax.Array], points: jax.Array, touched: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The canvas at points (H, W, 2), px of A's frame: grey in [0, 1], and where it shows ridges, bool.
 
     touched: (H, W) bool, where the finger touches the sensor; elsewhere the background is shown.
     """
+    grey, ridges, background = canvas
     height, width = points.shape[:2]
     offset = jnp.array([(grey.shape[1] - width) // 2, (grey.shape[0] - height) // 2])
     level = background.astype(jnp.float32)
@@ -146,13 +155,13 @@ def _direction(turns: jax.Array) -> jax.Array:
 
 def truth_of(pairs: TrainingPairs, stride: int) -> Truth:
     """The ground truth of pairs on a grid of cells of `stride` px."""
-    shown = geometry.at_cells(pairs.valid_ab, stride)
+    a, b = pairs.sides
+    shown = geometry.at_cells(a.valid, stride)
     # A ridge cell that the other image does not show is lone. If the other image shows it, but the nearest cell maps
     # back to a neighbour, its partner lies between cells: it is neither positive nor negative.
     return Truth(
-        labels=geometry.cell_labels(pairs.map_ab, pairs.valid_ab, pairs.map_ba, stride),
-        points=geometry.at_cells(pairs.map_ab, stride),
+        labels=geometry.cell_labels(a.to_other, a.valid, b.to_other, stride),
+        points=geometry.at_cells(a.to_other, stride),
         shown=shown,
-        lone_a=geometry.at_cells(pairs.ridges_a, stride) & ~shown,
-        lone_b=geometry.at_cells(pairs.ridges_b & ~pairs.valid_ba, stride),
+        lone=Pair(geometry.at_cells(a.ridges, stride) & ~shown, geometry.at_cells(b.ridges & ~b.valid, stride)),
     )

@@ -199,15 +199,15 @@ def _read_images(records: Sequence[Record]) -> Iterator[ImageFacts]:
 
 
 def _image_facts(record: Record) -> ImageFacts:
-    try:
-        scan = image.read(record.path)
-    except image.ImageError as error:
-        return ImageFacts(record, error=str(error))
-    ppi, ppi_from = image.choose_ppi(scan, record.ppi)
-    digest = hashlib.sha256(f"{scan.grey.shape}".encode())
-    digest.update(np.ascontiguousarray(scan.grey).data)
-    contrast = float(np.ptp(np.percentile(scan.grey, (1, 99))))
-    return ImageFacts(record, digest.digest(), contrast, ridge_period(scan.grey), ppi, ppi_from, scan.inverted)
+    def facts_of(scan: image.Scan, given_ppi: float | None) -> ImageFacts:
+        ppi, ppi_from = image.choose_ppi(scan, given_ppi)
+        digest = hashlib.sha256(f"{scan.grey.shape}".encode())
+        digest.update(np.ascontiguousarray(scan.grey).data)
+        contrast = float(np.ptp(np.percentile(scan.grey, (1, 99))))
+        return ImageFacts(record, digest.digest(), contrast, ridge_period(scan.grey), ppi, ppi_from, scan.inverted)
+
+    facts = image.from_image(record.path, record.ppi, facts_of)
+    return ImageFacts(record, error=str(facts)) if isinstance(facts, image.ImageError) else facts
 
 
 def _check_images(database: str, images: Sequence[ImageFacts], findings: list[Finding]) -> None:

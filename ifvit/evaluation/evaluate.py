@@ -54,7 +54,7 @@ class Evaluation(NamedTuple):
         """How often the verdict of `compare` would be wrong, by the synthetic calibration; none for cosines alone."""
         if self.task.score != Score.fused:
             return []
-        networks = self.scorer.comparer.networks
+        networks = self.scorer.matcher.networks
         table = synthetic_calibration(networks is not None and networks.module2 is not None)
         accepted = np.array([verdict(score, VERDICT_FMR, None, table).accepted for score in self.comparisons.score])
         accepted &= ~self.comparisons.failed.astype(bool)

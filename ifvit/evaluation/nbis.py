@@ -29,7 +29,7 @@ from ifvit.databases.records import Record
 from ifvit.evaluation.figures import Figures
 from ifvit.evaluation.nbis_processes import TEMPLATE_BYTES, Nbis, NbisError, NbisFailure, unavailable, version
 from ifvit.evaluation.verification import by_database
-from ifvit.image import ImageError
+from ifvit.image import ImageError, Scan
 from ifvit.progress import Progress
 from ifvit.storage.blocks import ArraySpec, Blocks, claim
 
@@ -74,31 +74,25 @@ def run_baseline(records: Sequence[Record], pairs: PairList, out: Path) -> Basel
     return Baseline(NAME, version(), figures, score, failed, reasons)
 
 
-def _grey(record: Record) -> np.ndarray:
-    """The record's image at 500 ppi, uint8 (H, W).
+def _grey(record: Record) -> np.ndarray | ImageError:
+    """The record's image at 500 ppi, uint8 (H, W), or the ImageError that names the file and says why there is none."""
 
-    Raises:
-        ImageError: it cannot be used; the message names the file.
-    """
-    scan = image.read(record.path)
-    ppi, _ = image.choose_ppi(scan, record.ppi)
-    try:
-        grey = image.to_ppi(scan.grey, ppi, PPI)
+    def at_500(scan: Scan, ppi: float | None) -> np.ndarray:
+        grey = image.to_ppi(scan.grey, image.choose_ppi(scan, ppi)[0], PPI)
         if max(grey.shape) > LONGEST_SIDE:
             raise ImageError(f"at {PPI:g} ppi no side may be longer than {LONGEST_SIDE} px")
-    except ImageError as error:
-        raise ImageError(f"{record.path}: {error}") from error
-    return grey
+        return grey
+
+    return image.from_image(record.path, record.ppi, at_500)
 
 
 def _digest(records: Sequence[Record]) -> tuple[str, dict[int, str]]:
     """A digest of all images, and by index the reasons why images cannot be used. Only a few images are in memory."""
 
     def read(record: Record) -> bytes | ImageError:
-        try:
-            grey = _grey(record)
-        except ImageError as error:
-            return error
+        grey = _grey(record)
+        if isinstance(grey, ImageError):
+            return grey
         return hashlib.sha256(repr(grey.shape).encode() + grey.tobytes()).digest()
 
     digest, unusable = hashlib.sha256(), {}
@@ -123,10 +117,11 @@ def _minutiae(
     def template_of(k: int) -> tuple[bytes, str]:
         if k in unusable:
             return b"", unusable[k]
+        grey = _grey(records[k])
+        if isinstance(grey, ImageError):
+            return b"", str(grey)
         try:
-            return nbis.minutiae(_grey(records[k])), ""
-        except ImageError as error:
-            return b"", str(error)
+            return nbis.minutiae(grey), ""
         except NbisFailure as error:
             return b"", f"{records[k].path}: {error}"
 

@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from ifvit import image
 from ifvit.calibration import Calibration
-from ifvit.comparison.comparer import Compared, Comparer
+from ifvit.comparison.compared import Compared
+from ifvit.comparison.matcher import Matcher
 from ifvit.comparison.matcher_print import Print
 from ifvit.comparison.result import Comparison
-from ifvit.comparison.run_calibration import Score, check_score, read_calibration, score_key
+from ifvit.comparison.run_calibration import Score, read_calibration, score_key
 from ifvit.comparison.run_networks import RunNetworks, load_networks
 from ifvit.config import Enhancement
 from ifvit.databases.records import Record
 from ifvit.errors import DataError
 from ifvit.evaluation.pair_score import PairScore
-from ifvit.image import ImageError, Scan
+from ifvit.image import ImageError, Scan, from_files
 from ifvit.progress import Progress
 from ifvit.registration.registrar import frame_of
 
@@ -37,19 +37,13 @@ class Scorer:
     what the scores depend on, as JSON can store it.
     """
 
-    def __init__(self, comparer: Comparer, run_dir: Path | None, score_of: Score = Score.fused):
-        """run_dir: of the networks that take part; None without networks. score_of: the kind of score.
-
-        Raises:
-            ScoreError: the comparer has no such score.
-        """
-        check_score(comparer, score_of)
-        self.comparer, self.run_dir, self.score_of = comparer, run_dir, score_of
+    def __init__(self, matcher: Matcher):
+        self.matcher, self.run_dir, self.score_of = matcher, matcher.run_dir, matcher.score
         self._frame = (0, 0)  # the smallest for all prints so far: with one frame one program is compiled
-        self._comparer_of = lru_cache(maxsize=4)(partial(comparer.by, PAIR_BATCH))
-        self.score = _score_text(comparer.networks, score_of)
-        self.about = _about(comparer, run_dir)
-        self.key = score_key(comparer, score_of)
+        self._matcher_of = lru_cache(maxsize=4)(partial(matcher.by, PAIR_BATCH))
+        self.score = _score_text(matcher.networks, self.score_of)
+        self.about = _about(matcher)
+        self.key = score_key(matcher.networks, matcher.enhancer.method, self.score_of)
 
     def calibration(self) -> Calibration | None:
         """The calibration of this score that the run has stored; None where there is none.
@@ -64,21 +58,11 @@ class Scorer:
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(records), IMAGE_BATCH):
                 chunk = records[start : start + IMAGE_BATCH]
-                for print_ in self._prints(chunk, list(pool.map(_scan, chunk))):
+                paths, ppis = [record.path for record in chunk], [record.ppi for record in chunk]
+                for print_ in from_files(paths, ppis, self.matcher.prints_of, pool.map):
                     if not isinstance(print_, ImageError):
                         self._frame = _larger(self._frame, frame_of([print_.of_ridges]))
                     yield print_
-
-    def _prints(self, records: Sequence[Record], scans: list[Scan | ImageError]) -> Iterator[Print | ImageError]:
-        readable = {k: scan for k, scan in enumerate(scans) if not isinstance(scan, ImageError)}
-        results = self.comparer.prints_of(list(readable.values()), [records[k].ppi for k in readable])
-        prints = dict(zip(readable, results, strict=True))
-        for k, (record, scan) in enumerate(zip(records, scans, strict=True)):
-            if isinstance(scan, ImageError):
-                yield scan
-                continue
-            print_ = prints[k]
-            yield ImageError(f"{record.path}: {print_}") if isinstance(print_, ImageError) else print_
 
     def print_of(self, scan: Scan, ppi: float) -> Print:
         """The print of an image.
@@ -86,11 +70,12 @@ class Scorer:
         Raises:
             ImageError: it cannot be used.
         """
-        return self.comparer.print_of(scan, ppi)
+        return self.matcher.print_of(scan, ppi)
 
     def content(self, print_: Print) -> bytes:
         """The content of a print as bytes, for a digest."""
-        return b"".join(print_.content())
+        _, images = print_.order()
+        return b"".join(images)
 
     def compare(self, pairs: Iterable[tuple[Print, Print]]) -> Iterator[PairScore]:
         """The result of each pair of prints, in order."""
@@ -103,7 +88,7 @@ class Scorer:
             return iter(())
         # Rotated prints may need a larger frame.
         frame = _larger(self._frame, frame_of(print_.of_ridges for pair in pairs for print_ in pair))
-        return self._comparer_of(frame).compare_many(pairs)
+        return self._matcher_of(frame).compare_prints(pairs)
 
     def draw(
         self, names: Sequence[tuple[str, str]], pairs: Sequence[tuple[Print, Print]]
@@ -114,7 +99,7 @@ class Scorer:
             yield comparison.headline(), comparison.picture()
 
     def _comparison(self, names: tuple[str, str], pair: tuple[Print, Print], compared: Compared) -> Comparison:
-        networks = self.comparer.networks
+        networks = self.matcher.networks
         ppi = None if networks is None else networks.module1.ppi
         run = None if self.run_dir is None else str(self.run_dir)
         return Comparison(*names, *pair, compared, 0.0, ppi, self.score_of, run=run)
@@ -141,23 +126,16 @@ def _score_text(networks: RunNetworks | None, score_of: Score) -> str:
     return f"log10 of the likelihood ratio of ridge agreement and paired minutiae{cosines}"
 
 
-def _about(comparer: Comparer, run_dir: Path | None) -> dict[str, Any]:
-    networks, enhancement = comparer.networks, {"enhancement": str(comparer.enhancer.method)}
+def _about(matcher: Matcher) -> dict[str, Any]:
+    networks, enhancement = matcher.networks, {"enhancement": str(matcher.enhancer.method)}
     if networks is None:
         return {"run": "none: ridges and minutiae alone"} | enhancement
     module1, state = networks.module1, networks.module2 or networks.module1
     return {
-        "run": str(run_dir),
+        "run": str(matcher.run_dir),
         "state": f"{state.which}, step {state.step}",
         "input": f"{module1.frame[1]}x{module1.frame[0]} px at {module1.ppi:g} ppi",
     } | enhancement
-
-
-def _scan(record: Record) -> Scan | ImageError:
-    try:
-        return image.read(record.path)
-    except ImageError as error:
-        return error
 
 
 def load_scorer(
@@ -177,8 +155,8 @@ def load_scorer(
     """
     if run_dir is None:
         method = Enhancement.gabor if enhancement is Enhancement.none else enhancement
-        return Scorer(Comparer(None, method, cache_dir), None, score)
-    return Scorer(Comparer(load_networks(run_dir), cache_dir=cache_dir), run_dir, score)
+        return Scorer(Matcher(None, method, cache_dir, score=score))
+    return Scorer(Matcher(load_networks(run_dir), cache_dir=cache_dir, score=score, run_dir=run_dir))
 
 
 class Gallery:

@@ -3,7 +3,8 @@
 Read `reading` first: it turns a file into grey levels. `headers` and `tiff` (with `exif` for the tags) read and check
 the file's header. Then `decoding` or `wsq_file` decodes the pixels, and `polarity` finds out whether dark and light are
 inverted. `in_memory` does the same for NumPy arrays and Pillow images. `canvas` resamples the grey levels and places
-the print in a frame; `ridge_ground` finds where the ridges are.
+the print in a frame; `ridge_ground` finds where the ridges are. `each_image` computes something from each of many
+files, and names those that cannot be used.
 
 Grey means uint8 (H, W), dark ridges on a light ground. Lengths are px of the image in question unless stated otherwise.
 """
@@ -19,6 +20,7 @@ from ifvit.image.canvas import (
     place,
     to_ppi,
 )
+from ifvit.image.each_image import attempt, from_files, from_image, usable
 from ifvit.image.errors import SMALLEST_SIDE, ImageError
 from ifvit.image.polarity import is_inverted
 from ifvit.image.reading import Scan, read, read_grey, scan_of
@@ -32,10 +34,13 @@ __all__ = [
     "ImageError",
     "PpiFrom",
     "Scan",
+    "attempt",
     "background_level",
     "canvas_of",
     "choose_ppi",
     "framed",
+    "from_files",
+    "from_image",
     "is_inverted",
     "load_canvas",
     "place",
@@ -44,4 +49,5 @@ __all__ = [
     "ridge_mask",
     "scan_of",
     "to_ppi",
+    "usable",
 ]

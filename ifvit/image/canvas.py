@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from ifvit.image.each_image import from_image, usable
 from ifvit.image.errors import ImageError, check_size
-from ifvit.image.reading import Scan, read
+from ifvit.image.reading import Scan
 from ifvit.image.ridge_ground import background_level, ridge_mask
 
 DEFAULT_PPI = 500.0  # of nearly every sensor
@@ -137,8 +138,4 @@ def load_canvas(path: Path, ppi: float | None, target: float, height: int, width
     Raises:
         ImageError: the file cannot be used; the message names it.
     """
-    scan = read(path)
-    try:
-        return canvas_of(scan, None, ppi, target, height, width)
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+    return usable(from_image(path, ppi, lambda scan, ppi: canvas_of(scan, None, ppi, target, height, width)))

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from ifvit.models.dense import DenseModel
+from ifvit.pair import Pair
 
 BRANCHES = ("global_branch", "local_branch")
 SHARED = "both_branches"  # name of the single copy of the weights, where the branches share them
@@ -24,8 +25,7 @@ TINY = 1e-12  # in a norm, so that a vector of zeros has a gradient
 class BranchInput(NamedTuple):
     """The input of a branch for B pairs, A aligned with B."""
 
-    image_a: jax.Array  # (B, H, W) float32 in [0, 1]
-    image_b: jax.Array  # (B, H, W) float32 in [0, 1]
+    images: Pair[jax.Array]  # (B, H, W) float32 in [0, 1]
     cells: jax.Array  # (B, h, w) float32, 1 in the overlap: the vector is the mean over the tokens of these cells
     mask: jax.Array | None = None  # (B, h, w) float32, 1 = real, 0 = padding; None: no cell is padding
 
@@ -33,14 +33,13 @@ class BranchInput(NamedTuple):
 class BranchOutput(NamedTuple):
     """The output of a branch for B pairs."""
 
-    vector_a: jax.Array  # (B, D) float32 of length 1
-    vector_b: jax.Array  # (B, D) float32 of length 1
+    vectors: Pair[jax.Array]  # (B, D) float32 of length 1
     log_p: jax.Array  # (B, N, N) float32, log of the match probability
 
     @property
     def cosine(self) -> jax.Array:
         """The cosine similarity of the vectors of each pair, (B,) in [-1, 1]."""
-        return jnp.sum(self.vector_a * self.vector_b, axis=-1)
+        return jnp.sum(self.vectors.a * self.vectors.b, axis=-1)
 
 
 class MatcherOutput(NamedTuple):
@@ -69,10 +68,10 @@ class Branch(DenseModel):
     def __call__(  # type: ignore[override]  # a Flax module has inputs of its own
         self, inputs: BranchInput, train: bool = False
     ) -> BranchOutput:
-        output = super().__call__(inputs.image_a, inputs.image_b, inputs.mask, inputs.mask, train)
+        output = super().__call__(*inputs.images, inputs.mask, inputs.mask, train)
         cells = inputs.cells.reshape(len(inputs.cells), -1)
-        vector_a, vector_b = (self._vector(tokens, cells) for tokens in (output.coarse_a, output.coarse_b))
-        return BranchOutput(vector_a, vector_b, output.log_p)
+        coarse = Pair(output.coarse_a, output.coarse_b)
+        return BranchOutput(coarse.map(lambda tokens: self._vector(tokens, cells)), output.log_p)
 
     def _vector(self, tokens: jax.Array, cells: jax.Array) -> jax.Array:
         """The vector (B, D) of the mean of tokens (B, N, C), weighted by `cells` (B, N)."""

@@ -108,10 +108,6 @@ class Registrar:
         self._frame = frame
         self._features = Recent(CACHE_BYTES)
 
-    def align(self, a: RidgePrint, b: RidgePrint, guesses: np.ndarray | None = None) -> RidgeAlignment:
-        """The alignment of one pair; `guesses` (K, 3, 3) as of `align_many`."""
-        return _align_pair(a, b, *self._inputs(a, b, guesses))
-
     def align_many(
         self, pairs: Iterable[tuple[RidgePrint, RidgePrint]], guesses: Iterable[np.ndarray] | None = None
     ) -> Iterator[RidgeAlignment]:
@@ -124,19 +120,14 @@ class Registrar:
         with ThreadPoolExecutor(CORES) as pool:
             inputs = ((pair, None) for pair in pairs) if guesses is None else zip(pairs, guesses, strict=True)
             for (a, b), extra in inputs:
-                running.append(pool.submit(_align_pair, a, b, *self._inputs(a, b, extra)))
+                frame = self._frame or frame_of((a, b))
+                features = self.features(a, frame), self.features(b, frame)
+                homographies = None if extra is None else np.asarray(extra, np.float32)
+                running.append(pool.submit(_align_pair, a, b, *features, homographies))
                 if len(running) > CORES:
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()
-
-    def _inputs(
-        self, a: RidgePrint, b: RidgePrint, guesses: np.ndarray | None
-    ) -> tuple[Features, Features, np.ndarray | None]:
-        """The features of a pair in one frame, and its guesses as float32."""
-        frame = self._frame or frame_of((a, b))
-        guesses = None if guesses is None else np.asarray(guesses, np.float32)
-        return self.features(a, frame), self.features(b, frame), guesses
 
     def features(self, ridge_print: RidgePrint, frame: tuple[int, int]) -> Features:
         """A print's features in a frame; those of the latest prints stay in memory."""
@@ -154,14 +145,9 @@ def _align_pair(
     elastic, agreement, guess = jax.device_get(_align(features_a, features_b, guesses))
     to_a, to_b = partial(_map_points, elastic, inverse=False), partial(_map_points, elastic, inverse=True)
     paired = pair_minutiae(a.minutiae, b.minutiae, a.ridges, b.ridges, to_a, to_b)
-    return RidgeAlignment(elastic, False, agreement, paired, _source(int(guess)))
-
-
-def _source(guess: int) -> GuessSource:
-    """The source of a guess, by its index."""
-    if guess < OF_FLOW:
-        return GuessSource.flow
-    return GuessSource.minutiae if guess < OF_FLOW + OF_MINUTIAE else GuessSource.module1
+    sources = [GuessSource.flow] * OF_FLOW + [GuessSource.minutiae] * OF_MINUTIAE
+    source = sources[guess] if guess < len(sources) else GuessSource.module1
+    return RidgeAlignment(elastic, False, agreement, paired, source)
 
 
 def _in_frame(ridge_print: RidgePrint, frame: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

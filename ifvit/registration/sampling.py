@@ -6,6 +6,7 @@ A point is (x, y) px, pixel centres are whole numbers. A homography is float32 (
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +14,11 @@ import numpy as np
 
 LATTICE = 8  # px between the points where a smooth map is computed; between them it is interpolated
 EXACT = jax.lax.Precision.HIGHEST  # of matrix products: float32, with the same results on every device
+Array = TypeVar("Array", jax.Array, np.ndarray)
 
 
-def project(homography: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The points (x, y), mapped by a homography (3, 3)."""
+def project(homography: Array, x: Array, y: Array) -> tuple[Array, Array]:
+    """The points (x, y), mapped by a homography (3, 3); of JAX or NumPy."""
     to_x, to_y, scale = (row[0] * x + row[1] * y + row[2] for row in homography)
     return to_x / scale, to_y / scale
 

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ifvit.registration.sampling import project
+
 VOTERS = 100  # most confident matches that define similarities: 4,950 pairs
 BASELINE = 1.5  # tolerances; two matches that are closer to each other define no direction
 SCALES = (0.8, 1.25)  # the range of the scale from A to B, at equal ppi
@@ -36,9 +38,8 @@ class PointMatches(NamedTuple):
 
 def transform(homography: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Points (..., 2), mapped by a homography; not finite on its horizon."""
-    x, y, w = (points[..., 0] * row[0] + points[..., 1] * row[1] + row[2] for row in homography)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.stack([x / w, y / w], axis=-1)
+        return np.stack(project(homography, points[..., 0], points[..., 1]), axis=-1)
 
 
 def errors(homography: np.ndarray, matches: PointMatches) -> np.ndarray:

@@ -6,9 +6,10 @@ import os
 import shutil
 from pathlib import Path
 
+from ifvit.config.run_config import FILE
 from ifvit.storage.checkpoint import CURVES, MODULE1_FOLDER, saved_steps
 
-RUN_FILES = ("config.json", "merge_report.json", "metrics.json", "split.csv")  # copied with a state
+RUN_FILES = (FILE, "merge_report.json", "metrics.json", "split.csv")  # copied with a state
 
 
 def copy_run(source: Path, run_dir: Path) -> int:

@@ -12,8 +12,9 @@ from ifvit.data.warped_pairs import Truth
 from ifvit.geometry import cell_points
 from ifvit.models.dense import DenseModel
 from ifvit.models.matching import CellMatches, extract_matches
+from ifvit.pair import Pair
 
-Grids = tuple[tuple[int, int], tuple[int, int]]  # (rows, columns) of A's cells and of B's
+Grids = Pair[tuple[int, int]]  # (rows, columns) of A's cells and of B's
 
 
 class FineTargets(NamedTuple):
@@ -28,7 +29,7 @@ def select_matches(
     log_p: jax.Array,
     grids: Grids,
     dense: DenseConfig,
-    ridges: tuple[jax.Array, jax.Array] | None = None,
+    ridges: Pair[jax.Array] | None = None,
     max_matches: int | None = None,
 ) -> CellMatches:
     """The matches of log_p (B, Na, Nb) under the config's threshold and border.
@@ -38,7 +39,7 @@ def select_matches(
     """
     if ridges:
         # Not the masks of `extract_matches`: it would count the border from the edge of the ridges.
-        log_p = jnp.where(ridges[0][:, :, None] & ridges[1][:, None, :], log_p, -jnp.inf)
+        log_p = jnp.where(ridges.a[:, :, None] & ridges.b[:, None, :], log_p, -jnp.inf)
     return extract_matches(
         log_p,
         *grids,
@@ -88,4 +89,4 @@ def _target(model: DenseModel, cells: jax.Array, grids: Grids, truth: Truth) -> 
     """`FineTargets.target` of cells (B, M, 2)."""
     i, j = jnp.maximum(cells[..., 0], 0), jnp.maximum(cells[..., 1], 0)
     points = jnp.take_along_axis(truth.points, i[..., None], axis=1)  # (B, M, 2) px
-    return (points - cell_points(grids[1], model.stride)[j]) / model.reach
+    return (points - cell_points(grids.b, model.stride)[j]) / model.reach

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,17 @@ from ifvit.metrics import PCK_PX
 from ifvit.models.dense import DenseModel
 from ifvit.pictures import plots
 from ifvit.training import pretrained, run_dir
-from ifvit.training.dense_step import TrainStep, make_eval_step, make_train_step
+from ifvit.training.dense_step import make_dense_eval, make_dense_step
+from ifvit.training.dense_validate import DIFFERENT, NO_MATCH, validate
 from ifvit.training.finished import aligned
 from ifvit.training.stage import Start, ValidationResult
 from ifvit.training.state import TrainState, init_variables, make_optimizer, parameter_count
-from ifvit.training.validate import DIFFERENT, NO_MATCH, validate
+from ifvit.training.update import EvalStep, TrainStep
 from ifvit.weights.merge import MergeReport
 
+# A CPU needs a day for this many updates of a network of this width. Configs for a CPU are much smaller.
+LARGE_WIDTH, MANY_STEPS = 256, 2000
+CPU_ADVICE = "; a CPU needs a day or more for this run, and minutes for experiment=quickstart"
 # Notes below the picture of matches on those between different fingers.
 IMPOSTOR_FAILURES = (
     "Matches between different fingers are failures: Module 1 learns to find none there. No verdict rests on them: the "
@@ -32,13 +36,6 @@ IMPOSTOR_EXPECTED = (
     "Matches between different fingers are expected: loss.negative_weight=0 teaches Module 1 nothing against them. The "
     "ridges and Module 2 decide."
 )
-
-
-def origin_text(report: MergeReport | None, config: Config) -> str:
-    """Where the weights of step 0 come from, in words."""
-    if report:
-        return f"merged from {report.source}"
-    return "LoFTR's encoder from scratch, no pretrained weights" if config.dense.use_loftr else "from scratch"
 
 
 class DenseStage:
@@ -67,14 +64,14 @@ class DenseStage:
 
     def _start(self, report: MergeReport | None) -> Start:
         optimizer = make_optimizer(self.config, pretrained.merged_params(report))
-        return Start(optimizer, origin_text(report, self.config))
+        return Start(optimizer, _origin_text(report, self.config))
 
-    def steps(self, start: Start, batches: Batches) -> tuple[TrainStep, Callable[[TrainState, Any], Any]]:
-        return make_train_step(self.model, start.optimizer, self.config), make_eval_step(self.model, self.config)
+    def steps(self, start: Start, batches: Batches) -> tuple[TrainStep, EvalStep]:
+        return make_dense_step(self.model, start.optimizer, self.config), make_dense_eval(self.model, self.config)
 
     def validate(
         self,
-        evaluate: Callable,
+        evaluate: EvalStep,
         state: TrainState,
         pairs: Iterable[Any],
         shares: Mapping[str, int],
@@ -87,8 +84,8 @@ class DenseStage:
             "matches": match_sheet(report.matched, step, means, pairs_name, self.config.loss.negative_weight > 0),
             "placements": placement_sheet(report.placed, step, means, pairs_name),
         }
-        missing = "a labelled cell" if math.isnan(means["exact"]) else None
-        return ValidationResult(means, report.pairs, report.sources, pictures, figure_lines(means), missing)
+        lines = figure_lines(means)
+        return ValidationResult(means, report.pairs, report.sources, pictures, lines, missing_pairs(means))
 
     def describe(self, params: Any) -> str:
         dense = self.config.dense
@@ -99,23 +96,13 @@ class DenseStage:
             f"width {dense.d_model}, {dense.num_heads} heads{fine}; {parameter_count(params):,} parameters"
         )
 
+    def advice(self, platform: str) -> str:
+        large = self.config.dense.d_model >= LARGE_WIDTH and self.config.trainer.max_steps >= MANY_STEPS
+        return CPU_ADVICE if large and platform == "cpu" else ""
+
     def progress(self, means: Mapping[str, float]) -> str:
         fine = f"fine {means['fine']:.3f}  " if "fine" in means else ""
         return f"loss {means['loss']:.3f}  {fine}exact {means['exact']:.2f}  within one {means['within_one']:.2f}"
-
-
-def placement_text(means: Mapping[str, float]) -> str:
-    """The errors of the matches on one line: of the coarse stage, then of the fine stage if there is one."""
-    stages = []
-    for stage in stages_with_matches(means):
-        within = ", ".join(f"{means[f'{stage}_pck_{px}']:.0%} within {px} px" for px in PCK_PX)
-        stages.append(f"{stage} median {means[f'{stage}_median']:.2f} px, {within}")
-    return "matches off by: " + "; ".join(stages) if stages else "no match whose truth is known"
-
-
-def stages_with_matches(means: Mapping[str, float]) -> list[str]:
-    """The stages that have matches whose true point is known."""
-    return [stage for stage in ("coarse", "fine") if not math.isnan(means.get(f"{stage}_median", math.nan))]
 
 
 def figure_lines(means: Mapping[str, float]) -> list[str]:
@@ -137,11 +124,25 @@ def figure_lines(means: Mapping[str, float]) -> list[str]:
     ]
 
 
+def stages_with_matches(means: Mapping[str, float]) -> list[str]:
+    """The stages that have matches whose true point is known."""
+    return [stage for stage in ("coarse", "fine") if not math.isnan(means.get(f"{stage}_median", math.nan))]
+
+
 def placement_sheet(
     placed: Sequence[plots.RegistrationPlot], step: int, means: Mapping[str, float], pairs_name: str
 ) -> np.ndarray:
     """The picture of the errors of a validation's matches, (H, W, 3) uint8 RGB."""
     return plots.registration_sheet(placed, [f"Module 1 after {step} steps, {pairs_name}", placement_text(means)])
+
+
+def placement_text(means: Mapping[str, float]) -> str:
+    """The errors of the matches on one line: of the coarse stage, then of the fine stage if there is one."""
+    stages = []
+    for stage in stages_with_matches(means):
+        within = ", ".join(f"{means[f'{stage}_pck_{px}']:.0%} within {px} px" for px in PCK_PX)
+        stages.append(f"{stage} median {means[f'{stage}_median']:.2f} px, {within}")
+    return "matches off by: " + "; ".join(stages) if stages else "no match whose truth is known"
 
 
 def match_sheet(
@@ -159,3 +160,15 @@ def match_sheet(
     if any(pair.title.startswith(DIFFERENT) for pair in matched):
         heading.append(IMPOSTOR_FAILURES if learns_negatives else IMPOSTOR_EXPECTED)
     return plots.match_sheet(matched, heading)
+
+
+def missing_pairs(means: Mapping[str, float]) -> str | None:
+    """What the pairs of a validation lack, as in `ValidationResult.missing`."""
+    return "a labelled cell" if math.isnan(means["exact"]) else None
+
+
+def _origin_text(report: MergeReport | None, config: Config) -> str:
+    """Where the weights of step 0 come from, in words."""
+    if report:
+        return f"merged from {report.source}"
+    return "LoFTR's encoder from scratch, no pretrained weights" if config.dense.use_loftr else "from scratch"

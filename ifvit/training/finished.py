@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ifvit import table_text
 from ifvit.config import Config, StageName, identity, to_dict
-from ifvit.config.run_config import open_run
+from ifvit.config.run_config import FILE, open_run
 from ifvit.errors import CheckpointError
 
 # The figures of a validation by stage, the objective first: key in metrics.json -> (title, number format).
@@ -36,7 +36,7 @@ def finished(config: Config) -> Finished | None:
     folder, steps = Path(config.run_dir), config.trainer.max_steps
     try:
         run, metrics = open_run(folder), json.loads((folder / "metrics.json").read_text())
-        start_time = (folder / "config.json").stat().st_mtime
+        start_time = (folder / FILE).stat().st_mtime
         is_same = identity(run.tree) == identity(to_dict(config)) and metrics["step"] == steps
         has_newer_weights = any(_last_write(Path(path)) > start_time for path in _weight_paths(config))
         value = float(metrics[config.stage.objective])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,30 +13,26 @@ from typing import Any
 
 import jax
 
-from ifvit import __version__
-from ifvit.config import STRIDES, Config, Source
-from ifvit.config import StageName as StageName
+from ifvit.config import Config, StageName
 from ifvit.data.batches import TRAIN, VALIDATE, Batches
 from ifvit.data.loader import supply
 from ifvit.errors import DataError
 from ifvit.pictures import picture_files
-from ifvit.progress import clock
-from ifvit.storage.checkpoint import CURVES, Checkpoints
+from ifvit.storage.checkpoint import Checkpoints
 from ifvit.storage.json_files import read_json, write_json
-from ifvit.training import curves, devices, run_dir
+from ifvit.training import devices, run_dir
 from ifvit.training.dense_stage import DenseStage
-from ifvit.training.finished import FIGURES, outcome
+from ifvit.training.finished import FIGURES
 from ifvit.training.inputs import check_inputs
 from ifvit.training.log import NotFiniteError, NothingToLearnError, TrainLog, label_keys
 from ifvit.training.matcher_stage import MatcherStage
 from ifvit.training.stage import Stage, Start, ValidationResult
 from ifvit.training.state import TrainState, new_state
 from ifvit.training.stop import Stop
+from ifvit.training.summary import closing_text, opening_text
 from ifvit.training.taken import states_beyond_end
-from ifvit.training.validate import plain
+from ifvit.training.update import EvalStep, TrainStep
 
-# A CPU needs a day for this many updates of a network of this width. Configs for a CPU are much smaller.
-LARGE_WIDTH, MANY_STEPS = 256, 2000
 STAGES: dict[StageName, Callable[[Config, Any], Stage]] = {StageName.dense: DenseStage, StageName.matcher: MatcherStage}
 
 
@@ -68,110 +64,82 @@ def train(config: Config) -> Outcome:
         check_inputs(config)  # a missing input would be missing in another run directory too, so it is reported first
         raise
     try:
-        return _Run(config, started).train()
+        return begin(config, started).train()
     finally:
         run_dir.remove_if_unused(config)
         lock.close()
 
 
-def _fingers_text(batches: Batches | None, source: Source) -> str:
-    """The number of impressions and fingers of some batches, in words."""
-    if batches is None:
-        return "nobody"
-    if source is Source.synthetic:
-        return f"{batches.fingers} fingers"
-    return f"{len(batches)} impressions of {batches.fingers} fingers"
+def begin(config: Config, started: float) -> Run:
+    """A run that is ready to train: its inputs are checked, its state is on the devices, its summary is printed.
+
+    started: when it began, of `time.monotonic`, s.
+    """
+    used = devices.Devices(config.trainer)
+    stage = STAGES[config.stage](config, used.dtype)
+    stage.check_start()
+    data = supply(config, used.split)
+    run_dir.check_same_data(config, data)
+    stage.check_data(data)
+    train_batches, val_batches = data.batches(TRAIN), data.batches(VALIDATE)
+    checkpoints = Checkpoints(Path(config.run_dir))
+    state, start, origin = _first_state(config, stage, checkpoints, train_batches, used)
+    step, evaluate = _compiled(stage.steps(start, train_batches), used)
+    run_dir.write_config(config, data)
+    log = TrainLog(Path(config.run_dir), config, int(state.step), stage.progress)
+    print(opening_text(config, stage, used, train_batches, val_batches, state.params, origin), flush=True)
+    return Run(config, started, stage, train_batches, val_batches, checkpoints, log, step, evaluate, state)
 
 
-class _Run:
-    """A run: its data, stage, state and log."""
+def _first_state(
+    config: Config, stage: Stage, checkpoints: Checkpoints, batches: Batches, used: devices.Devices
+) -> tuple[TrainState, Start, str]:
+    """The state that a session begins from, the start of the run, and the origin of the weights in words.
 
-    def __init__(self, config: Config, started: float):
-        self.config, self.started, self.dir = config, started, Path(config.run_dir)
-        self.devices = devices.Devices(config.trainer)
-        self.stage: Stage = STAGES[config.stage](config, self.devices.dtype)
-        self.stage.check_start()
-        data = supply(config, self.devices.split)
-        run_dir.check_same_data(config, data)
-        self.stage.check_data(data)
-        self.train_batches, self.val_batches = data.batches(TRAIN), data.batches(VALIDATE)
-        self.checkpoints = Checkpoints(self.dir)
-        self.state, start, weights = self._initial_state()
+    The order: run directory (with a copy of init.resume_from) -> pretrained weights -> random weights.
+    """
+    new_variables = partial(stage.new_variables, batches)
+    if checkpoints.latest_step() is not None:
+        start = stage.resume()
+        shapes = jax.eval_shape(lambda: new_state(new_variables(), start.optimizer))
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=used.everywhere), shapes)
+        state = checkpoints.restore(shapes)
+        if problem := states_beyond_end(config):
+            raise run_dir.RunDirTakenError(f"run_dir: {problem}; raise it, or set another run_dir")
+        return state, start, f"resumed after step {int(state.step)} (at step 0: {start.origin})"
+    # Compiled without optimisation: it runs only once, and the optimisation would take most of the start.
+    initialize = jax.jit(new_variables, compiler_options={"xla_backend_optimization_level": "0"})
+    variables, start = stage.begin(initialize())
+    state = jax.jit(partial(new_state, optimizer=start.optimizer), out_shardings=used.everywhere)(variables)
+    return state, start, start.origin
+
+
+def _compiled(steps: tuple[TrainStep, EvalStep], used: devices.Devices) -> tuple[Any, Any]:
+    """The update and the validation of a batch, jit-compiled for the devices."""
+    step, evaluate = steps
+    inputs, outputs = (used.everywhere, used.split), (used.everywhere, used.everywhere)
+    compiled = jax.jit(step, donate_argnums=0, in_shardings=inputs, out_shardings=outputs)
+    return compiled, jax.jit(evaluate, in_shardings=inputs)
+
+
+@dataclass
+class Run:
+    """A run that is ready to train; see `begin`."""
+
+    config: Config
+    started: float  # when it began, of `time.monotonic`, s
+    stage: Stage
+    train_batches: Batches
+    val_batches: Batches
+    checkpoints: Checkpoints
+    log: TrainLog
+    step: Any  # the compiled `TrainStep`
+    evaluate: Any  # the compiled `EvalStep`
+    state: TrainState
+
+    def __post_init__(self) -> None:
+        self.dir = Path(self.config.run_dir)
         self.start = int(self.state.step)
-        step, evaluate = self.stage.steps(start, self.train_batches)
-        everywhere, split = self.devices.everywhere, self.devices.split
-        self.step = jax.jit(
-            step,
-            donate_argnums=0,
-            in_shardings=(everywhere, split),
-            out_shardings=(everywhere, everywhere),
-        )
-        self.evaluate = jax.jit(evaluate, in_shardings=(everywhere, split))
-        run_dir.write_config(config, data)
-        self.log = TrainLog(self.dir, config, self.start, self.stage.progress)
-        print(self._summary(weights), flush=True)
-
-    def _initial_state(self) -> tuple[TrainState, Start, str]:
-        """The state, the start and the text on its weights.
-
-        The order: run directory (with a copy of init.resume_from) -> pretrained weights -> random weights.
-        """
-        config, everywhere = self.config, self.devices.everywhere
-        new_variables = partial(self.stage.new_variables, self.train_batches)
-        if self.checkpoints.latest_step() is not None:
-            start = self.stage.resume()
-            shapes = jax.eval_shape(lambda: new_state(new_variables(), start.optimizer))
-            shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes)
-            state = self.checkpoints.restore(shapes)
-            step = int(state.step)
-            if problem := states_beyond_end(config):
-                raise run_dir.RunDirTakenError(f"run_dir: {problem}; raise it, or set another run_dir")
-            return state, start, f"resumed after step {step} (at step 0: {start.origin})"
-        # Compiled without optimisation: it runs only once, and the optimisation would take most of the start.
-        initialize = jax.jit(new_variables, compiler_options={"xla_backend_optimization_level": "0"})
-        variables, start = self.stage.begin(initialize())
-        state = jax.jit(partial(new_state, optimizer=start.optimizer), out_shardings=everywhere)(variables)
-        return state, start, start.origin
-
-    def _summary(self, weights: str) -> str:
-        """The first lines of a run: its model, data, settings and devices."""
-        config, data, trainer = self.config, self.config.data, self.config.trainer
-        height, width = data.frame
-        stride = STRIDES[config.dense.backbone]
-        lines = {
-            "model": self.stage.describe(self.state.params),
-            "weights": weights,
-            "data": f"\n{' ' * 12}".join(self._source_lines()),
-            "input": f"{width}x{height} px at {data.ppi:g} ppi, {height // stride}x{width // stride} cells",
-            "training": f"{trainer.max_steps} steps of {trainer.batch_size} pairs, AdamW at {config.optimizer.lr:g}, "
-            f"seed {config.seed}",
-            "devices": f"{self.devices}{self._advice()}",
-            "writes to": str(self.dir),
-        }
-        return "\n".join([f"IFViT {__version__}, stage {config.stage}", *(f"  {k:9} {v}" for k, v in lines.items())])
-
-    def _advice(self) -> str:
-        """Advice if the default Module 1 would train on a CPU; else empty."""
-        config = self.config
-        large = config.dense.d_model >= LARGE_WIDTH and config.trainer.max_steps >= MANY_STEPS
-        if not large or config.stage is not StageName.dense or self.devices.platform != "cpu":
-            return ""
-        return "; a CPU needs a day or more for this run, and minutes for experiment=quickstart"
-
-    def _source_lines(self) -> Iterator[str]:
-        """A line for each source: its place, its impressions for training and validation, its share of a batch."""
-        data = self.config.data
-        for name, part in data.parts.items():
-            mixed = data.source is Source.mixture
-            train_part, val_part = (
-                batches.parts.get(name) if mixed else batches for batches in (self.train_batches, self.val_batches)
-            )
-            location = str(part.root)
-            if part.source is Source.synthetic:
-                location = "grown here" + (f", {data.renew} new ones every step" if data.renew else "")
-            train_text, val_text = (_fingers_text(batches, part.source) for batches in (train_part, val_part))
-            share = f"; {train_part.size if train_part else 0} of {self.train_batches.size} pairs" if mixed else ""
-            yield f"{name} ({location}): {train_text} to train, {val_text} unseen to validate{share}"
 
     def train(self) -> Outcome:
         """The loop. Its order: validate the old state -> save -> next batch -> step -> log -> stop?
@@ -197,17 +165,18 @@ class _Run:
             if trainer.max_steps > start:
                 self._save(trainer.max_steps)
             self.log.finish(trainer.max_steps)
-            self._close()
-        print("\n".join(self._closing_lines(result)))
+            self.close()
+        print(closing_text(self.config, time.monotonic() - self.started, result.pictures))
         return Outcome(result.means[self.config.stage.objective], None)
 
     def _stop_early(self, step: int, reason: str) -> Outcome:
         """Save the state, and end the run before its last step."""
         self._save(step)
-        self._close()
+        self.close()
         return Outcome(math.nan, f"{reason}: stopped after step {step} of {self.config.trainer.max_steps}, saved")
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Finish writing states and curves."""
         self.checkpoints.close()
         self.log.close()
 
@@ -260,9 +229,9 @@ class _Run:
     def _new_metrics(self, step: int, result: ValidationResult) -> tuple[dict[str, Any], bool]:
         """The new content of metrics.json after a validation, and whether this is the best state so far."""
         stored = read_json(self.dir / "metrics.json") or {}
-        metrics = {"step": step, "pairs": result.pairs, **plain(result.means)}
+        metrics = {"step": step, "pairs": result.pairs, **_plain(result.means)}
         if result.sources:
-            metrics["sources"] = {name: plain(means) for name, means in result.sources.items()}
+            metrics["sources"] = {name: _plain(means) for name, means in result.sources.items()}
         untrained = stored.get("untrained") if step else {k: v for k, v in metrics.items() if k != "step"}
         objective, best = self.config.stage.objective, stored.get("best")
         value = result.means[objective]
@@ -290,13 +259,10 @@ class _Run:
                 f"not saved. Try a lower optimizer.lr (now {self.config.optimizer.lr:g})"
             )
 
-    def _closing_lines(self, result: ValidationResult) -> Iterator[str]:
-        """The last lines of a finished run."""
-        yield f"finished {self.config.trainer.max_steps} steps in {clock(time.monotonic() - self.started)}"
-        yield from outcome(self.config.stage, read_json(self.dir / "metrics.json"))
-        yield "look at  " + ", ".join(str(self.dir / f"{name}.png") for name in result.pictures)
-        yield f"figures  {self.dir / 'metrics.json'}"
-        yield f"curves   {curves.command(self.dir / CURVES)}"
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers for JSON, which has no nan: null stands for a mean without values."""
+    return {name: None if math.isnan(value) else round(float(value), 6) for name, value in values.items()}
 
 
 def _rank(metrics: Mapping[str, Any], stage: StageName) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,21 +19,22 @@ from ifvit.data.batches import Batches
 from ifvit.data.loader import RunData
 from ifvit.databases.synthetic_sets import has_synthetic
 from ifvit.errors import CheckpointError
-from ifvit.metrics import mean, term
 from ifvit.models.matcher import MatcherModel, from_dense
+from ifvit.pair import Pair
 from ifvit.pictures import charts
 from ifvit.program import command
-from ifvit.rates import Thresholds, auc, equal_error
+from ifvit.rates import Thresholds, equal_error
 from ifvit.registration.module1 import Module1, load_dense
 from ifvit.storage.checkpoint import MODULE1_FOLDER, read_variables
 from ifvit.storage.run_copies import copy_best
 from ifvit.training import run_dir
-from ifvit.training.dense_step import TrainStep
 from ifvit.training.finished import aligned, written
-from ifvit.training.matcher_step import CLASSES, BatchScores, make_matcher_eval, make_matcher_step, new_classes
+from ifvit.training.matcher_step import CLASSES, make_matcher_eval, make_matcher_step, new_classes
+from ifvit.training.matcher_validate import validate
 from ifvit.training.run_dir import RunDirError
 from ifvit.training.stage import Start, ValidationResult
 from ifvit.training.state import INIT_STREAM, TrainState, make_optimizer, parameter_count
+from ifvit.training.update import EvalStep, TrainStep
 
 SYNTHETIC_NOTE = "; of synthetic fingers: real prints are harder"
 
@@ -77,7 +78,7 @@ class MatcherStage:
 
     def new_variables(self, batches: Batches) -> dict[str, Any]:
         image = jnp.zeros((1, *self.config.data.frame), jnp.float32)
-        images = BranchImages(image, image, image, image, image == 0)
+        images = BranchImages(Pair(image, image), Pair(image, image), image == 0)
         of_global, of_local, _ = branch_inputs(images, self.model.branch.stride)
         key = jax.random.fold_in(jax.random.key(self.config.seed), INIT_STREAM)
         variables = cast(dict[str, Any], self.model.init(key, of_global, of_local))
@@ -106,49 +107,28 @@ class MatcherStage:
         origin = f"Module 2 of {init.matcher}" if init.matcher else f"both branches from Module 1 of {init.dense}"
         return Start(_without_fine(make_optimizer(self.config, frozenset())), origin)
 
-    def steps(self, start: Start, batches: Batches) -> tuple[TrainStep, Callable[[TrainState, Any], Any]]:
+    def steps(self, start: Start, batches: Batches) -> tuple[TrainStep, EvalStep]:
         step = make_matcher_step(self.model, start.optimizer, self.config, batches.renewal)
         return step, make_matcher_eval(self.model, self.config)
 
     def validate(
         self,
-        evaluate: Callable,
+        evaluate: EvalStep,
         state: TrainState,
         pairs: Iterable[Any],
         shares: Mapping[str, int],
         step: int,
         pairs_name: str,
     ) -> ValidationResult:
-        sums: dict[str, np.ndarray] = {}
-        parts: list[BatchScores] = []
-        for batch in pairs:
-            batch_scores = jax.device_get(evaluate(state, batch))
-            parts.append(batch_scores)
-            for name, part in batch_scores.totals.items():
-                sums[name] = sums.get(name, 0) + np.array([values.sum(dtype=np.float64) for values in part])
-        cos_global, cos_local, genuine = (
-            np.concatenate([getattr(part, name) for part in parts]) for name in ("cos_global", "cos_local", "genuine")
-        )
         weights = self.config.matcher
-        scores = weights.global_weight * cos_global + weights.local_weight * cos_local
-        means = mean(sums) | score_figures(scores, genuine)
-        means |= {f"{name}_auc": score_figures(cosine, genuine)["auc"]
-                  for name, cosine in (("global", cos_global), ("local", cos_local))}  # fmt: skip
-        registration = [
-            term(sums, f"{b}_positive") + self.config.loss.negative_weight * term(sums, f"{b}_negative")
-            for b in ("global", "local")
-        ]
-        embedding = [means[f"{b}_embedding"] for b in ("global", "local")]
-        loss = self.config.loss.matcher
-        means["loss"] = float(loss.dense_weight * np.mean(registration) + loss.embedding_weight * np.mean(embedding))
-        note = _resolution_note(means["eer"], genuine) + (SYNTHETIC_NOTE if self.synthetic else "")
+        report = validate(evaluate, state, pairs, self.config.loss, weights, shares)
+        means, scores, genuine = report.means, report.scores, report.genuine
+        note = resolution_note(means["eer"], genuine) + (SYNTHETIC_NOTE if self.synthetic else "")
         heading = [f"Module 2 after {step} steps, {pairs_name}", summary(means) + note]
         score = f"{weights.global_weight:g} x cosine of the global + {weights.local_weight:g} x of the local vectors"
-        pictures = {"scores": draw_scores(scores, genuine, heading, score)}
-        sources = _source_figures(scores, genuine, shares, len(parts))
-        return ValidationResult(
-            means, len(scores), sources, pictures, figure_lines(means, note), _missing_pairs(means, genuine)
-        )
+        pictures = {"scores": score_sheet(scores, genuine, heading, score)}
+        lines = figure_lines(means, note)
+        return ValidationResult(means, len(scores), report.sources, pictures, lines, missing_pairs(means, genuine))
 
     def describe(self, params: Any) -> str:
         dense, matcher = self.config.dense, self.config.matcher
@@ -161,58 +141,14 @@ class MatcherStage:
             f"{classes} classes"
         )
 
+    def advice(self, platform: str) -> str:
+        return ""
+
     def progress(self, means: Mapping[str, float]) -> str:
         return (
             f"loss {means['loss']:.3f}  arc {means['arc']:.2f}  embedding {means['embedding']:.3f}  "
             f"exact {means['exact']:.2f}"
         )
-
-
-def score_figures(scores: np.ndarray, genuine: np.ndarray) -> dict[str, float]:
-    """EER, AUC and the mean scores of P pairs; nan if all are genuine, or none.
-
-    scores: (P,). genuine: (P,) bool.
-    """
-    if genuine.all() or not genuine.any():
-        return dict.fromkeys(("eer", "auc", "genuine_score", "impostor_score"), float("nan"))
-    rates = Thresholds(scores.astype(np.float64), genuine).rates()
-    return {
-        "eer": float(equal_error(rates).rate),
-        "auc": float(auc(rates)),
-        "genuine_score": float(scores[genuine].mean()),
-        "impostor_score": float(scores[~genuine].mean()),
-    }
-
-
-def draw_scores(scores: np.ndarray, genuine: np.ndarray, heading: Sequence[str], score: str) -> np.ndarray:
-    """The chart of the scores of P pairs, with the EER if both kinds exist, as (H, W, 3) uint8 RGB.
-
-    scores: (P,). genuine: (P,) bool. score: how a score is computed, in words.
-    """
-    threshold, label = float("nan"), ""
-    if genuine.any() and not genuine.all():
-        equal = equal_error(Thresholds(scores.astype(np.float64), genuine).rates())
-        threshold, label = float(equal.threshold), f"EER {100 * float(equal.rate):.2f} %"
-    return charts.score_chart(charts.counts_of(scores, genuine), threshold, label, heading, score)
-
-
-def _missing_pairs(means: Mapping[str, float], genuine: np.ndarray) -> str | None:
-    """What the pairs of a validation lack, as in `ValidationResult.missing`."""
-    if not genuine.any():
-        return "a pair of mates"
-    if genuine.all():
-        return "a pair of different fingers"
-    return "a labelled cell" if np.isnan([means["global_exact"], means["local_exact"]]).all() else None
-
-
-def _source_figures(scores: np.ndarray, genuine: np.ndarray, shares: Mapping[str, int], batches: int) -> dict:
-    """EER and AUC of each source of a mixture. In each batch the first pairs are those of the first source."""
-    figures, start = {}, 0
-    for name, count in shares.items():
-        source_values = [values.reshape(batches, -1)[:, start : start + count].ravel() for values in (scores, genuine)]
-        figures[name] = {key: value for key, value in score_figures(*source_values).items() if key in ("eer", "auc")}
-        start += count
-    return figures
 
 
 def summary(means: Mapping[str, float]) -> str:
@@ -240,12 +176,33 @@ def figure_lines(means: Mapping[str, float], note: str = "") -> list[str]:
     ]
 
 
-def _resolution_note(eer: float, genuine: np.ndarray) -> str:
+def resolution_note(eer: float, genuine: np.ndarray) -> str:
     """A note that an EER is below what so many pairs, (P,) bool, can resolve; empty if it is not."""
     pairs = min(genuine.sum(), (~genuine).sum())
     if pairs == 0 or eer >= least_rate(pairs):
         return ""
     return f"; {pairs} pairs of a kind cannot tell an EER below {least_rate(pairs):.0%}"
+
+
+def score_sheet(scores: np.ndarray, genuine: np.ndarray, heading: Sequence[str], score: str) -> np.ndarray:
+    """The chart of the scores of P pairs, with the EER if both kinds exist, as (H, W, 3) uint8 RGB.
+
+    scores: (P,). genuine: (P,) bool. score: how a score is computed, in words.
+    """
+    threshold, label = float("nan"), ""
+    if genuine.any() and not genuine.all():
+        equal = equal_error(Thresholds(scores.astype(np.float64), genuine).rates())
+        threshold, label = float(equal.threshold), f"EER {100 * float(equal.rate):.2f} %"
+    return charts.score_chart(charts.counts_of(scores, genuine), threshold, label, heading, score)
+
+
+def missing_pairs(means: Mapping[str, float], genuine: np.ndarray) -> str | None:
+    """What the pairs of a validation lack, as in `ValidationResult.missing`."""
+    if not genuine.any():
+        return "a pair of mates"
+    if genuine.all():
+        return "a pair of different fingers"
+    return "a labelled cell" if np.isnan([means["global_exact"], means["local_exact"]]).all() else None
 
 
 def _read_variables(source: Path, expected: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from ifvit import backend, program
 from ifvit.config import Config
 from ifvit.models.dense import DenseModel
+from ifvit.pair import Pair
 from ifvit.storage.json_files import read_json, write_json
 from ifvit.training.dense_matches import select_matches
 from ifvit.training.state import init_variables
@@ -135,7 +136,7 @@ def _forward(config: Config, model: DenseModel, variables: dict[str, Any], path:
     grid = model.grid(*config.data.frame)
     image = jax.random.uniform(jax.random.key(config.seed), (1, *config.data.frame))
     output = jax.jit(model.apply)(variables, image, image[:, :, ::-1])
-    matches = select_matches(output.log_p, (grid, grid), config.dense)
+    matches = select_matches(output.log_p, Pair(grid, grid), config.dense)
     values = [jnp.exp(output.log_p)]
     shapes = f"P {output.log_p.shape}, matches {matches.cells.shape}"
     if model.has_fine:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ifvit.config import Config, StageName, to_dict
 from ifvit.config.renamed import RENAMED, renamed_keys
+from ifvit.config.run_config import FILE, RunConfig, stored_run
 from ifvit.data.loader import RunData
 from ifvit.databases.records import name_list
 from ifvit.errors import CheckpointError, UserError
 from ifvit.storage import checkpoint
 from ifvit.storage.checkpoint import MODULE1_FOLDER
 from ifvit.storage.files import write_whole
-from ifvit.storage.json_files import read_json, write_json
+from ifvit.storage.json_files import write_json
 from ifvit.storage.run_copies import copy_run
 from ifvit.training.taken import config_difference, foreign_content, has_any_state
 
@@ -102,16 +102,16 @@ def has_states(run_dir: Path) -> bool:
 
 def _difference(config: Config, folder: Path) -> str | None:
     """How the run in a folder differs from this config, in words; None if it does not."""
-    stored = read_json(folder / "config.json")
-    if stored and (renamed := renamed_keys(stored["config"])):
+    stored = stored_run(folder)
+    if stored and (renamed := renamed_keys(stored.content["config"])):
         keys = ", ".join(f"{key} is called {RENAMED[key]} now" for key in renamed)
         print(f"{folder}: the config of an earlier version; {keys}", file=sys.stderr)
     return config_difference(config, folder, stored, _weight_differences(config, stored) if stored else [])
 
 
-def _weight_differences(config: Config, stored: Mapping[str, Any]) -> list[str]:
+def _weight_differences(config: Config, stored: RunConfig) -> list[str]:
     """How the weights that a run started from differ from the configured ones. Another path is no difference."""
-    stored_digest, digest = stored.get("weights"), weights_digest(config)
+    stored_digest, digest = stored.content.get("weights"), weights_digest(config)
     if config.stage is StageName.matcher:
         key = "init.matcher" if config.init.matcher else "init.dense"
         changed = digest is not None and stored_digest is not None and digest != stored_digest
@@ -121,9 +121,7 @@ def _weight_differences(config: Config, stored: Mapping[str, Any]) -> list[str]:
     path = config.dense.loftr_pretrained_ckpt
     if (path is None) == (stored_digest is None) and (digest is None or digest == stored_digest):
         return []
-    return [
-        f"dense.loftr_pretrained_ckpt: {stored['config']['dense']['loftr_pretrained_ckpt']} -> {path}, other weights"
-    ]
+    return [f"dense.loftr_pretrained_ckpt: {stored.tree['dense']['loftr_pretrained_ckpt']} -> {path}, other weights"]
 
 
 def module1_dir(config: Config) -> Path:
@@ -162,15 +160,15 @@ def check_same_data(config: Config, data: RunData) -> None:
         RunDirTakenError: they differ.
     """
     run_dir = Path(config.run_dir)
-    stored = read_json(run_dir / "config.json")
-    if not stored or not has_states(run_dir):
+    stored = stored_run(run_dir) if has_states(run_dir) else None
+    if not stored:
         return
-    if stored["data"] != data.fingerprint:
+    if stored.content["data"] != data.fingerprint:
         raise RunDirTakenError(
-            f"run_dir: {run_dir} was trained on other data ({stored['data']}; now {data.fingerprint}); "
+            f"run_dir: {run_dir} was trained on other data ({stored.content['data']}; now {data.fingerprint}); "
             "give it the same images, or set another run_dir"
         )
-    stored_split = stored.get("split")  # runs of earlier versions stored none
+    stored_split = stored.content.get("split")  # runs of earlier versions stored none
     if stored_split and stored_split != split_digest(data):
         raise RunDirTakenError(
             f"run_dir: {run_dir} was trained under another split ({stored_split}; now {split_digest(data)}), "
@@ -186,13 +184,13 @@ def split_digest(data: RunData) -> str | None:
 
 def write_config(config: Config, data: RunData) -> None:
     """Write config.json and split.csv: the config, and the digests of data, split and weights."""
-    path = Path(config.run_dir) / "config.json"
-    stored = read_json(path) if has_states(path.parent) else None
-    weights = stored["weights"] if stored else weights_digest(config)
+    run_dir = Path(config.run_dir)
+    stored = stored_run(run_dir) if has_states(run_dir) else None
+    weights = stored.content["weights"] if stored else weights_digest(config)
     if data.split:
         text = data.split.text().encode()
-        write_whole(path.with_name("split.csv"), lambda file: file.write(text))
+        write_whole(run_dir / "split.csv", lambda file: file.write(text))
     # Prepared prints may have been copied without their images: then the stored entries stay.
-    databases = (stored or {}).get("databases", {}) | data.contents
+    databases = {**(stored.content.get("databases", {}) if stored else {}), **data.contents}
     content = {"config": to_dict(config), "data": data.fingerprint, "split": split_digest(data), "weights": weights}
-    write_json(path, content | ({"databases": databases} if databases else {}))
+    write_json(run_dir / FILE, content | ({"databases": databases} if databases else {}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -10,8 +10,8 @@ import optax
 
 from ifvit.data.batches import Batches
 from ifvit.data.loader import RunData
-from ifvit.training.dense_step import TrainStep
 from ifvit.training.state import TrainState
+from ifvit.training.update import EvalStep, TrainStep
 
 
 class ValidationResult(NamedTuple):
@@ -50,12 +50,12 @@ class Stage(Protocol):
     def resume(self) -> Start:
         """The same `Start` for a run that has saved states."""
 
-    def steps(self, start: Start, batches: Batches) -> tuple[TrainStep, Callable[[TrainState, Any], Any]]:
+    def steps(self, start: Start, batches: Batches) -> tuple[TrainStep, EvalStep]:
         """The update and the validation of one batch. The loop jit-compiles both."""
 
     def validate(
         self,
-        evaluate: Callable,
+        evaluate: EvalStep,
         state: TrainState,
         pairs: Iterable[Any],
         shares: Mapping[str, int],
@@ -72,6 +72,9 @@ class Stage(Protocol):
 
     def describe(self, params: Any) -> str:
         """The model on one line of text."""
+
+    def advice(self, platform: str) -> str:
+        """Advice on a run on JAX's backend `platform`, which follows the devices on their line; else empty."""
 
     def progress(self, means: Mapping[str, float]) -> str:
         """The means of some updates, as a part of a progress line."""

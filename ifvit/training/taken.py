@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ifvit.config import Config, differences, to_dict
+from ifvit.config.run_config import FILE, RunConfig, stored_run
+from ifvit.errors import CheckpointError
 
 RUN_FILES = {
-    ".lock", "config.json", "merge_report.json", "metrics.json", "split.csv", "matches.png", "placements.png",
+    ".lock", FILE, "merge_report.json", "metrics.json", "split.csv", "matches.png", "placements.png",
     "scores.png", "states", "best", "tb", "dense",
 }  # fmt: skip
 MAX_CHANGES = 6  # of two configs, named in a message
@@ -27,10 +27,8 @@ def taken(config: Config) -> str | None:
             return problem
         if not has_any_state(folder):
             return None
-        path = folder / "config.json"
-        stored = json.loads(path.read_text()) if path.exists() else None
-        return config_difference(config, folder, stored) or states_beyond_end(config)
-    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return config_difference(config, folder, stored_run(folder)) or states_beyond_end(config)
+    except (CheckpointError, OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return None
 
 
@@ -44,7 +42,7 @@ def foreign_content(folder: Path) -> str | None:
     if not folder.is_dir():
         return f"{folder} is a file"
     foreign = sorted(path.name for path in folder.iterdir() if path.name not in RUN_FILES and path.name[0] != ".")
-    if foreign and not (folder / "config.json").exists():
+    if foreign and not (folder / FILE).exists():
         return f"{folder} holds something else than a run ({', '.join(foreign[:4])})"
     return None
 
@@ -55,16 +53,16 @@ def has_any_state(folder: Path) -> bool:
 
 
 def config_difference(
-    config: Config, folder: Path, stored: Mapping[str, Any] | None, weights: Sequence[str] = ()
+    config: Config, folder: Path, stored: RunConfig | None, weights: Sequence[str] = ()
 ) -> str | None:
     """How the config of the states in a folder differs from this one; None if it does not.
 
-    stored: the content of the folder's config.json; None if it has none.
+    stored: the config of the folder's run; None if it has no config.json.
     weights: further differences, in words.
     """
     if stored is None:
-        return f"{folder} has no config.json beside its states"
-    changed = [*differences(stored["config"], to_dict(config)), *weights]
+        return f"{folder} has no {FILE} beside its states"
+    changed = [*differences(stored.tree, to_dict(config)), *weights]
     if not changed:
         return None
     more = f"; and {len(changed) - MAX_CHANGES} more" if len(changed) > MAX_CHANGES else ""

@@ -13,7 +13,6 @@ from PIL import Image
 import ifvit
 from ifvit.cli import main as cli
 from ifvit.comparison import matcher as image_matcher
-from ifvit.comparison.comparer import Comparer
 from ifvit.comparison.matcher import Matcher
 from ifvit.image import ImageError, scan_of
 from tests.helpers.comparisons import comparison, found
@@ -25,18 +24,21 @@ pytestmark = pytest.mark.slow
 class Quick(Matcher):
     """Finds the same of every pair, at once; counts the pairs of each batch."""
 
-    def __init__(self, comparer):
-        super().__init__(comparer)
+    def __init__(self, cache_dir):
+        super().__init__(cache_dir=cache_dir)
         self.batches = []
 
-    def compare_prints(self, pairs):
-        self.batches.append(len(pairs))
+    def compare_prints(self, pairs, use_module2=True):
+        self.batches.append((len(pairs), use_module2))
         return [found() for _ in pairs]
+
+    def by(self, at_once, frame=None):
+        return self
 
 
 @pytest.fixture
 def matcher(tmp_path):
-    return Quick(Comparer(cache_dir=str(tmp_path / "cache")))
+    return Quick(str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -46,13 +48,17 @@ def files(prints):
 
 def test_many_are_compared_in_batches_each_image_read_once(matcher, files, tmp_path, monkeypatch):
     monkeypatch.setattr(image_matcher, "AT_ONCE", 2)
-    read, real = [], matcher.comparer.print_of
-    monkeypatch.setattr(matcher.comparer, "print_of", lambda scan, ppi: read.append(ppi) or real(scan, ppi))
+    read, real = [], matcher.print_of
+    monkeypatch.setattr(matcher, "print_of", lambda scan, ppi: read.append(ppi) or real(scan, ppi))
     (tmp_path / "damaged.png").write_bytes(b"damaged")
     grey = cv2.imread(str(files[0]), 0)
     pairs = [(files[0], files[1]), (files[0], files[0]), (tmp_path / "damaged.png", files[0]), (grey, files[1])]
     results = list(matcher.compare_many(pairs, (250, 260)))
-    assert matcher.batches == [2, 1] and isinstance(results[2], ImageError) and "damaged.png" in str(results[2])
+    assert (
+        matcher.batches == [(2, True), (1, True)]
+        and isinstance(results[2], ImageError)
+        and "damaged.png" in str(results[2])
+    )
     assert (results[0].name_a, results[3].name_a) == (str(files[0]), "A") and results[0].print_b.of_ridges.ppi == 260
     assert read == [250, 260, 260, 260, 250, 260]
 
@@ -66,9 +72,9 @@ def test_a_run_is_loaded_and_one_that_is_none_is_refused(runs):
     from ifvit.errors import CheckpointError
 
     matcher, dense = ifvit.load(runs / "matcher"), ifvit.load(str(runs / "dense"))
-    assert matcher.comparer.networks.module2 is not None and matcher.run == f"{runs / 'matcher'} (best, step 4)"
-    assert dense.comparer.networks.module2 is None and dense.run == f"{runs / 'dense'} (best, step 4)"
-    assert ifvit.load().comparer.networks is None and ifvit.load().run is None
+    assert matcher.networks.module2 is not None and matcher.run == f"{runs / 'matcher'} (best, step 4)"
+    assert dense.networks.module2 is None and dense.run == f"{runs / 'dense'} (best, step 4)"
+    assert ifvit.load().networks is None and ifvit.load().run is None
     with pytest.raises(CheckpointError, match="no run directory"):
         ifvit.load(runs)
 
@@ -263,10 +269,9 @@ def test_a_matcher_tells_what_it_is(matcher, files, runs):
     assert f"Modules 1 and 2 of {runs / 'matcher'} (" in text and text.endswith("score cosines>")
 
 
-def test_prints_are_registered_without_module_2(matcher, files, monkeypatch):
-    monkeypatch.setattr(matcher.comparer, "align_many", lambda pairs: iter([found() for _ in pairs]))
+def test_prints_are_registered_without_module_2(matcher, files):
     registration = matcher.register(*files)
-    assert matcher.batches == []
+    assert matcher.batches == [(1, False)]
     assert repr(registration) == f"<Registration of {files[0]} and {files[1]}: registered>"
     assert registration.pair.name_a == str(files[0])
     with pytest.raises(ImageError, match="nowhere.png"):

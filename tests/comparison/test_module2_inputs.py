@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ifvit.comparison.module2_inputs import BranchImages, branch_inputs, cut, local_box
+from ifvit.pair import Pair
 
 pytestmark = pytest.mark.slow
 
@@ -24,14 +25,15 @@ def blobs(count=4, height=128, width=112):
 
 def aligned_pair(overlap):
     images = np.random.default_rng(1).uniform(0.1, 1, (4, *overlap.shape)).astype(np.float32)
-    return BranchImages(*map(jnp.array, images), jnp.array(overlap))
+    enhanced, grey = images.reshape(2, 2, *overlap.shape)
+    return BranchImages(Pair(*map(jnp.array, enhanced)), Pair(*map(jnp.array, grey)), jnp.array(overlap))
 
 
 def test_the_global_branch_sees_the_enhanced_overlap_and_0_outside():
     overlap = blobs()
     pair = aligned_pair(overlap)
     of_global, _, _ = branch_inputs(pair, STRIDE)
-    for seen, enhanced in ((of_global.image_a, pair.enhanced_a), (of_global.image_b, pair.enhanced_b)):
+    for seen, enhanced in zip(of_global.images, pair.enhanced, strict=True):
         np.testing.assert_array_equal(np.asarray(seen)[~overlap], 0)
         np.testing.assert_array_equal(np.asarray(seen)[overlap], np.asarray(enhanced)[overlap])
     np.testing.assert_array_equal(of_global.cells > 0, overlap[:, ::STRIDE, ::STRIDE])
@@ -51,14 +53,14 @@ def test_the_local_box_is_about_the_overlaps_middle():
 def test_the_local_branch_sees_the_prints_themselves_padded_to_the_stride():
     pair = aligned_pair(blobs())
     _, of_local, box = branch_inputs(pair, STRIDE)
-    assert of_local.image_a.shape == (4, 96, 96) and of_local.mask.shape == of_local.cells.shape == (4, 6, 6)
+    assert of_local.images.a.shape == (4, 96, 96) and of_local.mask.shape == of_local.cells.shape == (4, 6, 6)
     for k in range(4):
         top, left = int(box.top[k]), int(box.left[k])
-        np.testing.assert_array_equal(of_local.image_b[k, :90, :90], pair.grey_b[k, top : top + 90, left : left + 90])
-        np.testing.assert_array_equal(of_local.image_a[k, :90, :90], pair.grey_a[k, top : top + 90, left : left + 90])
+        for seen, grey in zip(of_local.images, pair.grey, strict=True):
+            np.testing.assert_array_equal(seen[k, :90, :90], grey[k, top : top + 90, left : left + 90])
         shown = np.asarray(pair.overlap[k, top : top + 90, left : left + 90])
         np.testing.assert_array_equal(of_local.cells[k] > 0, shown[::STRIDE, ::STRIDE])
-    for image in (of_local.image_a, of_local.image_b):  # its edge goes on
+    for image in of_local.images:  # its edge goes on
         np.testing.assert_array_equal(image[:, 90:], np.broadcast_to(image[:, 89:90], (4, 6, 96)))
         np.testing.assert_array_equal(image[:, :, 90:], np.broadcast_to(image[:, :, 89:90], (4, 96, 6)))
 
@@ -75,14 +77,14 @@ def test_a_cell_is_real_where_its_pixel_is(stride):
 def test_an_empty_overlap_is_answered():
     """There is no such pair in use, but a batch's padding must be numbers."""
     of_global, of_local, box = branch_inputs(aligned_pair(np.zeros((1, 128, 112), bool)), STRIDE)
-    assert (of_global.image_a == 0).all() and (of_global.cells == 1).all() and (of_local.cells == 1).all()
+    assert (of_global.images.a == 0).all() and (of_global.cells == 1).all() and (of_local.cells == 1).all()
     assert (int(box.top[0]), int(box.left[0])) == (0, 0)
 
 
 def test_a_frame_smaller_than_the_box_is_seen_whole():
     pair = aligned_pair(np.ones((1, 64, 64), bool))
     _, of_local, box = branch_inputs(pair, STRIDE)
-    np.testing.assert_array_equal(of_local.image_a, pair.grey_a)
+    np.testing.assert_array_equal(of_local.images.a, pair.grey.a)
     assert (int(box.top[0]), int(box.left[0])) == (0, 0)
 
 

@@ -85,11 +85,11 @@ def test_a_is_seen_through_the_map_in_bs_canvas(networks, pair):
     np.testing.assert_allclose(true.to_file(np.asarray(map_ba[0]), RUN_PPI), TO_A(in_b), atol=0.01)
     overlap = np.asarray(images.overlap[0])
     assert 0.5 * b.of_networks.canvas.ridges.sum() < overlap.sum() <= b.of_networks.canvas.ridges.sum()
-    grey_a, grey_b = (np.asarray(values) for values in (images.grey_a, images.grey_b))
+    grey_a, grey_b = (np.asarray(values) for values in images.grey)
     assert np.corrcoef(grey_a[0][overlap], grey_b[0][overlap])[0, 1] > 0.95
     assert abs(np.corrcoef(grey_a[1][overlap], grey_b[1][overlap])[0, 1]) < 0.5  # not by another map
     np.testing.assert_allclose(grey_b[0], b.of_networks.canvas.grey / 255, atol=1e-6)
-    assert (np.asarray(images.enhanced_a[0])[(np.asarray(map_ba[0]) < -1).any(-1)] == 1).all()
+    assert (np.asarray(images.enhanced.a[0])[(np.asarray(map_ba[0]) < -1).any(-1)] == 1).all()
 
 
 def test_the_first_method_that_enhances_does():

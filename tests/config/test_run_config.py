@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ifvit.config import Enhancement, StageName, build, to_dict
-from ifvit.config.run_config import open_run
+from ifvit.config.run_config import open_run, stored_run
 from ifvit.errors import CheckpointError
 from ifvit.launch import compose_tree
 
@@ -52,6 +52,11 @@ def test_what_is_no_run_is_refused_by_name(text, tmp_path):
         (tmp_path / "config.json").write_text(text)
     with pytest.raises(CheckpointError, match=f"{tmp_path}: no run directory .*give the run_dir of a training run"):
         open_run(tmp_path)
+
+
+def test_a_run_that_has_not_begun_has_no_config(tree, tmp_path):
+    assert stored_run(tmp_path) is None
+    assert stored_run(written(tmp_path, tree)).tree == tree
 
 
 def test_a_module_1_that_is_none_is_refused(tree, tmp_path):

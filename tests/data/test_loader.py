@@ -30,9 +30,9 @@ def test_synthetic_fingers_are_split_before_any_is_grown(monkeypatch):
     for stream, fingers in ((TRAIN, {0, 1, 2, 3}), (VALIDATE, {4, 5, 6})):
         batches = data.batches(stream)
         picks = batches.on_host(0)
-        assert set(picks.finger_a.tolist()) == set(picks.finger_b.tolist()) == fingers
+        assert set(picks.fingers.a.tolist()) == set(picks.fingers.b.tolist()) == fingers
         assert batches.fingers == len(batches) == len(fingers)
-        np.testing.assert_array_equal(picks.finger_a == picks.finger_b, picks.genuine)
+        np.testing.assert_array_equal(picks.fingers.a == picks.fingers.b, picks.genuine)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_every_batch_of_a_mixture_holds_each_source_by_weight(mixture):
         folder, mine = batches.on_host(n)
         assert len(folder.genuine) == 3 and len(mine.genuine) == 5
         pairs = batches.on_device(n, (folder, mine))
-        assert pairs.image_a.shape == (8, 32, 32)
+        assert pairs.images.a.shape == (8, 32, 32)
     assert "16 images" in data.fingerprint and "synthetic" not in data.fingerprint
     assert set(data.split.part.values()) == {"train", "validate"} and len(data.split.part) == 8
 
@@ -99,7 +99,7 @@ def test_the_sources_of_a_mixture_do_not_touch_each_other(mixture):
         mixture("data.mixture.synthetic.weight=0", "data.mixture.mine.weight=0", "trainer.batch_size=4"),
         mesh_sharding(),
     )
-    np.testing.assert_array_equal(both.batches(TRAIN).on_host(3)[0].grey_a, alone.batches(TRAIN).on_host(3)[0].grey_a)
+    jax.tree.map(np.testing.assert_array_equal, both.batches(TRAIN).on_host(3)[0], alone.batches(TRAIN).on_host(3)[0])
 
 
 def test_a_mixture_with_synthetic_fingers_is_the_same_whatever_the_threads(mixture, tmp_path):
@@ -108,7 +108,7 @@ def test_a_mixture_with_synthetic_fingers_is_the_same_whatever_the_threads(mixtu
         return list(loader.supply(config, mesh_sharding()).batches(TRAIN).iterate(start, 4))
 
     alone, threaded = batches_of("data.threads=0"), batches_of("data.threads=3", "data.memory_gb=0", start=2)
-    assert len(alone) == 4 and alone[0].genuine.all() and alone[0].valid_ab.any()
+    assert len(alone) == 4 and alone[0].genuine.all() and alone[0].sides.a.valid.any()
     for first, other in zip(alone[2:], threaded, strict=True):
         jax.tree.map(np.testing.assert_array_equal, first, other)
 

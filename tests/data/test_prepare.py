@@ -155,18 +155,16 @@ def test_it_goes_on_where_it_was_stopped(root, tmp_path, monkeypatch, small_bloc
 
 
 def test_a_kill_while_prints_are_made(root, tmp_path, monkeypatch, small_blocks):
-    from ifvit.data.impressions import scan_of
-
     asked, data = [], data_of(root)
 
-    def interrupted_scan_of(record):
-        asked.append(record)
+    def interrupted_read(path):
+        asked.append(path)
         if len(asked) > 12:
             raise KeyboardInterrupt
-        return scan_of(record)
+        return read(path)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("ifvit.data.prepare.scan_of", interrupted_scan_of)
+        patched.setattr("ifvit.image.each_image.read", interrupted_read)
         prepare(monkeypatch, tmp_path / "out", module1(), data)
     assert len(list((tmp_path / "out" / "prints").iterdir())) == 2
     prepare(monkeypatch, tmp_path / "out", module1(), data)

@@ -64,7 +64,7 @@ def test_impostors_are_drawn_as_often_as_asked(batches):
     assert np.mean(~prints.genuine[chosen]) == pytest.approx(0.4, abs=0.04)
     assert not prints.failed[chosen].any()
     inputs = streamed.on_host(0)
-    np.testing.assert_array_equal(inputs.label_a == inputs.label_b, inputs.genuine)
+    np.testing.assert_array_equal(inputs.labels.a == inputs.labels.b, inputs.genuine)
 
 
 @pytest.mark.parametrize("stream, part", [(TRAIN, "train"), (VALIDATE, "validate")])
@@ -91,16 +91,18 @@ def test_a_class_is_an_identitys_rank_among_those_trained_on(folder):
     for n in range(20):
         inputs = streamed.on_host(n)
         grey_of = {prints.grey[k].tobytes(): subjects[k] for k in range(COUNT)}
-        for grey, label in zip((*inputs.grey_a, *inputs.grey_b), (*inputs.label_a, *inputs.label_b), strict=True):
+        for grey, label in zip(
+            *map(np.concatenate, (inputs.prints.map(lambda side: side.grey), inputs.labels)), strict=True
+        ):
             assert label == 10 + order.index(grey_of[grey.tobytes()])
-        chosen_pairs |= {*inputs.label_a.tolist()}
-    assert chosen_pairs == set(range(10, 16)) and inputs.label_a.dtype == np.int32
+        chosen_pairs |= {*inputs.labels.a.tolist()}
+    assert chosen_pairs == set(range(10, 16)) and inputs.labels.a.dtype == np.int32
 
 
 def test_who_validates_has_no_class(batches):
     streamed = batches(VALIDATE, impostor_share=0.0)
     inputs = streamed.on_host(0)
-    assert streamed.classes == 0 and (inputs.label_a == NO_CLASS).all() and (inputs.label_b == NO_CLASS).all()
+    assert streamed.classes == 0 and (np.array(inputs.labels) == NO_CLASS).all()
 
 
 def test_a_label_of_somebody_else_is_a_mistake(batches):
@@ -117,8 +119,8 @@ def test_sides_change_with_the_map_back(batches):
         (chosen, swapped), inputs = streamed.choose(n), streamed.on_host(n)
         for k, (pair, swap) in enumerate(zip(chosen.tolist(), swapped.tolist(), strict=True)):
             first, second = (prints.first[pair], prints.second[pair])[:: -1 if swap else 1]
-            np.testing.assert_array_equal(inputs.grey_a[k], prints.grey[first])
-            np.testing.assert_array_equal(inputs.enhanced_b[k], prints.enhanced[second])
+            np.testing.assert_array_equal(inputs.prints.a.grey[k], prints.grey[first])
+            np.testing.assert_array_equal(inputs.prints.b.enhanced[k], prints.enhanced[second])
             expected = (prints.to_second if swap else prints.to_first)[pair]
             np.testing.assert_array_equal(inputs.map_ba[k], expected)
             swaps.add(swap)
@@ -130,10 +132,10 @@ def test_batch_n_is_the_same_whatever_the_threads(batches):
     threaded = list(batches(TRAIN, "data.threads=3").iterate(2, 5))
     for first, other in zip(alone[2:], threaded, strict=True):
         jax.tree.map(np.testing.assert_array_equal, first, other)
-    assert alone[0].pairs.image_a.shape == (8, SIDE, SIDE) and alone[0].pairs.valid_ab.any()
-    assert (np.asarray(alone[0].pairs.image_a) != np.asarray(alone[1].pairs.image_a)).any()
+    assert alone[0].pairs.images.a.shape == (8, SIDE, SIDE) and alone[0].pairs.sides.a.valid.any()
+    assert (np.asarray(alone[0].pairs.images.a) != np.asarray(alone[1].pairs.images.a)).any()
     other = next(batches(TRAIN, "seed=1").iterate(0, 1))
-    assert (np.asarray(alone[0].pairs.image_a) != np.asarray(other.pairs.image_a)).any()
+    assert (np.asarray(alone[0].pairs.images.a) != np.asarray(other.pairs.images.a)).any()
 
 
 def test_validation_is_the_same_every_time(batches):
@@ -150,9 +152,10 @@ def test_as_they_were_registered_where_nothing_is_added(batches):
     streamed = batches(**still)
     inputs = streamed.on_host(3)
     aligned = make_aligned_pairs(jax.random.key(0), inputs, streamed._settings)
-    np.testing.assert_allclose(aligned.enhanced_b, inputs.enhanced_b / 255, atol=1e-3)
+    np.testing.assert_allclose(aligned.enhanced.b, inputs.prints.b.enhanced / 255, atol=1e-3)
     grid = np.stack(np.meshgrid(np.arange(SIDE), np.arange(SIDE)), -1)
-    np.testing.assert_allclose(aligned.pairs.map_ab, np.broadcast_to(grid, aligned.pairs.map_ab.shape), atol=1e-3)
+    to_b = aligned.pairs.sides.a.to_other
+    np.testing.assert_allclose(to_b, np.broadcast_to(grid, to_b.shape), atol=1e-3)
 
 
 def test_no_pair_of_a_kind_is_refused_in_words(folder, batches):
@@ -208,7 +211,7 @@ def test_several_sources_at_once(folder, tmp_path, monkeypatch):
     train = streamed.batches(TRAIN)
     first, mine = train.on_host(0)
     assert train.classes == 9 and len(first.genuine) == len(mine.genuine) == 4
-    assert set(first.label_a.tolist()) <= set(range(6)) and set(mine.label_a.tolist()) <= {6, 7, 8}
+    assert set(first.labels.a.tolist()) <= set(range(6)) and set(mine.labels.a.tolist()) <= {6, 7, 8}
     assert "prepared: 24 prepared prints" in streamed.fingerprint and "mine: 12 prepared prints" in streamed.fingerprint
     with pytest.raises(DataError, match="prepared, mine were prepared by different Modules 1"):
         supply_both(tmp_path / "other")

@@ -19,6 +19,7 @@ from ifvit.data.finger_pool import FingerPool, grow_packed
 from ifvit.data.rendered_pairs import MAX_DISTANCE, FingerIndices, draw_pairs, render_pairs, render_share
 from ifvit.data.warped_pairs import truth_of
 from ifvit.launch import compose_tree
+from ifvit.pair import Pair
 from ifvit.synthesis.impression import PX_PER_MM
 from ifvit.synthesis.orientation import PAD
 
@@ -52,7 +53,8 @@ def skins():
 def rendered(skins, data, key=0, count=COUNT):
     first = np.arange(count, dtype=np.int32) % FINGERS
     genuine = np.resize(GENUINE, count)
-    picks = FingerIndices(first, np.where(genuine, first, (first + 1) % FINGERS).astype(np.int32), genuine)
+    fingers = Pair(first, np.where(genuine, first, (first + 1) % FINGERS).astype(np.int32))
+    picks = FingerIndices(fingers, genuine)
     draws = draw_pairs(jax.random.key(key), count, data)
     return jax.tree.map(np.asarray, render_share(draws, picks, skins, data))
 
@@ -68,65 +70,67 @@ def worn(skins):
 
 
 def test_shapes(worn):
-    assert worn.image_a.shape == worn.ridges_b.shape == worn.valid_ab.shape == (COUNT, 128, 128)
-    assert worn.map_ab.shape == worn.map_ba.shape == (COUNT, 128, 128, 2)
-    for image in (worn.image_a, worn.image_b):
+    for image, ridges, to_other, valid in worn.sides:
+        assert image.shape == ridges.shape == valid.shape == (COUNT, 128, 128)
+        assert to_other.shape == (COUNT, 128, 128, 2)
         assert image.dtype == np.float32 and image.min() >= 0 and image.max() <= 1 and np.isfinite(image).all()
 
 
 def test_map_and_inverse(worn):
     """Within 0.05 px of the network wherever valid: there and back again, by looking the inverse up."""
+    a, b = worn.sides
     for k in np.flatnonzero(GENUINE):
-        x, y = (geometry.sample(worn.map_ba[k, ..., i], worn.map_ab[k], 0.0) for i in (0, 1))
+        x, y = (geometry.sample(b.to_other[k, ..., i], a.to_other[k], 0.0) for i in (0, 1))
         off = np.hypot(*(np.asarray(back) - geometry.pixel_grid(128, 128)[..., i] for i, back in enumerate((x, y))))
-        assert worn.valid_ab[k].sum() > 500
-        assert off[worn.valid_ab[k]].max() < 0.05
+        assert a.valid[k].sum() > 500
+        assert off[a.valid[k]].max() < 0.05
 
 
 def test_the_map_shows_the_same_skin(clean):
     """A pulled over to B by the map is B, up to what is lost by looking up between pixels; so the map is exact."""
+    a, b = clean.sides
     for k in np.flatnonzero(GENUINE):
-        carried = np.asarray(geometry.sample(clean.image_a[k], clean.map_ba[k], 0.0))
-        valid = clean.valid_ba[k]
-        assert np.corrcoef(carried[valid], clean.image_b[k][valid])[0, 1] > 0.9
+        carried = np.asarray(geometry.sample(a.image[k], b.to_other[k], 0.0))
+        assert np.corrcoef(carried[b.valid[k]], b.image[k][b.valid[k]])[0, 1] > 0.9
 
 
 def test_the_map_does_not_fold(worn):
-    for maps in (worn.map_ab, worn.map_ba):
+    for maps in (side.to_other for side in worn.sides):
         dx, dy = np.diff(maps, axis=2)[:, :-1], np.diff(maps, axis=1)[:, :, :-1]
         area = dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]
         assert area.min() > 0.5
 
 
 def test_valid_is_inside_ridges_of_both_and_genuine(worn):
-    assert not worn.valid_ab[~GENUINE].any() and not worn.valid_ba[~GENUINE].any()
-    assert not (worn.valid_ab & ~worn.ridges_a).any()
-    points = worn.map_ab[worn.valid_ab]
+    a, b = worn.sides
+    assert not a.valid[~GENUINE].any() and not b.valid[~GENUINE].any()
+    assert not (a.valid & ~a.ridges).any()
+    points = a.to_other[a.valid]
     assert points.min() >= 0 and points.max() <= 127
     x, y = np.round(points).astype(int).T
     # The nearest pixel of B may just be off the outline on which the point itself is.
-    assert worn.ridges_b[np.nonzero(worn.valid_ab)[0], y, x].mean() > 0.98
+    assert b.ridges[np.nonzero(a.valid)[0], y, x].mean() > 0.98
 
 
 def test_labels(worn):
     truth = truth_of(jax.tree.map(np.asarray, worn), 16)
     assert (np.asarray(truth.labels)[GENUINE] >= 0).sum(-1).min() > 5
     assert (np.asarray(truth.labels)[~GENUINE] == -1).all()
-    assert np.asarray(truth.lone_a)[~GENUINE].sum() > 10
+    assert np.asarray(truth.lone.a)[~GENUINE].sum() > 10
 
 
 def test_two_impressions_of_one_finger_are_not_copies(skins):
     """Also unturned and unshifted they differ: skin, contact, moisture, sensor."""
     pairs = rendered(skins, settings(rotation_deg=0.0, shift_px=0.0))
     for k in np.flatnonzero(GENUINE):
-        displacement = pairs.map_ab[k] - geometry.pixel_grid(128, 128)
-        assert np.ptp(np.asarray(displacement)[pairs.valid_ab[k]], axis=0).max() > 0.5
-        assert np.abs(pairs.image_a[k] - pairs.image_b[k]).mean() > 0.02
+        displacement = pairs.sides.a.to_other[k] - geometry.pixel_grid(128, 128)
+        assert np.ptp(np.asarray(displacement)[pairs.sides.a.valid[k]], axis=0).max() > 0.5
+        assert np.abs(pairs.images.a[k] - pairs.images.b[k]).mean() > 0.02
 
 
 def test_the_pair_is_turned_within_its_settings(skins):
     pairs = rendered(skins, settings(rotation_deg=30.0, distortion=0.0), count=40)
-    across = np.diff(pairs.map_ab[:, 64, 60:62], axis=1)[:, 0]
+    across = np.diff(pairs.sides.a.to_other[:, 64, 60:62], axis=1)[:, 0]
     angles = np.degrees(np.arctan2(across[:, 1], across[:, 0]))
     assert np.abs(angles).max() <= 30.05 and angles.max() > 20 and angles.min() < -20
 
@@ -135,12 +139,14 @@ def test_contacts_lie_apart_but_share_skin():
     """Of many pairs some show quite different parts of the finger, but none is further apart than MAX_DISTANCE."""
     data = settings()
     draws = draw_pairs(jax.random.key(4), 200, data)
-    offset = draws.b.contact.centre - draws.a.contact.centre
-    extent = np.minimum(256, 2 * np.minimum(draws.a.contact.half, draws.b.contact.half))  # 128 px of 250 ppi
+    offset = draws.b.impression.contact.centre - draws.a.impression.contact.centre
+    extent = np.minimum(
+        256, 2 * np.minimum(draws.a.impression.contact.half, draws.b.impression.contact.half)
+    )  # 128 px of 250 ppi
     distance = np.linalg.norm(offset / extent, axis=1)
     assert distance.max() < MAX_DISTANCE + 1e-3 and (distance > 0.98 * MAX_DISTANCE).mean() > 0.05
     assert 40 < np.median(np.linalg.norm(offset, axis=1)) < 120
-    centre_a = draws.a.contact.centre - np.array(PAD)
+    centre_a = draws.a.impression.contact.centre - np.array(PAD)
     assert np.abs(centre_a[:, 1]).max() > 8 * PX_PER_MM  # A itself is pressed anywhere
 
 
@@ -152,8 +158,8 @@ def test_far_contacts_still_have_labels(skins):
 
 
 def test_fresh_and_reproducible(skins, worn):
-    np.testing.assert_array_equal(rendered(skins, settings()).image_b, worn.image_b)
-    assert (rendered(skins, settings(), key=1).map_ab != worn.map_ab).mean() > 0.9
+    np.testing.assert_array_equal(rendered(skins, settings()).images.b, worn.images.b)
+    assert (rendered(skins, settings(), key=1).sides.a.to_other != worn.sides.a.to_other).mean() > 0.9
 
 
 PROGRAM = f"""
@@ -170,13 +176,16 @@ def digests(batch):
     # A single finger is also grown alone.
     skins = jax.device_put(grow_packed(0, np.arange(min(batch, 3))), NamedSharding(devices, PartitionSpec()))
     fingers = np.arange(batch, dtype=np.int32) % 3
-    picks = FingerIndices(fingers, fingers, np.ones(batch, bool))
+    picks = FingerIndices(Pair(fingers, fingers), np.ones(batch, bool))
     data = dataclasses.replace(settings(), image_size=64)
     draws = draw_pairs(jax.random.key(9), batch, data)
     rendered = render_pairs(draws, skins, picks, data, NamedSharding(devices, PartitionSpec("data")))
-    assert len(rendered.image_a.sharding.device_set) == len(jax.devices())
+    assert len(rendered.images.a.sharding.device_set) == len(jax.devices())
     pairs = jax.tree.map(np.asarray, rendered)
-    return [hashlib.sha256(b"".join(leaf[k].tobytes() for leaf in pairs)).hexdigest() for k in range(min(batch, 4))]
+    return [
+        hashlib.sha256(b"".join(leaf[k].tobytes() for leaf in jax.tree.leaves(pairs))).hexdigest()
+        for k in range(min(batch, 4))
+    ]
 
 
 def renewed():

@@ -81,7 +81,7 @@ def test_prints_that_outgrow_the_frame_of_all_get_a_larger_one():
     """As where they are turned (`robustness`)."""
     scorer, asked = load_scorer(None), []
     scorer._frame = (288, 192)
-    scorer._comparer_of = lambda frame: asked.append(frame) or SimpleNamespace(compare_many=lambda pairs: iter(()))
+    scorer._matcher_of = lambda frame: asked.append(frame) or SimpleNamespace(compare_prints=lambda pairs: iter(()))
     tall, small_one = (MATES.print_a.of_ridges._replace(ridges=np.ones(shape, bool)) for shape in ((400, 90), (90, 90)))
     assert list(scorer.compare([])) == [] and asked == []
     scorer._compare_batch([(Print(small_one), Print(small_one))])

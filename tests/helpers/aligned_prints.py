@@ -6,7 +6,8 @@ import cv2
 import jax
 import numpy as np
 
-from ifvit.comparison.comparer import Compared, Comparer
+from ifvit.comparison.compared import Compared
+from ifvit.comparison.matcher import Matcher
 from ifvit.comparison.run_networks import RunNetworks
 from ifvit.config import Enhancement, build
 from ifvit.data import prepare as preparing
@@ -52,7 +53,7 @@ def cause_of(a: np.ndarray, b: np.ndarray, genuine: bool) -> str:
     return "ridges_disagree" if genuine and total % 7 == 0 else ""
 
 
-class Aligner(Comparer):
+class Aligner(Matcher):
     """Aligns pairs, listed in `asked`, by `homography_of` and `cause_of`, without networks and ridges."""
 
     def __init__(self, trained: Module1, cache_dir: str | None, stop: int | None = None):
@@ -62,7 +63,8 @@ class Aligner(Comparer):
     def by(self, at_once, frame=None):
         return self
 
-    def align_many(self, pairs):
+    def compare_prints(self, pairs, use_module2=True):
+        assert not use_module2
         for a, b in pairs:
             if len(self.asked) == self._stop:
                 raise KeyboardInterrupt
@@ -105,7 +107,7 @@ def prepare(monkeypatch, out: Path, model: Module1, data, enhancement=Enhancemen
     """`preparing.prepare` with that Module 1."""
     model.aligner = Aligner(model, data.cache_dir, model.stop)
     monkeypatch.setattr(preparing, "load_dense", lambda _: model)
-    monkeypatch.setattr(preparing, "comparer_of", lambda *_: model.aligner)
+    monkeypatch.setattr(preparing, "matcher_of", lambda *_: model.aligner)
     return preparing.prepare(Path("run"), data, out, enhancement, **changes)
 
 

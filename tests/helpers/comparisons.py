@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ifvit.comparison.comparer import Compared
+from ifvit.comparison.compared import Compared
 from ifvit.comparison.matcher_print import Print
 from ifvit.comparison.result import Comparison
 from ifvit.comparison.run_networks import Module2Result

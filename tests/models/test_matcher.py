@@ -9,6 +9,7 @@ import pytest
 
 from ifvit.models.dense import DenseModel
 from ifvit.models.matcher import Branch, BranchInput, MatcherModel, from_dense
+from ifvit.pair import Pair
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +20,7 @@ NARROW = {"stem_width": 4, "stage_widths": (4, 8, 8), "d_model": 8, "num_heads":
 def branch_input(side, seed=0, cells=None):
     a, b = jax.random.uniform(jax.random.key(seed), (2, 2, side, side))
     shape = (2, side // 16, side // 16)
-    return BranchInput(a, b, jnp.ones(shape) if cells is None else cells, jnp.ones(shape))
+    return BranchInput(Pair(a, b), jnp.ones(shape) if cells is None else cells, jnp.ones(shape))
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["two branches", "shared"])
@@ -38,7 +39,7 @@ def test_vectors_have_length_one(matcher):
     model, variables = matcher
     output = model.apply(variables, branch_input(64), branch_input(48))
     for branch, cells in zip(output, (16, 9), strict=True):
-        for vector in (branch.vector_a, branch.vector_b):
+        for vector in branch.vectors:
             assert vector.shape == (2, 6)
             np.testing.assert_allclose(jnp.linalg.norm(vector, axis=-1), 1, rtol=1e-5)
         assert branch.log_p.shape == (2, cells, cells)
@@ -64,11 +65,11 @@ def test_only_the_cells_that_count_make_the_vector(matcher):
     branch = variables["params"][model.names[0]]
     tokens = DenseModel(**NARROW).apply(
         {"params": {k: v for k, v in branch.items() if k != "embed"},
-         "batch_stats": variables["batch_stats"][model.names[0]]}, *branch_input(64)[:2],
+         "batch_stats": variables["batch_stats"][model.names[0]]}, *branch_input(64).images,
     ).coarse_a  # fmt: skip
     for output, count in ((full, 16), (upper, 8)):
         mean = tokens[:, :count].mean(1) @ branch["embed"]["kernel"] + branch["embed"]["bias"]
-        np.testing.assert_allclose(output.vector_a, mean / jnp.linalg.norm(mean, axis=-1, keepdims=True), atol=1e-5)
+        np.testing.assert_allclose(output.vectors.a, mean / jnp.linalg.norm(mean, axis=-1, keepdims=True), atol=1e-5)
 
 
 def test_each_branch_begins_as_module_1_to_the_bit(matcher):
@@ -113,7 +114,7 @@ def test_a_fine_stage_comes_along():
     wide = {"backbone": "resnet_fpn_8_2", "stem_width": 4, "stage_widths": (4, 8, 8), "fine": "loftr"}
     model = MatcherModel(Branch(**NARROW | wide, vector=6), True)
     image = jnp.zeros((1, 32, 32))
-    inputs = BranchInput(image, image, jnp.ones((1, 4, 4)))
+    inputs = BranchInput(Pair(image, image), jnp.ones((1, 4, 4)))
 
     def filled(value, init, *inputs):
         shapes = jax.eval_shape(init, jax.random.key(0), *inputs)
@@ -136,7 +137,7 @@ def test_padding_is_in_no_attention_and_no_p(matcher):
     usual, masked = (model.apply(variables, branch_input(64), local).of_local for local in (branch_input(48), padded))
     np.testing.assert_allclose(jnp.exp(masked.log_p[:, 6:, :6]), 0, atol=1e-6)
     np.testing.assert_allclose(jnp.exp(masked.log_p[:, :6, 6:]), 0, atol=1e-6)
-    assert jnp.abs(masked.vector_a - usual.vector_a).max() > 1e-5
+    assert jnp.abs(masked.vectors.a - usual.vectors.a).max() > 1e-5
 
 
 def test_a_vector_of_nothing_is_a_number_and_teaches(matcher):

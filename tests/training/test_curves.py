@@ -24,7 +24,7 @@ class Killed(Exception):
 
 def killed_before(config, update):
     """Train until the given update, and leave everything as it is then."""
-    run = loop._Run(config, started=0.0)
+    run = loop.begin(config, started=0.0)
     inner = run.step
 
     def step(state, pairs):

@@ -8,6 +8,7 @@ from ifvit.data.warped_pairs import Truth
 from ifvit.launch import compose_tree
 from ifvit.models.dense import DenseModel
 from ifvit.models.matching import CellMatches
+from ifvit.pair import Pair
 from ifvit.training.dense_matches import fine_targets, select_matches
 
 pytestmark = pytest.mark.slow
@@ -27,7 +28,7 @@ def settings(places, teacher):
 def truth(labels, points):
     """Cells whose labels are >= 0 are shown; `points` px of B."""
     labels = jnp.asarray(labels)
-    return Truth(labels, jnp.asarray(points, jnp.float32), labels >= 0, labels < -9, labels < -9)
+    return Truth(labels, jnp.asarray(points, jnp.float32), labels >= 0, Pair(labels < -9, labels < -9))
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def matches_of(*rows):
 
 
 def targets_of(matches, truth, places=6, teacher=0.25):
-    return fine_targets(MODEL, matches, (GRID, GRID), truth, ORDER, settings(places, teacher))
+    return fine_targets(MODEL, matches, Pair(GRID, GRID), truth, ORDER, settings(places, teacher))
 
 
 def test_a_stage_that_finds_nothing_is_taught_by_the_truth(identity):
@@ -95,7 +96,7 @@ def test_more_places_than_cells_stay_empty(identity):
 
 def test_another_order_draws_other_cells(identity):
     order = jax.random.permutation(jax.random.key(3), CELLS)
-    targets = fine_targets(MODEL, matches_of([], []), (GRID, GRID), identity, order, settings(4, 1.0))
+    targets = fine_targets(MODEL, matches_of([], []), Pair(GRID, GRID), identity, order, settings(4, 1.0))
     cells = targets.cells[0, :, 0]
     best = sorted(range(8), key=lambda i: -order[i])[:4]
     assert cells.tolist() == best
@@ -109,9 +110,9 @@ def test_only_cells_with_ridges_match(border):
     ridges_a, ridges_b = jnp.ones((1, CELLS), bool).at[0, 5].set(False), jnp.ones((1, CELLS), bool).at[0, 7].set(False)
 
     def cells(*ridges):
-        matched = select_matches(log_p, (GRID, GRID), dense, *ridges).cells[0, :, 0]
+        matched = select_matches(log_p, Pair(GRID, GRID), dense, *ridges).cells[0, :, 0]
         return sorted(matched[matched >= 0].tolist())
 
     inner = [5, 6] if border else list(range(CELLS))
     assert cells() == inner
-    assert cells((ridges_a, ridges_b)) == [k for k in inner if k not in (5, 7)]
+    assert cells(Pair(ridges_a, ridges_b)) == [k for k in inner if k not in (5, 7)]

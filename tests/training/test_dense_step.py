@@ -7,7 +7,7 @@ import pytest
 from ifvit.data.batches import TRAIN, BatchSpec, CopiedBatches
 from ifvit.data.impressions import load
 from ifvit.models.dense import DenseModel
-from ifvit.training.dense_step import make_eval_step, make_train_step
+from ifvit.training.dense_step import make_dense_eval, make_dense_step
 from ifvit.training.state import init_variables, make_optimizer, new_state
 from tests.helpers.runs import FINE
 
@@ -39,7 +39,7 @@ def set_up(tiny, tmp_path_factory, *overrides):
 def stepped(setting, pairs=None, **trainer):
     config, model, optimizer, state, batch = setting
     config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, **trainer))
-    return jax.jit(make_train_step(model, optimizer, config))(state, batch if pairs is None else pairs)
+    return jax.jit(make_dense_step(model, optimizer, config))(state, batch if pairs is None else pairs)
 
 
 def moves(before, after):
@@ -66,7 +66,7 @@ def test_every_parameter_of_the_fine_stage_gets_a_gradient(fine_setting):
 
 def test_the_teacher_draws_anew_every_step(fine_setting):
     config, model, optimizer, state, batch = fine_setting
-    run = jax.jit(make_train_step(model, optimizer, config))
+    run = jax.jit(make_dense_step(model, optimizer, config))
     fine = [float(run(state.replace(step=np.int32(step)), batch)[1]["fine"]) for step in (0, 0, 1)]
     assert fine[0] == fine[1] != fine[2]
 
@@ -116,7 +116,7 @@ def test_a_part_without_labels_weighs_nothing(setting):
 def test_validation_does_not_depend_on_the_batch(setting):
     """Running statistics, not the batch's own."""
     config, model, _, state, pairs = setting
-    evaluate = make_eval_step(model, config)
+    evaluate = make_dense_eval(model, config)
     full = evaluate(state, pairs)
     part = evaluate(state, jax.tree.map(lambda x: x[:2], pairs))
     for name, (total, count) in part.totals.items():
@@ -127,7 +127,7 @@ def test_validation_does_not_depend_on_the_batch(setting):
 def test_validation_places_every_match_coarse_and_fine(fine_setting):
     config, model, _, state, pairs = fine_setting
     config = dataclasses.replace(config, dense=dataclasses.replace(config.dense, threshold=0.0, max_matches=20))
-    validation = make_eval_step(model, config)(state, pairs)
+    validation = make_dense_eval(model, config)(state, pairs)
     present = np.asarray(validation.matches.cells[..., 0] >= 0)
     assert present.sum() > 8 and set(validation.points) == set(validation.errors) == {"coarse", "fine"}
     offset = np.abs(validation.points["fine"] - validation.points["coarse"]).max(-1)

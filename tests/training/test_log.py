@@ -1,16 +1,16 @@
 """The lines of a run: what a person reads while it trains."""
 
 import time
-from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 
 from ifvit.launch import validated_config
 from ifvit.training import log
-from ifvit.training.dense_stage import figure_lines
+from ifvit.training.dense_stage import DenseStage, figure_lines
 from ifvit.training.log import TrainLog
-from ifvit.training.loop import _rank, _Run
+from ifvit.training.loop import _rank
 from ifvit.training.matcher_stage import figure_lines as matcher_lines
 from ifvit.training.matcher_stage import summary
 from ifvit.training.stage import ValidationResult
@@ -107,8 +107,8 @@ def test_what_is_not_there_has_no_line():
     ],
 )
 def test_a_cpu_that_begins_the_default_run_is_shown_a_smaller_one(typed, platform, advised):
-    run = SimpleNamespace(config=validated_config(typed), devices=SimpleNamespace(platform=platform))
-    assert ("experiment=quickstart" in _Run._advice(run)) is advised
+    advice = DenseStage(validated_config(typed), np.float32).advice(platform)
+    assert ("experiment=quickstart" in advice) is advised
 
 
 def test_the_best_so_far_is_marked(tiny, tmp_path, capsys):

@@ -55,7 +55,7 @@ def test_two_steps_then_resumed_to_four_are_four_steps(finished, tiny, tmp_path)
 
 
 def test_each_function_compiles_once(tiny, tmp_path):
-    run = loop._Run(tiny(tmp_path / "run"), started=0.0)
+    run = loop.begin(tiny(tmp_path / "run"), started=0.0)
     run.train()
     assert run.step._cache_size() == 1 and run.evaluate._cache_size() == 1
 

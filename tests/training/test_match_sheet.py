@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ifvit.pair import Pair
 from ifvit.pictures import captions
 from ifvit.pictures.plots import MatchedPair
 from ifvit.training import dense_stage
-from ifvit.training.validate import DIFFERENT, NO_MATCH, matched_pairs
+from ifvit.training.dense_validate import DIFFERENT, NO_MATCH, matched_pairs
 
 MEANS = {"exact": 0.7, "within_one": 1.0, "precision": 0.7, "recall": 0.8}
 
@@ -48,7 +49,7 @@ def test_what_matches_between_different_fingers_mean(titles, learns_negatives, s
 
 
 def test_a_validation_without_a_match_says_so_in_words(paragraphs):
-    batch = SimpleNamespace(image_a=np.ones((2, 16, 16)), image_b=np.ones((2, 16, 16)), genuine=np.array([True, False]))
+    batch = SimpleNamespace(images=Pair(*np.ones((2, 2, 16, 16))), genuine=np.array([True, False]))
     matches = SimpleNamespace(cells=np.array([[[0, 0]], [[-1, -1]]]), confidence=np.ones((2, 1)))
     validation = SimpleNamespace(
         matches=matches, points={"coarse": np.zeros((2, 1, 2))}, right=np.array([[True], [False]])

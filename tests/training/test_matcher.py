@@ -16,8 +16,9 @@ from ifvit.storage import checkpoint
 from ifvit.training import loop
 from ifvit.training.devices import Devices
 from ifvit.training.loop import train
-from ifvit.training.matcher_stage import MatcherStage, _resolution_note, draw_scores, score_figures
+from ifvit.training.matcher_stage import MatcherStage, resolution_note, score_sheet
 from ifvit.training.matcher_step import CLASSES, new_classes, renew_classes
+from ifvit.training.matcher_validate import score_figures
 from ifvit.training.run_dir import RunDirError
 from tests.helpers.runs import TINY_MATCHER
 from tests.helpers.states import arrays_of, same_bits
@@ -74,7 +75,7 @@ def test_it_begins_as_module_1_to_the_bit(config, module1_run, tmp_path):
 
 
 def test_everything_learns_of_genuine_and_of_impostor_pairs(config, tmp_path):
-    run = loop._Run(config(tmp_path / "run"), started=0.0)
+    run = loop.begin(config(tmp_path / "run"), started=0.0)
     batch = next(run.train_batches.iterate(0, 1))
     start = jax.tree.map(np.asarray, run.state)
     before = dict(jax.tree_util.tree_leaves_with_path(start.params))
@@ -85,7 +86,7 @@ def test_everything_learns_of_genuine_and_of_impostor_pairs(config, tmp_path):
         after = dict(jax.tree_util.tree_leaves_with_path(state.params))
         still = [jax.tree_util.keystr(path) for path in before if (before[path] == after[path]).all()]
         assert still == []
-    run._close()
+    run.close()
 
 
 def test_a_stopped_run_goes_on_with_the_same_bits(config, matcher, module1_run, tmp_path):
@@ -180,10 +181,10 @@ def test_figures_by_hand():
 
 def test_scores_of_one_kind_alone_are_drawn():
     for genuine in (np.array([True, False]), np.array([True, True])):
-        assert draw_scores(np.array([0.9, 0.1]), genuine, ["heading"], "cosine").shape[2] == 3
+        assert score_sheet(np.array([0.9, 0.1]), genuine, ["heading"], "cosine").shape[2] == 3
 
 
 def test_an_equal_error_that_so_few_pairs_cannot_tell():
     genuine = np.arange(44) < 40
-    assert _resolution_note(0.0, genuine) == "; 4 pairs of a kind cannot tell an EER below 75%"
-    assert _resolution_note(0.8, genuine) == "" and _resolution_note(float("nan"), genuine[:40]) == ""
+    assert resolution_note(0.0, genuine) == "; 4 pairs of a kind cannot tell an EER below 75%"
+    assert resolution_note(0.8, genuine) == "" and resolution_note(float("nan"), genuine[:40]) == ""

@@ -10,7 +10,7 @@ from ifvit.errors import DataError
 from ifvit.training import loop
 from ifvit.training.log import NotFiniteError, NothingToLearnError, TrainLog
 from ifvit.training.loop import train
-from ifvit.training.matcher_stage import _missing_pairs
+from ifvit.training.matcher_stage import missing_pairs
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def test_no_labelled_cell_is_refused_before_the_first_step(tiny, tmp_path):
 )
 def test_what_a_validation_of_module_2_lacks(genuine, exact, missing_text):
     means = {"global_exact": exact, "local_exact": np.nan}
-    assert _missing_pairs(means, np.array(genuine, bool)) == missing_text
+    assert missing_pairs(means, np.array(genuine, bool)) == missing_text
 
 
 def log_of(tiny, tmp_path, *more):
@@ -90,7 +90,7 @@ def test_jax_debug_nans_does_not_stop_a_sound_run(tiny, tmp_path):
 
 def test_the_stage_is_asked_for_what_is_missing(tiny, tmp_path):
     """On the way it is a failure: the first validation of a session that resumed may come late."""
-    run = loop._Run(tiny(tmp_path / "run"), started=0.0)
+    run = loop.begin(tiny(tmp_path / "run"), started=0.0)
     result = loop.ValidationResult({"loss": 1.0}, 8, {}, {}, [], "a pair of mates")
     with pytest.raises(NothingToLearnError, match="lack a pair of mates"):
         run._check_result(3, result, "unseen fingers")

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from ifvit.comparison.comparer import Comparer
+from ifvit.comparison.matcher import Matcher
 from ifvit.comparison.matcher_print import Print
 from ifvit.comparison.run_networks import load_networks
 from ifvit.comparison.score import WEIGHTS_WITH_NETWORKS, Cosines, ridge_score, terms
@@ -26,8 +26,8 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def comparer(cache):
-    return Comparer(cache_dir=cache).by(1, FRAME)
+def matcher(cache):
+    return Matcher(cache_dir=cache).by(1, FRAME)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,12 @@ def prints_alone():
     """A finger twice, and another one; no network looks at them."""
     shown = drawn(finger(3)), drawn(finger(3), TO_A, disc(140, 148, 125)), drawn(finger(5))
     return [Print(print_) for print_ in shown]
+
+
+def compared(matcher, a, b):
+    """The comparison of one pair."""
+    (found,) = matcher.compare_prints([(a, b)])
+    return found
 
 
 def same(found, other):
@@ -54,9 +60,9 @@ def same(found, other):
     return all(np.array_equal(*pair) for pair in zip(*leaves, strict=True))
 
 
-def test_without_a_run_mates_and_others_in_either_order(comparer, prints_alone):
+def test_without_a_run_mates_and_others_in_either_order(matcher, prints_alone):
     a, b, other = prints_alone
-    mate, back, stranger = comparer.compare(a, b), comparer.compare(b, a), comparer.compare(a, other)
+    mate, back, stranger = compared(matcher, a, b), compared(matcher, b, a), compared(matcher, a, other)
     assert mate.score > 2 > 0 > stranger.score and mate.score == mate.ridge_score
     assert (
         mate.guess_counts == {GuessSource.flow: 3, GuessSource.minutiae: 4}
@@ -72,7 +78,7 @@ def test_without_a_run_mates_and_others_in_either_order(comparer, prints_alone):
 
 @pytest.fixture(scope="module")
 def of_run(runs, cache):
-    return Comparer(load_networks(runs / "matcher"), cache_dir=cache)
+    return Matcher(load_networks(runs / "matcher"), cache_dir=cache)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +98,7 @@ def test_the_ridges_are_enhanced_as_the_run_says(runs, of_run, cache):
 
 def test_with_a_run_the_order_changes_nothing_to_the_last_bit(of_run, seen):
     for a, b in ((seen[0], seen[1]), (seen[0], seen[2])):
-        found, back = of_run.compare(a, b), of_run.compare(b, a)
+        found, back = compared(of_run, a, b), compared(of_run, b, a)
         assert same(found._replace(module2_result=None), back._replace(module2_result=None))
         assert found.score == back.score and found.module2_result.cosines == back.module2_result.cosines
         assert found.module2_result.score == back.module2_result.score
@@ -102,7 +108,7 @@ def test_with_a_run_the_order_changes_nothing_to_the_last_bit(of_run, seen):
 
 
 def test_cosines_are_weighed_as_fitted_and_a_higher_one_never_speaks_against(of_run, seen):
-    found = of_run.compare(*seen[:2])
+    found = compared(of_run, *seen[:2])
     weighed = terms(found.evidence, found.module2_result.cosines) @ WEIGHTS_WITH_NETWORKS
     assert found.score == pytest.approx(min(float(weighed), found.evidence.paired)) and found.ridge_score > 0
     sure, alike = found.evidence._replace(paired=20), Cosines(1.0, 1.0)
@@ -122,14 +128,14 @@ def test_many_are_as_one_in_any_company(of_run, seen):
     a, b, other = seen
     pairs = [(a, b), (a, other), (other, b)]
     batches = of_run.by(2)
-    found = list(batches.compare_many(pairs))
-    turned = list(batches.compare_many(pairs[::-1]))[::-1]
-    for pair, compared, again in zip(pairs, found, turned, strict=True):
-        assert same(compared, again)
-        alone = of_run.compare(*pair)
-        assert compared.score == pytest.approx(alone.score, abs=1e-3)
-        assert compared.module2_result.score == pytest.approx(alone.module2_result.score, abs=1e-3)
-        assert compared.alignment.source is alone.alignment.source
+    found = list(batches.compare_prints(pairs))
+    turned = list(batches.compare_prints(pairs[::-1]))[::-1]
+    for pair, first, again in zip(pairs, found, turned, strict=True):
+        assert same(first, again)
+        alone = compared(of_run, *pair)
+        assert first.score == pytest.approx(alone.score, abs=1e-3)
+        assert first.module2_result.score == pytest.approx(alone.module2_result.score, abs=1e-3)
+        assert first.alignment.source is alone.alignment.source
 
 
 def test_prints_of_any_size_share_a_batch(of_run, seen, prints):
@@ -138,22 +144,22 @@ def test_prints_of_any_size_share_a_batch(of_run, seen, prints):
     large = of_run.print_of(Scan(np.tile(small, (2, 2)), None, False), 250.0)
     pairs = [(seen[0], seen[1]), (large, seen[0]), (seen[0], seen[2])]
     assert frame_of(shown.of_ridges for shown in seen) != frame_of([large.of_ridges])
-    together = list(of_run.by(3).compare_many(pairs))
+    together = list(of_run.by(3).compare_prints(pairs))
     for pair, found in zip(pairs, together, strict=True):
-        alone = of_run.compare(*pair)
+        alone = compared(of_run, *pair)
         assert found.score == pytest.approx(alone.score, abs=1e-4)
         np.testing.assert_allclose(found.module2_result.cosines, alone.module2_result.cosines, atol=1e-4)
 
 
 def test_aligning_leaves_module_2_out(of_run, seen):
-    (found,) = of_run.align_many([seen[:2]])
+    (found,) = of_run.compare_prints([seen[:2]], use_module2=False)
     assert found.module2_result is None and found.guesses is not None
-    assert same(found, of_run.compare(*seen[:2])._replace(module2_result=None))
+    assert same(found, compared(of_run, *seen[:2])._replace(module2_result=None))
 
 
 def test_module_1_alone_takes_part(runs, cache, seen):
-    comparer = Comparer(load_networks(runs / "dense"), cache_dir=cache)
-    found = comparer.compare(*seen[:2])
+    matcher = Matcher(load_networks(runs / "dense"), cache_dir=cache)
+    found = compared(matcher, *seen[:2])
     assert found.module2_result is None and found.guesses is not None and found.score == found.ridge_score
 
 

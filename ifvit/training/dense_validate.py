@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import jax
 import numpy as np
@@ -29,9 +29,8 @@ class ValidationReport(NamedTuple):
 
     means: dict[str, float]  # over all pairs, by name
     matched: list[plots.MatchedPair]  # the first pairs, with their matches
-    placed: list[
-        plots.RegistrationPlot
-    ]  # the first pairs with matches whose true point is known, with their placements
+    # The first pairs with matches whose true point is known, with their placements.
+    placed: list[plots.RegistrationPlot]
     pairs: int  # number of pairs
     sources: dict[str, dict[str, float]]  # of a mixture: the means of SOURCE_METRICS, by source
 
@@ -62,14 +61,10 @@ def validate(
         pairs += len(validation.right)
         first = 0
         for source, size in (shares or {}).items():
-            for name in SOURCE_METRICS:
-                summed = np.array(
-                    [part[first : first + size].sum(dtype=np.float64) for part in validation.totals[name]]
-                )
-                source_sums[source][name] = source_sums[source].get(name, 0) + summed
+            of_source = {name: validation.totals[name] for name in SOURCE_METRICS}
+            add_totals(source_sums[source], of_source, slice(first, first + size))
             first += size
-        for name, parts in validation.totals.items():
-            sums[name] = sums.get(name, 0) + np.array([part.sum(dtype=np.float64) for part in parts])
+        add_totals(sums, validation.totals)
         for stage, stage_errors in validation.errors.items():
             errors.setdefault(stage, []).append(stage_errors[validation.known])
         if len(matched) < MATCHED_PAIRS:
@@ -88,23 +83,32 @@ def validate(
     )
 
 
+def add_totals(
+    sums: dict[str, np.ndarray], totals: Mapping[str, tuple[np.ndarray, np.ndarray]], pairs: slice = slice(None)
+) -> None:
+    """Add some pairs of a batch to the sums over batches; `totals` as in `metrics.Totals`, on the host."""
+    for name, parts in totals.items():
+        sums[name] = sums.get(name, 0) + np.array([part[pairs].sum(dtype=np.float64) for part in parts])
+
+
 def matched_pairs(
     batch: TrainingPairs, validation: Validation[np.ndarray], stride: int, count: int
 ) -> list[plots.MatchedPair]:
     """The first `count` pairs of a batch with their matches, for a picture."""
-    images = jax.device_get((batch.image_a[:count], batch.image_b[:count], batch.genuine[:count]))
-    columns = images[0].shape[2] // stride
+    images = batch.images.map(lambda image: jax.device_get(image[:count]))
+    genuine = jax.device_get(batch.genuine[:count])
+    columns = images.a.shape[2] // stride
     points_b = validation.points.get("fine", validation.points["coarse"])
     pairs = []
-    for k in range(len(images[0])):
+    for k in range(len(genuine)):
         present = validation.matches.cells[k, :, 0] >= 0
         cells = validation.matches.cells[k, present, 0]
         points = stride * np.stack([cells % columns, cells // columns], -1), points_b[k, present]
         right = validation.right[k, present]
-        kind = "same finger" if images[2][k] else DIFFERENT
+        kind = "same finger" if genuine[k] else DIFFERENT
         title = f"{kind}: {f'{right.sum()} of {present.sum()} matches right' if present.any() else NO_MATCH}"
         confidence = cast(np.ndarray, validation.matches.confidence)[k, present]
-        pairs.append(plots.MatchedPair(images[0][k], images[1][k], *points, confidence, right, title))
+        pairs.append(plots.MatchedPair(images.a[k], images.b[k], *points, confidence, right, title))
     return pairs
 
 
@@ -118,11 +122,6 @@ def placed_pairs(
         stages = {name: plots.StagePoints(points[k, known[k]], validation.errors[name][k, known[k]])
                   for name, points in validation.points.items()}  # fmt: skip
         pairs.append(
-            plots.RegistrationPlot(jax.device_get(batch.image_b[k]), validation.target[k, known[k]], stages, stride)
+            plots.RegistrationPlot(jax.device_get(batch.images.b[k]), validation.target[k, known[k]], stages, stride)
         )
     return pairs
-
-
-def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers for JSON, which has no nan: null stands for a mean without values."""
-    return {name: None if np.isnan(value) else round(float(value), 6) for name, value in values.items()}
