@@ -9,6 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ifvit.models.pooling import max_pool
+
 FeatureMaps = tuple[jax.Array, jax.Array | None]  # the coarse map (B, h, w, C) and the fine one (B, H, W, F), or None
 STRIDES = {"resnet18": 16, "resnet_fpn_8_2": 8, "resnet_fpn_16_4": 16}
 FINE_STRIDES = {"resnet_fpn_8_2": 2, "resnet_fpn_16_4": 4}  # of the backbones that have a fine map
@@ -34,11 +36,6 @@ def _conv(width: int, size: int, stride: int, dtype: Any, name: str) -> nn.Conv:
 
 def _norm(train: bool, dtype: Any, name: str) -> nn.BatchNorm:
     return nn.BatchNorm(not train, momentum=_BN_MOMENTUM, epsilon=_BN_EPS, dtype=dtype, name=name)
-
-
-def _max_pool(x: jax.Array) -> jax.Array:
-    """(B, H, W, C) -> (B, H/2, W/2, C)."""
-    return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
 
 
 class BasicBlock(nn.Module):
@@ -112,7 +109,7 @@ class ResNet18(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> FeatureMaps:
         x = _stem(x, self.stem_width, train, self.dtype)
-        return _stages(_max_pool(x), self.stage_widths, train, self.dtype)[-1], None
+        return _stages(max_pool(x), self.stage_widths, train, self.dtype)[-1], None
 
 
 class ResNetFPN(nn.Module):
