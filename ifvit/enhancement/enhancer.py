@@ -1,7 +1,7 @@
 """From a print to its enhanced ridges and the region where they are, both with the print's own size and resolution.
 
-There are three methods: `none` finds the region by contrast and does not change the grey levels, `gabor` is a bank of
-Gabor filters, and `pyfing` is pyfing's networks. The last two work at 500 ppi, and their results are resampled back.
+There are three methods: `none` finds the region by contrast and does not change the grey levels, `gabor` filters along
+the ridges, and `pyfing` is pyfing's networks. The last two work at 500 ppi, and their results are resampled back.
 Results are cached on disk under a hash of the print's content, so a machine enhances each print once. Minutiae come
 from the enhanced ridges; with pyfing they come from the print itself (LEADER).
 """
@@ -29,7 +29,7 @@ from ifvit.storage.cache import Cache, CacheError, cache_folder
 
 __all__ = ["Enhanced", "Enhancer", "EnhancementError", "misfit"]
 
-RECIPE = 1  # increase it when the results change, so that cached results of older versions are not used
+RECIPE = 2  # increase it when the results change, so that cached results of older versions are not used
 PPI = 500.0  # of the methods
 LARGEST = 2**24  # px at 500 ppi, a square of 20 cm; a larger print has a wrong ppi
 CHUNK = 32  # prints at a time: enough to fill batches, and few enough for the memory

@@ -10,6 +10,7 @@ Grey means uint8 (H, W), dark ridges on a light ground. Nothing in this file dep
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -151,70 +152,81 @@ def _peaks_of_batch(
     grey: np.ndarray, rows: np.ndarray, cols: np.ndarray, window: int, shortest: float, longest: float
 ) -> _Peaks:
     """`_peaks` of windows that are few enough for the memory."""
-    taper, radius, neighbours = _grid(window)
-    values = np.lib.stride_tricks.sliding_window_view(grey, (window, window))[np.ix_(rows, cols)].astype(np.float32)
-    values -= np.einsum("rcyx,yx->rc", values, taper)[..., None, None] / taper.sum()
+    spectrum = _spectrum(window, min(math.ceil(window / shortest) + 1, window // 2))
+    taper = spectrum.taper.ravel()
+    windows = np.lib.stride_tricks.sliding_window_view(grey, (window, window))[np.ix_(rows, cols)]
+    values = windows.reshape(len(rows) * len(cols), -1).astype(np.float32)  # (N, w w)
+    values -= (np.einsum("nx,x->n", values, taper) / taper.sum())[:, None]
     values *= taper
-    contrast = np.sqrt(np.einsum("rcyx,rcyx->rc", values, values) / (taper**2).sum())
-    spectrum = np.fft.rfft2(values)
-    power = (spectrum.real**2 + spectrum.imag**2).reshape(len(rows), len(cols), -1)
+    energy = np.einsum("nx,nx->n", values, values)
+    contrast = np.sqrt(energy / (taper**2).sum())
+    power = spectrum.power(values.reshape(-1, window, window))
 
     # The weight is the frequency: shading decreases faster than it grows, and harmonics stay weaker than their ridges.
+    radius = spectrum.radius
     weighted = power * np.where((radius >= 1 / longest) & (radius <= 1 / shortest), radius, 0)
-    peak = weighted.argmax(-1)[..., None]
-    height, offset_y, offset_x = _between_bins(power, peak, neighbours)
-    half = window // 2 + 1
-    frequency_y = ((peak[..., 0] // half + window // 2) % window - window // 2 + offset_y) / window
-    frequency_x = (peak[..., 0] % half + offset_x) / window
+    height, frequency_y, frequency_x = spectrum.peak(power, weighted.argmax(-1))
 
-    total = power @ _bin_weights(window)
+    total = energy * window**2 / 2  # the power of half the spectrum (Parseval)
     share = taper.sum() ** 2 / (window**2 * (taper**2).sum())  # of a pure wave's power, at its peak
     reliability = np.where(contrast > 0.5, height / np.maximum(total * share, 1e-6), 0)  # 0.5: quantisation noise
     theta = (np.arctan2(frequency_y, frequency_x) + np.pi / 2) % np.pi
     period = np.clip(1 / np.maximum(np.hypot(frequency_y, frequency_x), 1e-6), shortest, longest)
-    return _Peaks(*(x.astype(np.float32) for x in (theta, period, np.clip(reliability, 0, 1), contrast)))
+    peaks = theta, period, np.clip(reliability, 0, 1), contrast
+    return _Peaks(*(x.astype(np.float32).reshape(len(rows), len(cols)) for x in peaks))
 
 
-def _between_bins(power: np.ndarray, peak: np.ndarray, neighbours: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The height of each peak and its offset from its bin in y and in x, bins, by a parabola through the logarithms."""
-    log = np.log(np.take_along_axis(power, peak, -1)[..., 0] + 1e-6)
-    top, offsets = log, []
-    for before, after in ((0, 1), (2, 3)):
-        low, high = (
-            np.log(np.take_along_axis(power, neighbours[k][peak[..., 0]][..., None], -1)[..., 0] + 1e-6)
-            for k in (before, after)
-        )
-        offset = np.clip((low - high) / (2 * np.minimum(low + high - 2 * log, -1e-3)), -0.5, 0.5)
-        top = top - (low - high) * offset / 4
-        offsets.append(offset)
-    return np.exp(top), *offsets
+class _Spectrum(NamedTuple):
+    """The bins of a window's spectrum up to `most` waves along x and y: (v, u), v = -most..most, u = 0..most.
+
+    Ridges are in few bins, so two small matrix products are much faster than a Fourier transform.
+    """
+
+    most: int
+    taper: np.ndarray  # (w, w) float32, the Gaussian window
+    radius: np.ndarray  # (bins,) float32, the frequency of each bin, 1/px
+    rows: np.ndarray  # (w, 2 (most + 1)) float32, a row to its waves, real and imaginary parts in turn
+    columns: np.ndarray  # (2 most + 1, w) complex64, a column to its waves
+
+    def power(self, windows: np.ndarray) -> np.ndarray:
+        """The power of each bin, (N, bins), of windows (N, w, w)."""
+        # The product of one window is small enough for one thread; BLAS's threads would stand in the way of others.
+        spectrum = self.columns @ (windows @ self.rows).view(np.complex64)
+        return (spectrum.real**2 + spectrum.imag**2).reshape(len(windows), -1)
+
+    def peak(self, power: np.ndarray, bins: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The height of the peak at a bin (N,), and its frequencies along y and x, 1/px.
+
+        A parabola through the logarithms of neighbouring bins gives the place between the bins.
+        """
+        side = self.most + 1
+        v, u = bins // side - self.most, bins % side
+
+        def log_at(v: np.ndarray, u: np.ndarray) -> np.ndarray:
+            v = np.where(u < 0, -v, v)  # the other half of the spectrum mirrors this one
+            v, u = v.clip(-self.most, self.most) + self.most, np.abs(u).clip(0, self.most)
+            return np.log(np.take_along_axis(power, (v * side + u)[:, None], -1)[:, 0] + 1e-6)
+
+        log = log_at(v, u)
+        top, frequencies = log, []
+        for place, low, high in ((v, log_at(v - 1, u), log_at(v + 1, u)), (u, log_at(v, u - 1), log_at(v, u + 1))):
+            offset = np.clip((low - high) / (2 * np.minimum(low + high - 2 * log, -1e-3)), -0.5, 0.5)
+            top = top - (low - high) * offset / 4
+            frequencies.append((place + offset) / len(self.taper))
+        return np.exp(top), frequencies[0], frequencies[1]
 
 
-@lru_cache(maxsize=16)
-def _grid(window: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The Gaussian window (w, w); of each bin the frequency, 1/px, and the bins above, below, left and right of it."""
-    position = (np.arange(window) - (window - 1) / 2) / (SIGMA * window)
-    line = np.exp(-(position**2) / 2)
+@lru_cache(maxsize=32)
+def _spectrum(window: int, most: int) -> _Spectrum:
+    """The bins of windows of `window` px."""
+    place = np.arange(window)
+    line = np.exp(-(((place - (window - 1) / 2) / (SIGMA * window)) ** 2) / 2)
+    u, v = np.arange(most + 1), np.arange(-most, most + 1)
+    rows = np.exp(-2j * np.pi * np.outer(place, u) / window).astype(np.complex64)
+    columns = np.exp(-2j * np.pi * np.outer(v, place) / window).astype(np.complex64)
+    radius = np.hypot(v[:, None], u) / window
     taper = np.outer(line, line).astype(np.float32)
-    half = window // 2 + 1
-    y, x = np.mgrid[:window, :half]
-    radius = np.hypot((y + window // 2) % window - window // 2, x) / window
-
-    def bin_at(y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        # The other half of the spectrum mirrors this one.
-        mirrored = (x < 0) | (x >= half)
-        y, x = np.where(mirrored, -y, y) % window, np.where(x < 0, -x, np.where(x >= half, window - x, x))
-        return (y * half + x).ravel()
-
-    neighbours = np.stack([bin_at(y - 1, x), bin_at(y + 1, x), bin_at(y, x - 1), bin_at(y, x + 1)])
-    return taper, radius.ravel().astype(np.float32), neighbours
-
-
-def _bin_weights(window: int) -> np.ndarray:
-    """The weight of each bin of the half spectrum, (w (w/2 + 1),): 1 if the other half has its mirror, else 0.5."""
-    column = np.ones(window // 2 + 1, np.float32)
-    column[[0, -1]] = 0.5
-    return np.tile(column, window)
+    return _Spectrum(most, taper, radius.ravel().astype(np.float32), rows.view(np.float32), columns)
 
 
 def _even(length: float) -> int:

@@ -1,14 +1,16 @@
-"""Enhancement by a bank of Gabor filters: each pixel gets the response of the filters that fit its ridges.
+"""Enhancement by Gabor filters: each place of a print is filtered along its own ridges.
 
 This is contextual filtering as in Hong, Wan and Jain (Fingerprint image enhancement, IEEE PAMI 20, 1998). The local
 contrast of the print is normalised, and the direction and period of its ridges are measured by blocks. A Gabor filter
-of this direction and period keeps the ridges and removes the rest. The filters are closed formulas in the frequency
-domain. Each pixel gets a weighted mean of the filters whose direction and period are next to its own.
+of this direction and period keeps the ridges and removes the rest. At the nodes of a grid the filter is a closed
+formula in the frequency domain of the patch around the node. A pixel gets the weighted mean of its four nodes.
 
 Grey means uint8 (H, W) at 500 ppi, dark ridges on a light ground.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import cv2
 import jax
@@ -17,12 +19,14 @@ import numpy as np
 
 from ifvit.enhancement.fields import USUAL_PERIOD, Fields, at_pixels, ridge_fields, ridge_period
 
-ORIENTATIONS = 16  # with steps of pi / 16, half the width of the filters
-PERIODS = (5.0, 6.2, 7.6, 9.4, 11.6, 14.3)  # px at 500 ppi, steps of a factor 1.235, from a child's to the widest
+LEAST_PERIOD, MOST_PERIOD = 5.0, 14.3  # px at 500 ppi, from a child's to the widest
+STEP = 12  # px between the nodes, little more than a period
+PATCH = 4 * STEP  # px, the side of a node's patch: the filters reach less than a step beyond the pixels of the node
+MOST_WAVES = 14  # in a patch; the filters of the least period pass few above
 ACROSS, ALONG = 0.42, 0.55  # standard deviations of the filters' envelope, periods; longer ones bridge minutiae
-MARGIN = 24  # px of zeros around the print, the reach of the filters: the Fourier transform joins opposite borders
-MULTIPLE = 64  # px; sides are padded to multiples of it, so that few shapes are compiled
+MULTIPLE = 5 * STEP  # px; sides are padded to multiples of it, so that few shapes are compiled
 NORMALISATION_PERIODS = 1.5  # standard deviation of the Gaussian for the local mean and contrast
+SHRINKING = 4  # the local mean and contrast are found in an image of a quarter of the size
 LEAST_DEVIATION = 4.0  # grey levels; a lower local deviation is not brought to full contrast
 STEEPNESS = 1.6  # of the tanh that makes ridges black and valleys white
 # The smoothed reliability of ridges is above the first value and above the second times the print's best reliability;
@@ -33,7 +37,7 @@ LEAST_RELIABILITY, LEAST_RELIABILITY_SHARE = 0.08, 0.2
 def print_fields(grey: np.ndarray) -> Fields:
     """The fields of a print, by blocks. A period that is impossible at 500 ppi is replaced by `USUAL_PERIOD`."""
     period = ridge_period(grey)
-    return ridge_fields(grey, period if period and PERIODS[0] <= period <= PERIODS[-1] else USUAL_PERIOD)
+    return ridge_fields(grey, period if period and LEAST_PERIOD <= period <= MOST_PERIOD else USUAL_PERIOD)
 
 
 def sure_ridges(fields: Fields, ridges: np.ndarray) -> np.ndarray:
@@ -57,51 +61,101 @@ def enhance_gabor(grey: np.ndarray, ridges: np.ndarray, fields: Fields) -> np.nd
     """The ridges of a print, black on white, uint8 (H, W); white outside `ridges`, bool (H, W)."""
     height, width = grey.shape
     theta, period, _ = at_pixels(fields, height, width)
-    padded = [-(-(side + MARGIN) // MULTIPLE) * MULTIPLE for side in (height, width)]
+    padded = [-(-side // MULTIPLE) * MULTIPLE for side in (height, width)]
     padding = [(0, full - side) for full, side in zip(padded, (height, width), strict=True)]
     normalised = np.pad(_normalised(grey, ridges, float(np.median(period))), padding)
-    theta, period = (np.pad(values, padding, mode="edge") for values in (theta, period))
-    filtered = np.asarray(_filtered(normalised, theta, period))[:height, :width]
-    return np.where(ridges, filtered, 255).astype(np.uint8)
+    rows, cols = (
+        np.minimum(np.arange(0, full + 1, STEP), side - 1) for full, side in zip(padded, (height, width), strict=True)
+    )
+    nodes = np.ix_(rows, cols)
+    filtered = np.asarray(_filtered(normalised, theta[nodes], period[nodes].clip(LEAST_PERIOD, MOST_PERIOD)))
+    return np.where(ridges, filtered[:height, :width], 255).astype(np.uint8)
 
 
 def _normalised(grey: np.ndarray, ridges: np.ndarray, period: float) -> np.ndarray:
     """The print with local mean 0 and deviation 1, both over its ridges only, float32 (H, W); 0 outside the ridges."""
+    height, width = grey.shape
+    small = max(1, width // SHRINKING), max(1, height // SHRINKING)
 
-    def blur(values: np.ndarray) -> np.ndarray:
-        return cv2.GaussianBlur(values, (0, 0), NORMALISATION_PERIODS * period, borderType=cv2.BORDER_CONSTANT)
+    def mean(values: np.ndarray) -> np.ndarray:
+        """The local mean, found in a smaller image, which is as smooth."""
+        shrunk = cv2.resize(values, small, interpolation=cv2.INTER_AREA)
+        sigma = NORMALISATION_PERIODS * period / SHRINKING
+        return cv2.resize(cv2.GaussianBlur(shrunk, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT), (width, height))
 
     weight = ridges.astype(np.float32)
-    share = blur(weight) + 1e-6
-    centred = (grey - blur(grey * weight) / share) * weight
-    deviation = np.sqrt(np.maximum(blur(centred**2) / share, 0))
+    share = mean(weight) + 1e-6
+    centred = (grey - mean(grey * weight) / share) * weight
+    deviation = np.sqrt(np.maximum(mean(centred**2) / share, 0))
     return np.clip(centred / np.maximum(deviation, LEAST_DEVIATION), -3, 3).astype(np.float32)
 
 
 @jax.jit
 def _filtered(normalised: jax.Array, theta: jax.Array, period: jax.Array) -> jax.Array:
-    """The response of the bank at each pixel (H, W), from 0 (ridge) to 255 (valley): whole numbers as float32."""
-    height, width = normalised.shape
-    spectrum = jnp.fft.rfft2(normalised)
-    v, u = jnp.fft.fftfreq(height)[:, None], jnp.fft.rfftfreq(width)[None]
-    spacing = np.log(PERIODS[1] / PERIODS[0])
-    period_index = jnp.clip(jnp.log(period / PERIODS[0]) / spacing, 0, len(PERIODS) - 1)
+    """The filtered print (H, W), from 0 (ridge) to 255 (valley): whole numbers as float32.
 
-    def add(response: jax.Array, member: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        k, p = member
-        # The difference of directions modulo pi, in steps of the bank. The weight of a filter is a triangle around it.
-        apart = jnp.abs((theta * (ORIENTATIONS / jnp.pi) - k + ORIENTATIONS / 2) % ORIENTATIONS - ORIENTATIONS / 2)
-        weight = jnp.maximum(1 - apart, 0) * jnp.maximum(1 - jnp.abs(period_index - p), 0)
+    normalised: (H, W), sides are multiples of STEP. theta, period: of the nodes, (H / STEP + 1, W / STEP + 1); node
+    (i, j) is the pixel (row, col) = STEP (i, j).
+    """
+    rows, cols = theta.shape
+    waves = MOST_WAVES + 1
+    # Real and imaginary parts lie side by side, so that each step is one real matrix product.
+    along_rows = _product(_patches(normalised, rows, cols), _TO_WAVES_ALONG_ROWS)
+    along_rows = along_rows.reshape(-1, PATCH, 2, waves).transpose(0, 3, 2, 1).reshape(-1, 2 * PATCH)
+    spectra = _product(along_rows, _TO_WAVES_ALONG_COLUMNS).reshape(rows * cols, waves, 2, -1)
+    u, v = jnp.arange(waves) / PATCH, jnp.arange(-MOST_WAVES, waves) / PATCH
+    gain = _gain(u[:, None], v, theta.reshape(-1, 1, 1), period.reshape(-1, 1, 1))  # (N, u, v)
+    spectra = (spectra * gain[:, :, None]).reshape(rows * cols * waves, -1)
+    along_rows = _product(spectra, _FROM_WAVES_ALONG_COLUMNS).reshape(-1, waves, 2, 2 * STEP)
+    along_rows = along_rows.transpose(0, 3, 2, 1).reshape(-1, 2 * waves)
+    responses = _product(along_rows, _FROM_WAVES_ALONG_ROWS).reshape(rows, cols, 2 * STEP, 2 * STEP) * _WEIGHT
+    return jnp.round(127.5 * (1 + jnp.tanh(STEEPNESS * _added(responses))))
 
-        def with_filter() -> jax.Array:
-            gain = _gain(u, v, k * (jnp.pi / ORIENTATIONS), PERIODS[0] * jnp.exp(p * spacing))
-            return response + weight * jnp.fft.irfft2(spectrum * gain, s=(height, width))
 
-        return jax.lax.cond(jnp.any(weight > 0), with_filter, lambda: response), None  # many filters fit nowhere
+# No TF32 on devices that would choose it.
+_product = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
-    members: np.ndarray = np.mgrid[:ORIENTATIONS, : len(PERIODS)].reshape(2, -1).astype(np.float32)
-    response, _ = jax.lax.scan(add, jnp.zeros_like(normalised), tuple(members))
-    return jnp.round(127.5 * (1 + jnp.tanh(STEEPNESS * response)))
+
+def _patches(values: jax.Array, rows: int, cols: int) -> jax.Array:
+    """The rows of the patches around all nodes, (rows cols PATCH, PATCH); zeros outside of the print."""
+    height, width = values.shape
+    padded = jnp.pad(values, PATCH // 2)
+    tiles = padded.reshape((height + PATCH) // STEP, STEP, (width + PATCH) // STEP, STEP).transpose(0, 2, 1, 3)
+    count = PATCH // STEP
+    of_rows = jnp.stack([tiles[k : k + rows] for k in range(count)], axis=1)
+    patches = jnp.stack([of_rows[:, :, k : k + cols] for k in range(count)], axis=3)
+    return patches.transpose(0, 2, 1, 4, 3, 5).reshape(-1, PATCH)  # (rows, count, cols, count, STEP, STEP) before
+
+
+def _added(responses: jax.Array) -> jax.Array:
+    """The sum of the nodes' responses (rows, cols, 2 STEP, 2 STEP) at each pixel of the image."""
+    rows, cols = responses.shape[:2]
+    parts = responses.reshape(rows, cols, 2, STEP, 2, STEP)
+    last, first = parts[:, :, 1], parts[:, :, 0]  # below the node and above it
+    total = last[:-1, :-1, :, 1] + first[1:, :-1, :, 1] + last[:-1, 1:, :, 0] + first[1:, 1:, :, 0]
+    return total.transpose(0, 2, 1, 3).reshape((rows - 1) * STEP, (cols - 1) * STEP)
+
+
+def _transforms() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The matrices to the waves of a patch, first along its rows, and back to the pixels around its middle."""
+    place, around = np.arange(PATCH) - PATCH / 2, np.arange(2 * STEP) - STEP
+    u, v = np.arange(MOST_WAVES + 1), np.arange(-MOST_WAVES, MOST_WAVES + 1)
+    to_u, to_v = (2 * np.pi * np.outer(place, waves) / PATCH for waves in (u, v))
+    from_v, from_u = (2 * np.pi * np.outer(waves, around) / PATCH for waves in (v, u))
+    mirrored = np.where(u > 0, 2, 1)[:, None]  # a wave of u > 0 stands for its mirror image too
+    matrices = (
+        np.hstack([np.cos(to_u), -np.sin(to_u)]),
+        np.block([[np.cos(to_v), -np.sin(to_v)], [np.sin(to_v), np.cos(to_v)]]),
+        np.block([[np.cos(from_v), np.sin(from_v)], [-np.sin(from_v), np.cos(from_v)]]) / PATCH,
+        np.vstack([mirrored * np.cos(from_u), -mirrored * np.sin(from_u)]) / PATCH,
+    )
+    to_rows, to_columns, from_columns, from_rows = (matrix.astype(np.float32) for matrix in matrices)
+    return to_rows, to_columns, from_columns, from_rows
+
+
+_TO_WAVES_ALONG_ROWS, _TO_WAVES_ALONG_COLUMNS, _FROM_WAVES_ALONG_COLUMNS, _FROM_WAVES_ALONG_ROWS = _transforms()
+_NEARNESS = 1 - np.abs(np.arange(2 * STEP) - STEP) / STEP
+_WEIGHT = np.outer(_NEARNESS, _NEARNESS).astype(np.float32)  # of a node, at the pixels around it
 
 
 def _gain(u: jax.Array, v: jax.Array, theta: jax.Array, period: jax.Array) -> jax.Array:

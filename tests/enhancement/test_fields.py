@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ifvit.enhancement import fields as fields_module
 from ifvit.enhancement.fields import at_pixels, ridge_fields, ridge_period
 from tests.helpers.drawn_prints import grating
 
@@ -97,3 +98,11 @@ def test_too_small_to_tell():
     assert ridge_period(np.random.default_rng(0).integers(0, 256, (9, 200)).astype(np.uint8)) is None
     fields = ridge_fields(grating(16, 16, 0.0, 5.0))
     assert all(np.isfinite(values).all() for values in fields[:3])
+
+
+@pytest.mark.parametrize(("window", "most"), [(32, 13), (40, 20), (41, 9)])
+def test_the_power_is_that_of_the_fourier_transform(window, most):
+    windows = np.random.default_rng(0).normal(size=(5, window, window)).astype(np.float32)
+    spectrum = fields_module._spectrum(window, most)
+    transform = np.fft.fft2(windows)[:, np.arange(-most, most + 1)][..., : most + 1]
+    np.testing.assert_allclose(spectrum.power(windows), np.abs(transform.reshape(5, -1)) ** 2, rtol=1e-3, atol=1e-2)

@@ -1,4 +1,4 @@
-"""The Gabor bank brings out a worn print's own ridges, and no others."""
+"""The Gabor filters bring out a worn print's own ridges, and no others."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_the_same_print_has_the_same_bits(finger, enhanced):
 
 
 @pytest.mark.parametrize("period", [5.5, 8.4, 12.5])
-def test_periods_and_directions_between_the_banks_are_met(period):
+def test_ridges_of_any_period_and_direction_are_kept(period):
     for theta in np.pi / 16 * np.array([0.5, 7.5, 15.5]):
         grey = grating(160, 150, theta, period)
         everywhere = np.ones(grey.shape, bool)
@@ -62,9 +62,22 @@ def test_only_the_ridges_own_period_passes(period):
     assert wanted > 0.9 and abs(unwanted) < 0.3
 
 
+@pytest.mark.parametrize(("theta", "period"), [(0.3, 6.0), (1.9, 9.0), (2.8, 12.0)])
+def test_filters_of_patches_are_those_of_the_image(theta, period):
+    """With one direction and period everywhere the patches give what one filter gives over the whole spectrum."""
+    noise = np.random.default_rng(0).normal(size=(240, 180)).astype(np.float32)
+    nodes = (240 // gabor.STEP + 1, 180 // gabor.STEP + 1)
+    filtered = gabor._filtered(noise, np.full(nodes, theta, np.float32), np.full(nodes, period, np.float32))
+    v, u = np.fft.fftfreq(240)[:, None], np.fft.rfftfreq(180)[None]
+    response = np.fft.irfft2(np.fft.rfft2(noise) * gabor._gain(u, v, theta, period), s=noise.shape)
+    expected = 127.5 * (1 + np.tanh(gabor.STEEPNESS * response))
+    inner = np.s_[36:-36, 36:-36]  # a patch has zeros outside of the image, the spectrum has the opposite border there
+    assert np.corrcoef(np.asarray(filtered)[inner].ravel(), expected[inner].ravel())[0, 1] > 0.998
+
+
 def test_few_shapes_are_compiled(finger):
     before = gabor._filtered._cache_size()
-    for height in (141, 152, 166):  # all padded to 192
+    for height in (141, 152, 166):  # all padded to 180
         grey = finger.worn[:height, :150]
         enhance_gabor(grey, np.ones(grey.shape, bool), print_fields(grey))
     assert gabor._filtered._cache_size() - before <= 1
