@@ -2,6 +2,7 @@
 
 import ast
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -77,6 +78,7 @@ def test_a_command_is_stopped_from_outside_in_its_first_moments(number, tmp_path
 BEGUN = """
 import ast
 import os
+import platform
 from ifvit import __main__, program
 
 listen = program.listen
@@ -163,3 +165,29 @@ def test_no_message_names_the_program_by_itself(path):
              and id(node) not in docstrings]  # fmt: skip
     if str(path.relative_to(REPOSITORY / "ifvit")) not in MAY_NAME_IT:
         assert not [text for text in texts if "python -m ifvit" in text or "train.py " in text]
+
+
+FREED_MEMORY = """
+import resource
+import sys
+
+import numpy as np
+
+from ifvit import program
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(2**26, np.uint8)  # 64 MB, freed at once
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+with program.started("a test"):
+    faults()
+    print(faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is set")
+def test_freed_memory_is_kept_for_the_next_use():
+    """A page that went back to the system costs a fault at its next use."""
+    result = subprocess.run([sys.executable, "-c", FREED_MEMORY], capture_output=True, text=True, check=True)
+    assert int(result.stdout) < 1000  # of 16,384 pages
