@@ -31,13 +31,11 @@ def _forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The maxima, and the place of each in its window, uint8: SIZE row + column."""
     height, width = x.shape[1:3]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=_lowest(x))
-    largest = place = None
-    for k in range(SIZE * SIZE):
+    largest = padded[:, : height - 1 : 2, : width - 1 : 2]
+    place = jnp.zeros(largest.shape, jnp.uint8)
+    for k in range(1, SIZE * SIZE):
         row, col = divmod(k, SIZE)
         values = padded[:, row : row + height - 1 : 2, col : col + width - 1 : 2]
-        if largest is None:
-            largest, place = values, jnp.zeros(values.shape, jnp.uint8)
-            continue
         larger = (values > largest) | (values != values)  # a nan is passed on, as by `max_pool`
         largest, place = jnp.where(larger, values, largest), jnp.where(larger, jnp.uint8(k), place)
     return largest, place
