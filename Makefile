@@ -6,7 +6,7 @@ VENV := .venv
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-quick test-oldest test-extras parity pictures lint clean
+.PHONY: help setup train test test-quick test-oldest test-extras parity pictures bench lint clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ parity: .venv-parity/.made  ## hold the models against PyTorch and kornia (downl
 
 pictures: setup  ## draw the pictures of docs/synthesis.md
 	$(VENV)/bin/python docs/pictures.py
+
+bench: setup  ## measure the speed: a table, a picture and JSON in bench/ (beside another commit: BASE=main)
+	$(VENV)/bin/python benchmarks/bench.py $(if $(BASE),--base $(BASE)) $(ARGS)
 
 lint: setup  ## check style and types
 	$(VENV)/bin/ruff check .
