@@ -42,7 +42,7 @@ PPI = 500.0
 
 def training(height: int, width: int) -> Round:
     """Steps of `dense=loftr` (256 wide, 4 layers) on one batch that stays on the device."""
-    keys = ["dense=loftr", "dense.loftr_pretrained_ckpt=null", "data=synthetic", "data.fingers=16"]
+    keys = ["dense=loftr", "dense.loftr_pretrained_ckpt=null", "data=synthetic", "data.fingers=32"]
     config = compose_config([*keys, f"data.image_size=[{height},{width}]", f"trainer.batch_size={BATCH}"])
     devices = Devices(config.trainer)
     model = DenseModel.from_config(config.dense, devices.dtype)
@@ -51,7 +51,9 @@ def training(height: int, width: int) -> Round:
         new_state(init_variables(model, config.seed, config.data.frame), optimizer), devices.everywhere
     )
     batch = next(supply(config, devices.split).batches(TRAIN).iterate(0, 1))
-    step = jax.jit(make_dense_step(model, optimizer, config), donate_argnums=0)
+    step = jax.jit(
+        make_dense_step(model, optimizer, config), donate_argnums=0, compiler_options=devices.compiler_options
+    )
 
     def run_round() -> int:
         nonlocal state

@@ -42,6 +42,7 @@ def main() -> None:
         donate_argnums=0,
         in_shardings=(devices.everywhere, devices.split),
         out_shardings=(devices.everywhere, devices.everywhere),
+        compiler_options=devices.compiler_options,
     )
 
     fresh = batches.iterate(0, 1 + (ROUNDS + 1) * STEPS)

@@ -14,6 +14,13 @@ from ifvit.config import Device, Precision, TrainerConfig
 from ifvit.errors import UserError
 
 
+# On a CPU XLA's own convolutions are faster than those of its library YNNPACK, which it prefers by default; products and
+# sums are faster by the library. One step of `dense=loftr` on two cores: 0.47 s instead of 0.60 s.
+CPU_OPTIONS = {
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE",
+}
+
+
 class DeviceError(UserError):
     """The devices do not fit the config. The message says what to change."""
 
@@ -43,6 +50,7 @@ class Devices:
     devices: the local devices. platform: JAX's name of the backend.
     mesh: over `devices`. split, everywhere: the shardings of a batch and of a state.
     dtype: the compute dtype of `trainer.precision`.
+    compiler_options: for the jit of an update.
 
     Raises:
         DeviceError: another backend than `trainer.device`, or a batch size that cannot be split over the devices.
@@ -64,6 +72,7 @@ class Devices:
         self.split = NamedSharding(self.mesh, PartitionSpec("data"))
         self.everywhere = NamedSharding(self.mesh, PartitionSpec())
         self.dtype = _dtype(trainer.precision, devices[0])
+        self.compiler_options = _compiler_options(self.platform)
 
     def __str__(self) -> str:
         return f"{len(self.devices)} x {self.devices[0].device_kind}, {jnp.dtype(self.dtype).name}"
@@ -77,3 +86,14 @@ def _dtype(precision: Precision, device: jax.Device) -> Any:
         capability = str(getattr(device, "compute_capability", "0"))
         return jnp.bfloat16 if float(capability or 0) >= 8 else jnp.float32
     return jnp.bfloat16 if device.platform == "tpu" else jnp.float32
+
+
+def _compiler_options(platform: str) -> dict[str, str]:
+    """Options of XLA's compiler that make training faster; none where this version of XLA does not know them."""
+    if platform != "cpu":
+        return {}
+    try:
+        jax.jit(lambda: 0, compiler_options=CPU_OPTIONS)()
+    except jax.errors.JaxRuntimeError:  # jax 0.7 has no such library, and later versions may have others
+        return {}
+    return CPU_OPTIONS

@@ -118,8 +118,9 @@ def _compiled(steps: tuple[TrainStep, EvalStep], used: devices.Devices) -> tuple
     """The update and the validation of a batch, jit-compiled for the devices."""
     step, evaluate = steps
     inputs, outputs = (used.everywhere, used.split), (used.everywhere, used.everywhere)
-    compiled = jax.jit(step, donate_argnums=0, in_shardings=inputs, out_shardings=outputs)
-    return compiled, jax.jit(evaluate, in_shardings=inputs)
+    options = used.compiler_options
+    compiled = jax.jit(step, donate_argnums=0, in_shardings=inputs, out_shardings=outputs, compiler_options=options)
+    return compiled, jax.jit(evaluate, in_shardings=inputs, compiler_options=options)
 
 
 @dataclass

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from ifvit.config import Device, Precision
+from ifvit.training import devices
 from ifvit.training.devices import DeviceError, Devices
 from ifvit.training.loop import train
 from tests.helpers.places import REPOSITORY
@@ -34,8 +35,13 @@ def test_bfloat16_trains(tiny, tmp_path):
     assert 0 <= outcome.value <= 1
 
 
-def run_on(devices, overrides, run_dir, *more):
-    flags = f"--xla_force_host_platform_device_count={devices}"
+def test_compiler_options_that_xla_does_not_know_are_left_out(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "CPU_OPTIONS", {"xla_cpu_has_no_such_option": "1"})
+    assert Devices(trainer(tiny, tmp_path)).compiler_options == {}
+
+
+def run_on(count, overrides, run_dir, *more):
+    flags = f"--xla_force_host_platform_device_count={count}"
     command = [sys.executable, "train.py", *overrides(run_dir, *more)]
     return subprocess.run(
         command, cwd=REPOSITORY, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True, text=True
