@@ -13,9 +13,8 @@ from ifvit import backend
 from ifvit.config import Device, Precision, TrainerConfig
 from ifvit.errors import UserError
 
-
-# On a CPU XLA's own convolutions are faster than those of its library YNNPACK, which it prefers by default; products and
-# sums are faster by the library. One step of `dense=loftr` on two cores: 0.47 s instead of 0.60 s.
+# On a CPU XLA's own convolutions are faster than those of its library YNNPACK, which it prefers by default; products
+# and sums are faster by the library. One step of `dense=loftr` on two cores: 0.47 s instead of 0.60 s.
 CPU_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE",
 }
