@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import islice
 from threading import Lock
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import jax
 import numpy as np
@@ -64,7 +67,8 @@ class Enhancer:
         self.method, self.cache_dir = Enhancement(method), cache_dir
         self._loaded: _Method | None = None
         self._by_method: dict[Enhancement, Enhancer] = {}  # of other methods
-        self._lock = Lock()  # networks are loaded once, and one thread at a time runs them
+        # Networks are loaded once, and one thread at a time runs them.
+        self._turn = Lock() if self.method is Enhancement.pyfing else nullcontext()
         if self.method is Enhancement.none:
             return
         self._version = f"{self.method} {RECIPE} {jax.default_backend()} jax{jax.__version__}"
@@ -143,7 +147,7 @@ class Enhancer:
         results = [cache.read(name) for name in names]
         missing = [index for index, arrays in enumerate(results) if arrays is None]
         if missing:
-            with self._lock:
+            with self._turn:
                 computed = compute([prints[i] for i in missing])
             for index, arrays in zip(missing, computed, strict=True):
                 cache.write(names[index], **arrays)
@@ -179,13 +183,19 @@ class _Method(Protocol):
 
 
 class _Gabor:
-    """The Gabor bank, one print after the other."""
+    """The Gabor filters, a print on each core."""
 
     def masks(self, prints: list[np.ndarray]) -> list[np.ndarray]:
-        return [sure_ridges(print_fields(grey), ridge_mask(grey, PPI)) for grey in prints]
+        return self._each(lambda grey: sure_ridges(print_fields(grey), ridge_mask(grey, PPI)), prints)
 
     def enhance(self, prints: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-        return [self._enhanced(grey) for grey in prints]
+        return self._each(self._enhanced, prints)
+
+    def _each(self, function: Callable[[np.ndarray], Any], prints: list[np.ndarray]) -> list[Any]:
+        if len(prints) == 1:
+            return [function(prints[0])]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(function, prints))
 
     def _enhanced(self, grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         fields = print_fields(grey)
