@@ -196,8 +196,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         errors = [[row["ms"] - row["least_ms"] for row in members], [row["most_ms"] - row["ms"] for row in members]]
         colours = ["tab:blue" if row["ours"] else "tab:gray" for row in members]
         axes.barh([f"{row['name']}, ms a {row['unit']}" for row in members], ms, xerr=errors, color=colours)
-        for place, value in enumerate(ms):
-            axes.text(value, place, f" {value:.3g}", va="center", ha="left")
+        for place, row in enumerate(members):
+            axes.text(row["most_ms"], place, f" {row['ms']:.3g}", va="center", ha="left")
         axes.set_title(group, loc="left", fontsize=10)
         axes.set_xlim(0, 1.15 * max(row["most_ms"] for row in members))
     figure.savefig(path, dpi=100)
