@@ -197,13 +197,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         colours = ["tab:blue" if row["ours"] else "tab:gray" for row in members]
         axes.barh([f"{row['name']}, ms a {row['unit']}" for row in members], ms, xerr=errors, color=colours)
         for place, row in enumerate(members):
-            axes.text(
-                row["most_ms"],
-                place,
-                f" {row['ms']:,.0f}" if row["ms"] >= 100 else f" {row['ms']:.1f}",
-                va="center",
-                ha="left",
-            )
+            text = f"{row['ms']:,.0f}" if row["ms"] >= 100 else f"{row['ms']:.1f}"
+            axes.text(row["most_ms"], place, f" {text}", va="center", ha="left")
         axes.set_title(group, loc="left", fontsize=10)
         axes.set_xlim(0, 1.15 * max(row["most_ms"] for row in members))
     figure.savefig(path, dpi=100)
