@@ -44,6 +44,11 @@ def foreign_content(folder: Path) -> str | None:
     foreign = sorted(path.name for path in folder.iterdir() if path.name not in RUN_FILES and path.name[0] != ".")
     if foreign and not (folder / FILE).exists():
         return f"{folder} holds something else than a run ({', '.join(foreign[:4])})"
+    try:
+        stored_run(folder)
+    except CheckpointError as error:
+        if not has_any_state(folder):  # beside states the reader of the run says it
+            return str(error).partition(";")[0]
     return None
 
 

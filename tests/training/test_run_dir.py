@@ -146,3 +146,13 @@ def test_what_is_no_run_to_resume_from_is_answered_with_the_run_that_is_meant(sa
         run.rename(tmp_path / "run-1")
     assert message_of("none") == f"init.resume_from: {tmp_path / 'none'} is not there; name a run_dir"
     assert "file is no folder" in message_of("file")
+
+
+@pytest.mark.parametrize("content", ['{"name": "another program"}', '{"confi'])
+def test_a_config_of_no_run_is_never_overwritten(tiny, tmp_path, content):
+    path = tmp_path / "run" / "config.json"
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(run_dir.RunDirTakenError, match="set another run_dir"):
+        run_dir.claim(tiny(path.parent))
+    assert path.read_text() == content
