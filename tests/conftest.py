@@ -1,6 +1,9 @@
 """What every test may ask for."""
 
+import fcntl
+import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -78,15 +81,6 @@ def tiny(overrides):
 
 
 @pytest.fixture(scope="session")
-def finished(tiny, tmp_path_factory):
-    """The tiny run, whole, and its outcome. It is every test's: nothing is written into it."""
-    from ifvit.training.loop import train
-
-    run_dir = tmp_path_factory.mktemp("finished") / "run"
-    return run_dir, train(tiny(run_dir))
-
-
-@pytest.fixture(scope="session")
 def tiny_matcher():
     """The config of the smallest run of stage=matcher, from a run of Module 1, with further overrides."""
 
@@ -99,10 +93,48 @@ def tiny_matcher():
 
 @pytest.fixture(scope="session")
 def runs(tiny, tiny_matcher, tmp_path_factory):
-    """A folder with a Module 1 (`dense`) and a Module 2 (`matcher`) of four steps; both find next to nothing."""
+    """A folder with a Module 1 (`dense`) and a Module 2 (`matcher`) of four steps; both find next to nothing. Nothing
+    is written into them.
+    """
     from ifvit.training.loop import train
 
-    root = tmp_path_factory.mktemp("runs")
-    train(tiny(root / "dense", "dense.threshold=0.0"))
-    train(tiny_matcher(root / "matcher", root / "dense", "matcher.enhancement=none"))
-    return root
+    def trained(root):
+        outcomes = {"dense": train(tiny(root / "dense"))}
+        outcomes["matcher"] = train(tiny_matcher(root / "matcher", root / "dense"))
+        (root / "outcomes.json").write_text(json.dumps({name: [of.value, of.stopped] for name, of in outcomes.items()}))
+
+    return copy_of_shared(tmp_path_factory, "runs", trained)
+
+
+@pytest.fixture(scope="session")
+def finished(runs):
+    """The tiny run of Module 1, whole, and its outcome."""
+    return finished_run(runs, "dense")
+
+
+@pytest.fixture(scope="session")
+def finished_matcher(runs):
+    """The smallest run of Module 2, whole, and its outcome."""
+    return finished_run(runs, "matcher")
+
+
+def finished_run(runs, name):
+    from ifvit.training.loop import Outcome
+
+    return runs / name, Outcome(*json.loads((runs / "outcomes.json").read_text())[name])
+
+
+def copy_of_shared(tmp_path_factory, name, make):
+    """A copy of the folder that `make(folder)` fills; it is called by the first of the workers that asks."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # else there is one process, and its folder is its own
+        root = root.parent
+    shared = root / f"shared-{name}"
+    with open(root / f"shared-{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.exists():
+            unfinished = root / f"shared-{name}-unfinished"
+            unfinished.mkdir()
+            make(unfinished)
+            unfinished.rename(shared)
+    return shutil.copytree(shared, tmp_path_factory.mktemp(name) / name)

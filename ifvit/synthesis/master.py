@@ -198,6 +198,7 @@ def grow_finger(key: jax.Array, pattern: jax.Array | int | None = None) -> Maste
     )
 
 
+@jax.jit
 def pattern_of(key: jax.Array) -> jax.Array:
     """The Pattern () int32 of the finger of `key`, without growing it."""
     return draw_finger(jax.random.split(key, 4)[0]).pattern

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ifvit.config import build
-from ifvit.data import loader
+from ifvit.data import finger_pool, loader
 from ifvit.data.batches import TRAIN, VALIDATE
 from ifvit.data.loader import shares
 from ifvit.errors import DataError
@@ -102,7 +102,9 @@ def test_the_sources_of_a_mixture_do_not_touch_each_other(mixture):
     jax.tree.map(np.testing.assert_array_equal, both.batches(TRAIN).on_host(3)[0], alone.batches(TRAIN).on_host(3)[0])
 
 
-def test_a_mixture_with_synthetic_fingers_is_the_same_whatever_the_threads(mixture, tmp_path):
+def test_a_mixture_with_synthetic_fingers_is_the_same_whatever_the_threads(mixture, tmp_path, monkeypatch):
+    monkeypatch.setattr(finger_pool, "BLOCK", 4)
+
     def batches_of(*more, start=0):
         config = mixture(f"data.cache_dir={tmp_path / 'cache'}", *more)
         return list(loader.supply(config, mesh_sharding()).batches(TRAIN).iterate(start, 4))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -165,22 +166,31 @@ def test_fresh_and_reproducible(skins, worn):
 PROGRAM = f"""
 import sys
 sys.path.insert(0, {os.path.dirname(__file__)!r})
-import test_rendered_pairs
-print(" ".join(getattr(test_rendered_pairs, sys.argv[1])(*map(int, sys.argv[2:]))))
+import json, test_rendered_pairs
+print(json.dumps(test_rendered_pairs.all_digests()))
 """
 
 
-def digests(batch):
-    """Of the first four pairs (or the first) of a batch, rendered over all devices."""
-    devices = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
+def all_digests():
+    """The digests of batches of 1 and 16 pairs, and of renewed pools, by the number of devices."""
+    batches = [digests(batch, devices) for batch, devices in ((1, 1), (16, 1), (16, 4))]
+    return {"batches": batches, "pools": [renewed(devices) for devices in (1, 4)]}
+
+
+def mesh(devices):
+    return Mesh(np.array(jax.devices()[:devices]), ("data",), axis_types=(AxisType.Auto,))
+
+
+def digests(batch, devices):
+    """Of the first four pairs (or the first) of a batch, rendered over so many devices."""
     # A single finger is also grown alone.
-    skins = jax.device_put(grow_packed(0, np.arange(min(batch, 3))), NamedSharding(devices, PartitionSpec()))
-    fingers = np.arange(batch, dtype=np.int32) % 3
+    skins = jax.device_put(grow_packed(0, np.arange(min(batch, 2))), NamedSharding(mesh(devices), PartitionSpec()))
+    fingers = np.arange(batch, dtype=np.int32) % 2
     picks = FingerIndices(Pair(fingers, fingers), np.ones(batch, bool))
     data = dataclasses.replace(settings(), image_size=64)
     draws = draw_pairs(jax.random.key(9), batch, data)
-    rendered = render_pairs(draws, skins, picks, data, NamedSharding(devices, PartitionSpec("data")))
-    assert len(rendered.images.a.sharding.device_set) == len(jax.devices())
+    rendered = render_pairs(draws, skins, picks, data, NamedSharding(mesh(devices), PartitionSpec("data")))
+    assert len(rendered.images.a.sharding.device_set) == devices
     pairs = jax.tree.map(np.asarray, rendered)
     return [
         hashlib.sha256(b"".join(leaf[k].tobytes() for leaf in jax.tree.leaves(pairs))).hexdigest()
@@ -188,35 +198,36 @@ def digests(batch):
     ]
 
 
-def renewed():
-    """Of a pool over all devices after three steps of renewal."""
-    finger_pool.BLOCK = 4
-    devices = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
+def renewed(devices):
+    """Of each device's share of a pool after two steps of renewal."""
+    finger_pool.BLOCK = 2
     with tempfile.TemporaryDirectory() as folder:
-        data = dataclasses.replace(settings(), fingers=4, val_fingers=2, renew=1, cache_dir=folder)
-        pool = FingerPool(data, 0, NamedSharding(devices, PartitionSpec()))
-        for step in range(4):
+        data = dataclasses.replace(settings(), fingers=2, val_fingers=1, renew=1, cache_dir=folder)
+        pool = FingerPool(data, 0, NamedSharding(mesh(devices), PartitionSpec()))
+        for step in range(3):
             pool.move_to(step)
     shards = zip(*(leaf.addressable_shards for leaf in pool.skins), strict=True)
     return [hashlib.sha256(b"".join(np.asarray(part.data).tobytes() for part in shard)).hexdigest() for shard in shards]
 
 
-def run(function, *numbers, devices):
-    """The output of a function of this module in a process of its own, with the compiler's optimisations: they are what
-    could round one program otherwise than another.
+@pytest.fixture(scope="module")
+def on_devices():
+    """`all_digests` of a process with four devices and the compiler's optimisations: they are what could round one
+    program otherwise than another.
     """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
     environment["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # it holds what tests compiled without them
-    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
-    command = [sys.executable, "-c", PROGRAM, function, *map(str, numbers)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+    environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+    ended = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
 
 
-def test_the_same_bits_on_batches_of_1_and_16_and_on_4_devices():
-    alone, many, spread = (run("digests", batch, devices=n) for batch, n in ((1, 1), (16, 1), (16, 4)))
+def test_the_same_bits_on_batches_of_1_and_16_and_on_4_devices(on_devices):
+    alone, many, spread = on_devices["batches"]
     assert alone == many[:1] and many == spread and len(set(many)) == 4
 
 
-def test_a_renewed_pool_has_the_same_bits_on_each_of_4_devices():
-    alone, spread = (run("renewed", devices=n) for n in (1, 4))
-    assert spread == 4 * alone
+def test_a_renewed_pool_has_the_same_bits_on_each_of_4_devices(on_devices):
+    alone, spread = on_devices["pools"]
+    assert len(alone) == 1 and spread == 4 * alone

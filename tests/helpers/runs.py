@@ -14,6 +14,7 @@ TINY = [
     "dense.stage_widths=[4,8,8]",
     "dense.d_model=8",
     "dense.num_heads=2",
+    "dense.threshold=0.0",  # so that a network which has learnt nothing finds matches too
     "trainer.val_pairs=4",
     "trainer.max_steps=4",
     "trainer.checkpoint_every=2",
@@ -24,6 +25,7 @@ TINY_MATCHER = [
     "debug=smoke", "stage=matcher", "data.fingers=6", "data.val_fingers=2", "data.pairs.impostor_share=0.5",
     "trainer.max_steps=4", "trainer.checkpoint_every=2", "trainer.validate_every=4", "trainer.log_every=1",
     "trainer.val_pairs=8", "data.pairs.elastic_px=1",
+    "matcher.enhancement=none",
 ]  # fmt: skip
 FINE = (
     "dense.backbone=resnet_fpn_8_2",

@@ -24,20 +24,23 @@ def branch_input(side, seed=0, cells=None):
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["two branches", "shared"])
-def matcher(request):
+def matcher(request, random_variables):
     model = MatcherModel(Branch(**NARROW, vector=6), request.param)
-    return model, model.init(jax.random.key(1), branch_input(64), branch_input(48))
+    return model, random_variables(model, branch_input(64), branch_input(48))
 
 
-def dense_variables(**other):
-    image = jnp.zeros((1, 64, 64))
-    variables = DenseModel(**NARROW | other).init(jax.random.key(2), image, image)
-    return jax.tree.map(lambda x: np.asarray(x) + 0.5, variables)  # so that statistics are not those of a new model
+@pytest.fixture(scope="module")
+def dense_variables(random_variables):
+    def draw(**other):
+        image = jnp.zeros((1, 64, 64))
+        return jax.tree.map(np.asarray, random_variables(DenseModel(**NARROW | other), image, image))
+
+    return draw
 
 
 def test_vectors_have_length_one(matcher):
     model, variables = matcher
-    output = model.apply(variables, branch_input(64), branch_input(48))
+    output = jax.jit(model.apply)(variables, branch_input(64), branch_input(48))
     for branch, cells in zip(output, (16, 9), strict=True):
         for vector in branch.vectors:
             assert vector.shape == (2, 6)
@@ -59,11 +62,11 @@ def test_only_the_cells_that_count_make_the_vector(matcher):
     model, variables = matcher
     half = jnp.zeros((2, 4, 4)).at[:, :2].set(1)
     full, upper = (
-        model.apply(variables, branch_input(64, cells=cells), branch_input(48)).of_global
+        jax.jit(model.apply)(variables, branch_input(64, cells=cells), branch_input(48)).of_global
         for cells in (jnp.ones((2, 4, 4)), half)
     )
     branch = variables["params"][model.names[0]]
-    tokens = DenseModel(**NARROW).apply(
+    tokens = jax.jit(DenseModel(**NARROW).apply)(
         {"params": {k: v for k, v in branch.items() if k != "embed"},
          "batch_stats": variables["batch_stats"][model.names[0]]}, *branch_input(64).images,
     ).coarse_a  # fmt: skip
@@ -72,7 +75,7 @@ def test_only_the_cells_that_count_make_the_vector(matcher):
         np.testing.assert_allclose(output.vectors.a, mean / jnp.linalg.norm(mean, axis=-1, keepdims=True), atol=1e-5)
 
 
-def test_each_branch_begins_as_module_1_to_the_bit(matcher):
+def test_each_branch_begins_as_module_1_to_the_bit(matcher, dense_variables):
     model, variables = matcher
     dense = dense_variables()
     merged = from_dense(model, variables, dense)
@@ -88,7 +91,7 @@ def test_each_branch_begins_as_module_1_to_the_bit(matcher):
         )
 
 
-def test_another_width_is_refused_by_its_first_array(matcher):
+def test_another_width_is_refused_by_its_first_array(matcher, dense_variables):
     model, variables = matcher
     other = dense_variables(stage_widths=(4, 8, 16), d_model=16)
     first = re.escape(f"params/{model.names[0]}: ['backbone']['layer3_0'")
@@ -98,7 +101,7 @@ def test_another_width_is_refused_by_its_first_array(matcher):
         from_dense(model, variables, other)
 
 
-def test_more_and_fewer_arrays_are_refused(matcher):
+def test_more_and_fewer_arrays_are_refused(matcher, dense_variables):
     model, variables = matcher
     dense = dense_variables(num_layers=4)
     with pytest.raises(ValueError, match=r"\['transformer'\]\['layers_2'\].*: float32 .* given, None expected"):
@@ -134,7 +137,7 @@ def test_padding_is_in_no_attention_and_no_p(matcher):
     model, variables = matcher
     real = jnp.ones((2, 3, 3)).at[:, 2].set(0)
     padded = branch_input(48)._replace(mask=real)
-    usual, masked = (model.apply(variables, branch_input(64), local).of_local for local in (branch_input(48), padded))
+    usual, masked = (jax.jit(model.apply)(variables, branch_input(64), local).of_local for local in (branch_input(48), padded))
     np.testing.assert_allclose(jnp.exp(masked.log_p[:, 6:, :6]), 0, atol=1e-6)
     np.testing.assert_allclose(jnp.exp(masked.log_p[:, :6, 6:]), 0, atol=1e-6)
     assert jnp.abs(masked.vectors.a - usual.vectors.a).max() > 1e-5
@@ -148,7 +151,7 @@ def test_a_vector_of_nothing_is_a_number_and_teaches(matcher):
     def alike(params):
         return model.apply(variables | {"params": params}, none, branch_input(48)).of_global.cosine.sum()
 
-    gradient = jax.grad(alike)(variables["params"])
+    gradient = jax.jit(jax.grad(alike))(variables["params"])
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 

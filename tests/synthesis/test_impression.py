@@ -19,6 +19,7 @@ from ifvit.synthesis.impression import (
     IMAGE_WIDTH,
     MIDDLE,
     PX_PER_MM,
+    Impression,
     clean,
     creased,
     depth,
@@ -41,6 +42,13 @@ PLAIN = dataclasses.replace(
 POINTS = frame_points(IMAGE_HEIGHT, IMAGE_WIDTH, FRAME_PPI)
 COUNT = 6
 
+# Compiled as wholes: operation by operation they take most of the time of these tests.
+clean, depth, touched = jax.jit(clean), jax.jit(depth), jax.jit(touched)
+to_finger, from_finger = jax.jit(Impression.to_finger), jax.jit(Impression.from_finger)
+draw_many = jax.jit(jax.vmap(draw_impression, in_axes=(0, None)), static_argnums=1)
+render, find_minutiae = jax.jit(render, static_argnums=3), jax.jit(find_minutiae)
+sample = jax.jit(geometry.sample)
+
 
 @pytest.fixture(scope="module")
 def finger():
@@ -48,8 +56,7 @@ def finger():
 
 
 def drawn(settings, count=COUNT, seed=0):
-    keys = jax.random.split(jax.random.key(seed), count)
-    together = jax.jit(jax.vmap(lambda key: draw_impression(key, settings)))(keys)
+    together = jax.device_get(draw_many(jax.random.split(jax.random.key(seed), count), settings))
     return [jax.tree.map(lambda leaf, n=n: leaf[n], together) for n in range(count)]
 
 
@@ -59,13 +66,13 @@ def impressions():
 
 
 def shown(finger, impression, points=POINTS, ppi=FRAME_PPI):
-    return np.asarray(jax.jit(lambda s, i: render(s, i, points, ppi))(finger.skin, impression))
+    return np.asarray(render(finger.skin, impression, points, ppi))
 
 
 def test_the_maps_undo_each_other(impressions):
     for impression in impressions:
-        assert np.abs(impression.from_finger(impression.to_finger(POINTS)) - POINTS).max() < 0.05
-        assert np.abs(impression.to_finger(impression.from_finger(POINTS)) - POINTS).max() < 0.05
+        assert np.abs(from_finger(impression, to_finger(impression, POINTS)) - POINTS).max() < 0.05
+        assert np.abs(to_finger(impression, from_finger(impression, POINTS)) - POINTS).max() < 0.05
 
 
 def test_the_map_between_two_does_not_fold(impressions):
@@ -74,7 +81,7 @@ def test_the_map_between_two_does_not_fold(impressions):
 
     def area(impression, other):
         def mapped(offset):
-            return other.from_finger(impression.to_finger(POINTS[::4, ::4] + jnp.array(offset)))
+            return from_finger(other, to_finger(impression, POINTS[::4, ::4] + jnp.array(offset)))
 
         dx, dy = (mapped((h, 0)) - mapped((-h, 0))) / (2 * h), (mapped((0, h)) - mapped((0, -h))) / (2 * h)
         return dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]
@@ -87,9 +94,9 @@ def test_the_map_between_two_does_not_fold(impressions):
 def test_ridges_lie_where_the_map_says(finger, impressions):
     """A's clean ridges, carried over to B by the map, are B's."""
     for a, b in zip(impressions, impressions[1:], strict=False):
-        points_a = a.from_finger(b.to_finger(POINTS))
+        points_a = from_finger(a, to_finger(b, POINTS))
         both = np.asarray(touched(b, POINTS) & touched(a, points_a))
-        carried = geometry.sample(clean(finger.wave, a, POINTS), points_a, 0.0)
+        carried = sample(clean(finger.wave, a, POINTS), points_a, 0.0)
         ridges_b = np.asarray(clean(finger.wave, b, POINTS))
         assert both.mean() > 0.1
         assert np.corrcoef(np.asarray(carried)[both], ridges_b[both])[0, 1] > 0.97
@@ -99,13 +106,13 @@ def test_the_fingers_minutiae_are_found_on_the_impression(finger, impressions):
     """Found anew on its clean ridges, they lie within a third of a period of where the map puts the finger's."""
     of_finger = find_minutiae(finger.wave, finger.theta, finger.period)
     for impression in impressions[:3]:
-        places = impression.to_finger(POINTS)
-        wave = geometry.sample(finger.wave, places, 0.0)
+        places = to_finger(impression, POINTS)
+        wave = sample(finger.wave, places, 0.0)
         # The flow's direction turns with the finger; what the skin's distortion adds is a few degrees.
         x, y = (jnp.round(places[..., k]).astype(int) for k in (0, 1))
         at = jnp.clip(y, 0, FRAME_HEIGHT - 1), jnp.clip(x, 0, FRAME_WIDTH - 1)
         minutiae = find_minutiae(wave, finger.theta[at] + impression.angle, finger.period[at])
-        carried = np.asarray(impression.from_finger(of_finger.points))
+        carried = np.asarray(from_finger(impression, of_finger.points))
         inner = np.asarray(of_finger.real) & np.asarray(depth(impression, carried) > 20)
         inner &= ((carried > 20) & (carried < np.array([IMAGE_WIDTH, IMAGE_HEIGHT]) - 20)).all(-1)
         distance, _ = cKDTree(np.asarray(minutiae.points)[np.asarray(minutiae.real)]).query(carried[inner])
@@ -145,8 +152,8 @@ def test_pose_stays_within_the_settings():
     turned = dataclasses.replace(SETTINGS, distortion=0.0, rotation_deg=90.0)
     # The middle of the contact stays; what is right of it goes down for a positive angle.
     for impression in drawn(turned, 3):
-        np.testing.assert_allclose(impression.from_finger(impression.contact.centre), impression.middle, atol=1e-3)
-        right = impression.from_finger(impression.contact.centre + jnp.array([10.0, 0.0])) - impression.middle
+        np.testing.assert_allclose(from_finger(impression, impression.contact.centre), impression.middle, atol=1e-3)
+        right = from_finger(impression, impression.contact.centre + jnp.array([10.0, 0.0])) - impression.middle
         np.testing.assert_allclose(
             right, 10 * np.array([np.cos(impression.angle), np.sin(impression.angle)]), atol=1e-3
         )
@@ -184,7 +191,7 @@ def test_pressed_elsewhere_the_skin_is_bent_alike(impressions):
     impression = impressions[0]
     other = impression.pressed_at(impression.contact.centre + jnp.array([30.0, -50.0]))
     np.testing.assert_allclose(other.middle, impression.middle)
-    moved = other.to_finger(POINTS) - impression.to_finger(POINTS)
+    moved = to_finger(other, POINTS) - to_finger(impression, POINTS)
     np.testing.assert_allclose(moved, np.broadcast_to([30.0, -50.0], moved.shape), atol=1e-3)
 
 
@@ -238,9 +245,9 @@ def test_creases_belong_to_the_finger(finger):
         before, after = (shown(finger._replace(creases=cuts), impression) for cuts in (0 * CUTS, CUTS))
         assert (after >= before).all()  # ink goes
         changed.append(after - before)
-    points_a = a.from_finger(b.to_finger(POINTS))
+    points_a = from_finger(a, to_finger(b, POINTS))
     both = np.asarray((depth(a, points_a) > 20) & (depth(b, POINTS) > 20) & geometry.inside(points_a, 480, 400))
-    carried = np.asarray(geometry.sample(jnp.asarray(changed[0]), points_a, 0.0))
+    carried = np.asarray(sample(jnp.asarray(changed[0]), points_a, 0.0))
     assert both.mean() > 0.1 and changed[1][both].max() > 0.5
     assert np.corrcoef(carried[both], changed[1][both])[0, 1] > 0.95
 
@@ -327,7 +334,7 @@ GOLDEN = """
 def test_a_key_is_the_finger_and_impression_it_was():
     """If another, raise RECIPE in ifvit.data.finger_pool: else old caches, sets and runs mix with new ones."""
     finger = grow_finger(jax.random.key(1))
-    image = shown(finger, draw_impression(jax.random.key(1), SETTINGS))
+    image = shown(finger, jax.jit(draw_impression, static_argnums=1)(jax.random.key(1), SETTINGS))
     tiles = 100 * image.reshape(6, 80, 5, 80).mean((1, 3))
     expected = np.array([[float(v) for v in line.split()] for line in GOLDEN.split("\n") if line])
     np.testing.assert_allclose(

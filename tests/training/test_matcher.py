@@ -37,10 +37,8 @@ def config(module1_run, tiny_matcher):
 
 
 @pytest.fixture(scope="module")
-def matcher(config, tmp_path_factory):
-    """A run of stage=matcher, whole, and its outcome."""
-    run_dir = tmp_path_factory.mktemp("matchers") / "whole"
-    return run_dir, train(config(run_dir))
+def matcher(finished_matcher):
+    return finished_matcher
 
 
 def test_what_a_run_leaves(matcher, module1_run):
