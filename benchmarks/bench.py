@@ -76,10 +76,11 @@ def subjects() -> list[Subject]:
 class Worker:
     """The process of a case, ready for rounds. Raises RuntimeError with its last lines where it fails."""
 
-    def __init__(self, subject: Subject):
+    def __init__(self, subject: Subject, file: str | None = None):
+        """file: of benchmarks/, in place of the subject's."""
         self.subject, self.rounds = subject, []
         environment = os.environ | {"PYTHONPATH": str(subject.tree), "TF_CPP_MIN_LOG_LEVEL": "3"}
-        command = [str(subject.python), str(subject.tree / "benchmarks" / subject.file), subject.case]
+        command = [str(subject.python), str(subject.tree / "benchmarks" / (file or subject.file)), subject.case]
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 it lives as long as the process
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment

@@ -30,6 +30,7 @@ from ifvit.launch import compose_config
 from ifvit.models.dense import DenseModel
 from ifvit.models.matching import extract_matches
 from ifvit.pair import Pair
+from ifvit.registration.registrar import frame_of
 from ifvit.training.dense_step import make_dense_step
 from ifvit.training.devices import Devices
 from ifvit.training.state import init_variables, make_optimizer, new_state
@@ -38,19 +39,21 @@ BATCH = 16  # pairs in a training step
 STEPS = 3  # in a round
 PRINTS = 16  # compared and enhanced in a round
 PPI = 500.0
+DIFFERENT = 65  # prints of the long series: 4,160 different pairs
 
 
-def training(height: int, width: int) -> Round:
-    """Steps of `dense=loftr` (256 wide, 4 layers) on one batch that stays on the device."""
+def training(height: int, width: int, batch: int = BATCH, layers: int = 4) -> Round:
+    """Steps of `dense=loftr` (256 wide) on one batch that stays on the device."""
     keys = ["dense=loftr", "dense.loftr_pretrained_ckpt=null", "data=synthetic", "data.fingers=32"]
-    config = compose_config([*keys, f"data.image_size=[{height},{width}]", f"trainer.batch_size={BATCH}"])
+    sizes = [f"data.image_size=[{height},{width}]", f"trainer.batch_size={batch}", f"dense.num_layers={layers}"]
+    config = compose_config([*keys, *sizes])
     devices = Devices(config.trainer)
     model = DenseModel.from_config(config.dense, devices.dtype)
     optimizer = make_optimizer(config, ())
     state = jax.device_put(
         new_state(init_variables(model, config.seed, config.data.frame), optimizer), devices.everywhere
     )
-    batch = next(supply(config, devices.split).batches(TRAIN).iterate(0, 1))
+    pairs = next(supply(config, devices.split).batches(TRAIN).iterate(0, 1))
     step = jax.jit(
         make_dense_step(model, optimizer, config), donate_argnums=0, compiler_options=devices.compiler_options
     )
@@ -58,9 +61,9 @@ def training(height: int, width: int) -> Round:
     def run_round() -> int:
         nonlocal state
         for _ in range(STEPS):
-            state, _ = step(state, batch)
+            state, _ = step(state, pairs)
         jax.block_until_ready(state)
-        return STEPS * BATCH
+        return STEPS * batch
 
     return run_round
 
@@ -119,6 +122,20 @@ def comparing(cached: str, together: bool = False) -> Round:
         return sum(len(list(matcher.compare_prints([pair]))) for pair in print_pairs)
 
     return from_prints
+
+
+def comparisons(count: int) -> Round:
+    """So many comparisons of prints that are known, all different pairs, in one round."""
+    matcher = load(None, tempfile.mkdtemp())
+    sides = [matcher.print_of(image.scan_of(grey), PPI) for grey in synthetic_prints(DIFFERENT)]
+    frame = frame_of(side.of_ridges for side in sides)
+    matcher = matcher.by(8, frame)
+
+    def run_round() -> int:
+        pairs = itertools.islice(itertools.cycle(itertools.permutations(sides, 2)), count)
+        return len([None for _ in matcher.compare_prints(pairs)]) // count
+
+    return run_round
 
 
 def enhancing(together: bool) -> Round:
