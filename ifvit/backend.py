@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 
+from ifvit.compiled_programs import keep_compiled_programs
 from ifvit.errors import UserError
 
 
@@ -12,7 +13,7 @@ class BackendError(UserError):
 
 
 def start(platform: str | None = None) -> str:
-    """Start JAX's backend and return its name. A second call takes no time.
+    """Start JAX's backend and return its name; compiled programs are kept on disk. A second call takes no time.
 
     Call it before anything computes or reads a checkpoint. platform: with 'cpu' in the first call, JAX uses no
     accelerator and none of its memory.
@@ -23,9 +24,11 @@ def start(platform: str | None = None) -> str:
     if platform == "cpu":
         jax.config.update("jax_platforms", "cpu")
     try:
-        return jax.default_backend()
+        name = jax.default_backend()
     except (RuntimeError, AssertionError) as error:  # an AssertionError if the plugin for CUDA is not installed
         raise BackendError(_message(error)) from error
+    keep_compiled_programs()
+    return name
 
 
 def _message(error: Exception) -> str:

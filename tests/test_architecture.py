@@ -24,6 +24,8 @@ FLOORS = [
     {"enhancement", "pictures", "weights"},
     {"storage"},
     {"backend", "calibration", "config", "geometry", "glossary", "image", "losses", "metrics", "models", "rates"},
+    {"compiled_programs"},
+    {"cache_folder"},
     {"errors", "pair"},
     {"program", "progress", "table_text"},
     {"console"},

@@ -14,6 +14,8 @@ from ifvit.cli.common import at_least, check_output, json_text, typed_path
 from ifvit.console import printable
 from ifvit.errors import UserError
 
+COMPILES = "compiling for prints of this size: once, about 15 seconds; later comparisons load what is compiled now"
+
 
 def add_pair_commands(commands: argparse._SubParsersAction) -> None:
     """Add `register` and `compare` to the commands."""
@@ -115,9 +117,11 @@ def _report(arguments: argparse.Namespace, answer: Callable[[], _Answer]) -> Non
     if arguments.picture and any(_same_file(arguments.picture, print_) for print_ in (arguments.a, arguments.b)):
         refuse([f"--picture: {arguments.picture} is one of the two prints; name another file"])
     prepare_process()
+    from ifvit.compiled_programs import announced
 
     try:
-        result = answer()
+        with announced(COMPILES):
+            result = answer()
     except OSError as error:
         refuse([printable(str(error))])
     except UserError as error:  # its message is one line, so a line break can only be a file name's

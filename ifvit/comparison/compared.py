@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ifvit.comparison.run_networks import Module2Result
 from ifvit.comparison.score import Evidence, ridge_score
-from ifvit.registration.module1_search import Guesses
+from ifvit.registration.module1_search import Guess
 from ifvit.registration.registrar import OF_FLOW, OF_MINUTIAE, GuessSource, RidgeAlignment
 
 
@@ -14,7 +14,7 @@ class Compared(NamedTuple):
     """The comparison of two prints, A and B."""
 
     alignment: RidgeAlignment  # of A with B, px of the ridges at 500 ppi
-    guesses: Guesses | None = None  # Module 1's, px of the canvases; None without a run
+    guess: Guess | None = None  # Module 1's, px of the canvases; None without a run
     module2_result: Module2Result | None = None  # None without a Module 2
 
     @property
@@ -36,10 +36,10 @@ class Compared(NamedTuple):
     @property
     def guess_counts(self) -> dict[GuessSource, int]:
         """The number of guesses of the registration that were tried, by their source."""
-        module1_count = {} if self.guesses is None else {GuessSource.module1: self.guesses.count}
+        module1_count = {} if self.guess is None else {GuessSource.module1: int(self.guess.found)}
         return {GuessSource.flow: OF_FLOW, GuessSource.minutiae: OF_MINUTIAE} | module1_count
 
     def swapped(self) -> Compared:
         """The comparison of (B, A)."""
-        guesses, result = self.guesses, self.module2_result
-        return Compared(self.alignment.swapped(), guesses and guesses.swapped(), result and result.swapped())
+        guess, result = self.guess, self.module2_result
+        return Compared(self.alignment.swapped(), guess and guess.swapped(), result and result.swapped())

@@ -91,7 +91,7 @@ class ImagePair:
     @property
     def compared_by(self) -> str:
         """The sources of evidence, in words."""
-        if self.compared.guesses is None:
+        if self.compared.guess is None:
             return "ridges and minutiae alone, without a run"
         modules = "Module 1" if self.compared.module2_result is None else "Modules 1 and 2"
         return f"ridges, minutiae and {modules} of {self.run or 'a run'}"
@@ -135,10 +135,10 @@ class ImagePair:
 
     def registration_list(self) -> list[dict[str, Any]]:
         """Module 1's matches, each with whether it agrees with its guess, for JSON."""
-        guesses = self.compared.guesses
-        assert guesses is not None
-        matches = matches_list(self._in_files(guesses.matches))
-        return [match | {"inlier": bool(agrees)} for match, agrees in zip(matches, guesses.agree, strict=True)]
+        guess = self.compared.guess
+        assert guess is not None
+        matches = matches_list(self._in_files(guess.matches))
+        return [match | {"inlier": bool(agrees)} for match, agrees in zip(matches, guess.agree, strict=True)]
 
     def files_text(self) -> list[str]:
         """Ridge area, minutiae and resolution of the images, and the time, in lines."""

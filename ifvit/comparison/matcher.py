@@ -1,6 +1,6 @@
 """`Matcher`, the public interface: it compares and registers images, and prints that are read already.
 
-The ridges are always compared. With a trained run, Module 1's guesses of the registration join those of the ridges, and
+The ridges are always compared. With a trained run, Module 1's guess of the registration joins those of the ridges, and
 Module 2 reads the pair once it is aligned. A pair is computed in one order, which the prints' content decides. So the
 score of (A, B) is that of (B, A), to the last bit.
 """
@@ -204,9 +204,9 @@ class Matcher:
         ridges, networks = [(a.of_ridges, b.of_ridges) for a, b in pairs], self.networks
         if networks is None:
             return list(map(Compared, self._registrar.align_many(ridges)))
-        guesses = list(networks.guesses_many(pairs))
+        guesses = list(networks.guess_many(pairs))
         homographies = [
-            networks.on_ridges(guess.homographies, *pair) for guess, pair in zip(guesses, pairs, strict=True)
+            networks.on_ridges(guess.homography, *pair)[None] for guess, pair in zip(guesses, pairs, strict=True)
         ]
         alignments = list(self._registrar.align_many(ridges, homographies))
         if networks.module2 is None or not use_module2:

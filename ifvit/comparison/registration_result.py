@@ -59,7 +59,7 @@ class Registration:
             "map": pair.map_list(),
             **pair.files_dict(),
         }
-        return tree if pair.compared.guesses is None else tree | {"registration": pair.registration_list()}
+        return tree if pair.compared.guess is None else tree | {"registration": pair.registration_list()}
 
     def text(self) -> str:
         """The registration in a few lines, for people."""

@@ -172,7 +172,7 @@ class Comparison(ImagePair):
 
     def _networks_dict(self) -> dict[str, Any]:
         """The results of a run's networks, for JSON; empty without a run."""
-        if self.compared.guesses is None:
+        if self.compared.guess is None:
             return {}
         tree = {"registration": self.registration_list()}
         result, matches = self.compared.module2_result, self.matches

@@ -25,7 +25,7 @@ from ifvit.models.matcher import MatcherModel, MatcherOutput
 from ifvit.models.matching import extract_matches
 from ifvit.registration.elastic import ElasticMap, stacked
 from ifvit.registration.module1 import Module1, load_dense
-from ifvit.registration.module1_search import Guesses
+from ifvit.registration.module1_search import Guess
 from ifvit.registration.ridge_print import PPI
 from ifvit.registration.similarity import PointMatches
 from ifvit.storage.checkpoint import MODULE1_FOLDER, digest_of, read_variables
@@ -94,18 +94,18 @@ class RunNetworks:
         """The enhancement of the ridges that are compared: the run's own method, `gabor` where it has none."""
         return first_method(self.enhancement, self.module1.enhancement)
 
-    def guesses_many(self, pairs: Iterable[tuple[Print, Print]]) -> Iterator[Guesses]:
-        """Module 1's guesses of each pair, in order; px of the canvases."""
-        return self._registrar.guesses_many((a.network_side.canvas, b.network_side.canvas) for a, b in pairs)
+    def guess_many(self, pairs: Iterable[tuple[Print, Print]]) -> Iterator[Guess]:
+        """Module 1's guess of each pair, in order; px of the canvases."""
+        return self._registrar.guess_many((a.network_side.canvas, b.network_side.canvas) for a, b in pairs)
 
-    def on_ridges(self, homographies: np.ndarray, a: Print, b: Print) -> np.ndarray:
-        """Homographies (K, 3, 3) from B's canvas to A's, converted to the prints' ridges at 500 ppi."""
+    def on_ridges(self, homography: np.ndarray, a: Print, b: Print) -> np.ndarray:
+        """A homography (3, 3) from B's canvas to A's, converted to the prints' ridges at 500 ppi."""
         scale = PPI / self.module1.ppi
         to_a, to_b = (
             np.array([[scale, 0, x], [0, scale, y], [0, 0, 1]])
             for x, y in (print_.to_ridges(np.zeros(2), self.module1.ppi) for print_ in (a, b))
         )
-        return to_a @ homographies @ np.linalg.inv(to_b)
+        return to_a @ homography @ np.linalg.inv(to_b)
 
     def module2_results(
         self, pairs: Sequence[tuple[Print, Print]], elastics: Sequence[ElasticMap]

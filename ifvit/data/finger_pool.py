@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
+from ifvit.cache_folder import cache_folder
 from ifvit.config import DataConfig
 from ifvit.progress import Progress
-from ifvit.storage.cache import Cache, cache_folder
+from ifvit.storage.cache import Cache
 from ifvit.synthesis.creases import RASTER
 from ifvit.synthesis.master import Skin, grow_fingers, pack
 from ifvit.synthesis.orientation import FRAME_HEIGHT, FRAME_WIDTH

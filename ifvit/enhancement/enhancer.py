@@ -12,7 +12,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from itertools import islice
 from threading import Lock
@@ -22,13 +22,14 @@ import jax
 import numpy as np
 from PIL import Image
 
+from ifvit.cache_folder import CacheError, cache_folder
 from ifvit.config import Enhancement
 from ifvit.enhancement.errors import EnhancementError
 from ifvit.enhancement.gabor import enhance_gabor, print_fields, sure_ridges
 from ifvit.enhancement.minutiae import Minutiae, find_minutiae, inside
 from ifvit.enhancement.pyfing_networks import PyfingNetworks, pyfing_version
 from ifvit.image import SMALLEST_SIDE, ImageError, ridge_mask, to_ppi
-from ifvit.storage.cache import Cache, CacheError, cache_folder
+from ifvit.storage.cache import Cache
 
 __all__ = ["Enhanced", "Enhancer", "EnhancementError", "misfit"]
 
@@ -56,7 +57,7 @@ class Enhancer:
     device and one version of JAX; the cache distinguishes these.
 
     method: `none`, `gabor` or `pyfing`.
-    cache_dir: the folder of the cache; None is the user's cache folder (`ifvit.storage.cache.cache_folder`). The method
+    cache_dir: the folder of the cache; None is the user's cache folder (`ifvit.cache_folder`). The method
         `none` caches nothing, because it is as fast as reading a file.
 
     Raises:
@@ -69,6 +70,7 @@ class Enhancer:
         self._by_method: dict[Enhancement, Enhancer] = {}  # of other methods
         # Networks are loaded once, and one thread at a time runs them.
         self._turn = Lock() if self.method is Enhancement.pyfing else nullcontext()
+        self._lock, self._running = Lock(), dict[str, Future[dict[str, np.ndarray]]]()
         if self.method is Enhancement.none:
             return
         self._version = f"{self.method} {RECIPE} {jax.default_backend()} jax{jax.__version__}"
@@ -142,7 +144,34 @@ class Enhancer:
     def _cached(
         self, cache: Cache, prints: list[_Print], compute: Callable[[list[_Print]], list[dict[str, np.ndarray]]]
     ) -> list[dict[str, np.ndarray]]:
-        """The results of the prints, from the cache or by `compute`, which gets only prints without cached results."""
+        """The results of the prints, from the cache or by `compute`, which gets only prints without cached results.
+
+        What another thread is computing is awaited: with a run, a print's ridges are wanted twice at the same time.
+        """
+        names = [f"{cache.kind}-{self._name(p)}" for p in prints]
+        with self._lock:
+            own = {name: p for name, p in zip(names, prints, strict=True) if name not in self._running}
+            self._running.update({name: Future() for name in own})
+            futures = {name: self._running[name] for name in names}
+        try:
+            results = self._computed(cache, list(own.values()), compute)
+        except BaseException as error:
+            for name in own:
+                futures[name].set_exception(error)
+            raise
+        else:
+            for name, arrays in zip(own, results, strict=True):
+                futures[name].set_result(arrays)
+        finally:
+            with self._lock:
+                for name in own:
+                    del self._running[name]
+        return [futures[name].result() for name in names]
+
+    def _computed(
+        self, cache: Cache, prints: list[_Print], compute: Callable[[list[_Print]], list[dict[str, np.ndarray]]]
+    ) -> list[dict[str, np.ndarray]]:
+        """As `_cached`, of prints that no other thread is computing."""
         names = [self._name(p) for p in prints]
         results = [cache.read(name) for name in names]
         missing = [index for index, arrays in enumerate(results) if arrays is None]

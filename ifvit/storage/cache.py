@@ -10,30 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ifvit.errors import UserError
 from ifvit.storage.files import outside_cause, write_whole
 
 ABANDONED_S = 3600.0  # s; an unfinished file that is older was left by a killed process
-
-
-class CacheError(UserError):
-    """There is no folder for the cache; the message says what to set."""
-
-
-def cache_folder(cache_dir: str | None) -> Path:
-    """`cache_dir`, or by default the user's cache folder ($XDG_CACHE_HOME/ifvit, else ~/.cache/ifvit).
-
-    Raises:
-        CacheError: the user has no home folder.
-    """
-    if cache_dir:
-        return Path(cache_dir)
-    if chosen := os.environ.get("XDG_CACHE_HOME"):
-        return Path(chosen) / "ifvit"
-    try:
-        return Path.home() / ".cache" / "ifvit"
-    except RuntimeError as error:
-        raise CacheError("data.cache_dir: this user has no home folder; set data.cache_dir=FOLDER") from error
 
 
 class Cache:
@@ -45,7 +24,7 @@ class Cache:
     """
 
     def __init__(self, folder: Path, kind: str, limit: int):
-        self._folder, self._kind, self._limit = folder, kind, limit
+        self._folder, self.kind, self._limit = folder, kind, limit
         self._writable = True
         # Listing a folder of thousands of files takes longer than writing one, so it is not done at each write: space
         # for this many bytes is freed each time.
@@ -87,15 +66,15 @@ class Cache:
             print(f"{self._folder}: cannot be written ({error.strerror}), so nothing is cached", file=sys.stderr)
 
     def _path(self, name: str) -> Path:
-        return self._folder / f"{self._kind}-{name}.npz"
+        return self._folder / f"{self.kind}-{name}.npz"
 
     def _remove_oldest(self) -> None:
         """Remove the least recently used files until `_spare` bytes are free, and unfinished files of killed runs."""
         now, files = time.time(), []
-        for path in self._folder.glob(f".{self._kind}-*.npz-*.tmp"):
+        for path in self._folder.glob(f".{self.kind}-*.npz-*.tmp"):
             if (stat := _stat(path)) and now - stat.st_mtime > ABANDONED_S:
                 path.unlink(missing_ok=True)
-        for path in self._folder.glob(f"{self._kind}-*.npz"):
+        for path in self._folder.glob(f"{self.kind}-*.npz"):
             if stat := _stat(path):
                 files.append((stat.st_mtime, stat.st_size, path))
         total = sum(size for _, size, _ in files)

@@ -14,7 +14,7 @@ from ifvit.enhancement.minutiae import MinutiaKind
 from ifvit.image import Canvas, PpiFrom
 from ifvit.pictures import captions
 from ifvit.registration.agreement import AGREES
-from tests.helpers.comparisons import comparison, found, guesses, module2_result, prints
+from tests.helpers.comparisons import comparison, found, guess, module2_result, prints
 
 DAY = date(2026, 11, 27)
 
@@ -83,7 +83,7 @@ def test_the_page_tells_answer_score_fmr_run_and_day(mates, monkeypatch):
 
 
 def test_a_picture_of_a_run_names_it(monkeypatch):
-    run = comparison(found(guesses=guesses()), run="checkpoints/dense (best, step 300)")
+    run = comparison(found(guess=guess()), run="checkpoints/dense (best, step 300)")
     assert run.compared_by == "ridges, minutiae and Module 1 of checkpoints/dense (best, step 300)"
     assert any(line.startswith(run.compared_by) for line in text_of(run, monkeypatch))
 
@@ -144,7 +144,7 @@ def test_the_legend_counts_the_places_and_is_silent_without_any(mates, monkeypat
     assert not any("Module 2" in line for line in text_of(mates, monkeypatch))
     canvas = Canvas(np.zeros((160, 160), np.uint8), np.ones((160, 160), bool), 0, 500.0, PpiFrom.given)
     both = [shown._replace(of_networks=MatcherPrint(canvas, canvas.grey)) for shown in prints()]
-    seen = found(mean=0.9, guesses=guesses(), module2_result=module2_result())
+    seen = found(mean=0.9, guess=guess(), module2_result=module2_result())
     run = dataclasses.replace(comparison(seen, network_ppi=250.0), print_a=both[0], print_b=both[1])
     assert "Module 2's places of B, a line to A's where they lie apart (all 3)" in text_of(run, monkeypatch)
 

@@ -14,7 +14,7 @@ from ifvit.comparison.result import SMALL_PRINT
 from ifvit.comparison.run_calibration import Score
 from ifvit.image import Canvas, PpiFrom
 from ifvit.pictures.picture_files import NOTEBOOK
-from tests.helpers.comparisons import SHIFT, TO_A, TURN, comparison, found, guesses, module2_result, prints
+from tests.helpers.comparisons import SHIFT, TO_A, TURN, comparison, found, guess, module2_result, prints
 from tests.helpers.ridge_prints import homography
 
 MATES = found()
@@ -32,7 +32,7 @@ def of_run(compared=MATES, **changes):
     """As with a run, whose canvases are at 250 ppi and begin 3 px to the left of the images."""
     canvas = Canvas(np.zeros((160, 160), np.uint8), np.ones((160, 160), bool), 0, 500.0, PpiFrom.given, left=-3)
     both = [shown._replace(of_networks=MatcherPrint(canvas, canvas.grey)) for shown in prints()]
-    compared = compared._replace(module2_result=module2_result(), guesses=guesses())
+    compared = compared._replace(module2_result=module2_result(), guess=guess())
     result = comparison(compared, network_ppi=250.0, **changes)
     return dataclasses.replace(result, print_a=both[0], print_b=both[1])
 
@@ -67,7 +67,7 @@ def test_a_print_too_small_for_no_may_be_enough_for_yes():
 
 
 def test_what_module_1_guessed_is_counted():
-    assert "the best of 10 guesses (flow 3, minutiae 4, Module 1 3)" in of_run().guesses_text()
+    assert "the best of 8 guesses (flow 3, minutiae 4, Module 1 1)" in of_run().guesses_text()
 
 
 def test_a_calibration_decides_where_it_can_tell():

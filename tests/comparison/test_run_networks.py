@@ -65,7 +65,7 @@ def test_canvas_and_ridges_show_the_same_place(pair):
 def test_a_guess_says_the_same_on_canvases_and_on_ridges(networks, pair):
     a, b = pair
     guess = turned_about(0.4, np.array([70.0, 60.0]))
-    (on_ridges,) = networks.on_ridges(guess[None], a, b)
+    on_ridges = networks.on_ridges(guess, a, b)
     points = np.array([[20.0, 30.0], [100.0, 50.0], [60.0, 140.0]])
     there = a.to_canvas(transform(on_ridges, b.to_ridges(points, RUN_PPI)), RUN_PPI)
     np.testing.assert_allclose(there, transform(guess, points), atol=1e-9)

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 
 import cv2
@@ -217,3 +219,40 @@ def test_no_home_for_the_cache(monkeypatch):
     monkeypatch.setattr("pathlib.Path.home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     with pytest.raises(EnhancementError, match="data.cache_dir"):
         Enhancer(GABOR)
+
+
+def test_two_threads_that_want_one_print_compute_it_once(finger, folder, monkeypatch):
+    """With a run a print's ridges are wanted for two purposes at the same time."""
+    enhancer = Enhancer(GABOR, str(folder))
+    computed, plain = [], enhancer._enhance_prints
+
+    def enhance_prints(prints):
+        computed.append(len(prints))
+        time.sleep(0.2)
+        return plain(prints)
+
+    monkeypatch.setattr(enhancer, "_enhance_prints", enhance_prints)
+    image = finger.worn
+    with ThreadPoolExecutor(2) as pool:
+        several = pool.submit(lambda: list(enhancer.enhance_many([image, image], [500.0, 500.0])))
+        time.sleep(0.05)
+        single = pool.submit(enhancer.enhance, image, 500.0).result()
+    assert computed == [1]
+    for other in several.result():
+        np.testing.assert_array_equal(other.grey, single.grey)
+
+
+def test_an_error_reaches_all_who_wait_for_it_and_does_not_stay(finger, folder, monkeypatch):
+    enhancer = Enhancer(GABOR, str(folder))
+    image = finger.worn
+
+    def fail(prints):
+        time.sleep(0.2)
+        raise EnhancementError("no memory")
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setattr(enhancer, "_enhance_prints", fail)
+        for ended in [pool.submit(enhancer.enhance, image, 500.0) for _ in range(2)]:
+            with pytest.raises(EnhancementError, match="no memory"):
+                ended.result()
+    assert enhancer.enhance(image, 500.0).ridges.any()

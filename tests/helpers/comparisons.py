@@ -10,7 +10,7 @@ from ifvit.comparison.score import Cosines
 from ifvit.registration.agreement import CELL, Agreement
 from ifvit.registration.elastic import ElasticMap
 from ifvit.registration.minutia_pairing import PairedMinutiae
-from ifvit.registration.module1_search import GUESSES, Guesses
+from ifvit.registration.module1_search import Guess
 from ifvit.registration.registrar import GuessSource, RidgeAlignment
 from ifvit.registration.similarity import PointMatches
 from tests.helpers.ridge_prints import SIDE, disc, drawn, finger, homography, map_to_a
@@ -25,7 +25,7 @@ def prints():
     return Print(drawn(finger(3))), Print(drawn(finger(3), TO_A, disc(140, 148, 125)))
 
 
-def found(mean=0.9, paired=12, alone=4, share=0.8, module2_result=None, guesses=None) -> Compared:
+def found(mean=0.9, paired=12, alone=4, share=0.8, module2_result=None, guess=None) -> Compared:
     """B on A by `TO_A`, with so much agreement over a disc of B, so many paired minutiae and so many without a partner
     in A.
     """
@@ -35,7 +35,7 @@ def found(mean=0.9, paired=12, alone=4, share=0.8, module2_result=None, guesses=
     place = np.arange(paired)
     minutiae = PairedMinutiae(place, place, place >= 0, np.arange(paired, paired + alone), np.zeros(0, int))
     elastic = ElasticMap(homography(TURN, SHIFT), ())
-    return Compared(RidgeAlignment(elastic, False, agreement, minutiae, GuessSource.flow), guesses, module2_result)
+    return Compared(RidgeAlignment(elastic, False, agreement, minutiae, GuessSource.flow), guess, module2_result)
 
 
 def comparison(compared: Compared | None = None, **changes) -> Comparison:
@@ -49,7 +49,7 @@ def module2_result(of_global=0.8, of_local=0.6) -> Module2Result:
     return Module2Result(Cosines(of_global, of_local), 0.6 * of_global + 0.4 * of_local, matches)
 
 
-def guesses() -> Guesses:
+def guess() -> Guess:
     """Module 1's, two of whose three matches agree."""
     matches = PointMatches(POINTS, POINTS - 1, np.array([0.9, 0.5, 0.2]))
-    return Guesses(np.stack([np.eye(3)] * GUESSES), matches, np.array([True, False, True]))
+    return Guess(np.eye(3), matches, np.array([True, False, True]))

@@ -137,7 +137,9 @@ def test_padding_is_in_no_attention_and_no_p(matcher):
     model, variables = matcher
     real = jnp.ones((2, 3, 3)).at[:, 2].set(0)
     padded = branch_input(48)._replace(mask=real)
-    usual, masked = (jax.jit(model.apply)(variables, branch_input(64), local).of_local for local in (branch_input(48), padded))
+    usual, masked = (
+        jax.jit(model.apply)(variables, branch_input(64), local).of_local for local in (branch_input(48), padded)
+    )
     np.testing.assert_allclose(jnp.exp(masked.log_p[:, 6:, :6]), 0, atol=1e-6)
     np.testing.assert_allclose(jnp.exp(masked.log_p[:, :6, 6:]), 0, atol=1e-6)
     assert jnp.abs(masked.vectors.a - usual.vectors.a).max() > 1e-5

@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from ifvit.storage.cache import Cache, cache_folder
+from ifvit.storage.cache import Cache
 
 ARRAYS = {"a": np.arange(1000, dtype=np.int8), "b": np.ones((3, 4), np.float32)}
 
@@ -143,9 +143,3 @@ def test_other_files_are_left_alone(tmp_path):
     cache.write("x", **ARRAYS)
     cache.write("y", **ARRAYS)
     assert file_names(tmp_path) == strangers and cache.read("x") is None
-
-
-def test_where_it_lies(monkeypatch, tmp_path):
-    assert str(cache_folder("here")) == "here"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder(None) == tmp_path / "ifvit"
