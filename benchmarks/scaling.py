@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 from bench import OURS, Subject, Worker, git, machine
-from cases import comparisons, training
+from cases import BATCH, comparisons, training
 from rounds import serve
 
 from ifvit import program
@@ -29,8 +29,9 @@ SERIES = {
     "pairs in a batch, 128x128 px": ("batch {}", (4, 8, 16, 32, 64)),
     "side of the image, px, 4 pairs": ("side {}", (128, 192, 256, 384, 512)),
     "layers, 128x128 px, 16 pairs": ("layers {}", (2, 4, 8)),
-    "pairs compared, 8 at once": ("comparisons {}", (64, 256, 1024, 4096)),
+    "pairs compared, 8 at once": ("comparisons {}", (64, 256, 1024)),
 }
+PAIRS = {"batch": lambda n: n, "side": lambda n: FEW, "layers": lambda n: BATCH, "comparisons": lambda n: n}
 MAKERS = {
     "batch": lambda n: partial(training, SIDE, SIDE, batch=n),
     "side": lambda n: partial(training, n, n, batch=FEW),
@@ -72,12 +73,12 @@ def main() -> None:
 
 def measured(series: str, case: str, size: int, rounds: int) -> Point:
     """The point of one case, by the median of its rounds."""
-    worker = Worker(Subject(series, case, OURS, case, "step"), Path(__file__).name)
+    worker = Worker(Subject(series, case, OURS, case, "pair"), Path(__file__).name)
     for _ in range(rounds):
         worker.run_round()
     worker.close()
     figures: dict[str, Any] = worker.figures()
-    return Point(series, size, figures["ms"], figures["peak_mb"])
+    return Point(series, size, figures["ms"] * PAIRS[case.split()[0]](size), figures["peak_mb"])
 
 
 def growth(value: float, before: float, size: int, size_before: int) -> float:
