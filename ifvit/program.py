@@ -87,8 +87,8 @@ def _keep_freed_memory() -> None:
     if not hasattr(libc, "mallopt"):
         return
     trim_threshold, most_mappings, most_arenas = -1, -4, -8  # M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX of malloc.h
-    # One arena: the others cannot hold large blocks.
-    for option, value in ((most_arenas, 1), (most_mappings, 0), (trim_threshold, 2**31 - 1)):
+    # One arena: the others cannot hold large blocks. -1: never trim; large batches free more than any threshold allows.
+    for option, value in ((most_arenas, 1), (most_mappings, 0), (trim_threshold, -1)):
         libc.mallopt(option, value)
 
 
