@@ -18,15 +18,18 @@ import hashlib
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from ifvit import backend
 from ifvit.errors import CheckpointError, UnsavedError
 from ifvit.storage.files import outside_cause
+
+# Imported where a state is read or written: it takes .4 s, and a comparison without a run needs none of it.
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
 
 KEEP_LATEST = 2
 KEEP_BEST = 1
@@ -87,6 +90,8 @@ class Checkpoints:
     def _save(self, manager: ocp.CheckpointManager, name: str, step: int, state: Any) -> None:
         if step in manager.all_steps():
             return  # after a resume the run reaches a saved step again; the state is the same
+        import orbax.checkpoint as ocp
+
         try:
             manager.wait_until_finished()
             manager.save(step, args=ocp.args.StandardSave(state), force=True)
@@ -127,6 +132,8 @@ class Checkpoints:
         Raises:
             CheckpointError: the state is damaged, or has other arrays than `like`.
         """
+        import orbax.checkpoint as ocp
+
         step = self.latest_step()
         assert step is not None
         folder = self._run_dir / "states" / str(step)
@@ -182,6 +189,8 @@ def read_variables(run_dir: Path) -> tuple[str, int, dict[str, Any]]:
 
 def _variables_in(folder: Path) -> dict[str, Any]:
     """The variables of the state in a folder, as NumPy arrays."""
+    import orbax.checkpoint as ocp
+
     state_dir = (folder / "default").resolve()  # where Orbax's manager puts a state; it needs absolute paths
     reader = ocp.PyTreeCheckpointHandler()
     tree = reader.metadata(state_dir).tree
@@ -198,6 +207,8 @@ def _like(tree: Any, leaf: Any) -> Any:
 
 
 def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:
+    import orbax.checkpoint as ocp
+
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True)
     # With a handler the manager knows the arrays' shapes before it restores them.
     return ocp.CheckpointManager(folder, item_handlers=ocp.StandardCheckpointHandler(), options=options)
@@ -227,6 +238,8 @@ def _unreadable(folder: Path, error: Exception, advice: str = "") -> CheckpointE
         return CheckpointError(
             f"{folder}: cannot be read ({cause}); the state may be whole: see to that, and try again"
         )
+    import orbax.checkpoint as ocp
+
     # A newer Orbax may have another file format.
     return CheckpointError(
         f"{folder}: cannot be restored, it is damaged or incomplete, or of a newer Orbax than {ocp.__version__} "

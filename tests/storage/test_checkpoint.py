@@ -7,6 +7,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint
 import pytest
 
 from ifvit.errors import CheckpointError
@@ -132,7 +133,7 @@ def test_only_damage_is_called_damage(saved, monkeypatch, error, message):
         raise error
 
     monkeypatch.setattr(checkpoint, "_variables_in", fails)
-    monkeypatch.setattr(checkpoint.ocp.CheckpointManager, "restore", fails)
+    monkeypatch.setattr(orbax.checkpoint.CheckpointManager, "restore", fails)
     with pytest.raises(CheckpointError, match=message) as read:
         checkpoint.read_variables(saved)
     checkpoints = checkpoint.Checkpoints(saved)

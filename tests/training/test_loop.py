@@ -3,6 +3,7 @@ import os
 import shutil
 import stat
 
+import orbax.checkpoint
 import pytest
 
 from ifvit.data import finger_pool
@@ -136,7 +137,7 @@ def test_a_state_that_cannot_be_written_is_said(tiny, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(loop.Checkpoints, "save_best", lambda *_: None)
-    monkeypatch.setattr(checkpoint.ocp.CheckpointManager, "save", save_to_full_disk)
+    monkeypatch.setattr(orbax.checkpoint.CheckpointManager, "save", save_to_full_disk)
     with pytest.raises(CheckpointError, match="state of step 2 was not saved .*No space left.*make room"):
         train(tiny(tmp_path / "run"))
 
