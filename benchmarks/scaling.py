@@ -107,7 +107,13 @@ def draw(points: list[Point], path: Path) -> None:
             ("peak memory, MB", [p.peak_mb for p in members], "tab:orange"),
         ):
             axes.loglog(sizes, values, "o-", color=colour, label=label)
-        axes.loglog(sizes, [members[0].ms * size / sizes[0] for size in sizes], ":", color="tab:gray")
+        axes.loglog(
+            sizes,
+            [members[0].ms * size / sizes[0] for size in sizes],
+            ":",
+            color="tab:gray",
+            label="time, if proportional",
+        )
         axes.set(xlabel=name, xticks=sizes, xticklabels=map(str, sizes))
         axes.minorticks_off()
         axes.legend()

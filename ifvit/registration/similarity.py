@@ -113,12 +113,6 @@ def similarity(turn: complex, shift: complex) -> np.ndarray:
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag], [0, 0, 1]])
 
 
-def turned_about(angle: float, middle: np.ndarray) -> np.ndarray:
-    """The turn by `angle` rad, from x towards y, about the point `middle` (2,), as a homography."""
-    turn = np.exp(1j * angle)
-    return similarity(turn, (1 - turn) * complex(*middle))
-
-
 def _complex(points: np.ndarray) -> np.ndarray:
     """Points (..., 2) as complex numbers x + iy."""
     return points[..., 0] + 1j * points[..., 1]

@@ -13,8 +13,9 @@ from ifvit.image import Scan
 from ifvit.registration.elastic import ElasticMap
 from ifvit.registration.module1 import Module1, load_dense
 from ifvit.registration.ridge_print import PPI
-from ifvit.registration.similarity import transform, turned_about
+from ifvit.registration.similarity import transform
 from tests.helpers.ridge_prints import disc, drawn, finger, map_to_a
+from tests.helpers.turns import turned_about
 
 RUN_PPI, CANVAS = 250.0, (160, 160)
 TO_A = map_to_a(25.0, (12.0, -9.0))  # in the images, which are at 500 ppi

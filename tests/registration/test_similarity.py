@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ifvit.registration.similarity import PointMatches, agreement, consensus, errors, fitted, transform, turned_about
+from ifvit.registration.similarity import PointMatches, agreement, consensus, errors, fitted, transform
+from tests.helpers.turns import turned_about
 
 FRAME = (128, 160)  # height, width
 TOLERANCE = 12.0
