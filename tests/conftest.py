@@ -55,7 +55,10 @@ def shared_dir() -> Path:
 @pytest.fixture(scope="session")
 def prints(tmp_path_factory):
     """A folder of four drawn fingers, two images each."""
-    root = tmp_path_factory.mktemp("prints")
+    return shared_folder(tmp_path_factory, "prints", draw_prints)
+
+
+def draw_prints(root):
     y, x = np.mgrid[:90, :90]
     for finger in range(4):
         for impression in range(2):
@@ -65,7 +68,6 @@ def prints(tmp_path_factory):
             path = root / f"finger{finger}" / f"{impression}.png"
             path.parent.mkdir(exist_ok=True)
             cv2.imwrite(str(path), np.clip(grey + noise, 0, 255).astype(np.uint8))
-    return root
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +105,7 @@ def runs(tiny, tiny_matcher, tmp_path_factory):
         outcomes["matcher"] = train(tiny_matcher(root / "matcher", root / "dense"))
         (root / "outcomes.json").write_text(json.dumps({name: [of.value, of.stopped] for name, of in outcomes.items()}))
 
-    return copy_of_shared(tmp_path_factory, "runs", trained)
+    return shutil.copytree(shared_folder(tmp_path_factory, "runs", trained), tmp_path_factory.mktemp("runs") / "runs")
 
 
 @pytest.fixture(scope="session")
@@ -124,8 +126,8 @@ def finished_run(runs, name):
     return runs / name, Outcome(*json.loads((runs / "outcomes.json").read_text())[name])
 
 
-def copy_of_shared(tmp_path_factory, name, make):
-    """A copy of the folder that `make(folder)` fills; it is called by the first of the workers that asks."""
+def shared_folder(tmp_path_factory, name, make):
+    """The folder that `make(folder)` fills, one for all workers; it is called by the first of them that asks."""
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # else there is one process, and its folder is its own
         root = root.parent
@@ -137,4 +139,4 @@ def copy_of_shared(tmp_path_factory, name, make):
             unfinished.mkdir()
             make(unfinished)
             unfinished.rename(shared)
-    return shutil.copytree(shared, tmp_path_factory.mktemp(name) / name)
+    return shared
